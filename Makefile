@@ -1,0 +1,46 @@
+# Every target works from a clean checkout; only python3 (>= 3.11) and make are needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+OUT ?= demo-output
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test check format docs bench clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/'
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable . --group test
+	touch $@
+
+venv: $(STAMP) ## create .venv with the package and the test tools
+
+demo: $(STAMP) ## simulate an archive, retrieve it with Dask, map it (offline)
+	$(BIN)/tgo-spectra demo --out $(OUT)
+
+check: $(STAMP) ## ruff, strict mypy, import layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check ## what continuous integration runs: checks, tests, doctests, examples
+	$(BIN)/python -m pytest -q -n 2
+
+format: $(STAMP) ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: $(STAMP) ## build the documentation, examples executed, warnings are errors
+	$(BIN)/python -m pip install --quiet --group docs
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+bench: $(STAMP) ## timings as ratios, printed as tables
+	$(BIN)/python -m pytest -q -s --override-ini=testpaths=tests/benchmarks --override-ini=python_files='bench_*.py' tests/benchmarks
+
+clean: ## remove build products and the environment
+	rm -rf $(VENV) docs/_build docs/auto_examples demo-output .pytest_cache .mypy_cache .ruff_cache

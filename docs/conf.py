@@ -1,0 +1,141 @@
+"""Sphinx configuration; nothing is fetched from the network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from docutils.utils.math.latex2mathml import tex2mathml
+
+from tgo_spectra import __version__
+from tgo_spectra.spectroscopy.tables import list_tables, open_table
+from tgo_spectra.variables import CATALOGUE
+
+HERE = Path(__file__).parent
+
+project = "tgo_spectra"
+author = "The tgo_spectra developers"
+project_copyright = author
+version = release = __version__
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "numpydoc",
+    "sphinx_gallery.gen_gallery",
+]
+exclude_patterns = ["_build", "generated/*.inc.rst", "auto_examples/*.ipynb"]
+html_math_renderer = "mathml"
+html_theme = "pydata_sphinx_theme"
+html_title = f"tgo_spectra {version}"
+html_show_sourcelink = False
+html_theme_options = {"show_prev_next": False, "navigation_with_keys": False}
+templates_path: list[str] = []
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"
+numpydoc_show_class_members = False
+numpydoc_validation_checks: set[str] = set()
+
+sphinx_gallery_conf = {
+    "examples_dirs": str(HERE.parent / "examples"),
+    "gallery_dirs": "auto_examples",
+    "filename_pattern": r"plot_",
+    "within_subsection_order": "FileNameSortKey",
+    "abort_on_example_error": True,
+    "download_all_examples": False,
+    "show_memory": False,
+    "write_computation_times": False,
+    "show_signature": False,
+}
+
+
+def _variables() -> str:
+    """Return the catalogue as a table, methane standing for every gas."""
+    lines = [
+        ".. list-table::",
+        "   :header-rows: 1",
+        "",
+        "   * - name",
+        "     - level",
+        "     - dimensions",
+        "     - units",
+        "     - meaning",
+    ]
+    for name, variable in CATALOGUE.items():
+        gas, _, _ = name.partition("_")
+        per_gas = f"{gas}_vmr" in CATALOGUE
+        if per_gas and gas != "ch4":
+            continue
+        shown = name.replace("ch4_", "<gas>_", 1) if per_gas else name
+        text = variable.long_name.replace("CH4", "the gas")
+        if variable.comment:
+            text += f" ({variable.comment})"
+        lines += [
+            f"   * - ``{shown}``",
+            f"     - {', '.join(str(level) for level in sorted(variable.forms))}",
+            f"     - {', '.join(variable.dims) or 'scalar'}",
+            f"     - {variable.units or '–'}",
+            f"     - {text}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _tables() -> str:
+    """Return the measured errors of the shipped tables, from their attributes."""
+    lines = [
+        ".. list-table::",
+        "   :header-rows: 1",
+        "",
+        "   * - table",
+        "     - gases",
+        "     - orders",
+        "     - nodes",
+        "     - against the full axis, largest / rms",
+        "     - against line by line, largest / rms",
+    ]
+    for name in list_tables():
+        table = open_table(name)
+        attrs = table.attrs
+        lines += [
+            f"   * - ``{name}``",
+            f"     - {attrs['gases']}",
+            f"     - {attrs['orders']}",
+            f"     - {table.sizes['node']}",
+            (
+                f"     - {attrs['truncation_error_transmittance']:.1e} / "
+                f"{attrs['truncation_error_rms']:.1e}"
+            ),
+            (
+                f"     - {attrs['line_by_line_error_transmittance']:.1e} / "
+                f"{attrs['line_by_line_error_rms']:.1e}"
+            ),
+        ]
+    return "\n".join(lines) + "\n"
+
+
+generated = HERE / "generated"
+generated.mkdir(exist_ok=True)
+(generated / "variables.inc.rst").write_text(_variables(), encoding="utf-8")
+(generated / "tables.inc.rst").write_text(_tables(), encoding="utf-8")
+
+
+# Formulas as MathML, which browsers draw themselves: no script from elsewhere.
+def _math(translator: Any, node: Any, *, block: bool) -> None:
+    formula = tex2mathml(node.astext(), as_block=block)
+    opening, closing = ('<div class="math">', "</div>") if block else ("", "")
+    translator.body.append(f"{opening}{formula}{closing}")
+    raise nodes.SkipNode
+
+
+def _inline_math(translator: Any, node: Any) -> None:
+    _math(translator, node, block=False)
+
+
+def _block_math(translator: Any, node: Any) -> None:
+    _math(translator, node, block=True)
+
+
+def setup(app: Any) -> None:
+    """Register the renderer of formulas."""
+    app.add_html_math_renderer("mathml", (_inline_math, None), (_block_math, None))

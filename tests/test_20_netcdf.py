@@ -1,0 +1,282 @@
+"""Files: whole or absent, verified, clean under CF-1.11."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import netCDF4
+import numpy as np
+import pytest
+import xarray as xr
+
+from tgo_spectra.errors import OutputError
+from tgo_spectra.maps import Grid, grid_level2
+from tgo_spectra.netcdf import (
+    atomic_file,
+    open_verified,
+    sweep_temporary,
+    write_level2,
+    write_map,
+)
+
+if TYPE_CHECKING:
+    import pathlib
+
+NAMES = ("vmr_apriori", "vmr_noise_error", "vmr_smoothing_error", "vmr_error")
+
+
+def synthetic_level2(seed=0, levels=40, gases=("ch4", "h2o")) -> xr.Dataset:
+    rng = np.random.default_rng(seed)
+    z = np.arange(levels) + 0.5
+    ds = {}
+    for gas in gases:
+        sigma = 2e-11 if gas == "ch4" else 5e-6
+        ds[f"{gas}_vmr"] = ("altitude", rng.normal(0, sigma, levels))
+        for name in (*NAMES, "upper_limit", "delta_chi_square"):
+            ds[f"{gas}_{name}"] = ("altitude", rng.uniform(1, 2, levels) * sigma)
+        ds[f"{gas}_detected"] = ("altitude", rng.random(levels) > 0.5)
+        ds[f"{gas}_averaging_kernel"] = (
+            ("altitude", "altitude_in"),
+            0.5 * np.exp(-np.abs(z[:, None] - z) / 2),
+        )
+        ds[f"{gas}_slant_column"] = ("spectrum", rng.normal(0, 1e15, 30))
+        ds[f"{gas}_degrees_of_freedom"] = ((), 12.0)
+    ds |= {
+        "pressure": ("altitude", 610 * np.exp(-z / 10)),
+        "temperature": ("altitude", np.full(levels, 200.0)),
+        "number_density": ("altitude", 1e17 * np.exp(-z / 10)),
+        "latitude": ("altitude", 60 + 0.01 * z),
+        "longitude": ("altitude", 10 + 0.01 * z),
+        "local_true_solar_time": ("altitude", np.full(levels, 6.1)),
+        "wavenumber_shift": ("bin", rng.normal(size=4)),
+        "wavenumber_shift_error": ("bin", np.full(4, 0.001)),
+        "baseline": (("spectrum", "coefficient"), rng.normal(size=(30, 5))),
+        "residual": (("spectrum", "pixel"), rng.normal(0, 1e-3, (30, 20))),
+        "reduced_chi_square": ((), 1.01),
+        "degrees_of_freedom": ((), 24.0),
+        "converged": ((), True),
+        "iterations": ((), 5),
+        "solar_longitude": ((), 120.0),
+        "mars_year": ((), 36),
+        "time": ((), np.datetime64("2021-06-01T12:00:00.123456", "ns")),
+    }
+    coords = {
+        "altitude": z,
+        "altitude_in": z,
+        "bin": np.arange(4),
+        "wavenumber": ("pixel", np.linspace(3011.0, 3035.0, 20)),
+        "tangent_altitude": ("spectrum", np.linspace(100.0, 5.0, 30)),
+    }
+    attrs = {
+        "product_lid": "urn:esa:psa:em16_tgo_nmd:data_calibrated:nmd_cal_sc_so_x",
+        "product_version": "1.0",
+        "source_md5": "abc",
+        "broadening": {"h2o": "air x 1.7"},
+        "interferents_absent": ["o3", "hdo"],
+        "masked pixels": [84, 269],
+        "nothing": None,
+        "joint": True,
+    }
+    return xr.Dataset(ds, coords, attrs)
+
+
+def cf_errors(path: pathlib.Path) -> list[str]:
+    from compliance_checker.runner import CheckSuite
+
+    if not CheckSuite.checkers:
+        CheckSuite.load_all_available_checkers()
+    suite = CheckSuite()
+    with netCDF4.Dataset(path) as file:
+        scores = suite.run_all(file, ["cf:1.11"], skip_checks=[])
+    found = []
+    for groups, errors in scores.values():
+        assert not errors
+        found += [
+            message
+            for group in groups
+            if group.weight == 3 and group.value[0] < group.value[1]
+            for message in [*group.msgs, *(m for c in group.children for m in c.msgs)]
+        ]
+    return found
+
+
+def metadata(path: pathlib.Path) -> dict[str, str]:
+    with netCDF4.Dataset(path) as file:
+        return {
+            name: f"{variable.dimensions} {sorted(variable.__dict__.items())}"
+            for name, variable in file.variables.items()
+        }
+
+
+def test_level2__round_trip(tmp_path):
+    ds = synthetic_level2()
+    back = open_verified(write_level2(ds, tmp_path / "a.nc", resume_key="k" * 64))
+    for name in ds.variables:
+        np.testing.assert_array_equal(back[name].values, ds[name].values, str(name))
+        assert back[name].dims == ds[name].dims
+    assert back["ch4_averaging_kernel"].dims == ("altitude", "altitude_in")
+    assert back["ch4_detected"].dtype == bool
+    assert back["altitude"].attrs["positive"] == "up"
+    assert back["ch4_vmr"].attrs["units"] == "1"
+    assert {"latitude", "time", "mars_year"} <= set(back.coords)
+    assert back.attrs["resume_key"] == "k" * 64
+    assert back.attrs["masked_pixels"].tolist() == [84, 269]
+    assert back.attrs["joint"] == "true"
+    assert back.attrs["interferents_absent"] == "o3, hdo"
+    assert back.attrs["input_products"].endswith("nmd_cal_sc_so_x::1.0 abc")
+    assert "Conventions" not in ds.attrs, "the input is not changed"
+
+
+def test_level2__storage(tmp_path):
+    path = write_level2(synthetic_level2(), tmp_path / "a.nc")
+    with netCDF4.Dataset(path) as file:
+        assert file.data_model == "NETCDF4"
+        for name in ("residual", "ch4_vmr", "altitude"):
+            filters = file[name].filters()
+            assert filters["zlib"]
+            assert filters["complevel"] == 4
+            assert filters["shuffle"]
+            assert filters["fletcher32"]
+        for name in ("altitude", "latitude", "wavenumber", "time"):
+            assert "_FillValue" not in file[name].ncattrs()
+        assert file["crs"].dtype == np.int32
+        assert "49900" in file["crs"].crs_wkt
+        assert file["ch4_vmr"].grid_mapping == "crs"
+
+
+@pytest.mark.parametrize("kind", ["level2", "map", "map_all_axes"])
+def test_files__cf_clean_also_after_open_and_save(tmp_path, kind):
+    # the checker takes a time that grows with the square of the variables
+    ds, write = synthetic_level2(gases=("ch4",)), write_level2
+    ds["not_in_the_catalogue"] = ("altitude", np.ones(ds.sizes["altitude"]))
+    if kind == "map":
+        grid = Grid(latitude=[-90, 0, 90], solar_longitude=range(0, 361, 90))
+        ds, write = grid_level2(ds, grid), write_map
+    elif kind == "map_all_axes":
+        grid = Grid(
+            latitude=[-90, 0, 90],
+            longitude=[-180, 0, 180],
+            altitude=[0, 10, 20],
+            solar_longitude=[0, 180, 360],
+            mars_year=[35, 36, 37],
+            local_time_class=True,
+        )
+        ds, write = grid_level2(ds, grid), write_map
+    path = write(ds, tmp_path / "a.nc")
+    with xr.open_dataset(path) as lazy:
+        again = write(lazy.load(), tmp_path / "b.nc")
+    assert metadata(again) == metadata(path)
+    assert cf_errors(again) == []
+    first, second = open_verified(path), open_verified(again)
+    for name in first.variables:
+        np.testing.assert_array_equal(first[name].values, second[name].values)
+
+
+def test_content_hash__same_result_same_hash(tmp_path):
+    first = open_verified(write_level2(synthetic_level2(), tmp_path / "a.nc"))
+    second = open_verified(write_level2(synthetic_level2(), tmp_path / "b.nc"))
+    other = open_verified(write_level2(synthetic_level2(1), tmp_path / "c.nc"))
+    assert first.attrs["content_sha256"] == second.attrs["content_sha256"]
+    assert first.attrs["tracking_id"] != second.attrs["tracking_id"]
+    assert first.attrs["content_sha256"] != other.attrs["content_sha256"]
+
+
+def test_open_verified__changed_contents_refused(tmp_path):
+    path = write_level2(synthetic_level2(), tmp_path / "a.nc")
+    with netCDF4.Dataset(path, "a") as file:
+        file["pressure"][3] = 1.0
+    with pytest.raises(OutputError, match="SHA-256") as caught:
+        open_verified(path)
+    assert caught.value.rule == "io.hash_mismatch"
+
+
+def test_open_verified__other_files_refused(tmp_path):
+    foreign = tmp_path / "foreign.nc"
+    xr.Dataset({"a": ("x", [1.0])}).to_netcdf(foreign)
+    with pytest.raises(OutputError) as caught:
+        open_verified(foreign)
+    assert caught.value.rule == "io.incomplete"
+    foreign.write_bytes(b"not netCDF")
+    with pytest.raises(OutputError) as caught:
+        open_verified(foreign)
+    assert caught.value.rule == "io.unreadable"
+
+
+def test_open_verified__flips_and_truncations_never_pass_silently(tmp_path):
+    path = write_level2(synthetic_level2(levels=10), tmp_path / "a.nc")
+    good, whole = path.read_bytes(), open_verified(path)
+    rng = np.random.default_rng(1)
+    for trial in range(60):
+        if trial % 3 == 0:
+            bad = good[: rng.integers(0, len(good))]
+        else:
+            changed = bytearray(good)
+            changed[rng.integers(0, len(good))] ^= 1 << rng.integers(0, 8)
+            bad = bytes(changed)
+        path.write_bytes(bad)
+        try:
+            back = open_verified(path)
+        except (OutputError, AttributeError, UnicodeDecodeError):
+            continue
+        for name in whole.variables:
+            np.testing.assert_array_equal(back[name].values, whole[name].values)
+
+
+def test_atomic_file__error_leaves_the_old_file_and_no_temporary(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+
+    def stop_halfway():
+        with atomic_file(path) as temporary:
+            temporary.write_text("half")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        stop_halfway()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_atomic_file__full_disk_named(tmp_path):
+    path = tmp_path / "a.txt"
+
+    def fill_disk():
+        with atomic_file(path) as temporary:
+            temporary.write_text("half")
+            raise OSError(28, os.strerror(28))
+
+    with pytest.raises(OutputError) as caught:
+        fill_disk()
+    assert caught.value.rule == "io.no_space"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_atomic_file__no_folder(tmp_path):
+    with (
+        pytest.raises(OutputError, match="folder") as caught,
+        atomic_file(tmp_path / "b" / "a"),
+    ):
+        pass
+    assert caught.value.rule == "io.no_folder"
+
+
+def test_sweep_temporary__dead_writers_only(tmp_path):
+    with atomic_file(tmp_path / "a.nc") as temporary:
+        temporary.write_text("x")
+        mine = temporary.name
+        dead = tmp_path / mine.replace(f"-{os.getpid()}-", "-999999999-")
+        dead.write_text("x")
+        assert sweep_temporary(tmp_path) == 1
+        assert temporary.exists()
+    assert [file.name for file in tmp_path.iterdir()] == ["a.nc"]
+
+
+def test_write__nothing_or_unwritable_refused(tmp_path):
+    with pytest.raises(OutputError) as caught:
+        write_level2(xr.Dataset(), tmp_path / "a.nc")
+    assert caught.value.rule == "io.empty"
+    with pytest.raises(OutputError) as caught:
+        write_level2(xr.Dataset({"a": ("x", [1j])}), tmp_path / "a.nc")
+    assert caught.value.rule == "io.type"
+    assert list(tmp_path.iterdir()) == []

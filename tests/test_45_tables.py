@@ -1,0 +1,333 @@
+"""Absorption tables: small bands built here, and the shipped ones."""
+
+from __future__ import annotations
+
+import pathlib
+import time
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from tgo_spectra.errors import TableError
+from tgo_spectra.spectroscopy import building, measuring, nodes, tables, training
+from tgo_spectra.spectroscopy.absorption import cross_section_grid
+
+SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
+WINDOW = (3010.0, 3014.0)
+
+
+def synthetic_lines(molecule, count, strongest, seed):
+    """Random lines in the form of a list that was read."""
+    rng = np.random.default_rng(seed)
+    number = np.sort(rng.uniform(WINDOW[0] - 3.0, WINDOW[1] + 3.0, count))
+    values = {
+        "wavenumber": number,
+        "intensity": strongest * 10.0 ** -rng.uniform(0.0, 4.0, count),
+        "einstein_a": np.full(count, 1.0),
+        "gamma_air": rng.uniform(0.04, 0.1, count),
+        "gamma_self": rng.uniform(0.06, 0.4, count),
+        "lower_state_energy": rng.uniform(0.0, 1500.0, count),
+        "n_air": rng.uniform(0.5, 0.8, count),
+        "delta_air": rng.uniform(-0.01, 0.005, count),
+    }
+    data = {name: ("line", value) for name, value in values.items()}
+    data["molecule"] = ("line", np.full(count, molecule, np.int32))
+    data["isotopologue"] = ("line", np.ones(count, np.int32))
+    attrs = {
+        "source_file": "synthetic",
+        "source_sha256": "0" * 64,
+        "edition": "none",
+        "citation": "none",
+    }
+    return xr.Dataset(data, attrs=attrs)
+
+
+@pytest.fixture(scope="module")
+def lines():
+    return {
+        "h2o": (synthetic_lines(1, 30, 3e-21, 1), ("air", 1.7)),
+        "ch4": (synthetic_lines(6, 60, 1e-19, 2), ("air", 1.3)),
+    }
+
+
+@pytest.fixture(scope="module")
+def table(lines):
+    begin = time.process_time()
+    built = tables.build_table(lines, WINDOW, band="small", verify_atmospheres=0)
+    assert time.process_time() - begin < 60.0  # a build is seconds, compiling included
+    return built
+
+
+@pytest.fixture
+def written(table, tmp_path):
+    return tables.write_table(table, tmp_path / "small.nc")
+
+
+def functions(lines, low, high):
+    return {g: building._function(g, *choice, low, high) for g, choice in lines.items()}
+
+
+def test_layout(table):
+    assert tables.table_gases(table) == ("h2o", "ch4")
+    assert table.sizes["cell"] == 40
+    assert table.sizes["moment"] == 5
+    assert table.attrs["cell_width"] == 0.1
+    number = table["node_wavenumber"].values
+    cell = table["node_cell"].values
+    assert (np.diff(number) > 0).all()
+    assert (np.diff(cell) >= 0).all()
+    start = table["cell_start"].values
+    assert ((number > start[cell]) & (number < start[cell] + 0.1)).all()
+    assert table.sizes["node"] < 0.3 * 2000
+    assert table["h2o_vectors"].dtype == np.float32
+    assert table.attrs["h2o_broadening"] == "air x 1.7"
+
+
+def test_moments_of_one_are_exact(table):
+    cell = table["node_cell"].values
+    sums = np.zeros((table.sizes["cell"], 5))
+    np.add.at(sums, cell, table["node_weight"].values)
+    exact = nodes.legendre_values(50, 5).sum(axis=0)
+    np.testing.assert_allclose(sums, np.tile(exact, (40, 1)), atol=1e-8)
+
+
+def test_discrete_moments_are_not_integrals():
+    sums = nodes.legendre_values(50, 5).sum(axis=0)
+    assert sums[0] == 50.0
+    assert abs(sums[2]) > 5e-3  # its integral is zero
+
+
+def test_unseen_atmospheres_against_line_by_line(table, lines):
+    worst, rms = measuring.measure_direct(
+        table,
+        functions(lines, *WINDOW),
+        low=WINDOW[0],
+        width=4.0,
+        atmospheres=20,
+        seed=4711,
+    )
+    assert worst <= 2e-4
+    assert rms <= 1e-5
+
+
+def test_errors_are_stated(table):
+    assert 0.0 < table.attrs["truncation_error_transmittance"] < 2e-4
+    assert 0.0 < table.attrs["quantisation_error_transmittance"] < 5e-5
+
+
+def test_equal_inputs_give_equal_tables(table, lines):
+    again = tables.build_table(lines, WINDOW, band="small", verify_atmospheres=0)
+    xr.testing.assert_identical(again, table)
+
+
+def test_cross_sections_of_the_table(table, lines):
+    state = ([50.0, 300.0], [160.0, 203.0])
+    number = table["node_wavenumber"].values
+    grid = WINDOW[0] + (np.arange(2000) + 0.5) * 0.002
+    exact = cross_section_grid(lines["ch4"][0], grid, *state, ("air", 1.3), gas="ch4")
+    exact = exact[:, np.rint((number - grid[0]) / 0.002).astype(int)]
+    band = tables.table_arrays(table, ["ch4"])
+    levels = tables.interpolate_coefficients(
+        band.coefficients["ch4"], band.ln_pressure, band.temperature_k, *state
+    )
+    made = levels.T @ band.vectors["ch4"]
+    assert np.abs(made - exact).max() < 1e-3 * exact.max()
+
+
+@pytest.mark.parametrize(
+    ("pressure", "temperature", "named"),
+    [
+        (1e-5, 200.0, "pressure"),
+        (2000.0, 200.0, "pressure"),
+        (100.0, 95.0, "temperature"),
+        (100.0, 270.0, "temperature"),
+        (100.0, np.nan, "temperature"),
+        (np.nan, 200.0, "pressure"),
+        (-1.0, 200.0, "pressure"),
+    ],
+)
+def test_no_extrapolation(table, pressure, temperature, named):
+    band = tables.table_arrays(table, ["h2o"])
+    with pytest.raises(TableError, match=named):
+        tables.interpolate_coefficients(
+            band.coefficients["h2o"],
+            band.ln_pressure,
+            band.temperature_k,
+            [10.0, pressure],
+            [200.0, temperature],
+        )
+
+
+def test_doppler_limit_on_request(table):
+    band = tables.table_arrays(table, ["h2o"])
+    grid = band.ln_pressure, band.temperature_k
+    thin = tables.interpolate_coefficients(
+        band.coefficients["h2o"], *grid, [1e-7], [150.0], doppler_limit=True
+    )
+    edge = tables.interpolate_coefficients(
+        band.coefficients["h2o"], *grid, [1e-3], [150.0]
+    )
+    np.testing.assert_array_equal(thin, edge)
+
+
+def test_interpolation_is_exact_on_the_grid_and_for_cubics():
+    ln_p, t = np.log(building.default_pressures()), building.default_temperatures()
+    x, y = ln_p[:, None], (t[None, :] - 180.0) / 50.0
+    field = (1.0 + x + 0.1 * x**3) * (2.0 - y + y**3)
+    p, k = np.array([0.02, 7.0, 444.0]), np.array([113.0, 177.0, 251.0])
+    u, v = np.log(p), (k - 180.0) / 50.0
+    got = tables.interpolate_coefficients(field[None], ln_p, t, p, k)[0]
+    np.testing.assert_allclose(
+        got, (1.0 + u + 0.1 * u**3) * (2.0 - v + v**3), rtol=1e-10
+    )
+    slope = tables.interpolate_coefficients(
+        field[None], ln_p, t, p, k, derivative=(1, 0)
+    )
+    np.testing.assert_allclose(
+        slope[0], (1.0 + 0.3 * u**2) * (2.0 - v + v**3), rtol=1e-9
+    )
+
+
+def test_states_between_three_pressures():
+    """The low-pressure states that are filled in agree with computed ones."""
+    lines = synthetic_lines(1, 30, 3e-21, 1)
+    pressure, temperature = building.default_pressures(), np.array([100.0, 180.0])
+    band = training.Band(WINDOW[0], 0.002, pressure, temperature)
+    function = building._function("h2o", lines, ("air", 1.7), *WINDOW)
+    building.fill_states(band, "h2o", function, 2000, 1)
+    made = band.sigma["h2o"].reshape(pressure.size, 2, 2000)
+    low = pressure < 30.0
+    for k, kelvin in enumerate(temperature):
+        exact = function(band.wavenumber, pressure[low], np.full(low.sum(), kelvin))
+        error = np.abs(made[low, k] / training.SCALE - exact).max(axis=1)
+        assert (error / exact.max(axis=1)).max() < 3e-5
+
+
+def test_arrays_of_a_window(table):
+    band = tables.table_arrays(table, ["ch4"], window=(3011.05, 3012.0))
+    assert band.cell_start_cm1[0] == pytest.approx(3011.0)
+    assert band.cell_start_cm1[-1] == pytest.approx(3011.9)
+    assert band.node_cell[0] == 0
+    assert band.node_cell[-1] == band.cell_start_cm1.size - 1
+    assert band.vectors["ch4"].shape[1] == band.nodes_cm1.size
+    assert band.vectors["ch4"].flags.c_contiguous
+
+
+def test_coverage(table):
+    tables.check_covers(table, 3010.5, 3013.5)
+    with pytest.raises(TableError, match=r"order 134 needs 2990.000 to 3030.000 cm-1"):
+        tables.check_covers(table, 2990.0, 3030.0, "order 134")
+    with pytest.raises(TableError, match=r"covers 3010\.000 to"):
+        tables.table_arrays(table, window=(3009.0, 3012.0))
+
+
+def test_unknown_gas_is_named(table):
+    with pytest.raises(TableError, match="co is not in the table, which has h2o, ch4"):
+        tables.table_arrays(table, ["co"])
+
+
+def test_empty_window_refused(lines):
+    with pytest.raises(TableError, match="window"):
+        tables.build_table(lines, (3014.0, 3010.0))
+    with pytest.raises(TableError, match="window"):
+        tables.build_table({}, WINDOW)
+
+
+def test_round_trip(table, written):
+    again = tables.open_table(written)
+    assert set(again.variables) == set(table.variables)
+    for name in table.variables:
+        np.testing.assert_array_equal(again[name].values, table[name].values)
+        assert again[name].dims == table[name].dims
+    assert tables.verify_table(written) == again.attrs["content_sha256"]
+
+
+def test_every_changed_byte_of_the_data_is_seen(written):
+    good = written.read_bytes()
+    refused = 0
+    places = np.random.default_rng(5).integers(len(good) // 4, len(good), 30)
+    for place in places:
+        bad = bytearray(good)
+        bad[place] ^= 0x10
+        written.write_bytes(bytes(bad))
+        try:
+            table = tables.open_table(written)
+        except TableError:
+            refused += 1
+        else:  # unused space of the container: then nothing may have changed
+            assert tables.verify_table(written) == table.attrs["content_sha256"]
+    assert refused > 15
+
+
+def test_tampered_attribute_refused(written):
+    import netCDF4
+
+    with netCDF4.Dataset(written, "a") as file:
+        file.setncattr("h2o_broadening", "air x 1")
+    with pytest.raises(TableError, match="SHA-256"):
+        tables.open_table(written)
+
+
+def test_not_a_table(tmp_path):
+    path = tmp_path / "no.nc"
+    path.write_bytes(b"not a table")
+    with pytest.raises(TableError, match="readable"):
+        tables.open_table(path)
+    with pytest.raises(TableError, match="neither a file nor one of so_134_136"):
+        tables.open_table("so_999")
+
+
+def test_incomplete_table_is_not_written(table, tmp_path):
+    with pytest.raises(TableError, match="ch4_vectors"):
+        tables.write_table(table.drop_vars("ch4_vectors"), tmp_path / "x.nc")
+    broken = table.assign(pressure=table["pressure"] * np.nan)
+    with pytest.raises(TableError, match="finite"):
+        tables.write_table(broken, tmp_path / "x.nc")
+    assert not (tmp_path / "x.nc").exists()
+
+
+@pytest.mark.parametrize("name", ["so_134_136", "so_189_190"])
+def test_shipped(name):
+    table = tables.open_table(name)
+    assert "HITRAN" in table.attrs["edition"]
+    assert "10.1016/j.jqsrt.2021.107949" in table.attrs["citation"]
+    for gas in tables.table_gases(table):
+        assert len(table.attrs[f"{gas}_lines_sha256"]) == 64
+        assert "/" not in table.attrs[f"{gas}_lines"]
+    assert table.attrs["truncation_error_transmittance"] <= 1e-4
+    assert table.attrs["line_by_line_error_transmittance"] <= 1e-4
+
+
+def test_shipped_tables_are_small():
+    folder = pathlib.Path(tables.__file__).parent / "data"
+    sizes = [path.stat().st_size for path in folder.glob("*.nc")]
+    assert len(sizes) == len(tables.list_tables()) == 2
+    assert sum(sizes) <= 10e6
+
+
+def test_shipped_tables_cover_their_orders():
+    tables.check_covers(tables.open_table("so_134_136"), 2874.4 - 2.0, 3217.5 + 2.0)
+    tables.check_covers(tables.open_table("so_189_190"), 4109.5 - 2.0, 4441.1 + 2.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "low"), [("so_134_136", 3015.0), ("so_189_190", 4290.0)]
+)
+def test_shipped_against_line_by_line(name, low):
+    if not SHARED.is_dir():
+        pytest.skip("needs the line lists of ../shared")
+    from tgo_spectra.spectroscopy.shipped import band_lines
+
+    lines = band_lines(name, SHARED / "linelists")
+    worst, rms = measuring.measure_direct(
+        tables.open_table(name),
+        functions(lines, low - 1.0, low + 4.0),
+        low=low,
+        width=3.0,
+        atmospheres=4,
+        seed=99,
+    )
+    # the atmospheres are random, far beyond Mars: SO noise is 4e-4 at best
+    assert worst <= 2e-4
+    assert rms <= 2e-5

@@ -1,0 +1,132 @@
+"""Command line: exit codes, one-line messages."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from tgo_spectra import batch
+from tgo_spectra.batch import ProductStatus
+from tgo_spectra.cli import main
+from tgo_spectra.netcdf import open_verified, write_level2
+
+
+def level2(value=1e-11):
+    return xr.Dataset(
+        {
+            "ch4_vmr": ("altitude", np.full(3, value)),
+            "ch4_vmr_error": ("altitude", np.full(3, 2e-11)),
+            "latitude": ("altitude", np.full(3, 12.0)),
+            "solar_longitude": ((), 100.0),
+        },
+        {"altitude": [1.0, 6.0, 11.0]},
+        {"product_lid": "urn:esa:psa:b:c:lid"},
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["no-such-command"],
+        ["retrieve", "--out", "x"],
+        ["map"],
+        ["info", "/no/such/file.xml"],
+        ["lines", "fetch", "ch4", "--range", "a", "b"],
+        ["tables", "build", "--lines", "ch4", "--range", "1", "2", "--out", "t.nc"],
+        ["demo", "--workers", "-1"],
+    ],
+)
+def test_usage__64(arguments, capsys):
+    assert main(arguments) == 64
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["map", "-h"]])
+def test_help__0(arguments, capsys):
+    assert main(arguments) == 0
+    assert capsys.readouterr().out
+
+
+def test_help__lists_the_commands(capsys):
+    main(["--help"])
+    out = capsys.readouterr().out
+    for name in [
+        "demo",
+        "info",
+        "retrieve",
+        "map",
+        "simulate",
+        "lines",
+        "tables",
+        "setups",
+    ]:
+        assert f"\n  {name} " in out
+
+
+def test_setups__listed(capsys):
+    assert main(["setups"]) == 0
+    assert "so_134" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("states", "code"),
+    [
+        (("done", "skipped"), 0),
+        (("done", "failed"), 2),
+        (("failed", "failed"), 2),
+    ],
+)
+def test_retrieve__exit_codes(monkeypatch, capsys, states, code):
+    def run(products, out, setup, workers, atmosphere, *, client):
+        assert (products, out, workers) == (("a.xml", "b.xml"), "o", 3)
+        return [ProductStatus(p, s) for p, s in zip(products, states, strict=True)]
+
+    monkeypatch.setattr(batch, "run", run)
+    given = ["retrieve", "a.xml", "b.xml", "--out", "o", "--workers", "3"]
+    assert main(given) == code
+    captured = capsys.readouterr()
+    assert f"{states.count('failed')} failed" in captured.out
+    assert captured.err.count("failed ") == states.count("failed")
+
+
+def test_retrieve__bad_setup_is_one_line(tmp_path, capsys):
+    label = tmp_path / "a.xml"
+    label.write_text("<x/>")
+    given = ["retrieve", str(label), "--out", str(tmp_path / "o"), "--setup", "nope"]
+    assert main(given) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+
+
+def test_retrieve__broken_product_is_quarantined(tmp_path, capsys):
+    label = tmp_path / "a.xml"
+    label.write_text("<x/>")
+    assert main(["retrieve", str(label), "--out", str(tmp_path / "o")]) == 2
+    assert "1 failed" in capsys.readouterr().out
+    assert (tmp_path / "o" / "quarantine.jsonl").read_text().count("\n") == 1
+
+
+def test_map__of_a_folder(tmp_path, capsys):
+    for i, value in enumerate([1e-11, 3e-11]):
+        write_level2(level2(value), tmp_path / "l2" / f"{i}.nc")
+    out = tmp_path / "map.nc"
+    spec = "latitude=-90:90:90,altitude=0:15:5"
+    assert main(["map", str(tmp_path), "--out", str(out), "--grid", spec]) == 0
+    assert "2 profiles" in capsys.readouterr().out
+    ds = open_verified(out)
+    np.testing.assert_allclose(ds["ch4_mean"].sel(latitude=45), 2e-11)
+    assert main(["map", str(tmp_path), "--out", str(out), "--grid", "x=1:2:1"]) == 1
+    assert "unknown axis" in capsys.readouterr().err
+
+
+def test_info__level2(tmp_path, capsys):
+    path = write_level2(level2(), tmp_path / "a.nc")
+    assert main(["info", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "urn:esa:psa:b:c:lid" in out
+    assert "ch4_vmr" in out
+    path.write_bytes(b"cut")
+    assert main(["info", str(path)]) == 1
+    assert capsys.readouterr().err.startswith("error: ")

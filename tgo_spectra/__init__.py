@@ -1,0 +1,78 @@
+"""ExoMars Trace Gas Orbiter spectra: read, fit trace gases, map.
+
+The names below are the public interface; each is imported when first used, so
+that ``import tgo_spectra`` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Grid": "maps",
+    "RetrievalSetup": "retrieval.setup",
+    "TgoError": "errors",
+    "absorption_cross_section": "spectroscopy.absorption",
+    "build_table": "spectroscopy.tables",
+    "grid_level2": "maps",
+    "load_setup": "retrieval.setup",
+    "mars_year": "mars",
+    "merge_maps": "maps",
+    "open_product": "readers",
+    "open_table": "spectroscopy.tables",
+    "partition_sum": "spectroscopy.linelist",
+    "read_atmosphere": "atmosphere",
+    "read_line_list": "spectroscopy.linelist",
+    "reference_atmosphere": "atmosphere",
+    "retrieve": "retrieval",
+    "run": "batch",
+    "simulate_product": "simulate",
+    "solar_longitude": "mars",
+    "write_level2": "netcdf",
+    "write_map": "netcdf",
+}
+
+__all__ = sorted(_HOME)
+
+if TYPE_CHECKING:
+    from tgo_spectra.atmosphere import read_atmosphere as read_atmosphere
+    from tgo_spectra.atmosphere import reference_atmosphere as reference_atmosphere
+    from tgo_spectra.batch import run as run
+    from tgo_spectra.errors import TgoError as TgoError
+    from tgo_spectra.maps import Grid as Grid
+    from tgo_spectra.maps import grid_level2 as grid_level2
+    from tgo_spectra.maps import merge_maps as merge_maps
+    from tgo_spectra.mars import mars_year as mars_year
+    from tgo_spectra.mars import solar_longitude as solar_longitude
+    from tgo_spectra.netcdf import write_level2 as write_level2
+    from tgo_spectra.netcdf import write_map as write_map
+    from tgo_spectra.readers import open_product as open_product
+    from tgo_spectra.retrieval import retrieve as retrieve
+    from tgo_spectra.retrieval.setup import RetrievalSetup as RetrievalSetup
+    from tgo_spectra.retrieval.setup import load_setup as load_setup
+    from tgo_spectra.simulate import simulate_product as simulate_product
+    from tgo_spectra.spectroscopy.absorption import (
+        absorption_cross_section as absorption_cross_section,
+    )
+    from tgo_spectra.spectroscopy.linelist import partition_sum as partition_sum
+    from tgo_spectra.spectroscopy.linelist import read_line_list as read_line_list
+    from tgo_spectra.spectroscopy.tables import build_table as build_table
+    from tgo_spectra.spectroscopy.tables import open_table as open_table
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name from its module on first use."""
+    if name not in _HOME:
+        message = f"module 'tgo_spectra' has no attribute {name!r}"
+        raise AttributeError(message)
+    value = getattr(importlib.import_module(f"tgo_spectra.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names, imported or not."""
+    return [*__all__, "__version__"]

@@ -1,0 +1,35 @@
+"""The one place where kernels are compiled.
+
+Only kernel modules import this one, and nothing imports those before a kernel is
+needed: ``import tgo_spectra`` stays free of numba.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import numba
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+prange = numba.prange
+
+
+def compiled(*, parallel: bool = False, fastmath: bool = False) -> Callable[[F], F]:
+    """Return a decorator: machine code on first call, GIL released, code cached.
+
+    The Python original stays reachable as ``kernel.py_func`` for the tests.
+    """
+
+    def decorate(function: F) -> F:
+        return cast(
+            "F",
+            numba.njit(nogil=True, cache=True, parallel=parallel, fastmath=fastmath)(
+                function
+            ),
+        )
+
+    return decorate

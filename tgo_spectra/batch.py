@@ -1,0 +1,462 @@
+"""Many products: one task a product, one verified file a product, resumable.
+
+The state of a run is its files. A worker reads a product, fits it, writes one
+level-2 file under its final name only when complete, and returns a small row. A
+product whose file exists, verifies and carries the same resume key (hash of input,
+setup, atmosphere and processing version) is skipped, so a run that was stopped is
+continued by running it again. A product that fails is reported and does not stop
+the others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import glob
+import hashlib
+import itertools
+import json
+import logging
+import re
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from tgo_spectra import __version__
+from tgo_spectra.errors import OutputError, ProductError, SetupError, TgoError
+from tgo_spectra.netcdf import PROCESSING_VERSION, open_verified, sweep_temporary
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    import xarray as xr
+    from distributed import Client
+
+    from tgo_spectra.retrieval.setup import RetrievalSetup
+
+    Process = Callable[[Path, Path, "RetrievalSetup | None", Any], dict[str, Any]]
+
+__all__ = ["ProductStatus", "run"]
+
+_LOG = logging.getLogger(__name__)
+
+# One thread a process: the products are the parallel part. Set before the worker
+# starts, because the libraries read these when they are loaded.
+_ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "NUMBA_NUM_THREADS": "1",
+}
+
+_NOT_A_PRODUCT = re.compile(r"^(bundle|collection|readme|document)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class ProductStatus:
+    """What became of one product.
+
+    Parameters
+    ----------
+    product : str
+        Path of the product.
+    state : {"done", "skipped", "failed"}
+        Fitted now; found done and verified; reported and left out.
+    output : str or None
+        The level-2 file.
+    seconds : float
+        Time of the task.
+    spectra : int
+        Number of spectra in the product.
+    resume_key : str or None
+        Hash of everything the result depends on.
+    content_sha256 : str or None
+        Content hash of the output.
+    rule : str or None
+        Rule id of the failure.
+    message : str or None
+        Message of the failure.
+    """
+
+    product: str
+    state: str
+    output: str | None = None
+    seconds: float = 0.0
+    spectra: int = 0
+    resume_key: str | None = None
+    content_sha256: str | None = None
+    rule: str | None = None
+    message: str | None = None
+
+
+def run(
+    products: str | Path | Iterable[str | Path],
+    out: str | Path,
+    setup: RetrievalSetup | str | Path | None = None,
+    workers: int = 1,
+    atmosphere: xr.Dataset | str | Path | None = None,
+    *,
+    client: Client | None = None,
+    progress: bool = True,
+    process: Process | None = None,
+) -> list[ProductStatus]:
+    """Retrieve many products into a folder; skip what is done; report what fails.
+
+    Parameters
+    ----------
+    products : path, folder, glob pattern, or iterable of paths
+        Labels (``.xml``) of the products; of a folder, every label in it and below.
+    out : path
+        Output folder: ``l2/<product>.nc``, ``journal.jsonl``, ``quarantine.jsonl``
+        and ``run.json``.
+    setup : RetrievalSetup, str or path, optional
+        Setup, or the name or file of one. Default: the shipped setup of each
+        product's channel and order.
+    workers : int, optional
+        Worker processes; with 1 (the default) or 0 all runs in this process.
+    atmosphere : Dataset or path, optional
+        Atmosphere for all products. Default: the reference atmosphere.
+    client : distributed.Client, optional
+        Client of a running cluster to use in place of own workers.
+    progress : bool, optional
+        Show a progress bar when the error stream is a terminal. Default true.
+    process : callable, optional
+        Replaces the task: ``process(path, out, setup, atmosphere) -> dict`` with the
+        fields of :class:`ProductStatus`.
+
+    Returns
+    -------
+    list of ProductStatus
+        One row a product, in the order of `products`.
+
+    Raises
+    ------
+    TgoError
+        No product found (``batch.no_products``), or a setup or atmosphere that
+        cannot be read.
+    OutputError
+        The output disk is full (``io.no_space``): what is written stays, and the
+        same call continues the run.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> _ = (folder / "bad.xml").write_text("<not a product/>")
+    >>> rows = run(folder, folder / "out", progress=False)
+    >>> [row.state for row in rows]
+    ['failed']
+    """
+    paths = _find_products(products)
+    loaded = _load(setup)
+    folder = Path(out)
+    level2 = folder / "l2"
+    level2.mkdir(parents=True, exist_ok=True)
+    sweep_temporary(level2)
+    _write_run(folder, loaded, len(paths))
+    task = _Task(process or _process_product, level2, loaded, atmosphere)
+    rows: dict[Path, ProductStatus] = {}
+    with (
+        (folder / "journal.jsonl").open("a", encoding="utf-8") as journal,
+        _Progress(len(paths), shown=progress) as bar,
+    ):
+        for path, row in _outcomes(paths, task, workers, client):
+            rows[path] = row
+            journal.write(_journal_line(row))
+            journal.flush()
+            bar.advance(row)
+            if row.rule == "io.no_space":
+                message = "the output disk is full; make room and run again"
+                raise OutputError(message, path=folder, rule="io.no_space")
+    ordered = [rows[path] for path in paths]
+    failed = [_journal_line(row) for row in ordered if row.state == "failed"]
+    (folder / "quarantine.jsonl").write_text("".join(failed), encoding="utf-8")
+    return ordered
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What a worker gets, besides the path of the product."""
+
+    process: Process
+    out: Path
+    setup: RetrievalSetup | None
+    atmosphere: Any
+
+    def __call__(self, path: Path) -> ProductStatus:
+        """Process one product; every error becomes a row."""
+        start = time.perf_counter()
+        try:
+            found = self.process(path, self.out, self.setup, self.atmosphere)
+            row = ProductStatus(**{"product": str(path), **found})
+        except TgoError as error:
+            row = _failed(path, error.rule or "error", str(error))
+        except Exception as error:  # noqa: BLE001 - the one boundary: a run goes on
+            text = f"{type(error).__name__}: {error}"
+            row = _failed(path, "batch.unexpected", text)
+        return dataclasses.replace(row, seconds=round(time.perf_counter() - start, 3))
+
+
+def _process_product(
+    path: Path, out: Path, setup: RetrievalSetup | None, atmosphere: Any
+) -> dict[str, Any]:
+    """Read, fit and write one product, unless that is done already."""
+    if not path.is_file():
+        message = "no such product"
+        raise ProductError(message, path=path, rule="product.missing")
+    key = _resume_key(path, setup, atmosphere)
+    target = out / f"{_product_name(path)}.nc"
+    done = _done(target, key)
+    if done is not None:
+        return {"state": "skipped", "output": str(target), "resume_key": key, **done}
+    # after the check: a run that finds all done loads none of the machinery
+    from tgo_spectra.atmosphere import read_atmosphere
+    from tgo_spectra.netcdf import write_level2
+    from tgo_spectra.readers import open_product
+    from tgo_spectra.retrieval import retrieve
+
+    level1 = open_product(path)
+    if atmosphere is not None:
+        atmosphere = read_atmosphere(atmosphere)
+    level2 = retrieve(level1, setup=setup, atmosphere=atmosphere)
+    spectra = int(level1.sizes.get("spectrum", 0))
+    write_level2(level2, target, resume_key=key, attributes={"n_spectra": spectra})
+    digest = str(_stated(target)["content_sha256"])
+    return {
+        "state": "done",
+        "output": str(target),
+        "resume_key": key,
+        "spectra": spectra,
+        "content_sha256": digest,
+    }
+
+
+def _done(target: Path, key: str) -> dict[str, Any] | None:
+    """Facts of a finished output with this key, or None."""
+    if not target.is_file():
+        return None
+    try:
+        attrs = open_verified(target).attrs
+    except OutputError as error:
+        _LOG.warning("made again: %s", error)
+        return None
+    if attrs.get("resume_key") != key:
+        return None
+    return {
+        "spectra": int(attrs.get("n_spectra", 0)),
+        "content_sha256": str(attrs["content_sha256"]),
+    }
+
+
+def _stated(target: Path) -> dict[str, Any]:
+    import netCDF4
+
+    with netCDF4.Dataset(target, "r") as file:
+        return {"content_sha256": file.getncattr("content_sha256")}
+
+
+def _resume_key(path: Path, setup: RetrievalSetup | None, atmosphere: Any) -> str:
+    """Hash of the input files, the setup, the atmosphere and the processing version."""
+    digest = hashlib.sha256(f"processing {PROCESSING_VERSION}".encode())
+    # the label and the tables that share its name
+    for file in sorted(path.parent.glob(f"{glob.escape(path.stem)}.*")):
+        if file.is_file() and file.stem == path.stem:
+            with file.open("rb") as stream:
+                # MD5 because the archive's own labels state it; not for security
+                md5 = hashlib.file_digest(stream, "md5").hexdigest()
+            digest.update(f"|{file.name} {md5}".encode())
+    digest.update(f"|{'default' if setup is None else setup.hash()}".encode())
+    digest.update(_atmosphere_hash(atmosphere).encode())
+    return digest.hexdigest()
+
+
+def _atmosphere_hash(atmosphere: Any) -> str:
+    if atmosphere is None:
+        return "|reference"
+    if isinstance(atmosphere, str | Path):
+        return f"|{hashlib.sha256(Path(atmosphere).read_bytes()).hexdigest()}"
+    digest = hashlib.sha256(repr(sorted(atmosphere.attrs.items())).encode())
+    for name in sorted(map(str, atmosphere.variables)):
+        digest.update(name.encode())
+        digest.update(atmosphere[name].values.tobytes())
+    return f"|{digest.hexdigest()}"
+
+
+def _product_name(path: Path) -> str:
+    """Last part of the product's logical identifier, else the name of the label."""
+    with path.open("rb") as stream:
+        head = stream.read(20_000)
+    match = re.search(rb"<logical_identifier>\s*([^<\s]+)\s*<", head)
+    name = match.group(1).decode("ascii", "replace") if match else path.stem
+    return re.sub(r"[^\w.-]", "_", name.rsplit(":", 1)[-1]) or "product"
+
+
+def _find_products(products: str | Path | Iterable[str | Path]) -> list[Path]:
+    """Paths of labels, each once, in a stable order."""
+    found: list[Path] = []
+    for item in [products] if isinstance(products, str | Path) else products:
+        path = Path(item)
+        if path.is_dir():
+            labels = sorted(path.rglob("*.xml"))
+            found += [label for label in labels if not _NOT_A_PRODUCT.match(label.name)]
+        elif path.exists() or not glob.has_magic(str(item)):
+            found.append(path)
+        else:
+            found += [Path(name) for name in sorted(glob.glob(str(item)))]  # noqa: PTH207
+    if not found:
+        message = "no product found; give labels, a folder or a pattern"
+        raise TgoError(message, value=str(products), rule="batch.no_products")
+    return list(dict.fromkeys(found))
+
+
+def _load(setup: object) -> RetrievalSetup | None:
+    if setup is None:
+        return None
+    from tgo_spectra.retrieval.setup import (
+        RetrievalSetup,
+        load_setup,
+    )
+
+    if isinstance(setup, RetrievalSetup):
+        return setup
+    if not isinstance(setup, str | Path):
+        message = "a setup is a RetrievalSetup, the name of one, or a file"
+        raise SetupError(message, value=setup, rule="setup.type")
+    return load_setup(setup)
+
+
+def _outcomes(
+    paths: list[Path], task: _Task, workers: int, client: Client | None
+) -> Iterator[tuple[Path, ProductStatus]]:
+    """Rows as they come, from this process or from workers."""
+    if client is not None:
+        yield from _distributed(paths, task, client)
+    elif workers <= 1:
+        for path in paths:
+            yield path, task(path)
+    else:
+        with _own_cluster(min(workers, len(paths))) as own:
+            yield from _distributed(paths, task, own)
+
+
+def _distributed(
+    paths: list[Path], task: _Task, client: Client
+) -> Iterator[tuple[Path, ProductStatus]]:
+    """Keep a window of tasks in flight, so that the scheduler's memory is bounded.
+
+    A dying worker (memory, signal) takes the tasks beside it along. Products that
+    were on dead workers are tried once more, one at a time: then it is certain
+    which one is to blame.
+    """
+    from distributed import as_completed
+
+    window = max(8, 3 * len(client.scheduler_info()["workers"]))
+    waiting = iter(paths)
+    running: dict[str, Path] = {}
+    suspects: list[Path] = []
+
+    def submit(path: Path) -> Any:
+        # pure=False: the key must not depend on hashing the setup and the atmosphere
+        future = client.submit(task, path, pure=False)
+        running[str(future.key)] = path
+        return future
+
+    first = [submit(path) for path in itertools.islice(waiting, window)]
+    queue = as_completed(first)  # type: ignore[no-untyped-call]
+    for future in queue:
+        path = running.pop(str(future.key))
+        if future.exception() is None:
+            yield path, future.result()
+        else:
+            suspects.append(path)
+        future.release()
+        following = next(waiting, None)
+        if following is not None:
+            queue.add(submit(following))  # type: ignore[no-untyped-call]
+    for path in suspects:
+        future = submit(path)
+        error = future.exception()
+        if error is None:
+            yield path, future.result()
+        else:
+            yield path, _failed(path, "batch.worker_died", str(error))
+
+
+@contextlib.contextmanager
+def _own_cluster(workers: int) -> Iterator[Client]:
+    """Local worker processes, one thread each."""
+    import dask
+    from distributed import Client, LocalCluster
+
+    settings = {
+        "distributed.nanny.pre-spawn-environ": _ONE_THREAD,
+        "distributed.scheduler.allowed-failures": 1,
+    }
+    with (
+        dask.config.set(settings),
+        LocalCluster(  # type: ignore[no-untyped-call]
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            # any free port, reachable from this machine only
+            dashboard_address="127.0.0.1:0",
+            silence_logs=logging.ERROR,
+        ) as cluster,
+        Client(cluster) as client,  # type: ignore[no-untyped-call]
+    ):
+        yield client
+
+
+def _failed(path: Path, rule: str, message: str) -> ProductStatus:
+    return ProductStatus(str(path), "failed", rule=rule, message=message)
+
+
+def _journal_line(row: ProductStatus) -> str:
+    """One row with its own checksum, so that a torn last line is recognised."""
+    text = json.dumps(dataclasses.asdict(row), sort_keys=True)
+    check = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return json.dumps({"check": check, "row": json.loads(text)}, sort_keys=True) + "\n"
+
+
+def _write_run(folder: Path, setup: RetrievalSetup | None, n_products: int) -> None:
+    record = {
+        "tgo_spectra": __version__,
+        "processing_version": PROCESSING_VERSION,
+        "setup": "default" if setup is None else setup.hash(),
+        "products": n_products,
+    }
+    text = json.dumps(record, indent=1) + "\n"
+    (folder / "run.json").write_text(text, encoding="utf-8")
+
+
+class _Progress:
+    """A bar on a terminal, otherwise one log line a product."""
+
+    def __init__(self, total: int, *, shown: bool) -> None:
+        self._bar: Any = None
+        self._failed = 0
+        if shown and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import Progress
+
+            self._bar = Progress(console=Console(stderr=True))
+            self._line = self._bar.add_task("products", total=total)
+
+    def __enter__(self) -> Self:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def advance(self, row: ProductStatus) -> None:
+        """Count one product."""
+        _LOG.info("%s %s %s", row.state, row.product, row.message or "")
+        self._failed += row.state == "failed"
+        if self._bar is not None:
+            text = f"products, {self._failed} failed" if self._failed else "products"
+            self._bar.update(self._line, advance=1, description=text)

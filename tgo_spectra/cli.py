@@ -1,0 +1,312 @@
+"""Command line. Nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tgo_spectra import __version__
+from tgo_spectra.errors import TgoError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["cli", "main"]
+
+# Exit codes, after BSD sysexits for wrong usage (click's own 2 means quarantine here)
+DONE, FAILED, SOME_FAILED, USAGE = 0, 1, 2, 64
+
+_PATH = click.Path()
+_EXISTING = click.Path(exists=True)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, package_name="tgo_spectra")
+@click.option("-v", "--verbose", is_flag=True, help="Log one line a product.")
+def cli(verbose: bool) -> None:
+    """Read, fit and map spectra of the ExoMars Trace Gas Orbiter."""
+    import logging
+
+    level = logging.INFO if verbose else logging.WARNING
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
+    for handler in logging.getLogger().handlers:
+        handler.setLevel(level)  # loggers of Dask have levels of their own
+
+
+@cli.command()
+@click.option("--out", default="demo-output", show_default=True, type=_PATH)
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(0))
+def demo(out: str, workers: int) -> None:
+    """Simulate a small archive, retrieve it, map it (offline)."""
+    from tgo_spectra.demo import run_demo
+
+    result = run_demo(out, workers)
+    if result is not None:
+        click.echo(str(result))
+
+
+@cli.command()
+@click.argument("path", type=_EXISTING)
+def info(path: str) -> None:
+    """Describe a product, a level-2 file or a map."""
+    from pathlib import Path
+
+    if Path(path).suffix == ".nc":
+        from tgo_spectra.netcdf import open_verified
+
+        ds = open_verified(path)
+    else:
+        from tgo_spectra.readers import open_product
+
+        ds = open_product(path)
+    click.echo(_describe(ds))
+
+
+def _describe(ds: Any) -> str:
+    """Identity, sizes and ranges in a few lines."""
+    wanted = ("product_lid", "title", "observation_type", "processing_level")
+    lines = [f"{key:24}{ds.attrs[key]}" for key in wanted if key in ds.attrs]
+    sizes = ", ".join(f"{name} {size}" for name, size in ds.sizes.items())
+    lines.append(f"{'sizes':24}{sizes}")
+    for name, variable in ds.variables.items():
+        if variable.dtype.kind not in "fiuM" or not variable.size:
+            continue
+        low, high = variable.min().values, variable.max().values
+        numbers = variable.dtype.kind != "M"
+        span = f"{low:.6g} .. {high:.6g}" if numbers else f"{low} .. {high}"
+        units = variable.attrs.get("units", "")
+        lines.append(f"{name!s:36}{'x'.join(variable.dims) or '-':28}{span} {units}")
+    return "\n".join(lines)
+
+
+@cli.command()
+@click.argument("products", nargs=-1, required=True)
+@click.option("--out", required=True, type=_PATH, help="Output folder.")
+@click.option("--setup", default=None, help="Name of a shipped setup, or a TOML file.")
+@click.option("--atmosphere", default=None, type=_EXISTING, help="Atmosphere file.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(0))
+@click.option("--scheduler", default=None, help="Address of a running Dask scheduler.")
+def retrieve(
+    products: tuple[str, ...],
+    out: str,
+    setup: str | None,
+    atmosphere: str | None,
+    workers: int,
+    scheduler: str | None,
+) -> None:
+    """Retrieve PRODUCTS (labels, folders or patterns); done ones are skipped."""
+    from tgo_spectra.batch import run
+
+    client = None
+    if scheduler is not None:
+        from distributed import Client
+
+        client = Client(scheduler)  # type: ignore[no-untyped-call]
+    try:
+        rows = run(products, out, setup, workers, atmosphere, client=client)
+    finally:
+        if client is not None:
+            client.close()  # type: ignore[no-untyped-call]
+    for row in rows:
+        if row.state == "failed":
+            click.echo(f"failed {row.product}: {row.message}", err=True)
+    count = {state: sum(row.state == state for row in rows) for state in _STATES}
+    click.echo(", ".join(f"{number} {state}" for state, number in count.items()))
+    sys.exit(SOME_FAILED if count["failed"] else DONE)
+
+
+_STATES = ("done", "skipped", "failed")
+
+
+@cli.command("map")
+@click.argument("folder", type=_EXISTING)
+@click.option("--out", required=True, type=_PATH, help="Map to write (.nc).")
+@click.option(
+    "--grid",
+    "spec",
+    default="latitude=-90:90:10,solar_longitude=0:360:30,altitude=0:100:5",
+    show_default=True,
+    help="axis=first:last:step, joined by commas.",
+)
+@click.option("--gas", "gases", multiple=True, help="Gas to map; default: all.")
+@click.option(
+    "--weights",
+    type=click.Choice(["inverse_variance", "uniform"]),
+    default="inverse_variance",
+    show_default=True,
+)
+def map_(
+    folder: str, out: str, spec: str, gases: tuple[str, ...], weights: Any
+) -> None:
+    """Map the level-2 files in FOLDER."""
+    from tgo_spectra.maps import Grid, grid_level2
+    from tgo_spectra.netcdf import write_map
+
+    grid = Grid.from_spec(spec)
+    ds = grid_level2(folder, grid, gases=list(gases) or None, weights=weights)
+    click.echo(f"{ds.attrs['n_profiles']} profiles -> {write_map(ds, out)}")
+
+
+@cli.command()
+@click.option("--out", required=True, type=_PATH, help="Folder for the product.")
+@click.option("--order", default=134, show_default=True, help="Diffraction order.")
+@click.option("--ch4", default=None, type=float, help="CH4 mole fraction, mol/mol.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the noise.")
+def simulate(out: str, order: int, ch4: float | None, seed: int) -> None:
+    """Write one simulated occultation as an archive product."""
+    from tgo_spectra.simulate import simulate_product
+
+    click.echo(str(simulate_product(out, order=order, ch4=ch4, seed=seed)))
+
+
+@cli.group()
+def lines() -> None:
+    """Line lists."""
+
+
+@lines.command("fetch")
+@click.argument("gas")
+@click.option(
+    "--range",
+    "window",
+    required=True,
+    nargs=2,
+    type=float,
+    metavar="LO HI",
+    help="Wavenumbers, cm-1.",
+)
+@click.option("--out", default="lines", show_default=True, type=_PATH, help="Folder.")
+def lines_fetch(gas: str, window: tuple[float, float], out: str) -> None:
+    """Fetch the lines of GAS from HITRAN (needs the network)."""
+    from tgo_spectra.spectroscopy.linelist import fetch_lines
+
+    click.echo(str(fetch_lines(gas, window[0], window[1], cache_dir=out)))
+
+
+@cli.group()
+def tables() -> None:
+    """Absorption tables."""
+
+
+@tables.command("build")
+@click.option(
+    "--lines",
+    "gas_lines",
+    required=True,
+    multiple=True,
+    metavar="GAS=FILE[:BROADENING]",
+    help="Line list of a gas; BROADENING is co2, self, air or air*FACTOR.",
+)
+@click.option("--range", "window", required=True, nargs=2, type=float, metavar="LO HI")
+@click.option("--out", required=True, type=_PATH, help="Table to write.")
+def tables_build(
+    gas_lines: tuple[str, ...], window: tuple[float, float], out: str
+) -> None:
+    """Build a table from line lists."""
+    from tgo_spectra.spectroscopy.linelist import read_line_list
+    from tgo_spectra.spectroscopy.tables import build_table, write_table
+
+    lists = {}
+    for item in gas_lines:
+        gas, _, rest = item.partition("=")
+        file, _, broadening = rest.partition(":")
+        if not gas or not file:
+            message = f"--lines wants GAS=FILE[:BROADENING], not {item!r}"
+            raise click.UsageError(message)
+        lists[gas] = (read_line_list(file), _broadening(broadening or "co2"))
+    click.echo(str(write_table(build_table(lists, window=window), out)))
+
+
+def _broadening(text: str) -> str | tuple[str, float]:
+    kind, star, factor = text.partition("*")
+    if not star:
+        return kind
+    try:
+        return kind, float(factor)
+    except ValueError as error:
+        message = f"broadening factor {factor!r} is not a number"
+        raise click.UsageError(message) from error
+
+
+@tables.command("info")
+@click.argument("table", required=False)
+def tables_info(table: str | None) -> None:
+    """List the shipped tables, or describe one TABLE."""
+    from tgo_spectra.spectroscopy.tables import list_tables, open_table
+
+    if table is None:
+        for name in list_tables():
+            click.echo(name)
+        return
+    ds = open_table(table)
+    sizes = ", ".join(f"{name} {size}" for name, size in ds.sizes.items())
+    click.echo(f"{'sizes':28}{sizes}")
+    for key, value in ds.attrs.items():
+        click.echo(f"{key:28}{value}")
+
+
+@tables.command("verify")
+@click.argument("names", nargs=-1)
+def tables_verify(names: tuple[str, ...]) -> None:
+    """Check the content hashes of tables (default: the shipped ones)."""
+    from tgo_spectra.spectroscopy.tables import list_tables, verify_table
+
+    for name in names or list_tables():
+        verify_table(name)
+        click.echo(f"{name} ok")
+
+
+@cli.command()
+def setups() -> None:
+    """List the shipped retrieval setups."""
+    from tgo_spectra.retrieval.setup import list_setups, load_setup
+
+    for name in list_setups():
+        click.echo(f"{name:12}{' '.join(load_setup(name).gases)}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and leave with its exit code.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Arguments; default those of the process.
+
+    Returns
+    -------
+    int
+        0 all done, 1 failed, 2 some products failed, 64 wrong usage.
+    """
+    code = _run(arguments)
+    if arguments is None:
+        sys.exit(code)
+    return code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    given = None if arguments is None else list(arguments)
+    try:
+        # click returns the code of --help and --version, and None from a command
+        code = cli.main(given, prog_name="tgo-spectra", standalone_mode=False)
+    except click.UsageError as error:
+        error.show()
+        return USAGE
+    except click.ClickException as error:
+        error.show()
+        return FAILED
+    except click.Abort:
+        click.echo("stopped", err=True)
+        return FAILED
+    except TgoError as error:
+        click.echo(f"error: {' '.join(str(error).split())}", err=True)
+        return FAILED
+    except SystemExit as leave:
+        return int(leave.code or 0)
+    return code if isinstance(code, int) else DONE
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,268 @@
+"""The cells of a map: edges, which cell a sample falls into, coordinates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tgo_spectra.errors import TgoError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["Grid", "coordinate"]
+
+Floats = npt.NDArray[np.float64]
+
+# axis -> units, long name; in the order of the dimensions of a map (CF: T, Z, Y, X)
+_AXES = {
+    "mars_year": ("1", "Mars Year, MY 1 began on 11 April 1955"),
+    "solar_longitude": ("degree", "areocentric solar longitude"),
+    "local_time_class": ("1", "half of the day by local true solar time"),
+    "altitude": ("km", "altitude above the areoid"),
+    "pressure": ("Pa", "atmospheric pressure"),
+    "latitude": ("degrees_north", "planetocentric latitude"),
+    "longitude": ("degrees_east", "longitude, east positive"),
+}
+_STANDARD_NAMES = {
+    "altitude": "altitude",
+    "pressure": "air_pressure",
+    "latitude": "latitude",
+    "longitude": "longitude",
+}
+_CIRCULAR = frozenset({"solar_longitude", "longitude"})  # degrees that wrap at 360
+_AXIS_LETTERS = {"altitude": "Z", "pressure": "Z", "latitude": "Y", "longitude": "X"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """Cells of a map, given by their edges; a missing axis is summed over.
+
+    Cells are half open: the lower edge belongs to the cell, the upper one to the
+    next; latitude 90 belongs to the last cell. Longitude and solar longitude wrap:
+    values are brought into the 360 degrees that begin at the first edge.
+
+    Parameters
+    ----------
+    latitude : sequence of float, optional
+        Edges, degree, planetocentric, -90 to 90.
+    solar_longitude : sequence of float, optional
+        Edges, degree, not more than 360 in all.
+    altitude : sequence of float, optional
+        Edges, km above the areoid.
+    longitude : sequence of float, optional
+        Edges, degree east, not more than 360 in all.
+    mars_year : sequence of int, optional
+        Edges: ``[35, 36, 37]`` makes the two cells MY 35 and MY 36.
+    pressure : sequence of float, optional
+        Edges, Pa, ascending; instead of `altitude`.
+    local_time_class : bool, optional
+        Keep morning (before 12 h local true solar time) and evening apart.
+
+    Raises
+    ------
+    TgoError
+        Edges not finite, not ascending, out of range, or both vertical axes
+        (``map.grid``).
+
+    Examples
+    --------
+    >>> grid = Grid(latitude=[-90, -30, 30, 90], solar_longitude=range(0, 361, 90))
+    >>> grid.dims, grid.shape
+    (('solar_longitude', 'latitude'), (4, 3))
+    """
+
+    latitude: Sequence[float] | Floats | None = None
+    solar_longitude: Sequence[float] | Floats | None = None
+    altitude: Sequence[float] | Floats | None = None
+    longitude: Sequence[float] | Floats | None = None
+    mars_year: Sequence[float] | Floats | None = None
+    pressure: Sequence[float] | Floats | None = None
+    local_time_class: bool = False
+
+    def __post_init__(self) -> None:
+        for axis in _AXES:
+            edges = getattr(self, axis)
+            if axis == "local_time_class" or edges is None:
+                continue
+            object.__setattr__(self, axis, _checked_edges(axis, edges))
+        if self.altitude is not None and self.pressure is not None:
+            message = "a grid has altitude or pressure, not both"
+            raise TgoError(message, field="pressure", rule="map.grid")
+
+    @classmethod
+    def from_spec(cls, spec: str) -> Grid:
+        """Make a grid from text such as ``latitude=-90:90:5,altitude=0:100:2.5``.
+
+        Parameters
+        ----------
+        spec : str
+            ``axis=first:last:step`` joined by commas; ``local_time_class`` alone
+            keeps morning and evening apart.
+
+        Returns
+        -------
+        Grid
+            The grid.
+
+        Raises
+        ------
+        TgoError
+            Unknown axis or wrong syntax (``map.grid``).
+
+        Examples
+        --------
+        >>> Grid.from_spec("latitude=-90:90:30,solar_longitude=0:360:10").shape
+        (36, 6)
+        """
+        edges: dict[str, Any] = {}
+        for part in spec.split(","):
+            axis, _, text = (piece.strip() for piece in part.partition("="))
+            if axis == "local_time_class" and not text:
+                edges[axis] = True
+                continue
+            if axis not in _AXES:
+                message = f"unknown axis; the axes are {', '.join(_AXES)}"
+                raise TgoError(message, value=axis, rule="map.grid")
+            try:
+                first, last, step = (float(number) for number in text.split(":"))
+                cells = round((last - first) / step)
+                whole = cells >= 1 and np.isclose(first + cells * step, last)
+            except (ValueError, ZeroDivisionError, OverflowError):
+                whole = False
+            if not whole:
+                message = "an axis is first:last:step, with a whole number of steps"
+                raise TgoError(message, field=axis, value=text, rule="map.grid")
+            edges[axis] = np.linspace(first, last, cells + 1)
+        return cls(**edges)
+
+    @property
+    def axes(self) -> dict[str, Floats]:
+        """Edges of the axes that this grid has, in the order of its dimensions."""
+        found = {}
+        for axis in _AXES:
+            if axis == "local_time_class":
+                if self.local_time_class:
+                    found[axis] = np.array([0.0, 12.0, 24.0])
+            elif getattr(self, axis) is not None:
+                found[axis] = np.asarray(getattr(self, axis), dtype=np.float64)
+        return found
+
+    @property
+    def dims(self) -> tuple[str, ...]:
+        """Names of the dimensions."""
+        return tuple(self.axes)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of cells along each dimension."""
+        return tuple(edges.size - 1 for edges in self.axes.values())
+
+    def cell(self, values: Mapping[str, Floats]) -> npt.NDArray[np.int64]:
+        """Flat cell number of each sample, -1 outside the grid or where not finite.
+
+        Parameters
+        ----------
+        values : mapping of str to array, shape (sample,)
+            One array for each dimension of the grid, in the units of the edges.
+
+        Returns
+        -------
+        array of int, shape (sample,)
+            Index into the flattened grid.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> Grid(longitude=[-180, 0, 180]).cell({"longitude": np.array([190.0, 10.0])})
+        array([0, 1])
+        """
+        flat: npt.NDArray[np.int64] | None = None
+        outside: npt.NDArray[np.bool_] | None = None
+        for axis, edges in self.axes.items():
+            index = _cell_on_axis(axis, edges, np.asarray(values[axis], np.float64))
+            bad = index < 0
+            outside = bad if outside is None else outside | bad
+            flat = index if flat is None else flat * (edges.size - 1) + index
+        if flat is None or outside is None:
+            size = len(next(iter(values.values()))) if values else 0
+            return np.zeros(size, dtype=np.int64)
+        return np.where(outside, -1, flat)
+
+
+def coordinate(axis: str, edges: Floats) -> tuple[Any, Any]:
+    """Coordinate variable and its bounds for one axis, as xarray takes them.
+
+    Parameters
+    ----------
+    axis : str
+        Name of the axis.
+    edges : array, shape (cell + 1,)
+        Edges of the cells.
+
+    Returns
+    -------
+    tuple of two tuples
+        (dims, values, attrs) of the coordinate and (dims, values) of its bounds.
+    """
+    units, long_name = _AXES[axis]
+    attrs: dict[str, Any] = {"units": units, "long_name": long_name}
+    attrs["bounds"] = f"{axis}_bounds"
+    if axis in _STANDARD_NAMES:
+        attrs["standard_name"] = _STANDARD_NAMES[axis]
+    if axis in _AXIS_LETTERS:
+        attrs["axis"] = _AXIS_LETTERS[axis]
+    if axis in {"altitude", "pressure"}:
+        attrs["positive"] = "up" if axis == "altitude" else "down"
+    pairs = np.stack([edges[:-1], edges[1:]], axis=1)
+    centres: npt.NDArray[Any] = pairs.mean(axis=1)
+    if axis == "mars_year" and np.all(np.diff(edges) == 1):
+        centres = edges[:-1].astype(np.int32)
+        pairs = pairs.astype(np.int32)
+    elif axis == "local_time_class":
+        centres = np.arange(2, dtype=np.int32)
+        attrs["flag_values"] = centres
+        attrs["flag_meanings"] = "morning evening"
+        attrs["comment"] = "bounds are hours of local true solar time"
+    return (axis, centres, attrs), ((axis, "bound"), pairs)
+
+
+def _checked_edges(axis: str, edges: Sequence[float] | Floats) -> tuple[float, ...]:
+    try:
+        array = np.asarray(list(edges), dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        message = "edges must be numbers"
+        raise TgoError(message, field=axis, value=edges, rule="map.grid") from error
+    low, high = {"latitude": (-90.0, 90.0), "pressure": (0.0, np.inf)}.get(
+        axis, (-np.inf, np.inf)
+    )
+    message = ""
+    if array.ndim != 1 or array.size < 2:
+        message = "an axis needs two edges or more"
+    elif not np.isfinite(array).all() or not (np.diff(array) > 0).all():
+        message = "edges must be finite and ascending"
+    elif array[0] < low or array[-1] > high:
+        message = f"edges must lie within {low:g} to {high:g}"
+    elif axis in _CIRCULAR and array[-1] - array[0] > 360.0:
+        message = "edges may span 360 degrees at most"
+    elif axis == "mars_year" and (array != np.round(array)).any():
+        message = "edges must be whole Mars Years"
+    if message:
+        value = array.tolist()
+        raise TgoError(message, field=axis, value=value, rule="map.grid")
+    return tuple(float(edge) for edge in array)
+
+
+def _cell_on_axis(axis: str, edges: Floats, values: Floats) -> npt.NDArray[np.int64]:
+    if axis in _CIRCULAR:
+        # a tiny negative value would be brought to first + 360 itself
+        values = edges[0] + np.mod(values - edges[0], 360.0)
+        values = np.where(values >= edges[0] + 360.0, edges[0], values)
+    index = np.searchsorted(edges, values, side="right").astype(np.int64) - 1
+    if axis == "latitude":
+        index = np.where(values == edges[-1], edges.size - 2, index)
+    inside = (index >= 0) & (index < edges.size - 1) & np.isfinite(values)
+    return np.where(inside, index, -1)

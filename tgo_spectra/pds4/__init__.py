@@ -1,0 +1,30 @@
+"""Planetary Data System version 4 (PDS4) labels and character tables.
+
+Generic: nothing here knows an instrument. `parse_label` turns a label into frozen
+records, `resolve_data` finds the file it names, `open_table` checks that file and
+returns a `Table` whose columns are parsed when asked for.
+
+References
+----------
+PDS4 information model 1.15 (schema ``PDS4_PDS_1F00.xsd``); rule ids follow
+``ProblemType`` of the NASA-PDS validate tool where it has the concept.
+"""
+
+from __future__ import annotations
+
+from tgo_spectra.pds4.label import Field, FileArea, Label, TableCharacter, parse_label
+from tgo_spectra.pds4.source import Source, archive_members, resolve_data
+from tgo_spectra.pds4.table import Table, open_table
+
+__all__ = [
+    "Field",
+    "FileArea",
+    "Label",
+    "Source",
+    "Table",
+    "TableCharacter",
+    "archive_members",
+    "open_table",
+    "parse_label",
+    "resolve_data",
+]

@@ -1,0 +1,94 @@
+"""The xarray engine ``tgo``: lazy, picklable, safe in threads."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xarray.backends import BackendEntrypoint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import xarray as xr
+
+__all__ = ["TgoBackendEntrypoint"]
+
+_HEAD_BYTES = 4096  # the namespace of the mission stands in the root element
+_MARKS = (b"em16_tgo", b"em16:tgo", b"urn:esa:psa:em16")
+_LABEL_SUFFIXES = (".xml", ".lblx")
+
+
+class TgoBackendEntrypoint(BackendEntrypoint):
+    """Open Trace Gas Orbiter archive products with ``xarray.open_dataset``.
+
+    Examples
+    --------
+    >>> TgoBackendEntrypoint().guess_can_open("spectra.nc")
+    False
+    """
+
+    description = "ExoMars Trace Gas Orbiter products of the Planetary Science Archive"
+    url = "https://archives.esac.esa.int/psa"
+    supports_groups = False
+
+    def open_dataset(
+        self,
+        filename_or_obj: Any,
+        *,
+        drop_variables: str | Iterable[str] | None = None,
+    ) -> xr.Dataset:
+        """Open a label, a table, a delivery zip or a folder.
+
+        Parameters
+        ----------
+        filename_or_obj : path
+            See `tgo_spectra.open_product`.
+        drop_variables : str or iterable of str, optional
+            Variables to leave out.
+
+        Returns
+        -------
+        Dataset
+
+        Raises
+        ------
+        ProductError
+            If the product breaks its label or its format.
+        """
+        from tgo_spectra.readers import read_product
+
+        ds = read_product(filename_or_obj)
+        if drop_variables is None:
+            return ds
+        names = [drop_variables] if isinstance(drop_variables, str) else drop_variables
+        return ds.drop_vars(list(names), errors="ignore")
+
+    def guess_can_open(self, filename_or_obj: Any) -> bool:
+        """Say whether the start of the label names the mission; never raises."""
+        if not isinstance(filename_or_obj, str | os.PathLike):
+            return False
+        path = Path(filename_or_obj)
+        suffix = path.suffix.lower()
+        try:
+            if suffix in _LABEL_SUFFIXES:
+                with path.open("rb") as file:
+                    return _is_ours(file.read(_HEAD_BYTES))
+            if suffix == ".zip":
+                with zipfile.ZipFile(path) as archive:
+                    for name in archive.namelist():
+                        if name.lower().endswith(_LABEL_SUFFIXES):
+                            with archive.open(name) as member:
+                                return _is_ours(member.read(_HEAD_BYTES))
+            if suffix == ".tab":
+                labels = (path.with_suffix(s) for s in _LABEL_SUFFIXES)
+                return any(self.guess_can_open(p) for p in labels if p.is_file())
+        except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError):
+            return False
+        return False
+
+
+def _is_ours(head: bytes) -> bool:
+    return any(mark in head for mark in _MARKS)

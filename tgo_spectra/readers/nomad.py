@@ -1,0 +1,470 @@
+"""NOMAD calibrated products as Datasets, driven by the label.
+
+Fields are recognised by their names, not by position: other versions may add
+fields, and those come through under the snake-case form of their own name.
+
+References
+----------
+Layout of product version 3.0: ``l1p0a_to_psa`` of the producer's ``nomad_ops``.
+Vandaele et al., Space Sci. Rev. 214, 80 (2018), doi:10.1007/s11214-018-0517-2.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from xarray.core import indexing
+
+from tgo_spectra.errors import ProductError, TgoWarning
+from tgo_spectra.pds4 import open_table, resolve_data
+from tgo_spectra.pds4.label import INTEGER_TYPES, REAL_TYPES, TIME_TYPES
+from tgo_spectra.readers.arrays import ColumnArray
+from tgo_spectra.variables import annotate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tgo_spectra.pds4 import Field, Label, Source, Table
+
+__all__ = ["FILL", "PRODUCT_NAME", "read"]
+
+FILL = -999.0
+"""Missing value of all numeric fields; the label declares it for some only."""
+
+PRODUCT_NAME = re.compile(
+    r"nmd_cal_sc_(?P<channel>so|lno|uvis)"
+    r"_(?P<start>\d{8}t\d{6})-(?P<stop>\d{8}t\d{6})"
+    r"(?:-(?P<part>[ahlg]|\d))?-(?P<kind>[a-z][pf]?)(?:-(?P<order>\d{1,3}|[sf]))?"
+    r"(?:_(?P<version>\d+\.\d+))?",
+    re.IGNORECASE,
+)
+"""Stem of a product name; times are those of the telecommand window."""
+
+_OBSERVATION = {"i": "ingress", "e": "egress", "d": "dayside_nadir"}
+_PART = {"a": "all", "h": "high", "l": "low", "g": "grazing"}
+
+# Known layouts of version 3.0: channel, occultation -> fields, bytes of a record.
+_LAYOUTS = {
+    ("so", True): (105, 12_163),
+    ("lno", True): (105, 12_163),
+    ("lno", False): (113, 12_235),
+    ("uvis", True): (162, 39_383),
+    ("uvis", False): (178, 39_527),
+}
+
+_GROUPS = {
+    "Wavenumber": "wavenumber",
+    "Wavelength": "wavelength",
+    "Transmittance": "transmittance",
+    "Transmittance error": "transmittance_error",
+    "Reflectance factor": "reflectance_factor",
+    "Reflectance factor (baseline removed)": "reflectance_factor_corrected",
+    "Radiance": "radiance",
+    "Radiance error": "radiance_error",
+    "Mask": "mask",
+}
+_AXES = ("wavenumber", "wavelength")
+
+_EDGE_NAMES = {
+    "ObservationDatetime": "time_bounds",
+    "ObsAlt": "obs_altitude",
+    "SubObsLon": "sub_obs_longitude",
+    "SubObsLat": "sub_obs_latitude",
+    "LSubS": "l_sub_s",
+    "SubSolLon": "sub_sol_longitude",
+    "SubSolLat": "sub_sol_latitude",
+    "PointingDeviation": "pointing_deviation",
+}
+_POINT_NAMES = {
+    "PointX": "point_x",
+    "PointY": "point_y",
+    "Lon": "point_longitude",
+    "Lat": "point_latitude",
+    "LST": "point_local_true_solar_time",
+    "TangentAltEllipsoid": "tangent_altitude_ellipsoid",
+    "TangentAltAreoid": "tangent_altitude_areoid",
+    "TangentAltSurface": "tangent_altitude_surface",
+    "SlantPathDistance": "slant_path_distance",
+    "IncidenceAngle": "incidence_angle",
+    "EmissionAngle": "emission_angle",
+    "PhaseAngle": "phase_angle",
+    "SurfaceAltAreoid": "surface_altitude_areoid",
+    "SurfaceRadius": "surface_radius",
+}
+_SINGLE_NAMES = {
+    "AOTFFrequency": "aotf_frequency",
+    "DiffractionOrder": "order",
+    "YValidFlag": "y_valid_flag",
+}
+# One value a file, except for full scans, whose order changes from row to row.
+_SETTINGS = ("order", "aotf_frequency", "instrument_temperature")
+# Coordinate, the variable it is taken from (point 0, mean of the edges), period.
+_CENTRES = (
+    ("tangent_altitude", "tangent_altitude_areoid", None),
+    ("latitude", "point_latitude", None),
+    ("longitude", "point_longitude", 360.0),
+    ("local_true_solar_time", "point_local_true_solar_time", 24.0),
+    ("solar_longitude", "l_sub_s", 360.0),
+)
+_TIME_ENCODING = {"units": "microseconds since 2016-01-01", "dtype": "int64"}
+# Rows are sorted by this altitude before it is rounded to 0.01 km at both edges.
+_SORT_TOLERANCE_KM = 0.0101
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """One variable: which fields make it, and how they are arranged."""
+
+    name: str
+    dims: tuple[str, ...]
+    fields: tuple[Field, ...]
+    layout: tuple[int, ...]
+    label_name: str
+
+
+def read(label: Label, source: Source) -> xr.Dataset:
+    """Build the level-1 Dataset of a NOMAD product.
+
+    Parameters
+    ----------
+    label : Label
+        The parsed label.
+    source : Source
+        Where the label is; the table is beside it.
+
+    Returns
+    -------
+    Dataset
+        Coordinates in memory, everything else lazy.
+
+    Raises
+    ------
+    ProductError
+        If the table breaks its label, or is not a NOMAD spectra table.
+    """
+    area = next((a for a in label.areas if a.tables), None)
+    if area is None:
+        msg = "label describes no character table"
+        raise ProductError(
+            msg,
+            path=label.path,
+            rule="label.schema",
+        )
+    data, rule = resolve_data(source, area.file_name, label.version)
+    table = open_table(area.tables[0], area, data)
+    plans = _plans(table)
+    variables = {plan.name: _lazy(table, plan) for plan in plans}
+    if not any(name in variables for name in _AXES):
+        msg = "table has no group Wavenumber or Wavelength"
+        raise ProductError(
+            msg,
+            path=label.path,
+            field=table.layout.name,
+            rule="table.fields_mismatch",
+        )
+    coordinates = _coordinates(table, plans, variables)
+    ds = annotate(
+        xr.Dataset(
+            {k: v for k, v in variables.items() if k not in coordinates}, coordinates
+        )
+    )
+    ds.attrs = _attributes(label, table, rule)
+    _check(ds, table)
+    return ds
+
+
+def snake_case(name: str) -> str:
+    """Return a label's field name as a variable name.
+
+    Examples
+    --------
+    >>> snake_case("DetectorTemperature"), snake_case("YValidFlag")
+    ('detector_temperature', 'y_valid_flag')
+    >>> snake_case("Pixel mask (2)")
+    'pixel_mask_2'
+    """
+    text = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name)
+    return re.sub(r"[^0-9a-z]+", "_", text.lower()).strip("_") or "field"
+
+
+# --- which fields make which variable --------------------------------------------
+
+
+def _plans(table: Table) -> list[_Plan]:
+    """Arrange all fields of a table into variables; no field is left out."""
+    scalar = {f.name: f for f in table.layout.fields if not f.groups}
+    plans: list[_Plan] = []
+    used: set[str] = set()
+    for plan in (*_edge_plans(scalar), *_point_plans(scalar)):
+        plans.append(plan)
+        used.update(item.name for item in plan.fields)
+    for name, item in scalar.items():
+        if name not in used:
+            target = _SINGLE_NAMES.get(name, snake_case(name))
+            plans.append(_Plan(target, ("spectrum",), (item,), (), name))
+    plans.extend(_group_plan(item) for item in table.layout.fields if item.groups)
+    return _distinct(plans)
+
+
+def _alike(fields: Iterable[Field]) -> bool:
+    kinds = {(item.data_type, item.scale, item.offset) for item in fields}
+    return len(kinds) == 1
+
+
+def _edge_plans(scalar: dict[str, Field]) -> list[_Plan]:
+    plans = []
+    for name in scalar:
+        head = re.fullmatch(r"Start([A-Z]\w*)", name)
+        tail = re.fullmatch(r"(\w*[a-z])Start", name)
+        if head:
+            stem, other = head[1], f"End{head[1]}"
+        elif tail:
+            stem, other = tail[1], f"{tail[1]}End"
+        else:
+            continue
+        if other not in scalar or not _alike((scalar[name], scalar[other])):
+            continue
+        if stem == "Bin":
+            continue  # BinStart and BinEnd are detector rows, not times
+        target = _EDGE_NAMES.get(stem, snake_case(stem))
+        pair = (scalar[name], scalar[other])
+        plans.append(
+            _Plan(target, ("spectrum", "edge"), pair, (2,), f"{name}, {other}")
+        )
+    return plans
+
+
+def _point_plans(scalar: dict[str, Field]) -> list[_Plan]:
+    edged: dict[str, int] = {}
+    plain: dict[str, int] = {}
+    for name in scalar:
+        match = re.fullmatch(r"(\w*?[A-Za-z])(Start|End)?(\d+)", name)
+        if match:
+            counts = edged if match[2] else plain
+            counts[match[1]] = max(counts.get(match[1], 0), int(match[3]) + 1)
+    plans = []
+    for stem, n in edged.items():
+        names = [f"{stem}{edge}{k}" for k in range(n) for edge in ("Start", "End")]
+        if all(name in scalar for name in names):
+            fields = tuple(scalar[name] for name in names)
+            if _alike(fields):
+                target = _POINT_NAMES.get(stem, snake_case(stem))
+                text = f"{stem}Start0 ... {stem}End{n - 1}"
+                dims = ("spectrum", "point", "edge")
+                plans.append(_Plan(target, dims, fields, (n, 2), text))
+    for stem, n in plain.items():
+        names = [f"{stem}{k}" for k in range(n)]
+        if n > 1 and all(name in scalar for name in names):
+            fields = tuple(scalar[name] for name in names)
+            if _alike(fields):
+                target = _POINT_NAMES.get(stem, snake_case(stem))
+                text = f"{stem}0 ... {stem}{n - 1}"
+                plans.append(_Plan(target, ("spectrum", "point"), fields, (n,), text))
+    return plans
+
+
+def _group_plan(item: Field) -> _Plan:
+    group = item.groups[0]
+    name = _GROUPS.get(group)
+    if name is not None and len(item.shape) == 1:
+        dims: tuple[str, ...] = ("spectrum", "pixel")
+    else:
+        name = snake_case(" ".join((*item.groups, item.name)))
+        dims = ("spectrum", *(f"{name}_{k}" for k in range(len(item.shape))))
+    text = f"{' / '.join(item.groups)} / {item.label_name}"
+    return _Plan(name, dims, (item,), (), text)
+
+
+def _distinct(plans: list[_Plan]) -> list[_Plan]:
+    """Rename variables whose names would clash, and dimensions whose sizes would."""
+    seen: dict[str, int] = {}
+    sizes: dict[str, int] = {}
+    result = []
+    for plan in plans:
+        number = seen[plan.name] = seen.get(plan.name, 0) + 1
+        name = plan.name if number == 1 else f"{plan.name}_{number}"
+        shape = (*plan.layout, *plan.fields[0].shape)
+        dims = ["spectrum"]
+        for dim, size in zip(plan.dims[1:], shape, strict=True):
+            fits = sizes.setdefault(dim, size) == size
+            dims.append(dim if fits else f"{name}_{dim}")
+        result.append(
+            _Plan(name, tuple(dims), plan.fields, plan.layout, plan.label_name)
+        )
+    return result
+
+
+# --- lazy variables and coordinates ----------------------------------------------
+
+
+def _dtype(item: Field) -> np.dtype[Any]:
+    if item.data_type in REAL_TYPES:
+        return np.dtype(np.float64)
+    if item.data_type in INTEGER_TYPES:
+        plain = not item.fill_texts and item.scale == 1.0 and item.offset == 0.0
+        return np.dtype(np.int64 if plain else np.float64)
+    if item.data_type == "ASCII_Boolean":
+        return np.dtype(np.bool_)
+    if item.data_type in TIME_TYPES:
+        return np.dtype("datetime64[ns]")
+    return np.dtype(f"U{item.length}")
+
+
+def _attrs(plan: _Plan) -> dict[str, str]:
+    first = plan.fields[0]
+    attrs = {"label_name": plan.label_name}
+    if first.unit is not None:
+        attrs["label_unit"] = first.unit
+    if first.description and first.description != first.name:
+        attrs["label_description"] = first.description
+    return attrs
+
+
+def _lazy(table: Table, plan: _Plan) -> xr.Variable:
+    array = ColumnArray(
+        table, plan.fields, plan.layout, _dtype(plan.fields[0]), (FILL,)
+    )
+    # rows may be cut anywhere at no cost, so no chunk is preferred along spectrum
+    chunks = dict(zip(plan.dims[1:], array.shape[1:], strict=True))
+    encoding = {"preferred_chunks": chunks}
+    lazy = indexing.LazilyIndexedArray(array)
+    return xr.Variable(plan.dims, lazy, _attrs(plan), encoding)
+
+
+def _coordinates(
+    table: Table, plans: list[_Plan], variables: dict[str, xr.Variable]
+) -> dict[str, xr.Variable]:
+    found: dict[str, xr.Variable] = {}
+    by_name = {plan.name: plan for plan in plans}
+    for axis in _AXES:
+        if axis in by_name:
+            found[axis] = _axis(table, by_name[axis], variables[axis])
+    for name in _SETTINGS:
+        if name in by_name:
+            values = variables[name].load()
+            same = bool((values.values == values.values[0]).all())
+            found[name] = values[0] if same else values
+            found[name].encoding = {}
+    if "time_bounds" in by_name:
+        bounds = variables["time_bounds"].load()
+        start, stop = bounds.values[:, 0], bounds.values[:, 1]
+        # one encoding for both, as CF wants; exact for half milliseconds
+        bounds.encoding = dict(_TIME_ENCODING)
+        found["time_bounds"] = bounds
+        found["time"] = xr.Variable(
+            "spectrum",
+            start + (stop - start) // 2,
+            {"bounds": "time_bounds"},
+            dict(_TIME_ENCODING),
+        )
+    for name, origin, period in _CENTRES:
+        if origin in by_name:
+            value = variables[origin]
+            edges = (value[:, 0] if value.ndim == 3 else value).values
+            found[name] = xr.Variable("spectrum", _middle(edges, period, name))
+    if "bin_start" in by_name:
+        first_rows = variables["bin_start"].load().values
+        found["bin"] = xr.Variable(
+            "spectrum", np.unique(first_rows, return_inverse=True)[1].astype(np.int64)
+        )
+    return found
+
+
+def _axis(table: Table, plan: _Plan, lazy: xr.Variable) -> xr.Variable:
+    """Return the spectral axis, over pixels only when all rows are equal."""
+    item = plan.fields[0]
+    if not table.same_in_all_rows(item):
+        return lazy
+    row = lazy[0].load()
+    row.encoding = {}
+    return row
+
+
+def _middle(
+    edges: np.ndarray[Any, np.dtype[np.float64]], period: float | None, name: str
+) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return the mean of start and end, the short way round where it is cyclic."""
+    first, last = edges[:, 0], edges[:, 1]
+    mean = 0.5 * (first + last)
+    if period is None:
+        return mean
+    low = -0.5 * period if name == "longitude" else 0.0
+    turned = (mean + 0.5 * period - low) % period + low
+    return np.where(np.abs(last - first) > 0.5 * period, turned, mean)
+
+
+# --- attributes and checks --------------------------------------------------------
+
+
+def _attributes(label: Label, table: Table, rule: str) -> dict[str, Any]:
+    stem = label.lid.rpartition(":")[2]
+    name = PRODUCT_NAME.fullmatch(stem) or PRODUCT_NAME.match(table.source.name)
+    parts = name.groupdict() if name else {}
+    table_channel = table.layout.name.rpartition("_")[2]
+    channel = parts.get("channel") or label.leaves.get("ChannelName", table_channel)
+    kind = parts.get("kind") or label.leaves.get("ObservationType", "")
+    attrs: dict[str, Any] = {
+        "title": label.title,
+        "product_lid": label.lid,
+        "product_version": label.version,
+        "instrument": "NOMAD",
+        "channel": channel.lower(),
+        "observation_type": _OBSERVATION.get(kind[:1].lower(), kind.lower()),
+        "altitude_part": _PART.get((parts.get("part") or "a").lower(), "all"),
+    }
+    if len(kind) == 2:
+        attrs["calibration_letter"] = kind[1].lower()  # p passed, f failed
+    orbit = label.leaves.get("start_orbit_number", "")
+    if orbit.isdigit():
+        attrs["orbit"] = int(orbit)
+    if label.start_time and label.stop_time:
+        attrs["start_date_time"] = label.start_time
+        attrs["stop_date_time"] = label.stop_time
+    attrs["information_model_version"] = label.model_version
+    attrs["source_file"] = table.source.name
+    attrs["source_file_rule"] = rule
+    attrs["source_md5"] = table.md5
+    if table.layout.repairs:
+        attrs["source_repairs"] = "; ".join(table.layout.repairs)
+    for key, text in label.leaves.items():
+        attrs[f"label_{key}" if key in attrs else key] = text
+    return attrs
+
+
+def _check(ds: xr.Dataset, table: Table) -> None:
+    """Warn of what is unusual though readable."""
+    layout = table.layout
+    scalar = sum(1 for item in layout.fields if not item.groups)
+    occultation = "tangent_altitude" in ds.coords
+    usual = _LAYOUTS.get((ds.attrs["channel"], occultation))
+    binned = ds.attrs["channel"] == "uvis" and ds.sizes.get("pixel") != 1024
+    if usual is not None and not binned and (scalar, layout.record_length) != usual:
+        warnings.warn(
+            f"{table.source}: table has {scalar} fields and records of "
+            f"{layout.record_length} bytes, version 3.0 has {usual[0]} and "
+            f"{usual[1]} [table.fields_mismatch]",
+            TgoWarning,
+            stacklevel=2,
+        )
+    for text in layout.repairs:
+        warnings.warn(
+            f"{table.source}: {text} [table.field_value_overlap]",
+            TgoWarning,
+            stacklevel=2,
+        )
+    if occultation:
+        altitude = ds["tangent_altitude"].values
+        altitude = altitude[np.isfinite(altitude)]
+        falls = np.flatnonzero(np.diff(altitude) < -_SORT_TOLERANCE_KM)
+        if falls.size:
+            warnings.warn(
+                f"{table.source}: tangent altitude falls after record {falls[0]}, rows "
+                "should be sorted [table.records_not_monotonic]",
+                TgoWarning,
+                stacklevel=2,
+            )

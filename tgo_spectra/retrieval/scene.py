@@ -1,0 +1,182 @@
+"""One product's scene: atmosphere on the line of sight, band table, operators."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tgo_spectra import atmosphere as atmospheres
+from tgo_spectra import forward, geometry, instrument, operator
+from tgo_spectra.errors import RetrievalError, TableError
+from tgo_spectra.spectroscopy.interpolation import interpolate_coefficients
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy.typing as npt
+    import xarray as xr
+
+    from tgo_spectra.retrieval.prepare import Prepared
+    from tgo_spectra.retrieval.setup import RetrievalSetup
+    from tgo_spectra.spectroscopy.tables import BandTable
+
+    Array = npt.NDArray[np.floating]
+
+__all__ = ["Scene", "detector_position", "make_scene"]
+
+HALF_DETECTOR_PX = 159.5
+
+
+def detector_position(pixel: npt.ArrayLike) -> Array:
+    """Pixel index as a position in [-1, 1] over the 320 pixels."""
+    return (np.asarray(pixel, dtype=float) - HALF_DETECTOR_PX) / HALF_DETECTOR_PX
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What the fit needs beside the measurement.
+
+    ``levels``: atmosphere (pressure, temperature, number_density, priors) on the
+    profile levels; ``limb``: path geometry; ``rows``: heights to rows.
+    """
+
+    prepared: Prepared
+    setup: RetrievalSetup
+    band: BandTable
+    limb: forward.Limb
+    rows: Array
+    levels: xr.Dataset
+    prior_vmr: Mapping[str, Array]
+
+    def operator(
+        self,
+        shift_px: float,
+        stretch_px: float = 0.0,
+        *,
+        n_orders: int | None = None,
+        pixels: npt.NDArray[np.intp] | None = None,
+    ) -> operator.Operator:
+        """Instrument operator with the product's X moved by shift and stretch."""
+        p = self.prepared
+        chosen = p.pixels if pixels is None else pixels
+        moved: Array = chosen + shift_px + stretch_px * detector_position(chosen)
+        band = self.band
+        return operator.build_operator(
+            band.node_cell,
+            band.node_weight,
+            float(band.cell_start_cm1[0]),
+            band.cell_width_cm1,
+            pixel_wavenumber_cm1=p.wavenumber(moved),
+            pixels=chosen,
+            order=p.order,
+            aotf_frequency_khz=p.aotf_frequency_khz,
+            temperature_c=p.temperature_c,
+            settings=operator_settings(self.setup, n_orders),
+            dtype=self.limb.dtype,
+        )
+
+    def with_limb(self, limb: forward.Limb) -> Scene:
+        """Return the scene with another limb (an exact one, say)."""
+        return replace(self, limb=limb)
+
+
+def operator_settings(
+    setup: RetrievalSetup, n_orders: int | None = None
+) -> instrument.SoInstrument:
+    """Instrument settings of a setup, with another number of orders if given."""
+    choices = setup.instrument
+    return instrument.SoInstrument(
+        n_orders=choices.n_orders if n_orders is None else n_orders,
+        ils_amplitude=choices.ghost_amplitude,
+        aotf_width_factor=choices.aotf_width_factor,
+        aotf_lobe_factor=choices.aotf_side_lobe_factor,
+    )
+
+
+def height_grid(prepared: Prepared, step_km: float) -> Array:
+    """Tangent heights that cover all rows and their fields of view."""
+    half = 0.5 * prepared.boxcars_km.sum(axis=1)
+    low = np.floor((prepared.altitude_km - half).min() / step_km) * step_km
+    high = np.ceil((prepared.altitude_km + half).max() / step_km) * step_km
+    return np.arange(low, high + 0.5 * step_km, step_km)
+
+
+def make_scene(
+    prepared: Prepared,
+    setup: RetrievalSetup,
+    band: BandTable,
+    atmosphere: xr.Dataset,
+    planet_radius_km: float,
+    *,
+    jacobian_rank: int | None = 6,
+    dtype: type[np.floating] = np.float32,
+) -> Scene:
+    """Assemble the scene of one product.
+
+    Raises
+    ------
+    TableError
+        The table lacks a gas of the setup or does not cover pressures, temperatures
+        or wavenumbers.
+    """
+    heights = height_grid(prepared, setup.grid.height_step_km)
+    step = setup.grid.step_km
+    bottom = np.floor(prepared.altitude_km.min() / step) * step
+    altitude = np.arange(bottom, setup.grid.top_km + 0.5 * step, step)
+    points = forward.quadrature_altitudes(altitude, heights)
+    air = atmospheres.on_altitudes(atmosphere, points)
+    levels = atmospheres.on_altitudes(atmosphere, altitude)
+    coefficients = coefficients_on(band, setup.gases, air)
+    limb = forward.limb(
+        altitude_km=altitude,
+        height_km=heights,
+        points_km=points,
+        number_density_cm3=air["number_density"].values,
+        planet_radius_km=planet_radius_km,
+        vectors={gas: band.vectors[gas] for gas in setup.gases},
+        coefficients=coefficients,
+        jacobian_rank=jacobian_rank,
+        dtype=dtype,
+    )
+    rows = geometry.fov_operator(heights, prepared.altitude_km, prepared.boxcars_km)
+    prior = {gas: prior_profile(gas, setup, levels) for gas in setup.gases}
+    return Scene(prepared, setup, band, limb, np.asarray(rows), levels, prior)
+
+
+def coefficients_on(
+    band: BandTable, gases: tuple[str, ...], air: xr.Dataset
+) -> dict[str, Array]:
+    """Coefficients of the gases' vectors at the pressures and temperatures of `air`."""
+    result: dict[str, Array] = {}
+    for gas in gases:
+        if gas not in band.coefficients:
+            message = f"the table has no {gas}; it has {', '.join(band.coefficients)}"
+            raise TableError(message, field="gases", value=gas, rule="table.no_gas")
+        result[gas] = interpolate_coefficients(
+            band.coefficients[gas],
+            band.ln_pressure,
+            band.temperature_k,
+            air["pressure"].values,
+            air["temperature"].values,
+            doppler_limit=True,
+        )
+    return result
+
+
+def prior_profile(gas: str, setup: RetrievalSetup, levels: xr.Dataset) -> Array:
+    """Return the a priori mole fraction of a gas on the levels."""
+    prior = setup.prior.get(gas)
+    if prior is not None and prior.constant is not None:
+        return np.full(levels.sizes["altitude"], prior.constant)
+    name = f"{gas}_vmr"
+    if name in levels:
+        return np.asarray(levels[name].values, dtype=float)
+    reference = atmospheres.reference_atmosphere(levels["altitude"].values)
+    if name not in reference:
+        message = (
+            "no a priori: give `constant` in the setup or a profile in the atmosphere"
+        )
+        raise RetrievalError(message, field=name, rule="fit.no_prior")
+    return np.asarray(reference[name].values, dtype=float)

@@ -1,0 +1,322 @@
+"""Retrieval setups: every choice that affects a number, in one TOML file.
+
+A setup is read into frozen structs; an unknown key, a wrong type or a value out of
+range is refused with its path in the file. The hash of the canonical form goes into
+every result.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from tgo_spectra.errors import SetupError
+from tgo_spectra.variables import GASES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = [
+    "Prior",
+    "RetrievalSetup",
+    "Window",
+    "default_setup",
+    "list_setups",
+    "load_setup",
+]
+
+Positive = Annotated[float, Meta(gt=0)]
+NonNegative = Annotated[float, Meta(ge=0)]
+Method = Literal["oe", "slant"]
+
+
+class _Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Common rules of all sections."""
+
+
+class Prior(_Section, frozen=True):
+    """A priori of one gas profile (mole fraction)."""
+
+    sigma: Positive | None = None
+    """Absolute 1-sigma, mol/mol; for gases that may be absent."""
+    relative_sigma: Positive | None = None
+    """1-sigma as a fraction of the a priori; default 1 when `sigma` is not given."""
+    constant: NonNegative | None = None
+    """A priori mole fraction at all levels; default: the atmosphere's profile."""
+    correlation_km: Positive = 4.0
+    """Length of the exponential correlation between levels."""
+
+
+class Window(_Section, frozen=True):
+    """Pixels and rows that enter the fit."""
+
+    first_pixel: Annotated[int, Meta(ge=0, le=319)] = 20
+    last_pixel: Annotated[int, Meta(ge=0, le=319)] = 310
+    minimum_transmittance: float = 0.1
+    """Rows whose median transmittance is lower are left out."""
+    bottom_km: float | None = None
+    top_km: float = 120.0
+    """Rows between these tangent altitudes; default bottom: the lowest row."""
+    noise_ratio: Positive = 2.5
+    """A pixel of a bin is masked when it scatters more than this times the median."""
+    masked_pixels: tuple[int, ...] = ()
+    """Pixels left out in every bin."""
+
+
+class ProfileGrid(_Section, frozen=True):
+    """Levels of the profiles and tangent heights of the forward model."""
+
+    step_km: Annotated[float, Meta(gt=0, le=5)] = 1.0
+    height_step_km: Annotated[float, Meta(gt=0, le=5)] = 1.0
+    top_km: Annotated[float, Meta(gt=0, le=200)] = 120.0
+
+
+class Instrument(_Section, frozen=True):
+    """Settings of the instrument operator."""
+
+    n_orders: Annotated[int, Meta(ge=0, le=12)] = 6
+    """Neighbouring orders on either side of the nominal one."""
+    ghost_amplitude: NonNegative = 0.272437
+    aotf_width_factor: Positive = 1.0
+    aotf_side_lobe_factor: NonNegative = 1.0
+
+
+class Registration(_Section, frozen=True):
+    """Wavenumber shift of each bin, and the common stretch."""
+
+    shift_sigma_px: Positive = 1.5
+    stretch: bool = True
+    stretch_sigma_px: Positive = 0.3
+    """Shift at the end of the detector relative to its middle."""
+    search_px: Annotated[int, Meta(ge=0, le=12)] = 6
+    """Whole-pixel search on either side before the fit."""
+
+
+class Aerosol(_Section, frozen=True):
+    """Spectral exponent of the aerosol's optical depth, inside the order sum."""
+
+    exponent: float = 0.5
+    exponent_sigma: NonNegative = 1.0
+    """Zero keeps the exponent fixed. Dust of 1-2 um effective radius lies within
+    about -0.5 to 1.5 between 2.3 and 3.3 um (inferred, Mie theory)."""
+
+
+class Detection(_Section, frozen=True):
+    """Sigma levels of detection flags and limits."""
+
+    detection_sigma: Positive = 3.0
+    limit_sigma: Positive = 2.0
+
+
+class RetrievalSetup(_Section, frozen=True):
+    """Every choice of one retrieval.
+
+    Examples
+    --------
+    >>> setup = load_setup("so_134")
+    >>> setup.gases
+    ('h2o', 'ch4')
+    >>> setup.baseline_degree
+    4
+    """
+
+    name: str
+    channel: Literal["so"]
+    orders: tuple[int, ...]
+    table: str
+    """Shipped table's name, or path of a table file (relative to the setup file)."""
+    gases: Annotated[tuple[str, ...], Meta(min_length=1)]
+    interferents_absent: tuple[str, ...] = ()
+    """Absorbers of the window that are known and not modelled; the output says so."""
+    method: Method = "oe"
+    baseline_degree: Annotated[int, Meta(ge=0, le=8)] = 4
+    max_iterations: Annotated[int, Meta(ge=1, le=50)] = 8
+    window: Window = field(default_factory=Window)
+    grid: ProfileGrid = field(default_factory=ProfileGrid)
+    instrument: Instrument = field(default_factory=Instrument)
+    registration: Registration = field(default_factory=Registration)
+    aerosol: Aerosol = field(default_factory=Aerosol)
+    detection: Detection = field(default_factory=Detection)
+    prior: dict[str, Prior] = field(default_factory=dict)
+
+    def hash(self) -> str:
+        """SHA-256 of the canonical form: equal exactly when all choices are."""
+        canonical = msgspec.json.encode(
+            msgspec.to_builtins(self), order="deterministic"
+        )
+        return hashlib.sha256(canonical).hexdigest()
+
+    def replace(self, **changes: object) -> RetrievalSetup:
+        """Return a copy with some top-level keys changed, checked again.
+
+        Examples
+        --------
+        >>> load_setup("so_134").replace(baseline_degree=5).baseline_degree
+        5
+        """
+        raw = msgspec.to_builtins(self)
+        raw.update(msgspec.to_builtins(changes))
+        return _convert(raw, path=None)
+
+
+def list_setups() -> list[str]:
+    """Return the names of the shipped setups.
+
+    Examples
+    --------
+    >>> "so_136" in list_setups()
+    True
+    """
+    folder = resources.files("tgo_spectra") / "setups"
+    return sorted(p.name[:-5] for p in folder.iterdir() if p.name.endswith(".toml"))
+
+
+def load_setup(path_or_name: str | Path) -> RetrievalSetup:
+    """Read a setup: a shipped one by name, or a TOML file.
+
+    Parameters
+    ----------
+    path_or_name : str or path
+        A name that `list_setups` returns, or the path of a ``.toml`` file.
+
+    Returns
+    -------
+    RetrievalSetup
+
+    Raises
+    ------
+    SetupError
+        No such setup; not TOML; unknown key, wrong type or value, with its path.
+
+    Examples
+    --------
+    >>> load_setup("so_190").gases
+    ('co',)
+    """
+    text = str(path_or_name)
+    if not text.endswith(".toml"):
+        return _load_shipped(text)
+    path = Path(path_or_name)
+    try:
+        content = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        message = "there is no such setup file"
+        raise SetupError(message, path=path, rule="setup.missing") from error
+    setup = _parse(content, path)
+    table = Path(setup.table)
+    beside = path.parent / table
+    if table.suffix == ".nc" and not table.is_absolute() and beside.exists():
+        return setup.replace(table=str(beside))
+    return setup
+
+
+def default_setup(channel: str, order: int) -> RetrievalSetup:
+    """Return the shipped setup for a channel and diffraction order.
+
+    Raises
+    ------
+    SetupError
+        No shipped setup covers them; the message lists those there are.
+    """
+    setups = [_load_shipped(name) for name in list_setups()]
+    for setup in setups:
+        if setup.channel == channel and order in setup.orders:
+            return setup
+    have = ", ".join(f"{s.channel} {s.orders}" for s in setups)
+    message = (
+        f"no shipped setup for channel {channel!r}, order {order}; there are {have}"
+    )
+    raise SetupError(message, field="order", value=order, rule="setup.none_for_order")
+
+
+def _load_shipped(name: str) -> RetrievalSetup:
+    if name not in list_setups():
+        near = difflib.get_close_matches(name, list_setups(), 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        message = f"no setup of that name among {', '.join(list_setups())}{hint}"
+        raise SetupError(message, field="setup", value=name, rule="setup.missing")
+    source = resources.files("tgo_spectra") / "setups" / f"{name}.toml"
+    return _parse(source.read_text(encoding="utf-8"), Path(f"{name}.toml"))
+
+
+def _parse(text: str, path: Path) -> RetrievalSetup:
+    try:
+        raw = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
+        message = f"not valid TOML: {error}"
+        raise SetupError(message, path=path, rule="setup.not_toml") from error
+    return _convert(raw, path)
+
+
+def _convert(raw: dict[str, object], path: Path | None) -> RetrievalSetup:
+    try:
+        setup = msgspec.convert(raw, RetrievalSetup)
+    except msgspec.ValidationError as error:
+        message = f"{error}{_nearest(str(error), raw)}"
+        found = re.search(r"at `(.+?)`", message)
+        raise SetupError(
+            message,
+            path=path,
+            field=found.group(1) if found else "$",
+            rule="setup.invalid",
+        ) from error
+    _check(setup, path)
+    return setup
+
+
+def _known_keys(kind: type[Struct]) -> Iterator[str]:
+    for item in msgspec.structs.fields(kind):
+        yield item.name
+        if isinstance(item.type, type) and issubclass(item.type, Struct):
+            yield from _known_keys(item.type)
+    yield from (f.name for f in msgspec.structs.fields(Prior))
+
+
+def _nearest(message: str, raw: dict[str, object]) -> str:
+    """Suggest the nearest valid key for an unknown one."""
+    del raw
+    found = re.search(r"unknown field `(.+?)`", message)
+    if not found:
+        return ""
+    near = difflib.get_close_matches(
+        found.group(1), set(_known_keys(RetrievalSetup)), 1
+    )
+    return f"; did you mean `{near[0]}`?" if near else ""
+
+
+def _check(setup: RetrievalSetup, path: Path | None) -> None:
+    """Refuse values that contradict each other."""
+    problems: list[tuple[str, object, str]] = []
+    for gas in setup.gases:
+        if gas not in GASES:
+            near = difflib.get_close_matches(gas, GASES, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            problems.append(("$.gases", gas, f"unknown gas{hint}"))
+    for gas, prior in setup.prior.items():
+        if gas not in setup.gases:
+            problems.append(
+                (f"$.prior.{gas}", gas, "prior of a gas that is not fitted")
+            )
+        if prior.sigma is not None and prior.relative_sigma is not None:
+            text = "sigma and relative_sigma exclude each other"
+            problems.append((f"$.prior.{gas}", prior.sigma, text))
+    window = setup.window
+    if window.last_pixel - window.first_pixel < 4 * (setup.baseline_degree + 1):
+        text = "too few pixels between first_pixel and last_pixel for the baseline"
+        problems.append(("$.window.last_pixel", window.last_pixel, text))
+    if window.bottom_km is not None and window.bottom_km >= window.top_km:
+        text = "bottom_km is not below top_km"
+        problems.append(("$.window.bottom_km", window.bottom_km, text))
+    if problems:
+        where, value, text = problems[0]
+        raise SetupError(
+            text, path=path, field=where, value=value, rule="setup.inconsistent"
+        )

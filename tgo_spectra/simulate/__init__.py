@@ -1,0 +1,121 @@
+"""Simulated occultations, written as archive products with the truth beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tgo_spectra.simulate.occultation import Simulation
+    from tgo_spectra.simulate.scenario import Profile
+
+__all__ = ["simulate_level1", "simulate_product"]
+
+
+def simulate_product(
+    out_dir: str | Path,
+    *,
+    order: int = 134,
+    ch4: Profile | None = None,
+    h2o: Profile | None = None,
+    co: Profile | None = None,
+    seed: int = 0,
+    zip: bool = False,
+    **options: Any,
+) -> Path:
+    """Simulate one NOMAD SO occultation and write it as an archive product.
+
+    The spectra come from a finer calculation than the retrieval's own (see
+    ``tgo_spectra.simulate.occultation``), with hidden wavenumber shifts, aerosol,
+    brightness changes, noisy pixels and noise.
+
+    Parameters
+    ----------
+    out_dir : path
+        Folder, made if missing.
+    order : int
+        Diffraction order that the absorption table covers.
+    ch4, h2o, co : float or (altitudes, values), optional
+        Mole fraction (1), or its profile over altitude in km; may be negative.
+        Default: the atmosphere's, which for the reference one is zero for CH4.
+    seed : int
+        Of noise and hidden shifts: equal arguments give equal bytes.
+    zip : bool
+        Write the archive's delivery zip instead of label and table.
+    **options
+        Fields of `tgo_spectra.simulate.scenario.Scenario`: ``atmosphere``, ``table``,
+        ``start``, ``latitude``, ``longitude``, ``local_time``, ``observation``,
+        ``altitude_range``, ``seconds``, ``shift_px``, ``snr``, ``aerosol_depth`` ...
+
+    Returns
+    -------
+    Path
+        Label (``.xml``), or the zip. The truth is beside it, ``<name>.truth.nc``:
+        profiles, shifts, spectra without noise, all options.
+
+    Raises
+    ------
+    SetupError
+        Unknown option, or a value that makes no product (``simulate.option``).
+    TableError
+        The table does not cover the order, a gas, pressure or temperature.
+    AtmosphereError
+        The atmosphere is not usable.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = tempfile.mkdtemp()
+    >>> path = simulate_product(folder, ch4=2e-9, altitude_range=(5.0, 30.0), seed=1)
+    >>> path.name
+    'nmd_cal_sc_so_20180614T030920-20180614T031341-a-i-134.xml'
+    >>> sorted(p.suffix for p in path.parent.iterdir())
+    ['.nc', '.tab', '.xml']
+    """
+    from tgo_spectra.atomic import atomic_file
+    from tgo_spectra.simulate.product import so_stem, write_so_product
+
+    given = {"ch4": ch4, "h2o": h2o, "co": co} | dict(options.pop("vmr", {}))
+    vmr = {gas: value for gas, value in given.items() if value is not None}
+    result = simulate_level1(order=order, vmr=vmr, seed=seed, **options)
+    folder = Path(out_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = so_stem(result.level1, *result.window)
+    truth = result.truth.assign_attrs(product=stem)
+    packed = {name: {"zlib": True, "complevel": 4} for name in truth.data_vars}
+    with atomic_file(folder / f"{stem}.truth.nc") as temporary:
+        truth.to_netcdf(temporary, engine="netcdf4", encoding=packed)
+    return write_so_product(
+        folder, result.level1, command_window=result.window, archive=zip
+    )
+
+
+def simulate_level1(**options: Any) -> Simulation:
+    """Simulate one occultation in memory.
+
+    Parameters
+    ----------
+    **options
+        Fields of `tgo_spectra.simulate.scenario.Scenario`.
+
+    Returns
+    -------
+    Simulation
+        ``level1`` as `open_product` gives it, before rounding to the table's digits;
+        ``truth``; ``window`` of the telecommand.
+
+    Raises
+    ------
+    SetupError, TableError, AtmosphereError
+        As `simulate_product`.
+
+    Examples
+    --------
+    >>> result = simulate_level1(altitude_range=(10.0, 20.0), noise=False)
+    >>> result.level1.transmittance.dims
+    ('spectrum', 'pixel')
+    """
+    from tgo_spectra.simulate.occultation import simulate
+    from tgo_spectra.simulate.scenario import make_scenario
+
+    return simulate(make_scenario(options))

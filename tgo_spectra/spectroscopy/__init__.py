@@ -1,0 +1,116 @@
+"""Line lists, line shapes, absorption cross sections and absorption tables.
+
+Only the table of gases is loaded here; everything else sits in its own module.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from tgo_spectra.errors import LineListError
+
+__all__ = ["GasInfo", "gas_info", "gas_names"]
+
+
+@dataclass(frozen=True)
+class GasInfo:
+    """One gas of ``gases.toml``.
+
+    Attributes
+    ----------
+    key : str
+        Name used in variable names, such as ``ch4``.
+    name : str
+        Name in words.
+    molecule : int
+        HITRAN molecule number.
+    isotopologues : tuple of int
+        HITRAN isotopologue numbers of the gas; empty means all.
+    mass : float
+        Molar mass of the most abundant isotopologue, g/mol.
+    own_abundance : bool
+        True when amounts of the gas count only these isotopologues (HDO), so that
+        HITRAN intensities are divided by the terrestrial abundance.
+    cf_species : str
+        Species in CF standard names, empty if there is none.
+    default_broadening : str
+        ``co2`` or ``self``.
+    air_factor, air_factor_uncertainty : float or None
+        Documented ratio of CO2 to air broadening, and its relative uncertainty.
+        Never used unless asked for.
+    air_factor_source : str
+        Where the ratio comes from.
+    """
+
+    key: str
+    name: str
+    molecule: int
+    isotopologues: tuple[int, ...]
+    mass: float
+    own_abundance: bool
+    cf_species: str
+    default_broadening: str
+    air_factor: float | None = None
+    air_factor_uncertainty: float | None = None
+    air_factor_source: str = ""
+
+
+@cache
+def _gases() -> dict[str, GasInfo]:
+    text = files(__package__).joinpath("gases.toml").read_text(encoding="utf-8")
+    return {
+        key: GasInfo(key=key, **{**row, "isotopologues": tuple(row["isotopologues"])})
+        for key, row in tomllib.loads(text).items()
+    }
+
+
+def gas_names() -> tuple[str, ...]:
+    """Return the names of all known gases.
+
+    Returns
+    -------
+    tuple of str
+
+    Examples
+    --------
+    >>> gas_names()[:3]
+    ('ch4', 'h2o', 'hdo')
+    """
+    return tuple(_gases())
+
+
+def gas_info(gas: str) -> GasInfo:
+    """Return what is known about a gas.
+
+    Parameters
+    ----------
+    gas : str
+        Name such as ``ch4``; see `gas_names`.
+
+    Returns
+    -------
+    GasInfo
+
+    Raises
+    ------
+    LineListError
+        If the gas is unknown.
+
+    Examples
+    --------
+    >>> gas_info("hdo").isotopologues
+    (4, 5, 6)
+    """
+    try:
+        return _gases()[gas]
+    except KeyError:
+        msg = f"unknown gas; known are {', '.join(_gases())}"
+        raise LineListError(
+            msg,
+            field="gas",
+            value=gas,
+            rule="gas.unknown",
+        ) from None

@@ -1,0 +1,168 @@
+"""netCDF-4 files as they are: variables, filters and attributes, without meaning."""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tgo_spectra.content import Stored
+from tgo_spectra.errors import OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import netCDF4
+
+__all__ = ["read_stored", "write_stored"]
+
+_SAMPLED_BYTES = 16_384  # deflating less takes no time worth saving
+
+
+def write_stored(
+    variables: Mapping[str, Stored], attrs: Mapping[str, Any], path: Path
+) -> None:
+    """Write a netCDF-4 file: every array with checksums, deflated where it pays.
+
+    Parameters
+    ----------
+    variables : mapping of str to Stored
+        Contents; all arrays that share a dimension agree on its size.
+    attrs : mapping
+        Global attributes, see :func:`tgo_spectra.content.clean_attributes`.
+    path : pathlib.Path
+        File to make.
+
+    Raises
+    ------
+    RuntimeError, OSError
+        The library could not write.
+    """
+    import netCDF4
+
+    with netCDF4.Dataset(path, "w", format="NETCDF4") as file:
+        file.set_auto_maskandscale(False)
+        file.setncatts(attrs)
+        sizes: dict[str, int] = {}
+        for variable in variables.values():
+            sizes |= dict(zip(variable.dims, variable.data.shape, strict=True))
+        for name, size in sizes.items():
+            file.createDimension(name, size)
+        # all definitions before any value: the library then builds its metadata once
+        targets = {
+            name: _define(file, name, variable) for name, variable in variables.items()
+        }
+        for name, variable in variables.items():
+            _put(targets[name], variable.data)
+
+
+def _define(
+    file: netCDF4.Dataset, name: str, variable: Stored
+) -> netCDF4.Variable[Any]:
+    """Define one variable; scalars and text cannot have filters."""
+    text = variable.data.dtype.kind == "O"
+    plain = text or not variable.dims
+    deflate = not plain and _is_compressible(variable.data)
+    target = file.createVariable(
+        name,
+        str if text else variable.data.dtype,
+        variable.dims,
+        zlib=deflate,
+        complevel=4,
+        shuffle=deflate,
+        fletcher32=not plain,
+        chunksizes=None if plain else _chunks(variable),
+        fill_value=None if text else variable.attrs.get("_FillValue", False),
+    )
+    rest = {k: v for k, v in variable.attrs.items() if k != "_FillValue"}
+    target.setncatts(rest)
+    return target
+
+
+def _put(target: netCDF4.Variable[Any], data: np.ndarray[Any, np.dtype[Any]]) -> None:
+    """Write a whole variable.
+
+    The public way, ``target[...] = data``, takes 0.2 ms of Python to find out that
+    an ellipsis means everything, longer than all the rest for a small variable; it
+    ends in the call that is made here.
+    """
+    if data.dtype.kind == "O" or not data.size:
+        target[...] = data[()]
+        return
+    whole = np.ascontiguousarray(data)  # a scalar becomes one value
+    target._put(whole, [0] * whole.ndim, list(whole.shape), [1] * whole.ndim)
+
+
+def _get(variable: netCDF4.Variable[Any]) -> np.ndarray[Any, np.dtype[Any]]:
+    """Read a whole variable, see `_put`."""
+    shape = list(variable.shape)
+    if variable.dtype is str or not all(shape):
+        return np.asarray(variable[...])
+    n = max(len(shape), 1)  # a scalar is asked for as one value
+    values = variable._get([0] * n, shape or [1], [1] * n)
+    return np.asarray(values).reshape(shape)
+
+
+def _is_compressible(data: np.ndarray[Any, np.dtype[Any]]) -> bool:
+    """Tell whether deflating saves more than 30 %, from samples of a large array."""
+    if data.nbytes < _SAMPLED_BYTES:
+        return True
+    flat = data.ravel()
+    starts = np.linspace(0, flat.size - 128, 8).astype(int)
+    sample = np.concatenate([flat[start : start + 128] for start in starts])
+    # byte by byte, as the shuffle filter orders them
+    shuffled = sample.view(np.uint8).reshape(sample.size, -1).T.tobytes()
+    return len(zlib.compress(shuffled, 1)) < 0.7 * len(shuffled)
+
+
+def _chunks(variable: Stored) -> list[int] | None:
+    """One chunk a variable; one per leading slice when it is larger than 8 MB."""
+    shape = [max(size, 1) for size in variable.data.shape]
+    if variable.data.nbytes > 8_000_000 and len(shape) > 1:
+        shape[0] = 1
+    return shape
+
+
+def read_stored(path: Path) -> tuple[dict[str, Stored], dict[str, Any]]:
+    """Read everything in a file as it is stored.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        A netCDF-4 file.
+
+    Returns
+    -------
+    variables : dict of str to Stored
+        In the order of the file.
+    attrs : dict
+        Global attributes.
+
+    Raises
+    ------
+    OutputError
+        The library cannot read it, or a checksum fails (``io.unreadable``).
+    """
+    import netCDF4
+
+    try:
+        with netCDF4.Dataset(path, "r") as file:
+            file.set_auto_maskandscale(False)
+            variables = {
+                name: Stored(
+                    tuple(variable.dimensions),
+                    _get(variable),
+                    _attributes(variable),
+                )
+                for name, variable in file.variables.items()
+            }
+            return variables, _attributes(file)
+    except (OSError, RuntimeError) as error:
+        message = f"not readable as netCDF: {error}"
+        raise OutputError(message, path=path, rule="io.unreadable") from error
+
+
+def _attributes(item: netCDF4.Dataset | netCDF4.Variable[Any]) -> dict[str, Any]:
+    return {name: item.getncattr(name) for name in item.ncattrs()}
