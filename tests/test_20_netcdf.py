@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from tgo_spectra.errors import OutputError
+from tgo_spectra.errors import OutputError, TgoError
 from tgo_spectra.maps import Grid, grid_level2
 from tgo_spectra.netcdf import (
     atomic_file,
@@ -19,6 +19,7 @@ from tgo_spectra.netcdf import (
     write_level2,
     write_map,
 )
+from tgo_spectra.variables import lookup, validate
 
 if TYPE_CHECKING:
     import pathlib
@@ -101,6 +102,13 @@ def cf_errors(path: pathlib.Path) -> list[str]:
     return found
 
 
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory):
+    from tgo_spectra import simulate_product
+
+    return simulate_product(tmp_path_factory.mktemp("product"), order=134)
+
+
 def metadata(path: pathlib.Path) -> dict[str, str]:
     with netCDF4.Dataset(path) as file:
         return {
@@ -143,6 +151,69 @@ def test_level2__storage(tmp_path):
         assert file["crs"].dtype == np.int32
         assert "49900" in file["crs"].crs_wkt
         assert file["ch4_vmr"].grid_mapping == "crs"
+
+
+def test_level2__noise_is_not_deflated_but_checked(tmp_path):
+    ds, rng = synthetic_level2(), np.random.default_rng(3)
+    smooth = np.repeat(np.linspace(0, 1, 100), 100).reshape(100, 100)
+    ds["noise"] = (("x", "y"), rng.normal(size=(100, 100)).astype(np.float32))
+    ds["smooth"] = (("x", "y"), smooth)
+    ds["steps"] = (("x", "y"), rng.poisson(1.0, (100, 100)).astype(np.int32))
+    path = write_level2(ds, tmp_path / "a.nc")
+    with netCDF4.Dataset(path) as file:
+        deflated = {name: file[name].filters()["zlib"] for name in file.variables}
+        checked = [n for n in file.variables if file[n].filters()["fletcher32"]]
+    assert not deflated["noise"]
+    assert deflated["smooth"]
+    assert deflated["steps"]
+    assert {"noise", "smooth", "steps"} <= set(checked)
+    back = open_verified(path)
+    for name in ("noise", "smooth", "steps"):
+        np.testing.assert_array_equal(back[name].values, ds[name].values)
+        assert back[name].dtype == ds[name].dtype
+
+
+def test_write__empty_text_and_strided_arrays(tmp_path):
+    ds = synthetic_level2(gases=("ch4",))
+    ds["text"] = ("pair", np.array(["one", "two"]))
+    ds["word"] = ((), "three")
+    ds["empty"] = (("none", "pair"), np.zeros((0, 2)))
+    ds["turned"] = (("p", "q"), np.arange(6.0).reshape(2, 3).T)
+    ds["one_cell"] = (("u", "v"), np.full((1, 1), 7.0))
+    back = open_verified(write_level2(ds, tmp_path / "a.nc"))
+    for name in ("text", "word", "empty", "turned", "one_cell"):
+        assert back[name].dims == ds[name].dims
+        np.testing.assert_array_equal(back[name].values, ds[name].values)
+
+
+def test_write__against_the_catalogue_refused_before_writing(tmp_path):
+    wrong = synthetic_level2().drop_vars("ch4_vmr")
+    wrong["ch4_vmr"] = ("pixel", np.zeros(20))
+    with pytest.raises(TgoError) as caught:
+        write_level2(wrong, tmp_path / "new" / "a.nc")
+    assert caught.value.rule == "variables.dims"
+    assert caught.value.field == "ch4_vmr"
+    with pytest.raises(TgoError) as caught:
+        write_map(synthetic_level2(), tmp_path / "new" / "a.nc")
+    assert caught.value.rule == "variables.missing"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("method", ["oe", "slant"])
+def test_level2__retrieved_has_only_known_names(tmp_path, simulated, method):
+    import tgo_spectra as tgo
+
+    level1 = tgo.open_product(simulated)
+    if method == "slant":
+        level1 = level1.isel(spectrum=slice(100, 112))
+    level2 = tgo.retrieve(level1, method=method)
+    validate(level2, level=2)
+    unknown = [n for n in level2.variables if 2 not in getattr(lookup(n), "forms", {})]
+    assert unknown == []
+    back = open_verified(write_level2(level2, tmp_path / "a.nc"))
+    for name in level2.variables:
+        np.testing.assert_array_equal(back[name].values, level2[name].values, name)
+    assert {v.attrs.get("units", "1") for n, v in back.items() if "shift" in n} == {"1"}
 
 
 @pytest.mark.parametrize("kind", ["level2", "map", "map_all_axes"])

@@ -36,6 +36,7 @@ def problem():
         bin=np.arange(ROWS) % BINS,
         n_bins=BINS,
         rows=rows,
+        jacobian_rows=rows,
         position=np.linspace(-0.9, 0.9, PIXELS),
         dispersion_cm1=np.full(PIXELS, 0.075),
         baseline_degree=3,
@@ -89,7 +90,7 @@ def test_normal_equations__equal_the_schur_complement_of_the_dense_ones(problem)
 def test_fit_baseline__is_the_least_squares_solution(problem):
     fields, m, _, state, depth = problem
     spectrum, _ = solver.row_spectra(fields, m, state, (0.0, 0.0), depth)
-    _, coefficients, residual = solver.fit_baseline(m, spectrum)
+    _, _, coefficients, residual = solver.fit_baseline(m, spectrum)
     columns = m.polynomials.T * (spectrum[3] * m.weight[3])[:, None]
     expected, *_ = np.linalg.lstsq(
         columns, m.transmittance[3] * m.weight[3], rcond=None

@@ -65,3 +65,41 @@ def test_slant__rows_without_light_stay_empty(thin):
     column = result["h2o_slant_column"].values
     assert np.isnan(column[[3, 4]]).all()
     assert np.isfinite(column[5:]).all()
+
+
+def test_slant__memory_follows_the_chunk_not_the_archive(thin):
+    """Eight times the rows, the same peak: what is allocated belongs to one chunk."""
+    import tracemalloc
+
+    import dask.array as da
+
+    def lazily(repeats):
+        blocks = {}
+        for name in ("transmittance", "transmittance_error"):
+            values = thin[name].values[:20].copy()
+            values[4:] *= 0.05  # dark rows: not fitted, quick
+            one = da.from_delayed(
+                dask.delayed(np.array)(values), values.shape, values.dtype
+            )
+            blocks[name] = (("spectrum", "pixel"), da.concatenate([one] * repeats))
+        corners = np.tile(thin["tangent_altitude_areoid"].values[:20], (repeats, 1, 1))
+        fixed = thin[
+            ["wavenumber", "order", "aotf_frequency", "instrument_temperature"]
+        ]
+        blocks["tangent_altitude_areoid"] = (
+            ("spectrum", "point", "edge"),
+            da.from_array(corners, chunks=(20, 5, 2)),
+        )
+        return fixed.reset_coords(drop=False).assign(blocks).assign_attrs(thin.attrs)
+
+    def peak(repeats):
+        lazy = tgo.retrieve(lazily(repeats), method="slant")["ch4_slant_column"]
+        tracemalloc.start()
+        with dask.config.set(scheduler="synchronous"):
+            lazy.sum().compute()
+        top = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return top
+
+    peak(1)
+    assert peak(16) < 1.2 * peak(2)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tgo_spectra.errors import TgoError
 from tgo_spectra.maps import Grid, grid_level2, merge_maps
 from tgo_spectra.netcdf import open_verified, write_level2, write_map
+from tgo_spectra.variables import MAP_AXES, lookup, validate
 
 GRID = Grid(latitude=[-90, -30, 30, 90], solar_longitude=range(0, 361, 90))
 
@@ -362,3 +363,49 @@ def test_input__not_changed():
     before = PROFILES[0].copy(deep=True)
     grid_level2(PROFILES[0], GRID)
     xr.testing.assert_identical(before, PROFILES[0])
+
+
+def test_map__repeats_what_level_2_says_of_itself():
+    def level2(lines, **attrs):
+        ds = xr.Dataset(
+            {
+                "ch4_vmr": ("altitude", [1e-11, 2e-11]),
+                "ch4_vmr_error": ("altitude", [1e-11, 1e-11]),
+                "latitude": ((), 10.0),
+            },
+            {"altitude": [1.0, 2.0]},
+        )
+        return ds.assign_attrs(
+            setup_hash="a", table="so_134_136", ch4_lines=lines, n_orders=6, **attrs
+        )
+
+    grid = Grid(latitude=[-90, 90])
+    both = grid_level2([level2("one"), level2("two", software="tgo 1")], grid)
+    apart = merge_maps(
+        [
+            grid_level2(level2("two", software="tgo 1"), grid),
+            grid_level2(level2("one"), grid),
+        ]
+    )
+    for ds in (both, apart):
+        assert ds.attrs["setup_hash"] == "a"
+        assert ds.attrs["table"] == "so_134_136"
+        assert ds.attrs["ch4_lines"] == "one | two"
+        assert ds.attrs["software"] == "tgo 1"
+        assert ds.attrs["n_orders"] == "6"
+        assert "h2o_lines" not in ds.attrs
+
+
+def test_map__meets_the_catalogue():
+    grid = Grid(
+        latitude=[-90, 0, 90],
+        altitude=[0, 10],
+        solar_longitude=[0, 360],
+        mars_year=[35, 36],
+        local_time_class=True,
+    )
+    ds = grid_level2([], grid, gases=["ch4", "h2o"])
+    assert grid.dims == tuple(axis for axis in MAP_AXES if axis in grid.dims)
+    validate(ds, level=3)
+    bounds = {f"{axis}_bounds" for axis in grid.dims}
+    assert {n for n in ds.variables if lookup(n) is None} == bounds

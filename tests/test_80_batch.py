@@ -133,6 +133,21 @@ def test_resume_key__depends_on_all_inputs(tmp_path):
     assert batch._resume_key(path, None, None) not in keys
 
 
+def test_resume_key__depends_on_the_table(tmp_path):
+    from tgo_spectra.retrieval.setup import load_setup
+
+    path = make_products(tmp_path / "in") / "one.xml"
+    table = tmp_path / "mine.nc"
+    setup = load_setup("so_134").replace(table=str(table))
+    keys = [batch._resume_key(path, setup, None)]
+    for content in (b"a table", b"another table"):
+        table.write_bytes(content)
+        os.utime(table, ns=(len(content), len(content)))
+        keys.append(batch._resume_key(path, setup, None))
+    assert len(set(keys)) == 3
+    assert batch._resume_key(path, setup, None) == keys[-1]
+
+
 def test_run__full_disk_stops_the_run(tmp_path):
     def full(path, out, setup, atmosphere):
         message = "no space left"

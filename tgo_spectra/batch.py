@@ -3,15 +3,16 @@
 The state of a run is its files. A worker reads a product, fits it, writes one
 level-2 file under its final name only when complete, and returns a small row. A
 product whose file exists, verifies and carries the same resume key (hash of input,
-setup, atmosphere and processing version) is skipped, so a run that was stopped is
-continued by running it again. A product that fails is reported and does not stop
-the others.
+setup, absorption table, atmosphere and processing version) is skipped, so a run that
+was stopped is continued by running it again. A product that fails is reported and
+does not stop the others.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import glob
 import hashlib
 import itertools
@@ -21,6 +22,7 @@ import re
 import sys
 import time
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -258,7 +260,7 @@ def _stated(target: Path) -> dict[str, Any]:
 
 
 def _resume_key(path: Path, setup: RetrievalSetup | None, atmosphere: Any) -> str:
-    """Hash of the input files, the setup, the atmosphere and the processing version."""
+    """Hash of input files, setup, absorption table, atmosphere, processing version."""
     digest = hashlib.sha256(f"processing {PROCESSING_VERSION}".encode())
     # the label and the tables that share its name
     for file in sorted(path.parent.glob(f"{glob.escape(path.stem)}.*")):
@@ -268,8 +270,32 @@ def _resume_key(path: Path, setup: RetrievalSetup | None, atmosphere: Any) -> st
                 md5 = hashlib.file_digest(stream, "md5").hexdigest()
             digest.update(f"|{file.name} {md5}".encode())
     digest.update(f"|{'default' if setup is None else setup.hash()}".encode())
+    digest.update(_tables_hash(setup).encode())
     digest.update(_atmosphere_hash(atmosphere).encode())
     return digest.hexdigest()
+
+
+def _tables_hash(setup: RetrievalSetup | None) -> str:
+    """Hash of the setup's table; without a setup, of all that could be chosen."""
+    shipped = Path(str(resources.files("tgo_spectra.spectroscopy") / "data"))
+    if setup is None:
+        setups = Path(str(resources.files("tgo_spectra") / "setups"))
+        files = [*sorted(setups.glob("*.toml")), *sorted(shipped.glob("*.nc"))]
+    else:
+        named = shipped / f"{setup.table}.nc"
+        files = [named if named.is_file() else Path(setup.table)]
+    return "".join(
+        # a missing table is the retrieval's to report
+        f"|{_file_hash(file, file.stat().st_mtime_ns) if file.is_file() else file}"
+        for file in files
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _file_hash(file: Path, _modified_ns: int) -> str:
+    """Hash of a file, computed once a process unless the file changes."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _atmosphere_hash(atmosphere: Any) -> str:

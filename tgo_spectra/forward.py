@@ -30,6 +30,9 @@ __all__ = ["GasPath", "Limb", "PixelFields", "limb", "pixel_fields", "pixel_valu
 SUBSTEP_KM = 0.25
 """Quadrature step along altitude; halving it changes transmittance by < 2e-6."""
 
+LOG_TRANSMITTANCE_LIMIT = 30.0
+"""Negative mole fractions give transmittance above 1; beyond exp(30) is no fit."""
+
 
 @dataclass(frozen=True)
 class GasPath:
@@ -62,6 +65,8 @@ class Limb:
         Slant column of air under the hat function of each quadrature point.
     hats : array, shape (point, level)
         Linear interpolation from levels to points.
+    jacobian_heights : array of int
+        Heights at which the fields of the Jacobian are made.
     """
 
     altitude_km: Array
@@ -69,6 +74,7 @@ class Limb:
     gases: Mapping[str, GasPath]
     air_cm2: Array
     hats: Array
+    jacobian_heights: npt.NDArray[np.intp]
     dtype: type[np.floating]
 
     @property
@@ -118,7 +124,8 @@ def limb(
     planet_radius_km: float,
     vectors: Mapping[str, Array],
     coefficients: Mapping[str, Array],
-    jacobian_rank: int | None = 6,
+    jacobian_rank: int | None = 4,
+    jacobian_every: int = 1,
     dtype: type[np.floating] = np.float32,
 ) -> Limb:
     """Fold an atmosphere and the path geometry into small matrices.
@@ -141,6 +148,8 @@ def limb(
         Their coefficients at the points' pressure and temperature, cm2.
     jacobian_rank : int or None
         Directions kept per gas for the Jacobian; None keeps all (exact).
+    jacobian_every : int
+        Make the fields of the Jacobian at every n-th height only.
     dtype : type
         Of the spectral arrays; float32 is good to 1e-6 in transmittance.
 
@@ -157,7 +166,9 @@ def limb(
     for gas, vector in vectors.items():
         c = coefficients[gas]
         gases[gas] = _gas_path(vector, c, air, hats, jacobian_rank, dtype)
-    return Limb(altitude_km, height_km, gases, air, hats, dtype)
+    last = height_km.size - 1
+    chosen = np.unique(np.append(np.arange(0, last, jacobian_every), last))
+    return Limb(altitude_km, height_km, gases, air, hats, chosen, dtype)
 
 
 def _gas_path(
@@ -195,9 +206,10 @@ def node_transmittance(model: Limb, vmr: Mapping[str, Array]) -> Array:
         model.dtype
     )
     np.negative(depth, out=depth)
-    if not np.isfinite(depth).all():
-        message = "optical depth is not finite: the state has run away"
-        raise RetrievalError(message, rule="fit.diverged")
+    brightest = float(depth.max())
+    if not brightest < LOG_TRANSMITTANCE_LIMIT:  # NaN included
+        message = "transmittance beyond all bounds: the state has run away"
+        raise RetrievalError(message, value=brightest, rule="fit.diverged")
     np.exp(depth, out=depth)
     return np.asarray(depth)
 
@@ -209,7 +221,7 @@ class PixelFields:
     ``value``, ``shift``, ``curvature``: transmittance and its derivatives to the
     wavenumber of the nominal order (cm-1, cm-2); ``slope``: weighted by the relative
     distance from the band centre; ``gas``: per gas (pixel, k, height), the derivative
-    of transmittance to the path along each direction.
+    of transmittance to the path along each direction, at the heights of the Jacobian.
     """
 
     value: Array
@@ -244,6 +256,8 @@ def pixel_fields(
     """
     t = node_transmittance(model, vmr)
     four = _four(seen_by, t)
+    if model.jacobian_heights.size < t.shape[1]:
+        t = np.ascontiguousarray(t[:, model.jacobian_heights])
     height = t.shape[1]
     gas = {}
     for name, path in model.gases.items():
@@ -271,5 +285,6 @@ def at_heights(model: Limb, heights: npt.NDArray[np.intp]) -> Limb:
         gases,
         model.air_cm2[heights],
         model.hats,
+        np.arange(len(heights)),
         model.dtype,
     )

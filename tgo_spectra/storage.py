@@ -98,7 +98,9 @@ def _put(target: netCDF4.Variable[Any], data: np.ndarray[Any, np.dtype[Any]]) ->
 def _get(variable: netCDF4.Variable[Any]) -> np.ndarray[Any, np.dtype[Any]]:
     """Read a whole variable, see `_put`."""
     shape = list(variable.shape)
-    if variable.dtype is str or not all(shape):
+    if variable.dtype is str:
+        return np.asarray(variable[...], dtype=object)
+    if not all(shape):
         return np.asarray(variable[...])
     n = max(len(shape), 1)  # a scalar is asked for as one value
     values = variable._get([0] * n, shape or [1], [1] * n)

@@ -75,15 +75,18 @@ def delta_chi_square(
     -------
     array, shape (altitude,)
     """
+    near = np.abs(altitude_km[:, None] - altitude_km[None, :]) <= half_width_km + 1e-9
+    sigma = np.sqrt(np.diag(covariance))
+    correlation = covariance / sigma[:, None] / sigma[None, :]
+    scaled = vmr / sigma
     result = np.empty(altitude_km.size)
-    for level, z in enumerate(altitude_km):
-        near = np.abs(altitude_km - z) <= half_width_km + 1e-9
-        x = vmr[near]
-        block = covariance[np.ix_(near, near)]
-        scale = 1.0 / np.sqrt(np.diag(block))
-        result[level] = (x * scale) @ np.linalg.solve(
-            block * scale[:, None] * scale[None, :], x * scale
-        )
+    sizes = near.sum(axis=1)
+    for size in np.unique(sizes):  # levels with equally many neighbours at once
+        levels = np.flatnonzero(sizes == size)
+        index = np.nonzero(near[levels])[1].reshape(-1, size)
+        blocks = correlation[index[:, :, None], index[:, None, :]]
+        x = scaled[index][:, :, None]
+        result[levels] = (x * np.linalg.solve(blocks, x)).sum(axis=(1, 2))
     return result
 
 

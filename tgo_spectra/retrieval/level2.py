@@ -40,7 +40,8 @@ def build_scene(
     setup: RetrievalSetup,
     atmosphere: xr.Dataset,
     *,
-    jacobian_rank: int | None = 6,
+    jacobian_rank: int | None = 4,
+    jacobian_every: int = 2,
     dtype: type[np.floating] = np.float32,
 ) -> tuple[Scene, dict[str, object]]:
     """Everything between a level-1 Dataset and the solver."""
@@ -54,6 +55,7 @@ def build_scene(
         atmosphere,
         radius,
         jacobian_rank=jacobian_rank,
+        jacobian_every=jacobian_every,
         dtype=dtype,
     )
     record = provenance(setup, table_attrs, atmosphere)

@@ -43,6 +43,7 @@ def measurement_of(scene: Scene) -> solver.Measurement:
         bin=p.bin,
         n_bins=p.n_bins,
         rows=scene.rows,
+        jacobian_rows=scene.jacobian_rows,
         position=detector_position(pixels),
         dispersion_cm1=p.dispersion(pixels),
         baseline_degree=scene.setup.baseline_degree,
@@ -90,7 +91,8 @@ def row_paths(scene: Scene) -> dict[str, Array]:
     for gas, item in scene.limb.gases.items():
         k, heights, levels = item.path.shape
         flat = item.path.transpose(1, 0, 2).reshape(heights, k * levels)
-        paths[gas] = (scene.rows @ flat).reshape(-1, k, levels)
+        seen = scene.rows @ flat
+        paths[gas] = seen.reshape(-1, k, levels).astype(scene.limb.dtype)
     return paths
 
 

@@ -28,6 +28,9 @@ __all__ = ["Scene", "detector_position", "make_scene"]
 
 HALF_DETECTOR_PX = 159.5
 
+LINE_SHAPE_REACH_CM1 = 1.0
+"""Half window of the line shape (5.5 sigma and the ghost's displacement), at most."""
+
 
 def detector_position(pixel: npt.ArrayLike) -> Array:
     """Pixel index as a position in [-1, 1] over the 320 pixels."""
@@ -39,7 +42,8 @@ class Scene:
     """What the fit needs beside the measurement.
 
     ``levels``: atmosphere (pressure, temperature, number_density, priors) on the
-    profile levels; ``limb``: path geometry; ``rows``: heights to rows.
+    profile levels; ``limb``: path geometry; ``rows``: heights to rows;
+    ``jacobian_rows``: heights of the Jacobian's fields to rows.
     """
 
     prepared: Prepared
@@ -47,6 +51,7 @@ class Scene:
     band: BandTable
     limb: forward.Limb
     rows: Array
+    jacobian_rows: Array
     levels: xr.Dataset
     prior_vmr: Mapping[str, Array]
 
@@ -95,6 +100,26 @@ def operator_settings(
     )
 
 
+def check_coverage(prepared: Prepared, setup: RetrievalSetup, band: BandTable) -> None:
+    """Refuse a table that does not reach over all orders that are added."""
+    n, m = setup.instrument.n_orders, prepared.order
+    reach = setup.registration.search_px
+    ends = np.array([prepared.pixels[0] - reach, prepared.pixels[-1] + reach])
+    nominal = prepared.wavenumber(ends)
+    low = nominal[0] * (m - n) / m - LINE_SHAPE_REACH_CM1
+    high = nominal[1] * (m + n) / m + LINE_SHAPE_REACH_CM1
+    start = float(band.cell_start_cm1[0])
+    stop = float(band.cell_start_cm1[-1]) + band.cell_width_cm1
+    if low < start or high > stop:
+        message = (
+            f"table {setup.table!r} covers {start:.1f}-{stop:.1f} cm-1; order {m} with "
+            f"{n} neighbours on either side needs {low:.1f}-{high:.1f} cm-1"
+        )
+        raise TableError(
+            message, field="table", value=setup.table, rule="table.not_covering"
+        )
+
+
 def height_grid(prepared: Prepared, step_km: float) -> Array:
     """Tangent heights that cover all rows and their fields of view."""
     half = 0.5 * prepared.boxcars_km.sum(axis=1)
@@ -110,7 +135,8 @@ def make_scene(
     atmosphere: xr.Dataset,
     planet_radius_km: float,
     *,
-    jacobian_rank: int | None = 6,
+    jacobian_rank: int | None = 4,
+    jacobian_every: int = 2,
     dtype: type[np.floating] = np.float32,
 ) -> Scene:
     """Assemble the scene of one product.
@@ -121,6 +147,7 @@ def make_scene(
         The table lacks a gas of the setup or does not cover pressures, temperatures
         or wavenumbers.
     """
+    check_coverage(prepared, setup, band)
     heights = height_grid(prepared, setup.grid.height_step_km)
     step = setup.grid.step_km
     bottom = np.floor(prepared.altitude_km.min() / step) * step
@@ -138,11 +165,15 @@ def make_scene(
         vectors={gas: band.vectors[gas] for gas in setup.gases},
         coefficients=coefficients,
         jacobian_rank=jacobian_rank,
+        jacobian_every=jacobian_every,
         dtype=dtype,
     )
-    rows = geometry.fov_operator(heights, prepared.altitude_km, prepared.boxcars_km)
+    rows, jacobian_rows = (
+        geometry.fov_operator(h, prepared.altitude_km, prepared.boxcars_km)
+        for h in (heights, heights[limb.jacobian_heights])
+    )
     prior = {gas: prior_profile(gas, setup, levels) for gas in setup.gases}
-    return Scene(prepared, setup, band, limb, np.asarray(rows), levels, prior)
+    return Scene(prepared, setup, band, limb, rows, jacobian_rows, levels, prior)
 
 
 def coefficients_on(
