@@ -111,7 +111,9 @@ def retrieve(
             client.close()  # type: ignore[no-untyped-call]
     for row in rows:
         if row.state == "failed":
-            click.echo(f"failed {row.product}: {row.message}", err=True)
+            # errors of the reader begin with the path already
+            text = (row.message or "").removeprefix(f"{row.product}: ")
+            click.echo(f"failed {row.product}: {text}", err=True)
     count = {state: sum(row.state == state for row in rows) for state in _STATES}
     click.echo(", ".join(f"{number} {state}" for state, number in count.items()))
     sys.exit(SOME_FAILED if count["failed"] else DONE)
@@ -242,9 +244,9 @@ def tables_info(table: str | None) -> None:
         return
     ds = open_table(table)
     sizes = ", ".join(f"{name} {size}" for name, size in ds.sizes.items())
-    click.echo(f"{'sizes':28}{sizes}")
+    click.echo(f"{'sizes':34}{sizes}")
     for key, value in ds.attrs.items():
-        click.echo(f"{key:28}{value}")
+        click.echo(f"{key:34}{value}")
 
 
 @tables.command("verify")

@@ -138,12 +138,17 @@ def plot_limits(
     TgoError
         No limit of this gas is found (``plot.variable``).
     """
+    from matplotlib.ticker import FuncFormatter
+
     ax = ax or new_axes(6.4, 4.2)
     if isinstance(source, xr.Dataset) and f"{gas}_sum_w" in source:
         level, unit = _map_limits(source, gas, ax)
     else:
         level, unit = _profile_limits(source, gas, ax)
     ax.set_yscale("log")
+    plain = FuncFormatter(lambda value, _: f"{value:g}")
+    ax.yaxis.set_major_formatter(plain)
+    ax.yaxis.set_minor_formatter(plain)
     ax.set(
         xlabel="planetocentric latitude (degrees north)",
         ylabel=f"{formula(gas)} {level} upper limit ({unit})",
