@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-__all__ = ["FORMULAE", "GASES", "MAP_AXES", "Dims", "Variable"]
+__all__ = ["FORMULAE", "GASES", "MAP_AXES", "Variable"]
 
 FORMULAE: dict[str, str] = {
     "ch4": "CH4",
