@@ -18,6 +18,7 @@ _HOME = {
     "absorption_cross_section": "spectroscopy.absorption",
     "build_table": "spectroscopy.tables",
     "grid_level2": "maps",
+    "limb_transmittance": "limb",
     "load_setup": "retrieval.setup",
     "mars_year": "mars",
     "merge_maps": "maps",
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from tgo_spectra.atmosphere import reference_atmosphere as reference_atmosphere
     from tgo_spectra.batch import run as run
     from tgo_spectra.errors import TgoError as TgoError
+    from tgo_spectra.limb import limb_transmittance as limb_transmittance
     from tgo_spectra.maps import Grid as Grid
     from tgo_spectra.maps import grid_level2 as grid_level2
     from tgo_spectra.maps import merge_maps as merge_maps
