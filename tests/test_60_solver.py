@@ -87,6 +87,25 @@ def test_normal_equations__equal_the_schur_complement_of_the_dense_ones(problem)
     np.testing.assert_allclose(gradient, expected, rtol=1e-9, atol=1e-6)
 
 
+def test_linearise__compiled_rows_equal_whole_arrays(problem):
+    fields, m, _, state, depth = problem
+    fast = solver.linearise(fields, m, state, (0.02, 0.01), depth)
+    plain = solver.linearise_plainly(fields, m, state, (0.02, 0.01), depth)
+    for name in ("model", "residual", "baseline", "gram", "gradient", "chi_square"):
+        a, b = getattr(fast, name), getattr(plain, name)
+        np.testing.assert_allclose(
+            a, b, rtol=1e-9, atol=1e-9 * np.abs(b).max(), err_msg=name
+        )
+
+
+def test_linearise__row_without_pixels_is_refused(problem):
+    fields, m, _, state, depth = problem
+    m.weight[5] = 0.0
+    with pytest.raises(RetrievalError, match="undetermined") as caught:
+        solver.linearise(fields, m, state, (0.0, 0.0), depth)
+    assert caught.value.record == 5
+
+
 def test_fit_baseline__is_the_least_squares_solution(problem):
     fields, m, _, state, depth = problem
     spectrum, _ = solver.row_spectra(fields, m, state, (0.0, 0.0), depth)

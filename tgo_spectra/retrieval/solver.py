@@ -204,7 +204,68 @@ def linearise(
     Returns
     -------
     Linearised
+
+    Raises
+    ------
+    RetrievalError
+        The baseline of a row is undetermined.
+
+    Notes
+    -----
+    The wide products are made in the precision of the fields (single in a fit: the
+    sums run over some 300 pixels), everything afterwards in double.
     """
+    from tgo_spectra.retrieval.row_kernel import reduce_rows
+
+    m = measurement
+    n_rows, n_pixels = m.transmittance.shape
+    four = np.concatenate(
+        [fields.value, fields.shift, fields.curvature, fields.slope]
+    )  # (4 pixel, height)
+    seen = m.rows.astype(four.dtype) @ four.T
+    gas = np.empty((n_rows, n_pixels, 0), dtype=four.dtype)
+    if fields.gas:
+        wide = np.concatenate(list(fields.gas.values()), axis=1)
+        gas = m.jacobian_rows.astype(wide.dtype) @ wide.reshape(-1, wide.shape[2]).T
+        gas = gas.reshape(n_rows, n_pixels, -1)
+    n_field, n_base = gas.shape[2] + 3, m.baseline_degree + 1
+    model, residual = np.empty((2, n_rows, n_pixels))
+    baseline = np.empty((n_rows, n_base))
+    gram = np.empty((n_rows, n_field, n_field))
+    gradient = np.empty((n_rows, n_field))
+    undetermined = reduce_rows(
+        m.transmittance,
+        m.weight,
+        seen.reshape(n_rows, 4, n_pixels),
+        gas,
+        np.ascontiguousarray(m.polynomials),
+        m.position,
+        m.dispersion_cm1,
+        (state.shift_px - built[0])[m.bin],
+        state.stretch_px - built[1],
+        state.exponent,
+        depth,
+        model,
+        residual,
+        baseline,
+        gram,
+        gradient,
+    )
+    if undetermined >= 0:
+        message = "the baseline of a row is undetermined: too few usable pixels"
+        raise RetrievalError(message, record=undetermined, rule="fit.baseline")
+    chi_square = float(np.einsum("rp,rp->", residual, residual))
+    return Linearised(model, residual, baseline, chi_square, gram, gradient)
+
+
+def linearise_plainly(
+    fields: PixelFields,
+    measurement: Measurement,
+    state: State,
+    built: tuple[float, float],
+    depth: Array,
+) -> Linearised:
+    """Do the same as `linearise` with whole arrays: its reference in the tests."""
     m = measurement
     spectrum, small = row_spectra(fields, m, state, built, depth)
     columns, inner, coefficients, residual = fit_baseline(m, spectrum)
@@ -226,11 +287,7 @@ def _reduced(
     inner: Array,
     residual: Array,
 ) -> tuple[Array, Array]:
-    """Gram matrix and gradient of the whitened derivatives without the baseline.
-
-    The wide products are made in the precision of the fields (single in a fit: the
-    sums run over some 300 pixels), everything afterwards in double.
-    """
+    """Gram matrix and gradient of the whitened derivatives without the baseline."""
     dtype = next((f.dtype for f in fields.gas.values()), scale.dtype)
     rows = m.jacobian_rows.astype(dtype)
     ranks = [f.shape[1] for f in fields.gas.values()]
@@ -285,7 +342,7 @@ def normal_equations(
             product = flat.T @ block.reshape(-1, levels)
             matrix[mine, layout.gas(other)] = product
             matrix[layout.gas(other), mine] = product.T
-        small = linear.gram[:, spans[gas], -3:]  # (row, k, 3)
+        small = linear.gram[:, spans[gas], -3:].astype(p.dtype)  # (row, k, 3)
         seen = p.transpose(0, 2, 1) @ small  # (row, level, 3)
         for b in range(layout.n_bins):
             column = seen[bins == b, :, 0].sum(axis=0)

@@ -1,0 +1,147 @@
+"""Row by row: model, baseline, and the reduced Gram matrix, in one compiled pass.
+
+The same as `solver.linearise_plainly`, which the tests compare it with, without the
+wide intermediate arrays: a row's work fits in the cache.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tgo_spectra.accelerate import compiled
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Array = npt.NDArray[np.floating]
+
+__all__ = ["reduce_rows"]
+
+
+@compiled()
+def _cholesky_solve(matrix: Array, right: Array) -> bool:
+    """Solve in place for all columns of `right`; False if not positive definite."""
+    n = matrix.shape[0]
+    for i in range(n):
+        for j in range(i + 1):
+            total = matrix[i, j]
+            for k in range(j):
+                total -= matrix[i, k] * matrix[j, k]
+            if i == j:
+                if not total > 0.0:
+                    return False
+                matrix[i, i] = np.sqrt(total)
+            else:
+                matrix[i, j] = total / matrix[j, j]
+    for c in range(right.shape[1]):
+        for i in range(n):
+            for k in range(i):
+                right[i, c] -= matrix[i, k] * right[k, c]
+            right[i, c] /= matrix[i, i]
+        for i in range(n - 1, -1, -1):
+            for k in range(i + 1, n):
+                right[i, c] -= matrix[k, i] * right[k, c]
+            right[i, c] /= matrix[i, i]
+    return True
+
+
+@compiled()
+def reduce_rows(
+    transmittance: Array,
+    weight: Array,
+    four: Array,
+    gas: Array,
+    polynomials: Array,
+    position: Array,
+    dispersion: Array,
+    shift_px: Array,
+    stretch_px: float,
+    exponent: float,
+    depth: Array,
+    model: Array,
+    residual: Array,
+    baseline: Array,
+    gram: Array,
+    gradient: Array,
+) -> int:
+    """Fill the last five arguments; return the first undetermined row, or -1.
+
+    Parameters
+    ----------
+    transmittance, weight : array, shape (row, pixel)
+    four : array, shape (row, 4, pixel)
+        Value, first and second derivative to wavenumber, slope, as the rows see them.
+    gas : array, shape (row, pixel, field)
+        Fields of the gases as the rows see them; its type is that of the wide sums.
+    polynomials : array, shape (coefficient, pixel)
+    position, dispersion : array, shape (pixel,)
+    shift_px : array, shape (row,)
+        Shift and, below, stretch relative to the operator's.
+    depth : array, shape (row,)
+    model, residual : array, shape (row, pixel)
+    baseline : array, shape (row, coefficient)
+    gram : array, shape (row, field + 3, field + 3)
+    gradient : array, shape (row, field + 3)
+    """
+    n_rows, n_pixels = transmittance.shape
+    n_gas, n_base = gas.shape[2], polynomials.shape[0]
+    n_field = n_gas + 3
+    spectrum = np.empty(n_pixels)
+    columns = np.empty((n_base + 1, n_pixels))
+    wide = np.empty((n_field + n_base + 1, n_pixels), dtype=gas.dtype)
+    inner = np.empty((n_base, n_base))
+    right = np.empty((n_base, n_field))
+    for row in range(n_rows):
+        for p in range(n_pixels):
+            px = shift_px[row] + stretch_px * position[p]
+            offset = px * dispersion[p]
+            first, second = four[row, 1, p], four[row, 2, p]
+            aerosol = -depth[row] * four[row, 3, p]
+            value = four[row, 0, p] + offset * (first + 0.5 * offset * second)
+            value += exponent * aerosol
+            spectrum[p] = value
+            slope = (first + offset * second) * dispersion[p]
+            wide[n_gas, p] = slope
+            wide[n_gas + 1, p] = slope * position[p]
+            wide[n_gas + 2, p] = aerosol
+            w = weight[row, p]
+            for c in range(n_base):
+                columns[c, p] = polynomials[c, p] * value * w
+            columns[n_base, p] = transmittance[row, p] * w
+        products = np.dot(columns, columns.T)
+        inner[:, :] = products[:n_base, :n_base]
+        solution = np.empty((n_base, 1))
+        solution[:, 0] = products[:n_base, n_base]
+        if not _cholesky_solve(inner, solution):
+            return row
+        baseline[row] = solution[:, 0]
+        for p in range(n_pixels):
+            base = 0.0
+            for c in range(n_base):
+                base += solution[c, 0] * polynomials[c, p]
+            scale = base * weight[row, p]
+            model[row, p] = base * spectrum[p]
+            residual[row, p] = columns[n_base, p] - scale * spectrum[p]
+            for f in range(n_gas):
+                wide[f, p] = gas[row, p, f] * scale
+            for f in range(n_gas, n_field):
+                wide[f, p] *= scale
+            for c in range(n_base):
+                wide[n_field + c, p] = columns[c, p]
+            wide[n_field + n_base, p] = residual[row, p]
+        sums = np.dot(wide, wide.T)
+        inner[:, :] = products[:n_base, :n_base]
+        for c in range(n_base):
+            for f in range(n_field):
+                right[c, f] = sums[n_field + c, f]
+        _cholesky_solve(inner, right)
+        for f in range(n_field):
+            gradient[row, f] = sums[f, n_field + n_base]
+            for g in range(n_field):
+                total = np.float64(sums[f, g])
+                for c in range(n_base):
+                    total -= sums[f, n_field + c] * right[c, g]
+                gram[row, f, g] = total
+    return -1
