@@ -23,7 +23,7 @@ from tgo_spectra.readers.nomad import PRODUCT_NAME, snake_case
 from tgo_spectra.simulate.product import (
     SO_COLUMNS,
     SO_RECORD_LENGTH,
-    write_so_product,
+    write_product,
 )
 from tgo_spectra.variables import validate
 
@@ -94,7 +94,7 @@ def level1(n: int = 9, *, full_scan: bool = False, seed: int = 5) -> xr.Dataset:
 
 @pytest.fixture
 def product(tmp_path):
-    return write_so_product(tmp_path, level1())
+    return write_product(tmp_path, level1())
 
 
 def edit(label: pathlib.Path, old: str, new: str) -> pathlib.Path:
@@ -212,7 +212,7 @@ def test_samples_are_written_to_the_byte(tmp_path):
         np.datetime64(re.sub(r"(....)(..)(..T..)(..)", r"\1-\2-\3:\4:", ds.attrs[key]))
         for key in ("ClockStartCount", "ClockStopCount")
     )
-    path = write_so_product(tmp_path, ds, command_window=window, archive=True)
+    path = write_product(tmp_path, ds, command_window=window, archive=True)
     assert path.name == SAMPLES[1].name
     with zipfile.ZipFile(path) as ours, zipfile.ZipFile(SAMPLES[1]) as theirs:
         names = [n for n in theirs.namelist() if n.endswith(".tab")]
@@ -235,7 +235,7 @@ def test_all_ways_in_give_the_same(product, tmp_path):
         xr.testing.assert_identical(other.load(), ds)
     zipped = tmp_path / "z"
     zipped.mkdir()
-    path = write_so_product(zipped, level1(), archive=True)
+    path = write_product(zipped, level1(), archive=True)
     assert path.name == "nmd_cal_sc_so_20180614-03154300-a-i-134_3.0.zip"
     other = tgo.open_product(path).load()
     assert other.attrs["source_md5"] == ds.attrs["source_md5"]
@@ -320,7 +320,7 @@ def test_round_trip_of_all_variables(product):
 
 def test_rows_are_sorted_when_written(tmp_path):
     rows = level1().isel(spectrum=[3, 0, 8, 1, 2, 7, 6, 5, 4])
-    ds = tgo.open_product(write_so_product(tmp_path, rows))
+    ds = tgo.open_product(write_product(tmp_path, rows))
     xr.testing.assert_allclose(
         ds["obs_altitude"].reset_coords(drop=True), level1()["obs_altitude"]
     )
@@ -328,7 +328,7 @@ def test_rows_are_sorted_when_written(tmp_path):
 
 def test_full_scan_keeps_the_axis_of_each_row(tmp_path):
     rows = level1(full_scan=True)
-    path = write_so_product(tmp_path, rows)
+    path = write_product(tmp_path, rows)
     assert path.stem.endswith("-a-i")
     ds = tgo.open_product(path)
     assert ds["order"].values.tolist() == [134, 135, 136] * 3
@@ -342,7 +342,7 @@ def test_centre_of_a_cyclic_coordinate(tmp_path):
     rows["point_longitude"][0, 0] = [179.99, -179.97]
     rows["l_sub_s"][0] = [359.9, 0.3]
     rows["point_local_true_solar_time"][0, 0] = [23.9, 0.0]
-    ds = tgo.open_product(write_so_product(tmp_path, rows))
+    ds = tgo.open_product(write_product(tmp_path, rows))
     assert ds["longitude"][0].item() == pytest.approx(-179.99)
     assert ds["solar_longitude"][0].item() == pytest.approx(0.1)
     assert ds["local_true_solar_time"][0].item() == pytest.approx(23.95)
@@ -537,7 +537,7 @@ def test_table_uses_the_quirks_of_the_archive(product):
     assert line[3841 + 7 * 13 : 3841 + 8 * 13] == b"-9.99000e+02 "
     text = product.read_text()
     assert f"<file_name>{product.stem}.tab</file_name>" in text
-    plain = write_so_product(product.parent, level1(), md5=False)
+    plain = write_product(product.parent, level1(), md5=False)
     assert "md5_checksum" not in plain.read_text()
     tgo.open_product(plain)
 
@@ -557,7 +557,7 @@ def test_writer_refuses_what_it_cannot_write(tmp_path):
         (rows.isel(spectrum=slice(0)), None),
     ):
         with pytest.raises(OutputError) as caught:
-            write_so_product(tmp_path, bad)
+            write_product(tmp_path, bad)
         assert caught.value.field == field
     assert not list(tmp_path.iterdir())
 

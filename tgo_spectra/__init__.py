@@ -17,12 +17,15 @@ _HOME = {
     "TgoError": "errors",
     "absorption_cross_section": "spectroscopy.absorption",
     "build_table": "spectroscopy.tables",
+    "find": "archive",
     "grid_level2": "maps",
+    "index_archive": "archive",
     "limb_transmittance": "limb",
     "load_setup": "retrieval.setup",
     "mars_year": "mars",
     "merge_maps": "maps",
     "open_product": "readers",
+    "open_products": "readers",
     "open_table": "spectroscopy.tables",
     "partition_sum": "spectroscopy.linelist",
     "read_atmosphere": "atmosphere",
@@ -39,6 +42,8 @@ _HOME = {
 __all__ = sorted(_HOME)
 
 if TYPE_CHECKING:
+    from tgo_spectra.archive import find as find
+    from tgo_spectra.archive import index_archive as index_archive
     from tgo_spectra.atmosphere import read_atmosphere as read_atmosphere
     from tgo_spectra.atmosphere import reference_atmosphere as reference_atmosphere
     from tgo_spectra.batch import run as run
@@ -52,6 +57,7 @@ if TYPE_CHECKING:
     from tgo_spectra.netcdf import write_level2 as write_level2
     from tgo_spectra.netcdf import write_map as write_map
     from tgo_spectra.readers import open_product as open_product
+    from tgo_spectra.readers import open_products as open_products
     from tgo_spectra.retrieval import retrieve as retrieve
     from tgo_spectra.retrieval.setup import RetrievalSetup as RetrievalSetup
     from tgo_spectra.retrieval.setup import load_setup as load_setup

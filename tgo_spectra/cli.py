@@ -260,6 +260,127 @@ def tables_verify(names: tuple[str, ...]) -> None:
         click.echo(f"{name} ok")
 
 
+@cli.command("index")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False))
+@click.option(
+    "--catalogue",
+    default=None,
+    type=_PATH,
+    help="File to keep it in; default: in the user's cache.",
+)
+def index_(folder: str, catalogue: str | None) -> None:
+    """Catalogue the products in FOLDER; only changed ones are opened again."""
+    from tgo_spectra.archive import index_archive
+
+    ds = index_archive(folder, catalogue)
+    rows = zip(ds["path"].values, ds["message"].values, strict=True)
+    for path, message in rows:
+        if message:
+            text = message.removeprefix(f"{path}: ")
+            click.echo(f"damaged {path}: {text}", err=True)
+    n_damaged = int((ds["rule"].values != "").sum())
+    click.echo(
+        f"{ds.sizes['product']} products, {ds.attrs['opened']} opened, "
+        f"{n_damaged} damaged -> {ds.attrs['catalogue']}"
+    )
+    sys.exit(SOME_FAILED if n_damaged else DONE)
+
+
+def _conditions(command: Any) -> Any:
+    """Options that `find` and `fetch` share."""
+    pair: Any = {"nargs": 2, "type": float, "default": None, "metavar": "LO HI"}
+    options = (
+        click.option("--channel", default=None, help="so, lno, uvis ..."),
+        click.option("--order", multiple=True, type=int, help="Diffraction order."),
+        click.option("--start", default=None, help="From this time (UTC) on."),
+        click.option("--stop", default=None, help="Before this time (UTC)."),
+        click.option("--ls", **pair, help="Solar longitude; 330 30 goes through 0."),
+        click.option("--latitude", **pair, help="Range to meet, degree."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+_DETAILS = ("channel", "order", "version", "start", "solar_longitude", "latitude_min")
+
+
+@cli.command("find")
+@click.argument("catalogue", type=_EXISTING)
+@_conditions
+@click.option("--altitude", nargs=2, type=float, default=None, metavar="LO HI")
+@click.option(
+    "--versions", default="newest", show_default=True, help="newest, all, or one."
+)
+@click.option("--damaged", is_flag=True, help="Damaged products, with their rules.")
+@click.option("--details", is_flag=True, help="A table, not paths only.")
+def find_(catalogue: str, order: tuple[int, ...], details: bool, **given: Any) -> None:
+    """List products of a CATALOGUE (its file, or the folder that was indexed)."""
+    from tgo_spectra.archive import find
+
+    ds = find(catalogue, order=order or None, **given)
+    names = ["path"]
+    if details:
+        names += _DETAILS
+    if given["damaged"]:
+        names.append("rule")
+    if details:
+        click.echo("\t".join(names))
+    for row in zip(*(ds[name].values for name in names), strict=True):
+        click.echo("\t".join(str(value) for value in row))
+
+
+@cli.command()
+@click.argument("paths", nargs=-1, required=True)
+def verify(paths: tuple[str, ...]) -> None:
+    """Read everything in PATHS: products, zips, our files, folders of them."""
+    from tgo_spectra.archive import verify as verify_all
+
+    rows = verify_all(paths)
+    for row in rows:
+        if row.rule:
+            text = row.message.removeprefix(f"{row.path}: ")
+            click.echo(f"damaged {row.path}: {text}", err=True)
+    n_damaged = sum(bool(row.rule) for row in rows)
+    click.echo(f"{len(rows) - n_damaged} intact, {n_damaged} damaged")
+    sys.exit(SOME_FAILED if n_damaged else DONE)
+
+
+@cli.command()
+@click.option("--out", required=True, type=_PATH, help="Folder for the zips.")
+@_conditions
+@click.option("--version", default=None, help="Such as 3.0; default: the newest.")
+@click.option("--settings", default=None, type=_EXISTING, help="TOML file, [archive].")
+@click.option("--dry-run", is_flag=True, help="List, download nothing.")
+def fetch(
+    out: str,
+    channel: str | None,
+    order: tuple[int, ...],
+    settings: str | None,
+    dry_run: bool,
+    **given: Any,
+) -> None:
+    """Download calibrated products from the archive (needs the network)."""
+    from tgo_spectra.archive import fetch as fetch_all
+    from tgo_spectra.archive import load_settings, search
+
+    known = load_settings(settings)
+    channel = channel or "so"
+    found = search(channel=channel, order=order or None, settings=known, **given)
+    if dry_run:
+        for remote in found:
+            click.echo(f"{remote.name}::{remote.version} {remote.url}")
+        return
+    rows = fetch_all(out, products=found, settings=known)
+    for row in rows:
+        if row.state == "failed":
+            click.echo(f"failed {row.name}: {row.message}", err=True)
+    states = ("done", "present", "failed")
+    count = {state: sum(row.state == state for row in rows) for state in states}
+    click.echo(", ".join(f"{number} {state}" for state, number in count.items()))
+    sys.exit(SOME_FAILED if count["failed"] else DONE)
+
+
 @cli.command()
 def setups() -> None:
     """List the shipped retrieval setups."""

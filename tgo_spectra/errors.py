@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
+    "ArchiveError",
     "AtmosphereError",
     "InstrumentError",
     "LineListError",
@@ -99,6 +100,10 @@ def _rebuild(cls: type[TgoError], message: str, fields: dict[str, object]) -> Tg
 
 class ProductError(TgoError):
     """An archive product breaks its label or its format."""
+
+
+class ArchiveError(TgoError):
+    """A catalogue, a search of the archive or a download failed."""
 
 
 class LineListError(TgoError):

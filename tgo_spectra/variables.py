@@ -87,14 +87,14 @@ def annotate(ds: xr.Dataset) -> xr.Dataset:
     'K'
     """
     result = ds.copy(deep=False)
-    for name in result.variables:
+    for name, variable in result.variables.items():
         known = CATALOGUE.get(str(name))
         if known is None:
             continue
         attributes = known.attributes()
-        if result[name].dtype.kind in "mM":
+        if variable.dtype.kind in "mM":
             attributes.pop("units", None)
-        result[name].attrs.update(attributes)
+        variable.attrs.update(attributes)
     return result
 
 

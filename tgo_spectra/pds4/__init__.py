@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from tgo_spectra.pds4.label import Field, FileArea, Label, TableCharacter, parse_label
 from tgo_spectra.pds4.source import Source, archive_members, resolve_data
+from tgo_spectra.pds4.structures import Structure, open_structures
 from tgo_spectra.pds4.table import Table, open_table
 
 __all__ = [
@@ -21,9 +22,11 @@ __all__ = [
     "FileArea",
     "Label",
     "Source",
+    "Structure",
     "Table",
     "TableCharacter",
     "archive_members",
+    "open_structures",
     "open_table",
     "parse_label",
     "resolve_data",

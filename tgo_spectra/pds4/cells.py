@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import calendar
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -12,13 +13,14 @@ from tgo_spectra.errors import ProductError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tgo_spectra.pds4.label import Field, TableCharacter
+    from tgo_spectra.pds4.label import Field
 
-__all__ = ["Cells"]
+__all__ = ["Cells", "Layout"]
 
 _YMD = re.compile(rb"\d{4}-\d\d-\d\d(?:T\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?)?Z?")
 _DOY = re.compile(rb"(\d{4})-(\d{3})((?:T\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?)?)Z?")
 _USUAL = b"0000-00-00T00:00:00.000Z"  # the archive's form; 0 stands for a digit
+_YEARS = range(1678, 2262)  # whole years that datetime64[ns] holds; others would wrap
 _TRUTH = {b"1": True, b"true": True, b"0": False, b"false": False}
 
 
@@ -29,12 +31,38 @@ def _number(text: str) -> float | None:
         return None
 
 
+def _decode(
+    values: np.ndarray[Any, np.dtype[np.float64]], item: Field, fills: Sequence[float]
+) -> None:
+    """Replace missing values by NaN, then scale, in place."""
+    declared = (_number(text) for text in item.fill_texts)
+    for fill in {*fills, *(f for f in declared if f is not None)}:
+        missing = values == fill
+        if missing.any():
+            values[missing] = np.nan
+    if item.scale != 1.0 or item.offset != 0.0:
+        values *= item.scale
+        values += item.offset
+
+
+class Layout(Protocol):
+    """What the cells need to know of a table."""
+
+    @property
+    def offset(self) -> int:
+        """First byte of the table in the file."""
+
+    @property
+    def record_length(self) -> int:
+        """Bytes of a record."""
+
+
 class Cells:
     """Cells of some fields in some rows, parsed by one of its methods.
 
     Parameters
     ----------
-    layout : TableCharacter
+    layout : Layout
         The table's description, for offsets.
     path : str
         The file, for messages.
@@ -50,7 +78,7 @@ class Cells:
 
     def __init__(
         self,
-        layout: TableCharacter,
+        layout: Layout,
         path: str,
         fields: Sequence[Field],
         records: np.ndarray[Any, np.dtype[np.uint8]],
@@ -121,13 +149,14 @@ class Cells:
                 if not np.isfinite(value):
                     raise self.fail(i, j)
                 values[i, j] = value
+        rules = {(item.fill_texts, item.scale, item.offset) for item in self.fields}
+        if len(rules) == 1:
+            _decode(values, self.fields[0], fills)
+            return values
         for k, item in enumerate(self.fields):
-            block = values[:, k * self.per_field : (k + 1) * self.per_field]
-            declared = (_number(text) for text in item.fill_texts)
-            for fill in {*fills, *(f for f in declared if f is not None)}:
-                block[block == fill] = np.nan
-            if item.scale != 1.0 or item.offset != 0.0:
-                block[...] = block * item.scale + item.offset
+            _decode(
+                values[:, k * self.per_field : (k + 1) * self.per_field], item, fills
+            )
         return values
 
     def integers(self, fills: Sequence[float]) -> np.ndarray[Any, Any]:
@@ -200,6 +229,9 @@ class Cells:
         usual &= ((found >= ord("0")) & (found <= ord("9"))).all()
         if not usual:
             return None
+        years = (found[..., :4].astype(np.int64) - ord("0")) @ [1000, 100, 10, 1]
+        if (years < _YEARS[0]).any() or (years > _YEARS[-1]).any():
+            return None
         texts = np.ascontiguousarray(cells[..., : n - 1]).view(f"S{n - 1}")[..., 0]
         try:
             return texts.astype("datetime64[ns]")
@@ -217,7 +249,11 @@ class Cells:
             day = _DOY.fullmatch(text)
             if not text or text.decode("ascii", "replace") in fills:
                 texts[i, j] = "NaT"
+            elif not text[:4].isdigit() or int(text[:4]) not in _YEARS:
+                raise self.fail(i, j)
             elif day:
+                if not 1 <= int(day[2]) <= 365 + calendar.isleap(int(day[1])):
+                    raise self.fail(i, j)
                 date = np.datetime64(day[1].decode()) + np.timedelta64(
                     int(day[2]) - 1, "D"
                 )

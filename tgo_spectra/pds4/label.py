@@ -18,7 +18,7 @@ from tgo_spectra.pds4.xml import Elements, parse_xml
 
 if TYPE_CHECKING:
     import xml.etree.ElementTree as ET
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 __all__ = ["Field", "FileArea", "Label", "TableCharacter", "parse_label"]
 
@@ -201,6 +201,9 @@ def parse_label(text: bytes, path: str, *, repair: bool = False) -> Label:
     read = Elements(path)
     root = parse_xml(text, path)
     identification = read.need(root, "Identification_Area")
+    if root.tag != "Product_Observational":
+        msg = "root element is not Product_Observational"
+        raise read.fail(msg, "label.schema", root.tag)
     product_class = read.word(identification, "product_class")
     if product_class != "Product_Observational":
         msg = "not an observational product"
@@ -213,7 +216,7 @@ def parse_label(text: bytes, path: str, *, repair: bool = False) -> Label:
             stacklevel=3,
         )
     observation = read.need(root, "Observation_Area")
-    times = observation.find("Time_Coordinates")
+    times = read.one(observation, "Time_Coordinates")
     areas = tuple(
         _file_area(item, read, repair=repair)
         for item in root
@@ -258,12 +261,12 @@ def _leaves(observation: ET.Element) -> dict[str, str]:
     ]
     names = Counter(name for _, name, _ in found)
     leaves: dict[str, str] = {}
+    numbers: Counter[str] = Counter()
     for parent, name, text in found:
         key = stem = name if names[name] == 1 else f"{parent}_{name}"
-        number = 1
-        while key in leaves:
-            number += 1
-            key = f"{stem}_{number}"
+        while key in leaves:  # the counter goes on where it stopped: never quadratic
+            numbers[stem] += 1
+            key = f"{stem}_{numbers[stem] + 1}"
         leaves[key] = text
     return leaves
 
@@ -283,13 +286,16 @@ def _file_area(element: ET.Element, read: Elements, *, repair: bool) -> FileArea
         if times > 1:
             msg = "two tables of one name"
             raise read.fail(msg, "label.duplicate_identifier", name)
-    name_element = file.find("file_name")
+    md5 = (read.text(file, "md5_checksum", required=False) or "").lower() or None
+    if md5 is not None and not re.fullmatch(r"[0-9a-f]{32}", md5):
+        msg = "md5_checksum must have 32 hexadecimal digits"
+        raise read.fail(msg, "label.schema", md5, "md5_checksum")
     return FileArea(
-        file_name="" if name_element is None else (name_element.text or "").strip(),
+        file_name=read.text(file, "file_name", required=False) or "",
         file_size=None
         if file.find("file_size") is None
         else read.size(file, "file_size"),
-        md5=(read.text(file, "md5_checksum", required=False) or "").lower() or None,
+        md5=md5,
         tables=tuple(tables),
         others=tuple(others),
     )
@@ -344,6 +350,14 @@ def _unique(fields: list[Field], read: Elements) -> tuple[Field, ...]:
     return tuple(result)
 
 
+def _fills(element: ET.Element, read: Elements) -> tuple[str, ...]:
+    """Return the special constants that stand for "no value"."""
+    special = read.one(element, "Special_Constants")
+    found = () if special is None else tuple(special)
+    texts = ((e.text or "").strip() for e in found if e.tag not in _VALUE_RANGES)
+    return tuple(text for text in texts if text)
+
+
 @dataclass
 class _Span:
     """Bytes that one field or group takes in its parent."""
@@ -358,6 +372,9 @@ class _Span:
 class _Layout:
     """Fields of a record or group, with all positions checked."""
 
+    kind = "Character"
+    types: Collection[str] = KNOWN_TYPES
+
     def __init__(self, read: Elements, repairs: list[str] | None) -> None:
         self.read = read
         self.repairs = repairs
@@ -365,26 +382,21 @@ class _Layout:
     def fields(self, element: ET.Element, length: int, name: str) -> list[Field]:
         """Return the fields inside `element`, a record or group of `length` bytes."""
         read = self.read
-        simple = [e for e in element if e.tag == "Field_Character"]
-        groups = [e for e in element if e.tag == "Group_Field_Character"]
+        simple = [e for e in element if e.tag == f"Field_{self.kind}"]
+        groups = [e for e in element if e.tag == f"Group_Field_{self.kind}"]
         for key, items in (("fields", simple), ("groups", groups)):
             if element.find(key) is not None:
                 promised = read.count(element, key)
                 if promised != len(items):
                     msg = f"label promises {promised} {key} but describes {len(items)}"
-                    raise read.fail(
-                        msg,
-                        "table.fields_mismatch",
-                        promised,
-                        name,
-                    )
+                    raise read.fail(msg, "table.fields_mismatch", promised, name)
         spans: list[_Span] = []
         for item in element:
             kind = item.tag
-            if kind == "Field_Character":
+            if kind == f"Field_{self.kind}":
                 one = self.field(item)
                 spans.append(_Span(one.start, one.length, one.name, False, [one]))
-            elif kind == "Group_Field_Character":
+            elif kind == f"Group_Field_{self.kind}":
                 spans.append(self.group(item, len(spans)))
         if self.repairs is not None:
             self.repair(spans, length)
@@ -399,11 +411,9 @@ class _Layout:
         read = self.read
         name = read.word(element, "name")
         data_type = read.word(element, "data_type")
-        if data_type not in KNOWN_TYPES:
+        if data_type not in self.types:
             msg = "unknown data_type"
             raise read.fail(msg, "label.unknown_data_type", data_type, name)
-        special = element.find("Special_Constants")
-        fills = () if special is None else tuple(special)
         return Field(
             name=name,
             label_name=name,
@@ -413,11 +423,7 @@ class _Layout:
             length=read.size(element, "field_length", least=1),
             unit=read.text(element, "unit", required=False),
             description=read.text(element, "description", required=False),
-            fill_texts=tuple(
-                (item.text or "").strip()
-                for item in fills
-                if item.tag not in _VALUE_RANGES and (item.text or "").strip()
-            ),
+            fill_texts=_fills(element, read),
             scale=read.real(element, "scaling_factor", 1.0),
             offset=read.real(element, "value_offset", 0.0),
         )
@@ -468,10 +474,7 @@ class _Layout:
             if span.start < previous_end:
                 msg = f"overlaps {previous!r}, which ends at byte {previous_end}"
                 raise self.read.fail(
-                    msg,
-                    "table.field_value_overlap",
-                    span.start,
-                    span.name,
+                    msg, "table.field_value_overlap", span.start, span.name
                 )
             previous_end, previous = end, span.name
 

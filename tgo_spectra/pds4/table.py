@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tgo_spectra.errors import ProductError
-from tgo_spectra.pds4.cells import Cells
+from tgo_spectra.pds4.cells import Cells, Layout
 from tgo_spectra.pds4.label import INTEGER_TYPES, REAL_TYPES, TIME_TYPES
 
 if TYPE_CHECKING:
@@ -20,13 +21,75 @@ if TYPE_CHECKING:
     from tgo_spectra.pds4.label import Field, FileArea, TableCharacter
     from tgo_spectra.pds4.source import Source
 
-__all__ = ["Table", "open_table"]
+__all__ = ["Table", "open_table", "parse_cells"]
 
 _CACHE_BYTES = 64 * 2**20  # raw bytes of recently read tables (about ten NOMAD files)
-_cache: OrderedDict[tuple[object, ...], np.ndarray[Any, np.dtype[np.uint8]]] = (
-    OrderedDict()
-)
+_cache: OrderedDict[
+    tuple[object, ...], tuple[np.ndarray[Any, np.dtype[np.uint8]], _Checksum]
+] = OrderedDict()
 _lock = threading.Lock()
+
+
+class _Checksum:
+    """MD5 of a file, computed in a thread of its own (hashing releases the GIL).
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+    wanted : str, optional
+        What the label promises.
+    path : str
+        The file, for messages.
+    """
+
+    def __init__(self, data: bytes | None, wanted: str | None, path: str) -> None:
+        self.found: str | None = None
+        self.wanted = wanted
+        self.path = path
+        self.thread: threading.Thread | None = None
+        if data is not None:
+            self.thread = threading.Thread(target=self._hash, args=(data,))
+            self.thread.start()
+
+    def _hash(self, data: bytes) -> None:
+        self.found = _md5(data)
+
+    def digest(self) -> str | None:
+        """Wait for the MD5 and return it; None if it was not wanted."""
+        thread = self.thread
+        if thread is not None:
+            thread.join()
+            self.thread = None  # and with it the data
+        return self.found
+
+    def value(self) -> str | None:
+        """Return the MD5 if the label agrees with it.
+
+        Raises
+        ------
+        ProductError
+            ``label.checksum_mismatch``.
+        """
+        self.digest()
+        if self.found is not None and self.wanted not in {None, self.found}:
+            msg = f"MD5 of the file differs from the label's {self.wanted}"
+            raise ProductError(
+                msg,
+                path=self.path,
+                value=self.found,
+                rule="label.checksum_mismatch",
+            )
+        return self.found
+
+    def __getstate__(self) -> dict[str, object]:
+        """Pickle the result, not the work."""
+        return {
+            "found": self.value(),
+            "wanted": self.wanted,
+            "path": self.path,
+            "thread": None,
+        }
 
 
 @dataclass(frozen=True)
@@ -42,13 +105,31 @@ class Table:
         Fields and record length from the label.
     source : Source
         File that holds the table.
-    md5 : str
-        MD5 of that whole file when the table was opened.
+    opened : tuple of int
+        Modification time (ns) and size (bytes) of the file on disk when the table was
+        opened.
     """
 
     layout: TableCharacter
     source: Source
-    md5: str
+    opened: tuple[int, int]
+    checksum: _Checksum
+
+    @property
+    def md5(self) -> str | None:
+        """MD5 of the whole file; None if it was not computed.
+
+        Raises
+        ------
+        ProductError
+            ``label.checksum_mismatch`` if the label promises another one.
+        """
+        return self.checksum.value()
+
+    @property
+    def md5_verified(self) -> bool:
+        """Whether the file has the MD5 that the label promises."""
+        return self.md5 is not None and self.md5 == self.checksum.wanted
 
     def records(self) -> np.ndarray[Any, np.dtype[np.uint8]]:
         """Return the table as bytes, shape (record, byte); read-only.
@@ -58,25 +139,36 @@ class Table:
         ProductError
             ``label.checksum_mismatch`` if the file changed since it was opened.
         """
-        key = (self.source, *self.source.stamp(), self.md5, self.layout.offset)
+        stamp = _stamp(self.source)
         with _lock:
-            found = _cache.get(key)
+            found, checksum = _cache.get(self._key(stamp), (None, None))
             if found is not None:
-                _cache.move_to_end(key)
+                _cache.move_to_end(self._key(stamp))
+        if found is not None and checksum is not None:
+            # read for this table, or with the same result for another one
+            same = checksum is self.checksum
+            if same or (stamp == self.opened and checksum.digest() == self.md5):
                 return found
         data = self.source.read()
-        digest = _md5(data)
-        if digest != self.md5:
-            msg = f"file changed while in use (MD5 was {self.md5})"
+        was = self.opened if self.md5 is None else self.md5
+        now = stamp if self.md5 is None else _md5(data)
+        if was != now:
+            msg = f"file changed while in use (was {was})"
             raise ProductError(
                 msg,
                 path=str(self.source),
-                value=digest,
+                value=now,
                 rule="label.checksum_mismatch",
             )
-        return self._remember(data)
+        return self._remember(data, stamp)
 
-    def _remember(self, data: bytes) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    def _key(self, stamp: tuple[int, int]) -> tuple[object, ...]:
+        layout = self.layout
+        return self.source, stamp, layout.offset, layout.records, layout.record_length
+
+    def _remember(
+        self, data: bytes, stamp: tuple[int, int]
+    ) -> np.ndarray[Any, np.dtype[np.uint8]]:
         layout = self.layout
         view = np.frombuffer(
             data,
@@ -84,12 +176,11 @@ class Table:
             count=layout.records * layout.record_length,
             offset=layout.offset,
         ).reshape(layout.records, layout.record_length)
-        key = (self.source, *self.source.stamp(), self.md5, layout.offset)
         with _lock:
-            _cache[key] = view
+            _cache[self._key(stamp)] = view, self.checksum
             while (
                 len(_cache) > 1
-                and sum(v.nbytes for v in _cache.values()) > _CACHE_BYTES
+                and sum(v.nbytes for v, _ in _cache.values()) > _CACHE_BYTES
             ):
                 _cache.popitem(last=False)
         return view
@@ -131,36 +222,54 @@ class Table:
         if rows is None:
             rows = np.arange(self.layout.records)
         rows = np.ascontiguousarray(rows, dtype=np.int64)
-        starts = np.stack([_starts(item)[repeats] for item in fields])
-        kind = fields[0].data_type
-        cells = Cells(self.layout, str(self.source), fields, records, rows, starts)
-        if kind in REAL_TYPES:
-            values: np.ndarray[Any, Any] = cells.reals(fills)
-        elif kind in INTEGER_TYPES:
-            values = cells.integers(fills)
-        elif kind == "ASCII_Boolean":
-            values = cells.booleans()
-        elif kind in TIME_TYPES:
-            values = cells.times()
-        else:
-            values = cells.texts()
-        return values.reshape(rows.size, *starts.shape)
+        path = str(self.source)
+        try:
+            return parse_cells(self.layout, path, fields, records, rows, fills, repeats)
+        except ProductError:
+            self.checksum.value()  # a damaged file explains the bad cell
+            raise
 
     def same_in_all_rows(self, item: Field) -> bool:
         """Say whether the bytes of a field are equal in all records."""
         records = self.records()
-        cells = _starts(item).ravel()
-        if item.shape and item.strides[-1] == item.length and len(item.shape) == 1:
-            block = records[:, item.start : item.start + item.length * item.shape[0]]
-            return bool((block == block[0]).all())
+        starts, length = _blocks(item)
         return all(
-            bool(
-                (
-                    records[:, s : s + item.length] == records[0, s : s + item.length]
-                ).all()
-            )
-            for s in cells
+            bool((records[:, s : s + length] == records[0, s : s + length]).all())
+            for s in starts
         )
+
+
+def parse_cells(
+    layout: Layout,
+    path: str,
+    fields: Sequence[Field],
+    records: np.ndarray[Any, np.dtype[np.uint8]],
+    rows: np.ndarray[Any, np.dtype[np.int64]],
+    fills: Sequence[float] = (),
+    repeats: tuple[Any, ...] = (),
+) -> np.ndarray[Any, Any]:
+    """Parse text fields of one data type; see `Table.read`."""
+    starts = np.stack([_starts(item)[repeats] for item in fields])
+    cells = Cells(layout, path, fields, records, rows, starts)
+    kind = fields[0].data_type
+    if kind in REAL_TYPES:
+        values: np.ndarray[Any, Any] = cells.reals(fills)
+    elif kind in INTEGER_TYPES:
+        values = cells.integers(fills)
+    elif kind == "ASCII_Boolean":
+        values = cells.booleans()
+    else:
+        values = cells.times() if kind in TIME_TYPES else cells.texts()
+    return values.reshape(rows.size, *starts.shape)
+
+
+def _stamp(source: Source) -> tuple[int, int]:
+    """Return the stamp of a source; fast, as every variable asks for it."""
+    try:
+        status = os.lstat(source.path)
+    except OSError:
+        return source.stamp()  # says what is wrong
+    return status.st_mtime_ns, status.st_size
 
 
 def _md5(data: bytes) -> str:
@@ -175,7 +284,22 @@ def _starts(item: Field) -> np.ndarray[Any, np.dtype[np.int64]]:
     return starts
 
 
-def open_table(layout: TableCharacter, area: FileArea, source: Source) -> Table:
+def _blocks(item: Field) -> tuple[list[int], int]:
+    """Return the first bytes of the unbroken blocks of a field, and their length."""
+    if item.shape and item.strides[-1] == item.length:
+        outer = replace(item, shape=item.shape[:-1], strides=item.strides[:-1])
+        return _starts(outer).ravel().tolist(), item.length * item.shape[-1]
+    return _starts(item).ravel().tolist(), item.length
+
+
+def open_table(
+    layout: TableCharacter,
+    area: FileArea,
+    source: Source,
+    *,
+    verify_md5: bool = True,
+    wait: bool = True,
+) -> Table:
     """Check a table against its label and return it, ready to be read.
 
     In this order: size of the file, MD5 (if the label has one), delimiter of every
@@ -189,6 +313,11 @@ def open_table(layout: TableCharacter, area: FileArea, source: Source) -> Table:
         File that holds it, from the label.
     source : Source
         The file itself.
+    verify_md5 : bool
+        Compute the MD5 and compare it with the label's.
+    wait : bool
+        If false, the MD5 may still be at work on return: before any value is given
+        to a user, `Table.md5` must be read, which waits and raises.
 
     Returns
     -------
@@ -203,18 +332,17 @@ def open_table(layout: TableCharacter, area: FileArea, source: Source) -> Table:
         ``table.characters_between_fields``.
     """
     _check_size(layout, area, source)
+    stamp = source.stamp()
     data = source.read()
-    digest = _md5(data)
-    if area.md5 is not None and digest != area.md5:
-        msg = f"MD5 of the file differs from the label's {area.md5}"
-        raise ProductError(
-            msg,
-            path=str(source),
-            value=digest,
-            rule="label.checksum_mismatch",
-        )
-    table = Table(layout, source, digest)
-    _check_records(table, table._remember(data))
+    checksum = _Checksum(data if verify_md5 else None, area.md5, str(source))
+    table = Table(layout, source, stamp, checksum)
+    try:
+        _check_records(table, table._remember(data, stamp))
+    except ProductError:
+        checksum.value()  # comes first: a damaged file explains the bad record
+        raise
+    if wait:
+        checksum.value()
     return table
 
 
@@ -293,8 +421,9 @@ def _check_records(table: Table, records: np.ndarray[Any, np.dtype[np.uint8]]) -
     free = np.ones(layout.record_length, dtype=np.bool_)
     free[body:] = False
     for item in layout.fields:
-        for start in _starts(item).ravel():
-            free[start : start + item.length] = False
+        starts, length = _blocks(item)
+        for start in starts:
+            free[start : start + length] = False
     if free.any():
         stray = records[:, free] != ord(" ")
         if stray.any():

@@ -14,15 +14,23 @@ import xarray as xr
 from tgo_spectra.errors import ProductError
 from tgo_spectra.pds4 import Source, archive_members, parse_label
 from tgo_spectra.readers import nomad
+from tgo_spectra.readers.many import open_products
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tgo_spectra.pds4 import Label
 
-__all__ = ["READERS", "find_label", "open_product", "read_label", "read_product"]
+__all__ = [
+    "READERS",
+    "find_label",
+    "open_product",
+    "open_products",
+    "read_label",
+    "read_product",
+]
 
-READERS: dict[str, Callable[[Label, Source], xr.Dataset]] = {
+READERS: dict[str, Callable[..., xr.Dataset]] = {
     "em16_tgo_nmd": nomad.read,
 }
 """Reader of each instrument, by the bundle part of the logical identifier."""
@@ -30,7 +38,9 @@ READERS: dict[str, Callable[[Label, Source], xr.Dataset]] = {
 _LABEL_SUFFIXES = (".xml", ".lblx")
 
 
-def open_product(path: str | Path) -> xr.Dataset:
+def open_product(
+    path: str | Path, *, apply_mask: bool = False, verify_md5: bool = True
+) -> xr.Dataset:
     """Open one archive product.
 
     The label is read and the table is checked against it (size, MD5, delimiters) at
@@ -43,6 +53,14 @@ def open_product(path: str | Path) -> xr.Dataset:
     path : path
         A label (``.xml``), a table (``.tab``) beside its label, a delivery zip, or a
         folder with one product.
+    apply_mask : bool
+        UVIS: make the pixels that ``mask`` rejects NaN in the signal and its error.
+        Recorded as ``mask_applied`` in the attributes of these variables and of the
+        Dataset.
+    verify_md5 : bool
+        Compute the MD5 of the table and compare it with the label's (about 20 ms for
+        10 MB, beside other work). The attribute ``source_md5_verified`` is 1 if the
+        two are equal, 0 if this was not asked for or the label has none.
 
     Returns
     -------
@@ -51,13 +69,16 @@ def open_product(path: str | Path) -> xr.Dataset:
         ``pixel``, ``point`` and ``edge`` (start, end). Missing values are NaN; the
         name in the label is in the attribute ``label_name`` of each variable. Units
         are in the attribute ``units`` (altitudes km, wavenumber cm-1, angles degree,
-        local time hour).
+        local time hour). The attribute ``flags_without_meaning`` names the flags that
+        the producer does not set, ``quality_notes`` says what the others report,
+        ``calibration_status`` is passed or failed where the product tells.
 
     Raises
     ------
     ProductError
         With the rule broken, such as ``label.filesize_mismatch``,
-        ``label.checksum_mismatch`` or ``product.unknown_instrument``.
+        ``label.checksum_mismatch``, ``product.unknown_instrument`` or
+        ``product.no_mask``.
 
     Examples
     --------
@@ -68,10 +89,17 @@ def open_product(path: str | Path) -> xr.Dataset:
     """
     from tgo_spectra.readers.backend import TgoBackendEntrypoint
 
-    return xr.open_dataset(Path(path), engine=TgoBackendEntrypoint)
+    return xr.open_dataset(
+        Path(path),
+        engine=TgoBackendEntrypoint,
+        apply_mask=apply_mask,
+        verify_md5=verify_md5,
+    )
 
 
-def read_product(path: str | Path) -> xr.Dataset:
+def read_product(
+    path: str | Path, *, apply_mask: bool = False, verify_md5: bool = True
+) -> xr.Dataset:
     """Return the Dataset of a product with lazy variables, before xarray wraps it."""
     source = find_label(path)
     label = read_label(source)
@@ -89,7 +117,7 @@ def read_product(path: str | Path) -> xr.Dataset:
             value=label.lid,
             rule="product.unknown_instrument",
         )
-    ds = READERS[bundle](label, source)
+    ds = READERS[bundle](label, source, apply_mask=apply_mask, verify_md5=verify_md5)
     ds.encoding["source"] = str(path)
     return ds
 

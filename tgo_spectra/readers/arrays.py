@@ -1,17 +1,27 @@
-"""Lazy arrays over the columns of a character table."""
+"""Lazy arrays over the columns of a character table, and how they are called."""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
+from tgo_spectra.errors import ProductError
+from tgo_spectra.pds4.label import INTEGER_TYPES, REAL_TYPES, TIME_TYPES
+
 if TYPE_CHECKING:
     from tgo_spectra.pds4 import Field, Table
 
-__all__ = ["ColumnArray"]
+__all__ = ["ColumnArray", "HexArray", "MaskedArray", "dtype_of", "snake_case"]
+
+# Value of each ASCII hexadecimal digit; 255 for all other bytes.
+_HEX_DIGITS = np.full(256, 255, dtype=np.uint8)
+for _digit in range(16):
+    for _text in {f"{_digit:x}", f"{_digit:X}"}:
+        _HEX_DIGITS[ord(_text)] = _digit
 
 
 class ColumnArray(BackendArray):
@@ -49,6 +59,8 @@ class ColumnArray(BackendArray):
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
         """Parse what is asked for."""
+        if all(isinstance(part, slice) and part == slice(None) for part in key.tuple):
+            return self.read()  # all of it: no need to take the index apart
         return indexing.explicit_indexing_adapter(
             key, self.shape, indexing.IndexingSupport.BASIC, self.read
         )
@@ -68,3 +80,101 @@ class ColumnArray(BackendArray):
         values = self.table.read(fields, rows, fills=self.fills, repeats=repeats)
         values = values.reshape(rows.size, *chosen.shape, *values.shape[2:])
         return values if isinstance(key[0], slice) else values[0]
+
+
+class MaskedArray(BackendArray):
+    """Real values that are missing where a mask of the same shape is true.
+
+    Parameters
+    ----------
+    values, mask : ColumnArray
+        Of one shape; real and boolean.
+    """
+
+    def __init__(self, values: ColumnArray, mask: ColumnArray) -> None:
+        self.values = values
+        self.mask = mask
+        self.shape = values.shape
+        self.dtype = values.dtype
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        """Parse what is asked for."""
+        return indexing.explicit_indexing_adapter(
+            key, self.shape, indexing.IndexingSupport.BASIC, self.read
+        )
+
+    def read(self, key: tuple[int | slice, ...] = ()) -> np.ndarray[Any, Any]:
+        """Parse values and mask of a basic index."""
+        return np.where(self.mask.read(key), np.nan, self.values.read(key))
+
+
+class HexArray(BackendArray):
+    """Bytes that a table holds as two hexadecimal digits each.
+
+    Parameters
+    ----------
+    texts : ColumnArray
+        Cells of two characters, ``ASCII_Numeric_Base16``.
+    """
+
+    def __init__(self, texts: ColumnArray) -> None:
+        self.texts = texts
+        self.shape = texts.shape
+        self.dtype = np.dtype(np.uint8)
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        """Parse what is asked for."""
+        return indexing.explicit_indexing_adapter(
+            key, self.shape, indexing.IndexingSupport.BASIC, self.read
+        )
+
+    def read(self, key: tuple[int | slice, ...] = ()) -> np.ndarray[Any, Any]:
+        """Parse the cells of a basic index.
+
+        Raises
+        ------
+        ProductError
+            ``table.field_value_data_type_mismatch`` if a cell is no such number.
+        """
+        texts = np.asarray(self.texts.read(key), dtype="U2")
+        codes = np.ascontiguousarray(texts).astype("S2").reshape(-1, 1).view(np.uint8)
+        high, low = _HEX_DIGITS[codes].T
+        wrong = np.maximum(high, low) == 255
+        if wrong.any():
+            msg = "cell is no number of two hexadecimal digits"
+            raise ProductError(
+                msg,
+                path=str(self.texts.table.source),
+                field=self.texts.fields[0].name,
+                value=str(texts.ravel()[int(wrong.argmax())]),
+                rule="table.field_value_data_type_mismatch",
+            )
+        return np.asarray(16 * high + low, dtype=np.uint8).reshape(texts.shape)
+
+
+def dtype_of(item: Field) -> np.dtype[Any]:
+    """Return the type of the values that `Table.read` makes of a field."""
+    if item.data_type in REAL_TYPES:
+        return np.dtype(np.float64)
+    if item.data_type in INTEGER_TYPES:
+        plain = not item.fill_texts and item.scale == 1.0 and item.offset == 0.0
+        return np.dtype(np.int64 if plain else np.float64)
+    if item.data_type == "ASCII_Boolean":
+        return np.dtype(np.bool_)
+    if item.data_type in TIME_TYPES:
+        return np.dtype("datetime64[ns]")
+    return np.dtype(f"U{item.length}")
+
+
+def snake_case(name: str) -> str:
+    """Return a label's field name as a variable name.
+
+    Examples
+    --------
+    >>> snake_case("DetectorTemperature"), snake_case("YValidFlag")
+    ('detector_temperature', 'y_valid_flag')
+    >>> snake_case("Pixel mask (2)")
+    'pixel_mask_2'
+    """
+    text = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name)
+    return re.sub(r"[^0-9a-z]+", "_", text.lower()).strip("_") or "field"

@@ -39,6 +39,8 @@ class TgoBackendEntrypoint(BackendEntrypoint):
         filename_or_obj: Any,
         *,
         drop_variables: str | Iterable[str] | None = None,
+        apply_mask: bool = False,
+        verify_md5: bool = True,
     ) -> xr.Dataset:
         """Open a label, a table, a delivery zip or a folder.
 
@@ -48,6 +50,10 @@ class TgoBackendEntrypoint(BackendEntrypoint):
             See `tgo_spectra.open_product`.
         drop_variables : str or iterable of str, optional
             Variables to leave out.
+        apply_mask : bool
+            Make the pixels that the mask of a UVIS product rejects NaN.
+        verify_md5 : bool
+            Compare the MD5 of the table with the label's.
 
         Returns
         -------
@@ -60,7 +66,7 @@ class TgoBackendEntrypoint(BackendEntrypoint):
         """
         from tgo_spectra.readers import read_product
 
-        ds = read_product(filename_or_obj)
+        ds = read_product(filename_or_obj, apply_mask=apply_mask, verify_md5=verify_md5)
         if drop_variables is None:
             return ds
         names = [drop_variables] if isinstance(drop_variables, str) else drop_variables

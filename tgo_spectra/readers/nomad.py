@@ -12,7 +12,6 @@ Vandaele et al., Space Sci. Rev. 214, 80 (2018), doi:10.1007/s11214-018-0517-2.
 from __future__ import annotations
 
 import re
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +19,10 @@ import numpy as np
 import xarray as xr
 from xarray.core import indexing
 
-from tgo_spectra.errors import ProductError, TgoWarning
+from tgo_spectra.errors import ProductError
 from tgo_spectra.pds4 import open_table, resolve_data
-from tgo_spectra.pds4.label import INTEGER_TYPES, REAL_TYPES, TIME_TYPES
-from tgo_spectra.readers.arrays import ColumnArray
+from tgo_spectra.readers.arrays import ColumnArray, MaskedArray, dtype_of, snake_case
+from tgo_spectra.readers.quality import check, flag_notes
 from tgo_spectra.variables import annotate
 
 if TYPE_CHECKING:
@@ -46,16 +45,8 @@ PRODUCT_NAME = re.compile(
 """Stem of a product name; times are those of the telecommand window."""
 
 _OBSERVATION = {"i": "ingress", "e": "egress", "d": "dayside_nadir"}
+_LETTERS = {"p": "passed", "f": "failed"}
 _PART = {"a": "all", "h": "high", "l": "low", "g": "grazing"}
-
-# Known layouts of version 3.0: channel, occultation -> fields, bytes of a record.
-_LAYOUTS = {
-    ("so", True): (105, 12_163),
-    ("lno", True): (105, 12_163),
-    ("lno", False): (113, 12_235),
-    ("uvis", True): (162, 39_383),
-    ("uvis", False): (178, 39_527),
-}
 
 _GROUPS = {
     "Wavenumber": "wavenumber",
@@ -69,6 +60,7 @@ _GROUPS = {
     "Mask": "mask",
 }
 _AXES = ("wavenumber", "wavelength")
+_MASKABLE = {"transmittance", "transmittance_error", "radiance", "radiance_error"}
 
 _EDGE_NAMES = {
     "ObservationDatetime": "time_bounds",
@@ -112,8 +104,6 @@ _CENTRES = (
     ("solar_longitude", "l_sub_s", 360.0),
 )
 _TIME_ENCODING = {"units": "microseconds since 2016-01-01", "dtype": "int64"}
-# Rows are sorted by this altitude before it is rounded to 0.01 km at both edges.
-_SORT_TOLERANCE_KM = 0.0101
 
 
 @dataclass(frozen=True)
@@ -127,7 +117,13 @@ class _Plan:
     label_name: str
 
 
-def read(label: Label, source: Source) -> xr.Dataset:
+def read(
+    label: Label,
+    source: Source,
+    *,
+    apply_mask: bool = False,
+    verify_md5: bool = True,
+) -> xr.Dataset:
     """Build the level-1 Dataset of a NOMAD product.
 
     Parameters
@@ -136,6 +132,10 @@ def read(label: Label, source: Source) -> xr.Dataset:
         The parsed label.
     source : Source
         Where the label is; the table is beside it.
+    apply_mask : bool
+        Make masked pixels of a UVIS product NaN.
+    verify_md5 : bool
+        Compare the MD5 of the table with the label's.
 
     Returns
     -------
@@ -145,7 +145,8 @@ def read(label: Label, source: Source) -> xr.Dataset:
     Raises
     ------
     ProductError
-        If the table breaks its label, or is not a NOMAD spectra table.
+        If the table breaks its label, or is not a NOMAD spectra table;
+        ``product.no_mask`` if a mask is to be applied and there is none.
     """
     area = next((a for a in label.areas if a.tables), None)
     if area is None:
@@ -156,7 +157,8 @@ def read(label: Label, source: Source) -> xr.Dataset:
             rule="label.schema",
         )
     data, rule = resolve_data(source, area.file_name, label.version)
-    table = open_table(area.tables[0], area, data)
+    # the MD5 is computed beside what follows; `_attributes` waits for it
+    table = open_table(area.tables[0], area, data, verify_md5=verify_md5, wait=False)
     plans = _plans(table)
     variables = {plan.name: _lazy(table, plan) for plan in plans}
     if not any(name in variables for name in _AXES):
@@ -174,22 +176,12 @@ def read(label: Label, source: Source) -> xr.Dataset:
         )
     )
     ds.attrs = _attributes(label, table, rule)
-    _check(ds, table)
-    return ds
-
-
-def snake_case(name: str) -> str:
-    """Return a label's field name as a variable name.
-
-    Examples
-    --------
-    >>> snake_case("DetectorTemperature"), snake_case("YValidFlag")
-    ('detector_temperature', 'y_valid_flag')
-    >>> snake_case("Pixel mask (2)")
-    'pixel_mask_2'
-    """
-    text = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name)
-    return re.sub(r"[^0-9a-z]+", "_", text.lower()).strip("_") or "field"
+    order = _name_parts(label, table).get("order") or ""
+    check(ds, table, int(order) if order.isdigit() else None)
+    notes = flag_notes(ds)
+    if notes:
+        ds.attrs["quality_notes"] = notes
+    return _masked(ds, table, plans) if apply_mask else ds
 
 
 # --- which fields make which variable --------------------------------------------
@@ -302,19 +294,6 @@ def _distinct(plans: list[_Plan]) -> list[_Plan]:
 # --- lazy variables and coordinates ----------------------------------------------
 
 
-def _dtype(item: Field) -> np.dtype[Any]:
-    if item.data_type in REAL_TYPES:
-        return np.dtype(np.float64)
-    if item.data_type in INTEGER_TYPES:
-        plain = not item.fill_texts and item.scale == 1.0 and item.offset == 0.0
-        return np.dtype(np.int64 if plain else np.float64)
-    if item.data_type == "ASCII_Boolean":
-        return np.dtype(np.bool_)
-    if item.data_type in TIME_TYPES:
-        return np.dtype("datetime64[ns]")
-    return np.dtype(f"U{item.length}")
-
-
 def _attrs(plan: _Plan) -> dict[str, str]:
     first = plan.fields[0]
     attrs = {"label_name": plan.label_name}
@@ -325,15 +304,39 @@ def _attrs(plan: _Plan) -> dict[str, str]:
     return attrs
 
 
+def _array(table: Table, plan: _Plan) -> ColumnArray:
+    dtype = dtype_of(plan.fields[0])
+    return ColumnArray(table, plan.fields, plan.layout, dtype, (FILL,))
+
+
 def _lazy(table: Table, plan: _Plan) -> xr.Variable:
-    array = ColumnArray(
-        table, plan.fields, plan.layout, _dtype(plan.fields[0]), (FILL,)
-    )
+    array = _array(table, plan)
     # rows may be cut anywhere at no cost, so no chunk is preferred along spectrum
     chunks = dict(zip(plan.dims[1:], array.shape[1:], strict=True))
     encoding = {"preferred_chunks": chunks}
     lazy = indexing.LazilyIndexedArray(array)
     return xr.Variable(plan.dims, lazy, _attrs(plan), encoding)
+
+
+def _masked(ds: xr.Dataset, table: Table, plans: list[_Plan]) -> xr.Dataset:
+    """Make rejected pixels missing, still lazily."""
+    by_name = {plan.name: plan for plan in plans}
+    if "mask" not in by_name:
+        msg = "product has no mask to apply"
+        raise ProductError(
+            msg,
+            path=str(table.source),
+            value=ds.attrs["channel"],
+            rule="product.no_mask",
+        )
+    mask = _array(table, by_name["mask"])
+    for name in _MASKABLE & ds.data_vars.keys():
+        old = ds[name].variable
+        array = MaskedArray(_array(table, by_name[str(name)]), mask)
+        lazy = indexing.LazilyIndexedArray(array)
+        attrs = old.attrs | {"mask_applied": 1}
+        ds[name] = xr.Variable(old.dims, lazy, attrs, old.encoding)
+    return ds.assign_attrs(mask_applied=1)
 
 
 def _coordinates(
@@ -401,10 +404,14 @@ def _middle(
 # --- attributes and checks --------------------------------------------------------
 
 
-def _attributes(label: Label, table: Table, rule: str) -> dict[str, Any]:
+def _name_parts(label: Label, table: Table) -> dict[str, str | None]:
     stem = label.lid.rpartition(":")[2]
     name = PRODUCT_NAME.fullmatch(stem) or PRODUCT_NAME.match(table.source.name)
-    parts = name.groupdict() if name else {}
+    return name.groupdict() if name else {}
+
+
+def _attributes(label: Label, table: Table, rule: str) -> dict[str, Any]:
+    parts = _name_parts(label, table)
     table_channel = table.layout.name.rpartition("_")[2]
     channel = parts.get("channel") or label.leaves.get("ChannelName", table_channel)
     kind = parts.get("kind") or label.leaves.get("ObservationType", "")
@@ -418,7 +425,8 @@ def _attributes(label: Label, table: Table, rule: str) -> dict[str, Any]:
         "altitude_part": _PART.get((parts.get("part") or "a").lower(), "all"),
     }
     if len(kind) == 2:
-        attrs["calibration_letter"] = kind[1].lower()  # p passed, f failed
+        attrs["calibration_letter"] = kind[1].lower()
+        attrs["calibration_status"] = _LETTERS[kind[1].lower()]
     orbit = label.leaves.get("start_orbit_number", "")
     if orbit.isdigit():
         attrs["orbit"] = int(orbit)
@@ -428,43 +436,11 @@ def _attributes(label: Label, table: Table, rule: str) -> dict[str, Any]:
     attrs["information_model_version"] = label.model_version
     attrs["source_file"] = table.source.name
     attrs["source_file_rule"] = rule
-    attrs["source_md5"] = table.md5
+    if table.md5 is not None:
+        attrs["source_md5"] = table.md5
+    attrs["source_md5_verified"] = int(table.md5_verified)
     if table.layout.repairs:
         attrs["source_repairs"] = "; ".join(table.layout.repairs)
     for key, text in label.leaves.items():
         attrs[f"label_{key}" if key in attrs else key] = text
     return attrs
-
-
-def _check(ds: xr.Dataset, table: Table) -> None:
-    """Warn of what is unusual though readable."""
-    layout = table.layout
-    scalar = sum(1 for item in layout.fields if not item.groups)
-    occultation = "tangent_altitude" in ds.coords
-    usual = _LAYOUTS.get((ds.attrs["channel"], occultation))
-    binned = ds.attrs["channel"] == "uvis" and ds.sizes.get("pixel") != 1024
-    if usual is not None and not binned and (scalar, layout.record_length) != usual:
-        warnings.warn(
-            f"{table.source}: table has {scalar} fields and records of "
-            f"{layout.record_length} bytes, version 3.0 has {usual[0]} and "
-            f"{usual[1]} [table.fields_mismatch]",
-            TgoWarning,
-            stacklevel=2,
-        )
-    for text in layout.repairs:
-        warnings.warn(
-            f"{table.source}: {text} [table.field_value_overlap]",
-            TgoWarning,
-            stacklevel=2,
-        )
-    if occultation:
-        altitude = ds["tangent_altitude"].values
-        altitude = altitude[np.isfinite(altitude)]
-        falls = np.flatnonzero(np.diff(altitude) < -_SORT_TOLERANCE_KM)
-        if falls.size:
-            warnings.warn(
-                f"{table.source}: tangent altitude falls after record {falls[0]}, rows "
-                "should be sorted [table.records_not_monotonic]",
-                TgoWarning,
-                stacklevel=2,
-            )

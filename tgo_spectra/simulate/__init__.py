@@ -73,19 +73,19 @@ def simulate_product(
     ['.nc', '.tab', '.xml']
     """
     from tgo_spectra.atomic import atomic_file
-    from tgo_spectra.simulate.product import so_stem, write_so_product
+    from tgo_spectra.simulate.product import product_stem, write_product
 
     given = {"ch4": ch4, "h2o": h2o, "co": co} | dict(options.pop("vmr", {}))
     vmr = {gas: value for gas, value in given.items() if value is not None}
     result = simulate_level1(order=order, vmr=vmr, seed=seed, **options)
     folder = Path(out_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    stem = so_stem(result.level1, *result.window)
+    stem = product_stem(result.level1, *result.window)
     truth = result.truth.assign_attrs(product=stem)
     packed = {name: {"zlib": True, "complevel": 4} for name in truth.data_vars}
     with atomic_file(folder / f"{stem}.truth.nc") as temporary:
         truth.to_netcdf(temporary, engine="netcdf4", encoding=packed)
-    return write_so_product(
+    return write_product(
         folder, result.level1, command_window=result.window, archive=zip
     )
 

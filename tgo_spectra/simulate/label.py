@@ -1,4 +1,4 @@
-"""Label of a synthetic NOMAD SO product (PDS4 information model 1.15)."""
+"""Label of a synthetic NOMAD product (PDS4 information model 1.15)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from xml.sax.saxutils import escape
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
-    from tgo_spectra.simulate.product import Column
+    from tgo_spectra.simulate.layout import Layout
 
 __all__ = ["label_text"]
 
@@ -25,14 +25,14 @@ _HEAD = """\
     xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance">
     <Identification_Area>
         <logical_identifier>{lid}</logical_identifier>
-        <version_id>3.0</version_id>
+        <version_id>{version}</version_id>
         <title>NOMAD Experiment (SYNTHETIC)</title>
         <information_model_version>1.15.0.0</information_model_version>
         <product_class>Product_Observational</product_class>
         <Modification_History>
             <Modification_Detail>
                 <modification_date>{stop_date}</modification_date>
-                <version_id>3.0</version_id>
+                <version_id>{version}</version_id>
                 <description>SYNTHETIC, by tgo_spectra; no measurement</description>
             </Modification_Detail>
         </Modification_History>
@@ -45,7 +45,7 @@ _HEAD = """\
         <Primary_Result_Summary>
             <purpose>Science</purpose>
             <processing_level>Calibrated</processing_level>
-            <description>NOMAD SO Calibrated Science Product (synthetic)</description>
+            <description>{description} (synthetic)</description>
         </Primary_Result_Summary>
         <Investigation_Area>
             <name>ExoMars 2016</name>
@@ -92,8 +92,8 @@ _HEAD = """\
                 <psa:stop_orbit_number>{orbit}</psa:stop_orbit_number>
             </psa:Mission_Information>
             <psa:Sub-Instrument>
-                <psa:identifier>so</psa:identifier>
-                <psa:name>Solar Occultation</psa:name>
+                <psa:identifier>{channel}</psa:identifier>
+                <psa:name>{channel_name}</psa:name>
                 <psa:type>Spectrometer</psa:type>
             </psa:Sub-Instrument>
             <em16_tgo_nmd:Synthetic_Parameters>
@@ -123,13 +123,13 @@ _HEAD = """\
             <records>{records}</records>{md5}
         </File>
         <Table_Character>
-            <name>CAL_NOMAD_SO</name>
+            <name>CAL_NOMAD_{name}</name>
             <offset unit="byte">0</offset>
             <records>{records}</records>
             <record_delimiter>Carriage-Return Line-Feed</record_delimiter>
             <Record_Character>
                 <fields>{fields}</fields>
-                <groups>3</groups>
+                <groups>{groups}</groups>
                 <record_length unit="byte">{record_length}</record_length>
 """
 
@@ -140,11 +140,12 @@ _TAIL = """\
 </Product_Observational>
 """
 
-_GROUPS = (
-    ("Wavenumber", "Pixel wavenumber", 9, "wavenumbers"),
-    ("Transmittance", "Pixel transmittance", 13, ""),
-    ("Transmittance error", "Pixel transmittance error", 13, ""),
-)
+_DESCRIPTION = "NOMAD {} Calibrated Science Product"
+_CHANNEL_NAMES = {
+    "so": "Solar Occultation",
+    "lno": "Limb, Nadir and Occultation",
+    "uvis": "Ultraviolet and Visible Spectrometer",
+}
 
 _FLAGS = (
     "HSKDisturbed",
@@ -168,23 +169,25 @@ _FLAGS = (
 def label_text(
     *,
     stem: str,
-    columns: Sequence[Column],
+    layout: Layout,
     arrays: Mapping[str, np.ndarray[Any, Any]],
     window: tuple[str, str],
     times: tuple[str, str],
     attributes: Mapping[Any, Any],
     parameters: Mapping[str, object],
+    version: str,
+    repeat_location: bool,
     table: bytes,
     md5: str | None,
 ) -> str:
-    """Return the label of a synthetic SO product as XML text.
+    """Return the label of a synthetic product as XML text.
 
     Parameters
     ----------
     stem : str
         Product name without suffix.
-    columns : sequence of Column
-        Scalar fields, in their order.
+    layout : Layout
+        Fields and groups, in their order.
     arrays : mapping
         Level-1 arrays in the order of the table.
     window, times : pair of str
@@ -193,6 +196,10 @@ def label_text(
         ``orbit`` and ``observation_type`` are used.
     parameters : mapping
         Further Mission_Area elements; replace those of the same name.
+    version : str
+        Product version.
+    repeat_location : bool
+        Give the third group the location of the second.
     table : bytes
         The table, for its size.
     md5 : str or None
@@ -202,9 +209,15 @@ def label_text(
     -------
     str
     """
-    records = len(arrays["order"])
+    records = len(arrays["time_bounds"])
     source = stem.lower().replace("nmd_cal_", "nmd_par_", 1)
+    values = _parameters(layout, arrays, window, attributes, parameters)
     head = _HEAD.format(
+        version=version,
+        channel=layout.channel,
+        channel_name=_CHANNEL_NAMES[layout.channel],
+        name=layout.channel.upper(),
+        description=_DESCRIPTION.format(layout.channel.upper()),
         lid=f"{_BUNDLE}:data_calibrated:{stem.lower()}",
         bundle=_BUNDLE,
         source=source,
@@ -213,17 +226,17 @@ def label_text(
         stop=times[1],
         stop_date=times[1][:10],
         orbit=int(attributes.get("orbit", 0)),
-        parameters=_elements(
-            "em16_tgo_nmd", _parameters(arrays, window, attributes, parameters), 16
-        ),
+        parameters=_elements("em16_tgo_nmd", values, 16),
         geometry=_elements("geom", _geometry(arrays), 20),
         file_size=len(table),
         records=records,
         md5=f"\n            <md5_checksum>{md5}</md5_checksum>" if md5 else "",
-        fields=len(columns),
+        fields=len(layout.columns),
+        groups=len(layout.groups),
         record_length=len(table) // records,
     )
-    return head + _fields(columns) + _TAIL
+    pixels = arrays[layout.groups[0].variable].shape[1]
+    return head + _fields(layout) + _groups(layout, pixels, repeat_location) + _TAIL
 
 
 def _elements(prefix: str, values: Mapping[str, object], indent: int) -> str:
@@ -235,65 +248,79 @@ def _elements(prefix: str, values: Mapping[str, object], indent: int) -> str:
 
 
 def _parameters(
+    layout: Layout,
     arrays: Mapping[str, np.ndarray[Any, Any]],
     window: tuple[str, str],
     attributes: Mapping[Any, Any],
     parameters: Mapping[str, object],
 ) -> dict[str, object]:
     kind = str(attributes.get("observation_type", ""))[:1].upper()
+    name = layout.channel.upper()
     values: dict[str, object] = {
         "SyntheticNotice": "SYNTHETIC DATA, NOT A MEASUREMENT",
-        "ProductDescription": "NOMAD SO Calibrated Science Product",
+        "ProductDescription": _DESCRIPTION.format(name),
         "ClockStartCount": window[0],
         "ClockStopCount": window[1],
         "PipelineVersion": "synthetic",
-        "ChannelName": "SO",
+        "ChannelName": name,
         "Desc": "SYNTHETIC",
-        "NSpec": len(arrays["order"]),
+        "NSpec": len(arrays["time_bounds"]),
         "ObservationType": kind,
-        "AOTFFrequency": f"{arrays['aotf_frequency'][0]:.2f}",
-        "DiffractionOrder": int(arrays["order"][0]),
-        "InstrumentTemperature": f"{arrays['instrument_temperature'][0]:.5f}",
         "DetectorTemperature": f"{arrays['detector_temperature'][0]:.5f}",
         "XCalibRef": "CalibrationTime=synthetic; CalibrationTemperature=synthetic",
         "YCalibRef": "synthetic",
     }
+    if "order" in arrays:
+        # those of the first row, also for a full scan
+        temperature = arrays["instrument_temperature"][0]
+        values["AOTFFrequency"] = f"{arrays['aotf_frequency'][0]:.2f}"
+        values["DiffractionOrder"] = int(arrays["order"][0])
+        values["InstrumentTemperature"] = f"{temperature:.5f}"
+        if (arrays["order"] != arrays["order"][0]).any():
+            values["Desc"] = "SYNTHETIC FULLSCAN"
     values.update(dict.fromkeys(_FLAGS, 0))
     values.update(parameters)
     return values
 
 
 def _geometry(arrays: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, str]:
-    """First and last row (lowest and highest altitude), and extremes."""
+    """First and last row (of an occultation: lowest and highest), and extremes."""
     found = {}
-    series = {
-        "lon": arrays["point_longitude"][:, 0],
-        "lat": arrays["point_latitude"][:, 0],
-        "sub_obs_lon": arrays["sub_obs_longitude"],
-        "sub_obs_lat": arrays["sub_obs_latitude"],
+    extremes = {
+        "lon": "point_longitude",
+        "lat": "point_latitude",
+        "sub_obs_lon": "sub_obs_longitude",
+        "sub_obs_lat": "sub_obs_latitude",
+        "incidence": "incidence_angle",
+        "emission": "emission_angle",
+        "phase": "phase_angle",
     }
     ends = {
-        "lst": arrays["point_local_true_solar_time"][:, 0],
-        "alt": arrays["tangent_altitude_ellipsoid"][:, 0],
-        "slant_path_dist": arrays["slant_path_distance"][:, 0],
-        "lsubs": arrays["l_sub_s"],
-        "sub_sol_lon": arrays["sub_sol_longitude"],
-        "sub_sol_lat": arrays["sub_sol_latitude"],
+        "lst": "point_local_true_solar_time",
+        "alt": "tangent_altitude_ellipsoid",
+        "slant_path_dist": "slant_path_distance",
+        "lsubs": "l_sub_s",
+        "sub_sol_lon": "sub_sol_longitude",
+        "sub_sol_lat": "sub_sol_latitude",
     }
-    for name, edges in (series | ends).items():
+    for name, variable in (extremes | ends).items():
+        if variable not in arrays:
+            continue
+        edges = arrays[variable]
+        edges = edges[:, 0] if edges.ndim == 3 else edges
         values = np.where(np.isnan(edges), -999.0, edges)
         found[f"first_{name}"] = f"{values[0, 0]:.3f}"
         found[f"last_{name}"] = f"{values[-1, 1]:.3f}"
-        if name in series and not np.isnan(edges).all():
+        if name in extremes and not np.isnan(edges).all():
             found[f"min_{name}"] = f"{np.nanmin(edges):.3f}"
             found[f"max_{name}"] = f"{np.nanmax(edges):.3f}"
     return found
 
 
-def _fields(columns: Sequence[Column]) -> str:
+def _fields(layout: Layout) -> str:
     parts = []
     location = 1
-    for number, column in enumerate(columns, 1):
+    for number, column in enumerate(layout.columns, 1):
         # only the point geometry declares its missing value, as in the archive
         special = (
             """
@@ -319,27 +346,37 @@ def _fields(columns: Sequence[Column]) -> str:
 """
         )
         location += column.length
-    for name, inner, length, text in _GROUPS:
-        unit = f"\n                        <unit>{text}</unit>" if text else ""
+    return "".join(parts)
+
+
+def _groups(layout: Layout, pixels: int, repeat_location: bool) -> str:
+    parts = []
+    location = layout.scalar_length + 1
+    for number, group in enumerate(layout.groups):
+        space = "\n                        "
+        unit = f"{space}<unit>{group.unit}</unit>" if group.unit else ""
+        stated = location
+        if repeat_location and number == 2:
+            stated -= pixels * layout.groups[1].length
         parts.append(
             f"""\
                 <Group_Field_Character>
-                    <name>{name}</name>
+                    <name>{group.name}</name>
                     <group_number>1</group_number>
-                    <repetitions>320</repetitions>
+                    <repetitions>{pixels}</repetitions>
                     <fields>1</fields>
                     <groups>0</groups>
-                    <group_location unit="byte">{location}</group_location>
-                    <group_length unit="byte">{320 * length}</group_length>
+                    <group_location unit="byte">{stated}</group_location>
+                    <group_length unit="byte">{pixels * group.length}</group_length>
                     <Field_Character>
-                        <name>{inner}</name>
+                        <name>{group.inner}</name>
                         <field_location unit="byte">1</field_location>
-                        <data_type>ASCII_Real</data_type>
-                        <field_length unit="byte">{length}</field_length>{unit}
-                        <description>{inner}</description>
+                        <data_type>{group.data_type}</data_type>
+                        <field_length unit="byte">{group.length}</field_length>{unit}
+                        <description>{group.inner}</description>
                     </Field_Character>
                 </Group_Field_Character>
 """
         )
-        location += 320 * length
+        location += pixels * group.length
     return "".join(parts)

@@ -1,9 +1,8 @@
-"""Write synthetic NOMAD SO products in the byte layout of the archive.
+"""Write synthetic NOMAD products in the byte layout of the archive.
 
-The table has the layout of product version 3.0: records of 12,163 bytes with 105
-fields and three groups of 320 values, each number right-aligned and followed by one
-blank, -999 for missing, CR LF. The label says in its title and in an invented
-Mission_Area class that the product is synthetic.
+The tables have the layout of product version 3.0, see `tgo_spectra.simulate.layout`.
+The label says in its title and in an invented Mission_Area class that the product is
+synthetic.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,174 +17,92 @@ import numpy as np
 
 from tgo_spectra.errors import OutputError
 from tgo_spectra.simulate.label import label_text
+from tgo_spectra.simulate.layout import (
+    BOOLEAN,
+    INFRARED_PIXELS,
+    INTEGER,
+    LAYOUTS,
+    TIME,
+    Column,
+    Layout,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import xarray as xr
 
-__all__ = ["SO_COLUMNS", "SO_RECORD_LENGTH", "Column", "so_stem", "write_so_product"]
+__all__ = ["SO_COLUMNS", "SO_RECORD_LENGTH", "product_stem", "write_product"]
 
-SO_PIXELS = 320
-SO_RECORD_LENGTH = 12_163
-"""Bytes of a record with its CR LF."""
 FILL = -999.0
-VERSION = "3.0"
-"""Product version whose layout is written."""
 
-# Corner points of the slit, in half widths (x) and half heights (y); 0 is the centre.
-POINTS_X = (0.0, 1.0, -1.0, -1.0, 1.0)
-POINTS_Y = (0.0, 1.0, 1.0, -1.0, -1.0)
+SO_COLUMNS = LAYOUTS["so", True].columns
+"""The 105 scalar fields of an SO table in their order."""
+SO_RECORD_LENGTH = LAYOUTS["so", True].record_length(INFRARED_PIXELS)
+"""Bytes of an SO record with its CR LF."""
+POINTS_X, POINTS_Y = LAYOUTS["so", True].points_x, LAYOUTS["so", True].points_y
 
-
-@dataclass(frozen=True)
-class Column:
-    """One scalar field of the table.
-
-    Attributes
-    ----------
-    name : str
-        Field name in the label.
-    variable : str
-        Level-1 variable that holds it.
-    index : tuple of int
-        Place within that variable, after the row.
-    data_type, unit : str
-        For the label.
-    length : int
-        Bytes, with the trailing blank.
-    form : str
-        printf conversion of the first ``length - 1`` bytes.
-    may_miss : bool
-        NaN is allowed, and written as -999.
-    """
-
-    name: str
-    variable: str
-    index: tuple[int, ...]
-    data_type: str
-    length: int
-    form: str
-    unit: str = ""
-    may_miss: bool = False
+_KINDS = {"ingress": "i", "egress": "e", "dayside_nadir": "d"}
+_PARTS = {"all": "a", "high": "h", "low": "l"}
+_VERSIONS = ("1.0", "2.0", "3.0", "3.1", "4.0")
 
 
-_REAL, _INTEGER = "ASCII_Real", "ASCII_Integer"
-_TIME, _BOOLEAN = "ASCII_Date_Time_YMD_UTC", "ASCII_Boolean"
-
-
-def _columns() -> tuple[Column, ...]:
-    result = [
-        Column("ObservationDatetimeStart", "time_bounds", (0,), _TIME, 28, "%-27s"),
-        Column("ObservationDatetimeEnd", "time_bounds", (1,), _TIME, 28, "%-27s"),
-        Column("AOTFFrequency", "aotf_frequency", (), _REAL, 11, "%10.2f", "kilohertz"),
-        Column("BinTop", "bin_top", (), _INTEGER, 4, "%3i"),
-        Column("BinHeight", "bin_height", (), _INTEGER, 4, "%3i"),
-        Column("BinStart", "bin_start", (), _INTEGER, 4, "%3i"),
-        Column("BinEnd", "bin_end", (), _INTEGER, 4, "%3i"),
-        Column("DiffractionOrder", "order", (), _INTEGER, 4, "%3i"),
-        Column(
-            "InstrumentTemperature",
-            "instrument_temperature",
-            (),
-            _REAL,
-            13,
-            "%12.5e",
-            "celsius",
-        ),
-        Column(
-            "DetectorTemperature",
-            "detector_temperature",
-            (),
-            _REAL,
-            13,
-            "%12.5e",
-            "kelvin",
-        ),
-        Column("YValidFlag", "y_valid_flag", (), _BOOLEAN, 2, "%1i"),
-    ]
-    per_edge = (
-        ("ObsAlt", "obs_altitude", "%8.2f", "kilometres"),
-        ("SubObsLon", "sub_obs_longitude", "%8.3f", "degrees"),
-        ("SubObsLat", "sub_obs_latitude", "%8.3f", "degrees"),
-        ("LSubS", "l_sub_s", "%8.4f", "degrees"),
-        ("SubSolLon", "sub_sol_longitude", "%8.3f", "degrees"),
-        ("SubSolLat", "sub_sol_latitude", "%8.3f", "degrees"),
-        ("PointingDeviation", "pointing_deviation", "%8.3f", "arcminutes"),
-    )
-    for name, variable, form, unit in per_edge:
-        for edge, word in enumerate(("Start", "End")):
-            result.append(
-                Column(f"{word}{name}", variable, (edge,), _REAL, 9, form, unit)
-            )
-    per_point = (
-        ("Lon", "point_longitude", "%8.3f", "degrees"),
-        ("Lat", "point_latitude", "%8.3f", "degrees"),
-        ("LST", "point_local_true_solar_time", "%8.3f", "hours"),
-        ("TangentAltEllipsoid", "tangent_altitude_ellipsoid", "%8.2f", "kilometres"),
-        ("TangentAltAreoid", "tangent_altitude_areoid", "%8.2f", "kilometres"),
-        ("TangentAltSurface", "tangent_altitude_surface", "%8.2f", "kilometres"),
-        ("SlantPathDistance", "slant_path_distance", "%8.2f", "kilometres"),
-    )
-    for k in range(len(POINTS_X)):
-        for axis in "XY":
-            variable = f"point_{axis.lower()}"
-            result.append(
-                Column(f"Point{axis}{k}", variable, (k,), _REAL, 9, "%8.3f", "", True)
-            )
-        for name, variable, form, unit in per_point:
-            for edge, word in enumerate(("Start", "End")):
-                label = f"{name}{word}{k}"
-                result.append(
-                    Column(label, variable, (k, edge), _REAL, 9, form, unit, True)
-                )
-    return tuple(result)
-
-
-SO_COLUMNS: tuple[Column, ...] = _columns()
-"""The 105 scalar fields in their order."""
-
-_GROUPS = (
-    ("wavenumber", 9, "%8.3f"),
-    ("transmittance", 13, "%12.5e"),
-    ("transmittance_error", 13, "%12.5e"),
-)
-
-
-def so_stem(rows: xr.Dataset, start: np.datetime64, stop: np.datetime64) -> str:
+def product_stem(rows: xr.Dataset, start: np.datetime64, stop: np.datetime64) -> str:
     """Return the product name without suffix.
 
     Parameters
     ----------
     rows : Dataset
-        Its attributes ``observation_type`` (ingress, egress) and ``altitude_part``
-        (all, high, low; default all) and its ``order`` make the end of the name.
+        Its attributes ``channel`` (so, lno, uvis; default so), ``observation_type``
+        (ingress, egress, dayside_nadir), ``altitude_part`` (SO: all, high, low;
+        default all) and ``calibration_letter`` (LNO, optional: p passed, f failed)
+        and its ``order`` make the name.
     start, stop : datetime64
         Telecommand window.
 
     Returns
     -------
     str
-        Such as ``nmd_cal_sc_so_20180614T030920-20180614T031605-a-i-134``.
+        Such as ``nmd_cal_sc_so_20180614T030920-20180614T031605-a-i-134``. Full scans
+        have no order at the end, UVIS neither.
 
     Raises
     ------
     OutputError
         If an attribute has another value.
     """
-    kind = {"ingress": "i", "egress": "e"}.get(rows.attrs.get("observation_type", ""))
-    part = {"all": "a", "high": "h", "low": "l"}.get(
-        rows.attrs.get("altitude_part", "all")
-    )
-    for name, letter in (("observation_type", kind), ("altitude_part", part)):
-        if letter is None:
-            message = f"attribute {name} is not one of those of an SO product"
-            raise OutputError(message, field=name, value=rows.attrs.get(name))
-    window = f"{_stamp(start)}-{_stamp(stop)}"
-    orders = np.unique(rows["order"].values)
-    if orders.size > 1:
-        return f"nmd_cal_sc_so_{window}-a-{kind}"  # full scan
-    return f"nmd_cal_sc_so_{window}-{part}-{kind}-{int(orders[0])}"
+    layout = _layout(rows)
+    kind = _KINDS[rows.attrs["observation_type"]]
+    part = _PARTS.get(rows.attrs.get("altitude_part", "all"))
+    letter = rows.attrs.get("calibration_letter", "") if layout.channel == "lno" else ""
+    if part is None or (part != "a" and layout.channel != "so"):
+        name = "altitude_part"
+        message = "attribute altitude_part is not one of those of the channel"
+        raise OutputError(message, field=name, value=rows.attrs[name])
+    if letter not in ("", "p", "f"):
+        message = "attribute calibration_letter must be p or f"
+        raise OutputError(message, field="calibration_letter", value=letter)
+    name = f"nmd_cal_sc_{layout.channel}_{_stamp(start)}-{_stamp(stop)}"
+    orders: list[int] = []
+    if layout.channel != "uvis":
+        orders = np.unique(rows["order"].values).tolist()
+    if layout.channel == "so":
+        name += f"-{part if len(orders) == 1 else 'a'}"
+    name += f"-{kind}{letter}"
+    return f"{name}-{orders[0]}" if len(orders) == 1 else name
+
+
+def _layout(rows: xr.Dataset) -> Layout:
+    channel = rows.attrs.get("channel", "so")
+    kind = rows.attrs.get("observation_type")
+    if channel not in ("so", "lno", "uvis"):
+        message = "attribute channel is not one of so, lno, uvis"
+        raise OutputError(message, field="channel", value=channel)
+    layout = LAYOUTS.get((channel, kind in ("ingress", "egress")))
+    if kind not in _KINDS or layout is None:
+        message = f"attribute observation_type is not one of those of {channel}"
+        raise OutputError(message, field="observation_type", value=kind)
+    return layout
 
 
 def _stamp(time: np.datetime64) -> str:
@@ -194,49 +110,65 @@ def _stamp(time: np.datetime64) -> str:
     return text.replace("-", "").replace(":", "")
 
 
-def write_so_product(
+def write_product(
     out_dir: str | Path,
     rows: xr.Dataset,
     *,
     command_window: tuple[np.datetime64, np.datetime64] | None = None,
     archive: bool = False,
     md5: bool = True,
+    version: str = "3.0",
+    repeat_location: bool = False,
     parameters: Mapping[str, object] | None = None,
 ) -> Path:
-    """Write a synthetic NOMAD SO occultation product.
+    """Write a synthetic NOMAD product of any kind.
 
-    Reading it back gives the same variables, rounded to the printed digits, with
-    the rows sorted by ascending tangent altitude (areoid, centre of the field of
-    view, mean of start and end; missing first).
+    Reading it back gives the same variables, rounded to the printed digits.
+    Occultations have their rows sorted by ascending tangent altitude (areoid, centre
+    of the field of view, mean of start and end; missing first); nadir rows keep
+    their order.
 
     Parameters
     ----------
     out_dir : path
         Existing folder.
     rows : Dataset
-        Level-1 names: ``time_bounds`` (spectrum, edge; UTC), ``transmittance`` and
-        ``transmittance_error`` (spectrum, pixel), ``wavenumber`` (pixel, or
-        spectrum and pixel; cm-1), ``order``, ``aotf_frequency`` (kHz) and
-        ``instrument_temperature`` (degC) (scalar or spectrum), ``bin_start``,
-        ``bin_end`` (spectrum), ``detector_temperature`` (K); over (spectrum, edge)
-        ``obs_altitude`` (km from the centre of Mars), ``sub_obs_longitude``,
-        ``sub_obs_latitude``, ``l_sub_s``, ``sub_sol_longitude``,
-        ``sub_sol_latitude`` (degree); over (spectrum, point, edge)
-        ``point_longitude``, ``point_latitude`` (degree),
-        ``point_local_true_solar_time`` (hour), ``tangent_altitude_ellipsoid``,
-        ``tangent_altitude_areoid``, ``tangent_altitude_surface``,
-        ``slant_path_distance`` (km). Optional: ``pointing_deviation`` (arcminute,
-        0), ``point_x``, ``point_y``, ``y_valid_flag`` (true), ``bin_top``,
-        ``bin_height`` (from the bins). 320 pixels, 5 points. Attributes
-        ``observation_type``, ``altitude_part``, ``orbit``.
+        Level-1 names. All kinds: ``time_bounds`` (spectrum, edge; UTC),
+        ``detector_temperature`` (K); over (spectrum, edge) ``obs_altitude`` (km from
+        the centre of Mars), ``sub_obs_longitude``, ``sub_obs_latitude``,
+        ``l_sub_s``, ``sub_sol_longitude``, ``sub_sol_latitude`` (degree); over
+        (spectrum, point, edge) ``point_longitude``, ``point_latitude`` (degree),
+        ``point_local_true_solar_time`` (hour). 5 points, UVIS 9.
+
+        SO and LNO, 320 pixels: ``wavenumber`` (pixel, or spectrum and pixel; cm-1),
+        ``order``, ``aotf_frequency`` (kHz), ``instrument_temperature`` (degC)
+        (scalar or spectrum), ``bin_start``, ``bin_end`` (spectrum). UVIS, any number
+        of pixels: ``wavelength`` (nm), ``mask``.
+
+        Occultation: ``transmittance``, ``transmittance_error`` (spectrum, pixel),
+        ``tangent_altitude_ellipsoid``, ``tangent_altitude_areoid``,
+        ``tangent_altitude_surface``, ``slant_path_distance`` (spectrum, point,
+        edge; km). Nadir: ``reflectance_factor`` and ``reflectance_factor_corrected``
+        (LNO), or ``radiance`` and ``radiance_error`` (UVIS; W m-2 sr-1 nm-1);
+        ``incidence_angle``, ``emission_angle``, ``phase_angle`` (degree),
+        ``surface_altitude_areoid``, ``surface_radius`` (km).
+
+        Optional: ``pointing_deviation`` (arcminute, 0), ``point_x``, ``point_y``,
+        ``y_valid_flag`` (true), ``mask`` (false), ``bin_top``, ``bin_height`` (from
+        the bins). Attributes as for `product_stem`, and ``orbit``.
     command_window : pair of datetime64, optional
         Times in the name; default the whole seconds around the spectra.
     archive : bool
         Write a delivery zip, whose members have the version in their names.
     md5 : bool
         Give the MD5 of the table in the label.
+    version : str
+        Product version to state, 1.0 to 4.0; the layout is that of 3.0.
+    repeat_location : bool
+        LNO nadir: give the second reflectance the ``group_location`` of the first,
+        as the producer's code of version 3.0 does.
     parameters : mapping, optional
-        Further elements of the Mission_Area class, name to text.
+        Further elements of the Mission_Area class, name to text, such as flags.
 
     Returns
     -------
@@ -249,29 +181,38 @@ def write_so_product(
         If a variable is missing, has a wrong shape, a missing value where none can
         be written, or a value too wide for its field.
     """
-    rows = _with_defaults(rows)
-    arrays = _arrays(rows)
-    table = _table_bytes(arrays)
+    layout = _layout(rows)
+    if version not in _VERSIONS:
+        message = f"version is not one of {', '.join(_VERSIONS)}"
+        raise OutputError(message, field="version", value=version)
+    if repeat_location and (layout.channel, layout.occultation) != ("lno", False):
+        message = "only LNO nadir labels repeat a group_location"
+        raise OutputError(message, field="repeat_location", value=repeat_location)
+    rows = _with_defaults(rows, layout)
+    arrays = _arrays(rows, layout)
+    table = _table_bytes(arrays, layout)
     bounds = arrays["time_bounds"]
     first, last = bounds.min(), bounds.max()
     if command_window is None:
         whole = np.datetime64(last, "s") + np.timedelta64(1, "s")
         command_window = (np.datetime64(first, "s"), whole)
-    stem = so_stem(rows, *command_window)
+    stem = product_stem(rows, *command_window)
     text = label_text(
         stem=stem,
-        columns=SO_COLUMNS,
+        layout=layout,
         arrays=arrays,
         window=(_stamp(command_window[0]), _stamp(command_window[1])),
         times=(_utc(first), _utc(last)),
         attributes=rows.attrs,
         parameters=dict(parameters or {}),
+        version=version,
+        repeat_location=repeat_location,
         table=table,
         md5=hashlib.md5(table, usedforsecurity=False).hexdigest() if md5 else None,
     ).encode()
     folder = Path(out_dir)
     if archive:
-        return _write_zip(folder, stem, text, table)
+        return _write_zip(folder, stem, version, text, table)
     _replace(folder / f"{stem}.tab", table)
     return _replace(folder / f"{stem}.xml", text)
 
@@ -287,18 +228,20 @@ def _replace(path: Path, data: bytes) -> Path:
     return path
 
 
-def _write_zip(folder: Path, stem: str, label: bytes, table: bytes) -> Path:
+def _write_zip(
+    folder: Path, stem: str, version: str, label: bytes, table: bytes
+) -> Path:
     # delivery name: one stamp, YYYYMMDD-hhmmss00
     head, _, tail = stem.partition("T")
     date, clock = head[-8:], tail[:6]
     rest = stem.split("-", 2)[2]
-    path = folder / f"{head[:-8]}{date}-{clock}00-{rest}_{VERSION}.zip"
+    path = folder / f"{head[:-8]}{date}-{clock}00-{rest}_{version}.zip"
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
             for suffix, data in (("xml", label), ("tab", table)):
                 # fixed date: the same product gives the same bytes
-                info = zipfile.ZipInfo(f"{stem}_{VERSION}.{suffix}")
+                info = zipfile.ZipInfo(f"{stem}_{version}.{suffix}")
                 info.compress_type = zipfile.ZIP_DEFLATED
                 archive.writestr(info, data)
         part.replace(path)
@@ -307,43 +250,51 @@ def _write_zip(folder: Path, stem: str, label: bytes, table: bytes) -> Path:
     return path
 
 
-def _with_defaults(rows: xr.Dataset) -> xr.Dataset:
+def _with_defaults(rows: xr.Dataset, layout: Layout) -> xr.Dataset:
     n = rows.sizes.get("spectrum", 0)
     if n == 0:
         msg = "dataset has no dimension 'spectrum', or no rows"
         raise OutputError(msg)
     known = set(rows.variables)
-    extra: dict[str, Any] = {}
-    if "pointing_deviation" not in known:
-        extra["pointing_deviation"] = (("spectrum", "edge"), np.zeros((n, 2)))
-    for name, points in (("point_x", POINTS_X), ("point_y", POINTS_Y)):
-        if name not in known:
-            extra[name] = (("spectrum", "point"), np.tile(points, (n, 1)))
-    if "y_valid_flag" not in known:
-        extra["y_valid_flag"] = ("spectrum", np.ones(n, dtype=bool))
+    extra: dict[str, Any] = {
+        "pointing_deviation": (("spectrum", "edge"), np.zeros((n, 2))),
+        "point_x": (("spectrum", "point"), np.tile(layout.points_x, (n, 1))),
+        "point_y": (("spectrum", "point"), np.tile(layout.points_y, (n, 1))),
+        "y_valid_flag": ("spectrum", np.ones(n, dtype=bool)),
+    }
+    if layout.channel == "uvis" and "pixel" in rows.sizes:
+        mask = np.zeros((n, rows.sizes["pixel"]), dtype=bool)
+        extra["mask"] = (("spectrum", "pixel"), mask)
     if {"bin_start", "bin_end"} <= known:
         top, bottom = int(rows["bin_start"].min()), int(rows["bin_end"].max())
-        if "bin_top" not in known:
-            extra["bin_top"] = ("spectrum", np.full(n, top))
-        if "bin_height" not in known:
-            extra["bin_height"] = ("spectrum", np.full(n, bottom - top))
-    return rows.assign(extra)
+        extra["bin_top"] = ("spectrum", np.full(n, top))
+        extra["bin_height"] = ("spectrum", np.full(n, bottom - top))
+    wanted = {column.variable for column in layout.columns} | {"mask"}
+    return rows.assign(
+        {k: v for k, v in extra.items() if k not in known and k in wanted}
+    )
 
 
-def _arrays(rows: xr.Dataset) -> dict[str, np.ndarray[Any, Any]]:
-    """Return all arrays with the row as first axis, sorted by altitude."""
+def _arrays(rows: xr.Dataset, layout: Layout) -> dict[str, np.ndarray[Any, Any]]:
+    """Return all arrays with the row as first axis; occultations sorted."""
     n = rows.sizes["spectrum"]
-    shapes: dict[str, tuple[int, ...]] = {name: (n, SO_PIXELS) for name, *_ in _GROUPS}
-    for column in SO_COLUMNS:
-        sizes: dict[int, tuple[int, ...]] = {0: (), 1: (2,), 2: (len(POINTS_X), 2)}
+    points = len(layout.points_x)
+    pixels = INFRARED_PIXELS
+    if layout.channel == "uvis":
+        pixels = rows.sizes.get("pixel", 0)
+    shapes: dict[str, tuple[int, ...]] = {
+        group.variable: (n, pixels) for group in layout.groups
+    }
+    for column in layout.columns:
+        sizes: dict[int, tuple[int, ...]] = {0: (), 1: (2,), 2: (points, 2)}
         tail = sizes[len(column.index)]
         if column.variable in ("point_x", "point_y"):
-            tail = (len(POINTS_X),)
+            tail = (points,)
         shapes[column.variable] = (n, *tail)
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     for name, shape in shapes.items():
         if name not in rows.variables:
-            message = "dataset lacks a variable of an SO product"
+            message = "dataset lacks a variable of such a product"
             raise OutputError(message, field=name)
         value = rows[name].values
         if "spectrum" not in rows[name].dims:
@@ -352,6 +303,8 @@ def _arrays(rows: xr.Dataset) -> dict[str, np.ndarray[Any, Any]]:
             message = f"variable has shape {value.shape}, must have {shape}"
             raise OutputError(message, field=name, value=value.shape)
         arrays[name] = value
+    if not layout.occultation:
+        return arrays
     centre = arrays["tangent_altitude_areoid"][:, 0, :].mean(axis=1)
     # missing altitudes sort as the -999 they are written as
     order = np.argsort(np.where(np.isnan(centre), FILL, centre), kind="stable")
@@ -365,9 +318,9 @@ def _utc(time: np.datetime64) -> str:
 def _column_values(column: Column, values: np.ndarray[Any, Any]) -> list[Any]:
     index: tuple[Any, ...] = (slice(None), *column.index)
     picked = values[index]
-    if column.data_type == _TIME:
+    if column.data_type == TIME:
         return [_utc(time) for time in picked]
-    if column.data_type in (_INTEGER, _BOOLEAN):
+    if column.data_type in (INTEGER, BOOLEAN):
         return [int(value) for value in picked]
     missing = np.isnan(picked)
     if missing.any() and not column.may_miss:
@@ -376,32 +329,37 @@ def _column_values(column: Column, values: np.ndarray[Any, Any]) -> list[Any]:
     return list(np.where(missing, FILL, picked))
 
 
-def _table_bytes(arrays: dict[str, np.ndarray[Any, Any]]) -> bytes:
+def _table_bytes(arrays: dict[str, np.ndarray[Any, Any]], layout: Layout) -> bytes:
     """Print the table; every record is checked for its length."""
-    columns = [_column_values(c, arrays[c.variable]) for c in SO_COLUMNS]
-    form = "".join(f"{column.form} " for column in SO_COLUMNS)
+    columns = [_column_values(c, arrays[c.variable]) for c in layout.columns]
+    form = "".join(f"{column.form} " for column in layout.columns)
+    pixels = arrays[layout.groups[0].variable].shape[1]
     groups = []
-    for name, _, text in _GROUPS:
-        form += f"{text} " * SO_PIXELS
-        groups.append(np.where(np.isnan(arrays[name]), FILL, arrays[name]))
+    for group in layout.groups:
+        form += f"{group.form} " * pixels
+        values = arrays[group.variable]
+        if group.data_type != BOOLEAN:
+            values = np.where(np.isnan(values), FILL, values)
+        groups.append(values)
     form += "\r\n"
+    length = layout.record_length(pixels)
     lines = []
     for row in range(len(columns[0])):
-        values = [column[row] for column in columns]
-        for group in groups:
-            values.extend(group[row].tolist())
-        line = form % tuple(values)
-        if len(line) != SO_RECORD_LENGTH:
-            raise _too_wide(row, values)
+        cells = [column[row] for column in columns]
+        for values in groups:
+            cells.extend(values[row].tolist())
+        line = form % tuple(cells)
+        if len(line) != length:
+            raise _too_wide(row, cells, layout, pixels)
         lines.append(line)
     return "".join(lines).encode("ascii")
 
 
-def _too_wide(row: int, values: list[Any]) -> OutputError:
+def _too_wide(row: int, values: list[Any], layout: Layout, pixels: int) -> OutputError:
     """Find the value that does not fit its field."""
-    fields = [(c.name, c.form, c.length) for c in SO_COLUMNS]
-    for name, length, form in _GROUPS:
-        fields += [(name, form, length)] * SO_PIXELS
+    fields = [(c.name, c.form, c.length) for c in layout.columns]
+    for group in layout.groups:
+        fields += [(group.variable, group.form, group.length)] * pixels
     for (name, form, length), value in zip(fields, values, strict=True):
         if len(form % value) != length - 1:
             message = f"value does not fit in {length - 1} characters"

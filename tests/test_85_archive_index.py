@@ -1,0 +1,334 @@
+"""Catalogue of a folder, questions to it, verification."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import zipfile
+from pathlib import Path
+
+import netCDF4
+import numpy as np
+import pytest
+import xarray as xr
+
+import tgo_spectra as tgo
+from tgo_spectra import archive
+from tgo_spectra.cli import main
+from tgo_spectra.errors import ArchiveError
+
+STEM = "nmd_cal_sc_so_201804{day:02d}t010203-201804{day:02d}t011203-a-i-134"
+
+
+@pytest.fixture
+def folder(tmp_path, small_product):
+    """Three plain products, one zip, one of an older version, one damaged."""
+    root = tmp_path / "data"
+    for day in (1, 2, 3):
+        write(root / f"day{day}", *small_product(STEM.format(day=day)))
+    pack(root / "packed.zip", *small_product(STEM.format(day=4)))
+    write(root / "old", *small_product(STEM.format(day=1), version="2.10"))
+    label, data, stem = small_product(STEM.format(day=5))
+    write(root / "bad", label, data[:-1], stem)
+    (root / "collection_data.xml").write_text("<anything/>")
+    (root / "bad" / "document.xml").write_text("<anything/>")
+    return root
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def write(folder, label, data, stem):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{stem}.xml").write_bytes(label)
+    (folder / f"{stem}.tab").write_bytes(data)
+    return folder / f"{stem}.xml"
+
+
+def pack(path, label, data, stem):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr(f"inner/{stem}_3.0.xml", label)
+        file.writestr(f"inner/{stem}_3.0.tab", data)
+    return path
+
+
+def tree(root):
+    return {p: p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
+
+
+def test_index__one_row_a_product(folder):
+    before = tree(folder)
+    ds = tgo.index_archive(folder)
+    assert tree(folder) == before
+    assert ds.sizes["product"] == 6
+    assert list(ds["path"].values) == sorted(ds["path"].values)
+    assert ds["rule"].values.tolist().count("") == 5
+    row = ds.isel(product=ds["path"].str.contains("day2").values).squeeze()
+    level1 = tgo.open_product(str(row["path"].values))
+    assert row["lid"] == level1.attrs["product_lid"]
+    assert (row["channel"], row["order"], row["spectra"]) == ("so", 134, 2)
+    assert row["start"] == level1["time_bounds"].min()
+    assert row["stop"] == level1["time_bounds"].max()
+    for name in ("latitude", "altitude"):
+        values = level1[{"altitude": "tangent_altitude"}.get(name, name)]
+        assert row[f"{name}_min"] == values.min()
+        assert row[f"{name}_max"] == values.max()
+    assert row["solar_longitude"] == pytest.approx(
+        float(level1["solar_longitude"].mean())
+    )
+    assert row["md5"] == level1.attrs["source_md5"]
+    label = Path(str(row["path"].values)).stat().st_size
+    assert row["size"] == label + 2 * 12_163
+
+
+def test_index__damaged_row_has_rule_and_identity(folder):
+    found = tgo.find(tgo.index_archive(folder), damaged=True)
+    assert found["rule"].values.tolist() == ["label.filesize_mismatch"]
+    assert found["lid"].values[0].endswith(STEM.format(day=5))
+    assert "24325" in found["message"].values[0]
+
+
+def test_index__opens_only_what_changed(folder):
+    first = tgo.index_archive(folder)
+    assert first.attrs["opened"] == 6
+    second = tgo.index_archive(folder)
+    assert second.attrs["opened"] == 1  # the damaged one: it may have been repaired
+    xr.testing.assert_equal(first, second)
+
+    table = folder / "day2" / f"{STEM.format(day=2)}.tab"
+    status = table.stat()
+    data = bytearray(table.read_bytes())
+    data[200] ^= 1
+    table.write_bytes(data)
+    os.utime(table, ns=(status.st_atime_ns, status.st_mtime_ns))
+    third = tgo.index_archive(folder)
+    assert third.attrs["opened"] == 2
+    changed = tgo.find(third, damaged=True)
+    assert "label.checksum_mismatch" in changed["rule"].values
+
+    for path in (*folder.rglob("*.tab"), folder / "packed.zip"):
+        os.utime(path, ns=(1, 1))
+    assert tgo.index_archive(folder).attrs["opened"] == 2
+
+
+def test_index__repaired_product_returns(folder, small_product):
+    tgo.index_archive(folder)
+    write(folder / "bad", *small_product(STEM.format(day=5)))
+    assert not (tgo.index_archive(folder)["rule"] != "").any()
+
+
+def test_index__removed_and_moved_products(folder):
+    tgo.index_archive(folder)
+    shutil.rmtree(folder / "day3")
+    ds = tgo.index_archive(folder)
+    assert ds.sizes["product"] == 5
+    assert not ds["path"].str.contains("day3").any()
+
+
+def test_index__catalogue_is_whole_or_made_again(folder, tmp_path):
+    file = tmp_path / "c" / "catalogue.jsonl"
+    first = tgo.index_archive(folder, file)
+    good = file.read_bytes()
+    assert [p.name for p in file.parent.iterdir()] == [file.name]
+    xr.testing.assert_equal(archive.read_catalogue(file), first)
+    rng = np.random.default_rng(0)
+    for k in rng.integers(0, len(good), 40):
+        bad = bytearray(good)
+        bad[k] ^= 1 << int(rng.integers(0, 7))
+        file.write_bytes(bad)
+        # the head names root and date, which are no part of the rows
+        if k > good.index(b"\n"):
+            with pytest.raises(ArchiveError) as caught:
+                archive.read_catalogue(file)
+            assert caught.value.rule == "catalogue.damaged"
+    for k in (0, 10, len(good) // 2, len(good) - 1):
+        file.write_bytes(good[:k])
+        with pytest.raises(ArchiveError):
+            archive.read_catalogue(file)
+    assert tgo.index_archive(folder, file).attrs["opened"] == 6
+    assert file.read_bytes().partition(b"\n")[2] == good.partition(b"\n")[2]
+
+
+def test_index__hostile_files_get_rows(tmp_path, small_product):
+    root = tmp_path / "data"
+    label, data, stem = small_product(STEM.format(day=1))
+    write(root / "a", label[:5000], data, stem)
+    write(root / "b", b"", data, stem)
+    (write(root / "c", label, data, stem).with_suffix(".tab")).unlink()
+    write(root / "d", label.replace(b":em16_tgo_nmd:", b":em16_tgo_xyz:"), data, stem)
+    (root / "link.xml").symlink_to("/dev/zero")
+    (root / "no.zip").write_bytes(b"PK\x03\x04 and no more")
+    with zipfile.ZipFile(root / "up.zip", "w") as file:
+        file.writestr("../x.xml", label)
+    (root / "empty").mkdir()
+    os.mkfifo(root / "pipe.xml")
+    ds = tgo.index_archive(root)
+    rules = {
+        os.path.relpath(p, root).split("/")[0]: rule
+        for p, rule in zip(ds["path"].values, ds["rule"].values, strict=True)
+    }
+    assert rules == {
+        "a": "label.not_xml",
+        "b": "label.not_xml",
+        "c": "label.missing_file",
+        "d": "product.unknown_instrument",
+        "link.xml": "file.not_regular",
+        "no.zip": "zip.damaged",
+        "pipe.xml": "file.not_regular",
+        "up.zip": "zip.unsafe_member",
+    }
+
+
+def test_index__no_folder(tmp_path):
+    with pytest.raises(ArchiveError, match="no such folder"):
+        tgo.index_archive(tmp_path / "none")
+    with pytest.raises(ArchiveError, match="tgo-spectra index"):
+        tgo.find(tmp_path)
+
+
+def test_newest__numbers_not_text(tmp_path, small_product):
+    stem = STEM.format(day=1)
+    for version in ("2.0", "4.9", "4.10"):
+        write(tmp_path / version, *small_product(stem, version=version))
+    pack(tmp_path / "a.zip", *small_product(stem, version="4.10"))
+    ds = tgo.index_archive(tmp_path, tmp_path / "c.jsonl")
+    found = tgo.find(ds)
+    assert found["version"].values.tolist() == ["4.10"]
+    assert found["path"].values[0].endswith(".xml")
+    assert tgo.find(ds, versions="all").sizes["product"] == 4
+    assert tgo.find(ds, versions="2.0").sizes["product"] == 1
+
+
+def test_newest__damaged_hides_older(tmp_path, small_product):
+    stem = STEM.format(day=1)
+    write(tmp_path / "3", *small_product(stem))
+    label, data, _ = small_product(stem, version="4.0")
+    write(tmp_path / "4", label, data + b" ", stem)
+    ds = tgo.index_archive(tmp_path, tmp_path / "c.jsonl")
+    assert tgo.find(ds).sizes["product"] == 0
+    assert tgo.find(ds, versions="3.0").sizes["product"] == 1
+
+
+def table(**columns):
+    """A catalogue of given values."""
+    n = len(next(iter(columns.values())))
+    fixed = {"rule": [""] * n, "newest": [True] * n, "version": ["3.0"] * n}
+    return xr.Dataset(
+        {k: ("product", np.array(v)) for k, v in (fixed | columns).items()}
+    )
+
+
+@pytest.mark.parametrize(
+    ("ls", "wanted"),
+    [((0, 10), [0, 1]), ((350, 5), [0, 1, 3]), ((180, 180), [2]), ((5, 350), [2])],
+)
+def test_find__solar_longitude(ls, wanted):
+    ds = table(solar_longitude=[0.0, 5.0, 180.0, 350.5, np.nan], k=[0, 1, 2, 3, 4])
+    if ls == (5, 350):
+        wanted = [1, 2]
+    assert tgo.find(ds, ls=ls)["k"].values.tolist() == wanted
+
+
+def test_find__ranges_overlap_and_times_are_half_open():
+    ds = table(
+        latitude_min=[-10.0, 5.0, np.nan],
+        latitude_max=[0.0, 9.0, np.nan],
+        start=np.array(["2018-05-01", "2018-06-01", "NaT"], "datetime64[ns]"),
+        stop=np.array(["2018-05-02", "2018-06-02", "NaT"], "datetime64[ns]"),
+        order=[134, 136, -1],
+        orbit=[5, 6, 7],
+        k=[0, 1, 2],
+    )
+
+    def which(**given):
+        return tgo.find(ds, **given)["k"].values.tolist()
+
+    assert which(latitude=(0, 5)) == [0, 1]
+    assert which(latitude=(1, 4)) == []
+    assert which(start="2018-05-02", stop="2018-06-01") == [0]
+    assert which(start="2018-05-02T00:00:01Z") == [1]
+    assert which(start="2018-05-02T02:00:01+02:00") == [1]
+    assert which(stop=np.datetime64("2018-06-02")) == [0, 1]
+    assert which(order=[134, 136]) == [0, 1]
+    assert which(order=136) == [1]
+    assert which(orbit=(6, 9)) == [1, 2]
+    assert which(orbit=5) == [0]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"start": "yesterday"},
+        {"ls": (1, np.nan)},
+        {"ls": (1, 2, 3)},
+        {"latitude": (5, 1)},
+        {"lid": "("},
+    ],
+)
+def test_find__bad_conditions(given, tmp_path):
+    ds = tgo.index_archive(tmp_path)
+    with pytest.raises(ArchiveError) as caught:
+        tgo.find(ds, **given)
+    assert caught.value.rule == "catalogue.condition"
+
+
+def test_run__takes_found_paths(folder, tmp_path):
+    found = tgo.find(tgo.index_archive(folder), order=134)
+    paths = found["path"].values.tolist()
+    assert len(paths) == 4
+
+    def process(path, out, setup, atmosphere):
+        return {"state": "done", "spectra": tgo.open_product(path).sizes["spectrum"]}
+
+    rows = tgo.run(paths, tmp_path / "out", process=process, progress=False)
+    assert [row.spectra for row in rows] == [2] * 4
+
+
+def test_verify__products_and_own_files(folder, tmp_path):
+    ds = xr.Dataset({"ch4_vmr": ("altitude", [1e-11, 2e-11])}, {"altitude": [1.0, 2.0]})
+    file = tgo.write_level2(ds, folder / "l2" / "a.nc")
+    rows = {r.path: r.rule for r in archive.verify(folder)}
+    assert len(rows) == 7
+    assert [r for r in rows.values() if r] == ["label.filesize_mismatch"]
+    assert rows[str(file)] == ""
+    with netCDF4.Dataset(file, "r+") as stored:
+        stored["ch4_vmr"][0] = 3e-11
+    assert archive.verify(file)[0].rule == "io.hash_mismatch"
+    file.write_bytes(file.read_bytes()[:-100])
+    assert archive.verify(file)[0].rule == "io.unreadable"
+    assert archive.verify([tmp_path / "no.xml"])[0].rule == "label.missing_file"
+
+
+def test_verify__reads_every_number(tmp_path, small_product):
+    label, data, stem = small_product()
+    label = label.replace(b"<md5_checksum>", b"<comment>").replace(
+        b"</md5_checksum>", b"</comment>"
+    )
+    text = bytearray(data)
+    text[12_163 + 9000] = ord("x")
+    path = write(tmp_path, label, bytes(text), stem)
+    assert not (tgo.index_archive(tmp_path)["rule"] != "").any()
+    row = archive.verify(path)[0]
+    assert row.rule == "table.field_value_data_type_mismatch"
+    assert "byte" in row.message
+
+
+def test_command_line(folder, capsys):
+    assert main(["index", str(folder)]) == 2
+    captured = capsys.readouterr()
+    assert "6 products, 6 opened, 1 damaged" in captured.out
+    assert captured.err.count("\n") == 1
+    assert "label.filesize_mismatch" in captured.err
+    given = ["find", str(folder), "--order", "134", "--start", "2000-01-01"]
+    assert main(given) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 4
+    assert main([*given, "--details", "--ls", "0", "360"]) == 0
+    assert capsys.readouterr().out.startswith("path\tchannel\torder")
+    assert main(["find", str(folder), "--damaged"]) == 0
+    assert capsys.readouterr().out.endswith("label.filesize_mismatch\n")
+    assert main(["find", str(folder), "--start", "x"]) == 1
+    assert main(["verify", str(folder)]) == 2
+    assert "5 intact, 1 damaged" in capsys.readouterr().out
+    assert main(["verify", str(folder / "packed.zip")]) == 0

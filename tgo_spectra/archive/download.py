@@ -1,0 +1,347 @@
+"""Download of one file over HTTP that survives what networks do.
+
+A file gets its final name only when its length, magic bytes, checksum and contents
+are right. Until then it is ``<name>.part``, with the address and the validator of the
+server in ``<name>.part.json``, and a later call goes on where it stopped.
+
+References
+----------
+RFC 9110, HTTP Semantics: range requests (14), If-Range (13.1.5), Retry-After (10.2.3).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tgo_spectra.archive.exchange import AgainError, blocks, exchange, persist
+from tgo_spectra.errors import ArchiveError, OutputError, TgoError
+
+if TYPE_CHECKING:
+    import http.client
+    from collections.abc import Callable, Iterator
+    from io import BufferedRandom
+    from typing import IO
+
+    from tgo_spectra.archive.settings import ArchiveSettings
+
+__all__ = ["download", "request_bytes"]
+
+_BLOCK = 2**20  # bytes
+_MAGIC = {".zip": b"PK\x03\x04", ".xml": b"<?xml", ".lblx": b"<?xml"}
+
+
+@dataclass(frozen=True)
+class _Part:
+    """An unfinished file and what the server said of it."""
+
+    file: BufferedRandom
+    note: Path
+    url: str
+
+    def resume(self) -> dict[str, str]:
+        """Headers that ask for the rest, if the server can prove it is the same."""
+        size = self.size()
+        said = self._read()
+        validator = said.get("validator")
+        if not size or not validator or said.get("url") != self.url:
+            self.restart()
+            return {}
+        return {"Range": f"bytes={size}-", "If-Range": str(validator)}
+
+    def size(self) -> int:
+        return self.file.seek(0, os.SEEK_END)
+
+    def restart(self) -> None:
+        self.file.seek(0)
+        self.file.truncate()
+        self.note.unlink(missing_ok=True)
+
+    def leave(self) -> None:
+        """Keep what can be continued, nothing else."""
+        self.file.flush()
+        if not self.size():
+            self.note.unlink(missing_ok=True)
+            self.note.with_suffix("").unlink(missing_ok=True)
+
+    def remember(self, response: http.client.HTTPResponse) -> None:
+        etag = response.headers.get("ETag", "")
+        # a weak tag does not promise equal bytes, so it must not be used in If-Range
+        strong = etag if etag and not etag.startswith("W/") else None
+        validator = strong or response.headers.get("Last-Modified")
+        text = json.dumps({"url": self.url, "validator": validator})
+        self.note.write_text(text, encoding="utf-8")
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            said = json.loads(self.note.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return said if isinstance(said, dict) else {}
+
+
+def download(
+    url: str,
+    target: str | Path,
+    settings: ArchiveSettings,
+    *,
+    md5: str | None = None,
+    size: int | None = None,
+    check: Callable[[Path], object] | None = None,
+) -> Path:
+    """Download one file; it appears under its final name whole and checked, or not.
+
+    Parameters
+    ----------
+    url : str
+        Address; its host must be in ``settings.allowed_hosts``.
+    target : path
+        Final name; its suffix says which magic bytes the file must begin with. A file
+        that is there already is returned as it is: check it before.
+    settings : ArchiveSettings
+        Time limits, retries and hosts.
+    md5 : str, optional
+        MD5 that the file must have, hexadecimal.
+    size : int, optional
+        Bytes that the file must have.
+    check : callable, optional
+        Called with the name of the complete ``.part`` file; refuses it by raising
+        a `TgoError`.
+
+    Returns
+    -------
+    pathlib.Path
+        `target`.
+
+    Raises
+    ------
+    ArchiveError
+        ``download.not_found``, ``download.forbidden``, ``download.http_status``,
+        ``download.host``, ``download.redirect``, ``download.offline``,
+        ``download.too_large`` at once; ``download.truncated``, ``download.stalled``,
+        ``download.connection``, ``download.server_busy`` after all retries;
+        ``download.wrong_content``, ``download.length_mismatch`` and
+        ``download.checksum_mismatch`` after one retry from the first byte.
+    TgoError
+        What `check` raised, after one retry from the first byte.
+    OutputError
+        ``io.no_space``, ``io.permission`` or ``io.no_folder``.
+    """
+    final = Path(target)
+    try:
+        with _claimed(final) as file:
+            if file is None:
+                return final
+            part = _Part(file, final.with_name(f"{final.name}.part.json"), url)
+            try:
+                _complete(part, final, settings, md5, size, check)
+            except BaseException:
+                part.leave()
+                raise
+            file.flush()
+            os.fsync(file.fileno())
+            final.with_name(f"{final.name}.part").replace(final)
+            part.note.unlink(missing_ok=True)
+            _sync_folder(final.parent)
+    except OSError as error:
+        raise _output_error(error, final) from error
+    return final
+
+
+def request_bytes(url: str, settings: ArchiveSettings, limit: int = 2**28) -> bytes:
+    """Fetch a small answer, such as that of a query, into memory.
+
+    Parameters
+    ----------
+    url : str
+        Address.
+    settings : ArchiveSettings
+        As for `download`.
+    limit : int
+        Most bytes accepted.
+
+    Returns
+    -------
+    bytes
+
+    Raises
+    ------
+    ArchiveError
+        As `download`. An answer of status 400, with which services of the Virtual
+        Observatory explain a bad query, is returned like one of status 200.
+    """
+
+    def once() -> bytes:
+        with exchange(url, {}, settings, also=(400,)) as response:
+            total = response.length
+            body = b"".join(blocks(response, settings, limit, url))
+        if total is not None and len(body) < total:
+            message = f"answer has {len(body)} of {total} bytes"
+            raise AgainError(message, "download.truncated")
+        return body
+
+    return persist(once, url, settings)
+
+
+def _complete(
+    part: _Part,
+    final: Path,
+    settings: ArchiveSettings,
+    md5: str | None,
+    size: int | None,
+    check: Callable[[Path], object] | None,
+) -> None:
+    """Fill the part file until it passes all checks."""
+    refused: list[TgoError] = []
+
+    def once() -> None:
+        _transfer(part, settings)
+        try:
+            _inspect(part, final, md5, size)
+            if check is not None:
+                check(final.with_name(f"{final.name}.part"))
+        except TgoError as error:
+            part.restart()
+            refused.append(error)
+            rule = error.rule or "download.wrong_content"
+            raise AgainError(error.message, rule, once=True) from error
+
+    try:
+        persist(once, part.url, settings)
+    except ArchiveError as error:
+        if refused and error.rule == refused[-1].rule:
+            raise refused[-1] from error
+        raise
+
+
+def _transfer(part: _Part, settings: ArchiveSettings) -> None:
+    """One request: the whole file, or the rest of it."""
+    headers = part.resume()
+    have = part.size()
+    with exchange(part.url, headers, settings, also=(416,)) as response:
+        total = response.length
+        if response.status == 416:
+            part.restart()
+            message = "the server has no such range: from the first byte again"
+            raise AgainError(message, "download.range", 0.0)
+        if response.status == 206:
+            total = _range_total(response, have)
+            if total is None:
+                part.restart()
+                message = "the server sent another range than asked for"
+                raise AgainError(message, "download.range", 0.0)
+        elif have:
+            # range ignored, or the file changed: never append
+            part.restart()
+            have = 0
+        if have == 0:
+            _refuse_page(response, part.url)
+            part.remember(response)
+        if total is not None and total > settings.max_product_bytes:
+            message = "file is larger than max_product_bytes"
+            raise ArchiveError(
+                message, path=part.url, value=total, rule="download.too_large"
+            )
+        for block in blocks(
+            response, settings, settings.max_product_bytes - have, part.url
+        ):
+            part.file.write(block)
+    part.file.flush()
+    found = part.size()
+    if total is not None and found < total:
+        message = f"connection ended after {found} of {total} bytes"
+        raise AgainError(message, "download.truncated")
+
+
+def _range_total(response: http.client.HTTPResponse, have: int) -> int | None:
+    """Length of the whole file, if the range sent begins where ours ends."""
+    text = response.headers.get("Content-Range", "")
+    match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", text.strip())
+    if match is None or int(match[1]) != have or int(match[2]) + 1 != int(match[3]):
+        return None
+    return int(match[3])
+
+
+def _refuse_page(response: http.client.HTTPResponse, url: str) -> None:
+    coding = response.headers.get("Content-Encoding", "identity").lower()
+    kind = response.headers.get("Content-Type", "").lower()
+    if coding != "identity" or kind.startswith("text/html"):
+        message = f"the server sent {kind or 'something'} ({coding}), not the file"
+        raise AgainError(message, "download.wrong_content", once=True)
+
+
+def _inspect(part: _Part, final: Path, md5: str | None, size: int | None) -> None:
+    def fail(message: str, value: object, rule: str) -> ArchiveError:
+        return ArchiveError(message, path=part.url, value=value, rule=rule)
+
+    found = part.size()
+    part.file.seek(0)
+    magic = _MAGIC.get(final.suffix.lower(), b"")
+    head = part.file.read(len(magic))
+    if head != magic:
+        message = f"the file does not begin like a {final.suffix} file"
+        raise fail(message, head, "download.wrong_content")
+    if size is not None and found != size:
+        message = f"file should have {size} bytes"
+        raise fail(message, found, "download.length_mismatch")
+    if md5 is not None:
+        part.file.seek(0)
+        # MD5 because the archive's labels state it; not for security
+        digest = hashlib.file_digest(part.file, "md5").hexdigest()
+        if digest != md5.lower():
+            message = f"MD5 should be {md5}"
+            raise fail(message, digest, "download.checksum_mismatch")
+
+
+@contextlib.contextmanager
+def _claimed(final: Path) -> Iterator[BufferedRandom | None]:
+    """Give the part file to one thread of one process, or None if all is done.
+
+    The lock is the kernel's: it ends with its process, however that ends.
+    """
+    path = final.with_name(f"{final.name}.part")
+    while not final.exists():
+        with open(path, "a+b") as file:  # noqa: PTH123 - a+b keeps what is there
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if not _same(path, file):
+                continue  # the former owner finished, or gave up its file
+            # appending would put all blocks at the end, wherever we seek
+            with path.open("r+b") as writable:
+                yield writable
+            return
+    yield None
+
+
+def _same(path: Path, file: IO[bytes]) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _output_error(error: OSError, final: Path) -> OutputError:
+    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        rule, message = "io.no_space", "no space left to write"
+    elif error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        rule, message = "io.permission", "no permission to write here"
+    elif error.errno == errno.ENOENT:
+        rule, message = "io.no_folder", "the folder to write to does not exist"
+    else:
+        rule, message = "io.write_failed", f"could not write: {error.strerror}"
+    return OutputError(message, path=final, rule=rule)

@@ -1,0 +1,208 @@
+"""Delimited tables: split into cells once, which are then parsed like fixed ones.
+
+References
+----------
+PDS4 information model 1.15, ``Table_Delimited`` (parsing standard ``PDS DSV 1``).
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tgo_spectra.errors import ProductError
+from tgo_spectra.pds4.binary import file_bytes, find_field
+from tgo_spectra.pds4.table import parse_cells
+
+if TYPE_CHECKING:
+    from tgo_spectra.pds4.label import Field
+    from tgo_spectra.pds4.source import Source
+
+__all__ = ["FIELD_DELIMITERS", "DelimitedTable", "TableDelimited"]
+
+FIELD_DELIMITERS = {
+    "comma": ",",
+    "horizontal tab": "\t",
+    "semicolon": ";",
+    "vertical bar": "|",
+}
+"""Character of each ``field_delimiter``."""
+
+
+@dataclass(frozen=True)
+class TableDelimited:
+    """A table of delimited records.
+
+    Attributes
+    ----------
+    name : str
+        Name in the label.
+    offset, length : int
+        First byte in the file, and number of bytes.
+    records : int
+        Number of records.
+    delimiter : bytes
+        End of a record.
+    separator : str
+        Character between cells.
+    fields : tuple of Field
+        Their ``start``, ``length`` and ``strides`` count cells of a record.
+    cells : int
+        Cells of a record.
+    """
+
+    name: str
+    offset: int
+    length: int
+    records: int
+    delimiter: bytes
+    separator: str
+    fields: tuple[Field, ...]
+    cells: int
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """Record layout of cells that were copied out of their records."""
+
+    offset: int
+    record_length: int
+
+
+@dataclass(frozen=True)
+class DelimitedTable:
+    """A checked table of delimited records; holds no file handle and no data.
+
+    Attributes
+    ----------
+    layout : TableDelimited
+        From the label.
+    source : Source
+        File that holds it.
+    size : int
+        Bytes of that file when it was checked.
+    """
+
+    layout: TableDelimited
+    source: Source
+    size: int
+
+    @property
+    def name(self) -> str:
+        """Name in the label."""
+        return self.layout.name
+
+    def rows(self) -> list[list[str]]:
+        """Return all cells as text.
+
+        Raises
+        ------
+        ProductError
+            ``table.records_mismatch``, ``table.fields_mismatch`` (a record with more
+            or fewer cells), ``validation.invalid_character_stream``.
+        """
+        layout = self.layout
+        data = file_bytes(self.source, self.size)
+        body = data[layout.offset : layout.offset + layout.length].tobytes()
+        lines = body.split(layout.delimiter)
+        name = "CRLF" if len(layout.delimiter) == 2 else "LF"
+        if lines.pop():
+            msg = f"last record does not end with {name}"
+            raise self._fail(msg, f"table.missing_{name}", len(lines))
+        if len(lines) != layout.records:
+            msg = f"label promises {layout.records} records, there are {len(lines)}"
+            raise self._fail(msg, "table.records_mismatch", None, len(lines))
+        result = []
+        for i, line in enumerate(lines):
+            try:
+                text = line.decode("utf-8")
+                row = next(csv.reader([text], delimiter=layout.separator, strict=True))
+            except UnicodeDecodeError:
+                msg = "record is not UTF-8"
+                rule = "validation.invalid_character_stream"
+                raise self._fail(msg, rule, i, line) from None
+            except (csv.Error, StopIteration) as error:
+                msg = f"record cannot be split into cells ({error})"
+                raise self._fail(msg, "table.fields_mismatch", i, line) from None
+            if len(row) != layout.cells:
+                msg = f"record has {len(row)} cells, the label says {layout.cells}"
+                raise self._fail(msg, "table.fields_mismatch", i, len(row))
+            result.append(row)
+        return result
+
+    def read(self, name: str, rows: slice = slice(None)) -> np.ndarray[Any, Any]:
+        """Return the values of one field.
+
+        Parameters
+        ----------
+        name : str
+            Name of the field; ``"Group / Field"`` where the name alone would fit
+            several.
+        rows : slice
+            Records wanted.
+
+        Returns
+        -------
+        ndarray, shape ``(row, *repetitions)``
+            float64 (missing is NaN), int64, bool, datetime64[ns] or str.
+
+        Raises
+        ------
+        ProductError
+            As for `rows`; ``table.field_value_data_type_mismatch`` with record, field
+            and text of the first bad cell.
+        """
+        item = find_field(self.layout.fields, name, self.layout.name)
+        places = np.array(item.start)
+        for count, step in zip(item.shape, item.strides, strict=True):
+            places = places[..., None] + np.arange(count) * step
+        chosen = places.ravel().tolist()
+        found = self.rows()
+        cells = [[row[k].encode() for k in chosen] for row in found]
+        width = max((len(cell) for row in cells for cell in row), default=0) or 1
+        if item.length and width > item.length:
+            msg = f"cell is longer than maximum_field_length {item.length}"
+            raise self._fail(
+                msg, "table.field_value_data_type_mismatch", None, width, item.name
+            )
+        joined = b"".join(cell.ljust(width) for row in cells for cell in row)
+        records = np.frombuffer(joined, dtype=np.uint8)
+        records = records.reshape(len(found), width * len(chosen))
+        steps = width * np.cumprod((1, *item.shape[:0:-1]), dtype=np.int64)[::-1]
+        fixed = replace(item, start=0, length=width, strides=tuple(steps.tolist()))
+        if not item.shape:
+            fixed = replace(fixed, strides=())
+        picked = np.arange(len(found), dtype=np.int64)[rows]
+        layout = _Cells(0, width * len(chosen))
+        try:
+            values = parse_cells(layout, str(self.source), [fixed], records, picked)
+        except ProductError as error:
+            error.offset = None  # of the copy, not of the file
+            raise
+        return values[:, 0]
+
+    def _fail(
+        self,
+        message: str,
+        rule: str,
+        record: int | None,
+        value: object = None,
+        field: str | None = None,
+    ) -> ProductError:
+        return ProductError(
+            message,
+            path=str(self.source),
+            field=field or self.layout.name,
+            record=record,
+            value=value,
+            rule=rule,
+        )
+
+
+def cells_of(shape: tuple[int, ...]) -> int:
+    """Return the number of cells that a field of this shape takes in a record."""
+    return math.prod(shape)
