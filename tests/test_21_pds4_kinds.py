@@ -364,12 +364,13 @@ def test_constants_from_labels(tmp_path):
     np.testing.assert_allclose(got, [2, 3, 4, np.nan, 6, 7, 8], rtol=1e-12)
 
 
-def refused(path, name=None, column=None):
-    def read():
-        open_structures(path)[name or ""].read(column)
+def opened_and_read(path, name, column):
+    return open_structures(path)[name].read(column)
 
+
+def refused(path, name="", column=None):
     with pytest.raises(ProductError) as caught:
-        read()
+        opened_and_read(path, name, column)
     return caught.value
 
 

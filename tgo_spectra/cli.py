@@ -351,7 +351,7 @@ def verify(paths: tuple[str, ...]) -> None:
 @_conditions
 @click.option("--version", default=None, help="Such as 3.0; default: the newest.")
 @click.option("--settings", default=None, type=_EXISTING, help="TOML file, [archive].")
-@click.option("--dry-run", is_flag=True, help="List, download nothing.")
+@click.option("--list", "dry_run", is_flag=True, help="List, download nothing.")
 def fetch(
     out: str,
     channel: str | None,
