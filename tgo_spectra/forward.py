@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["GasPath", "Limb", "PixelFields", "limb", "pixel_fields", "pixel_values"]
 
 SUBSTEP_KM = 0.25
-"""Quadrature step along altitude; halving it changes transmittance by < 2e-6."""
+"""Quadrature step along altitude. Halving it changes the reference atmosphere's
+monochromatic transmittance by up to 5e-5 (2e-6 on average) and means over 0.1 cm-1 by
+up to 3e-5, in the bands of orders 134-136 and 189-190."""
 
 LOG_TRANSMITTANCE_LIMIT = 30.0
 """Negative mole fractions give transmittance above 1; beyond exp(30) is no fit."""

@@ -17,6 +17,7 @@ from tgo_spectra import geometry
 from tgo_spectra.atmosphere import on_altitudes, read_atmosphere
 from tgo_spectra.errors import AtmosphereError, TableError
 from tgo_spectra.forward import hat_matrix, quadrature_altitudes
+from tgo_spectra.mars import MEAN_RADIUS_KM
 from tgo_spectra.spectroscopy.absorption import cross_section_grid
 from tgo_spectra.spectroscopy.tables import (
     interpolate_coefficients,
@@ -36,9 +37,6 @@ if TYPE_CHECKING:
     Source = tuple[xr.Dataset, Broadening] | xr.Dataset | str
 
 __all__ = ["limb_transmittance"]
-
-MEAN_RADIUS_KM = 3389.5
-"""Mean radius of Mars, when neither the argument nor the atmosphere gives one."""
 
 
 def limb_transmittance(
@@ -64,8 +62,8 @@ def limb_transmittance(
     wavenumber : array, shape (wavenumber,), cm-1, or None
         None: the nodes of the table, when the gases come from a table.
     gases : dict
-        Per gas either (line list, broadening) or an absorption table (Dataset, path
-        or shipped name).
+        Per gas either (line list, broadening) or an absorption table: a Dataset, or
+        the name of a shipped one or a path, as text.
     jacobian : bool
         Also the derivative to every gas at every level.
     planet_radius_km : float, optional

@@ -9,19 +9,12 @@ import numpy as np
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from tgo_spectra.errors import ProductError
 from tgo_spectra.pds4.label import INTEGER_TYPES, REAL_TYPES, TIME_TYPES
 
 if TYPE_CHECKING:
     from tgo_spectra.pds4 import Field, Table
 
-__all__ = ["ColumnArray", "HexArray", "MaskedArray", "dtype_of", "snake_case"]
-
-# Value of each ASCII hexadecimal digit; 255 for all other bytes.
-_HEX_DIGITS = np.full(256, 255, dtype=np.uint8)
-for _digit in range(16):
-    for _text in {f"{_digit:x}", f"{_digit:X}"}:
-        _HEX_DIGITS[ord(_text)] = _digit
+__all__ = ["ColumnArray", "MaskedArray", "dtype_of", "snake_case"]
 
 
 class ColumnArray(BackendArray):
@@ -106,50 +99,6 @@ class MaskedArray(BackendArray):
     def read(self, key: tuple[int | slice, ...] = ()) -> np.ndarray[Any, Any]:
         """Parse values and mask of a basic index."""
         return np.where(self.mask.read(key), np.nan, self.values.read(key))
-
-
-class HexArray(BackendArray):
-    """Bytes that a table holds as two hexadecimal digits each.
-
-    Parameters
-    ----------
-    texts : ColumnArray
-        Cells of two characters, ``ASCII_Numeric_Base16``.
-    """
-
-    def __init__(self, texts: ColumnArray) -> None:
-        self.texts = texts
-        self.shape = texts.shape
-        self.dtype = np.dtype(np.uint8)
-
-    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
-        """Parse what is asked for."""
-        return indexing.explicit_indexing_adapter(
-            key, self.shape, indexing.IndexingSupport.BASIC, self.read
-        )
-
-    def read(self, key: tuple[int | slice, ...] = ()) -> np.ndarray[Any, Any]:
-        """Parse the cells of a basic index.
-
-        Raises
-        ------
-        ProductError
-            ``table.field_value_data_type_mismatch`` if a cell is no such number.
-        """
-        texts = np.asarray(self.texts.read(key), dtype="U2")
-        codes = np.ascontiguousarray(texts).astype("S2").reshape(-1, 1).view(np.uint8)
-        high, low = _HEX_DIGITS[codes].T
-        wrong = np.maximum(high, low) == 255
-        if wrong.any():
-            msg = "cell is no number of two hexadecimal digits"
-            raise ProductError(
-                msg,
-                path=str(self.texts.table.source),
-                field=self.texts.fields[0].name,
-                value=str(texts.ravel()[int(wrong.argmax())]),
-                rule="table.field_value_data_type_mismatch",
-            )
-        return np.asarray(16 * high + low, dtype=np.uint8).reshape(texts.shape)
 
 
 def dtype_of(item: Field) -> np.dtype[Any]:

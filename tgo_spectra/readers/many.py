@@ -63,8 +63,7 @@ def open_products(
     paths : iterable of path
         Each as for `open_product`. Their order is kept.
     variables : sequence of str, optional
-        Only these variables; coordinates always come along. Default: all. A few
-        variables are read many times faster than all.
+        Only these variables; coordinates always come along. Default: all.
     combine : {"spectrum", "tree"}
         ``"spectrum"``: one Dataset, the rows of one product after those of the other.
         All products must be of one channel, all occultations or all nadir, of one

@@ -9,6 +9,7 @@ import numpy as np
 
 from tgo_spectra import geometry
 from tgo_spectra.errors import RetrievalError
+from tgo_spectra.mars import MEAN_RADIUS_KM
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -27,9 +28,6 @@ __all__ = [
     "scalar",
     "smooth_wavenumber",
 ]
-
-MEAN_RADIUS_KM = 3389.5
-"""Mean radius of Mars; used when neither atmosphere nor table gives a local one."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from tgo_spectra import atmosphere as atmospheres
 from tgo_spectra import forward, geometry, instrument, operator
 from tgo_spectra.errors import RetrievalError, TableError
 from tgo_spectra.spectroscopy.interpolation import interpolate_coefficients
+from tgo_spectra.spectroscopy.tables import check_range
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -110,14 +111,8 @@ def check_coverage(prepared: Prepared, setup: RetrievalSetup, band: BandTable) -
     high = nominal[1] * (m + n) / m + LINE_SHAPE_REACH_CM1
     start = float(band.cell_start_cm1[0])
     stop = float(band.cell_start_cm1[-1]) + band.cell_width_cm1
-    if low < start or high > stop:
-        message = (
-            f"table {setup.table!r} covers {start:.1f}-{stop:.1f} cm-1; order {m} with "
-            f"{n} neighbours on either side needs {low:.1f}-{high:.1f} cm-1"
-        )
-        raise TableError(
-            message, field="table", value=setup.table, rule="table.not_covering"
-        )
+    what = f"order {m} with {n} neighbours on either side"
+    check_range((start, stop), (low, high), setup.table, what, setup.table)
 
 
 def height_grid(prepared: Prepared, step_km: float) -> Array:

@@ -41,8 +41,8 @@ __all__ = [
 
 SMALL_STEP = 0.05
 """Convergence: the step after this one would have d^2 (Rodgers 2000, eq. 5.29) below
-this times the number of elements; this one is still applied, and what remains was
-ten times smaller than the prediction in all cases tried."""
+this times the number of elements; this one is still applied. In three occultations
+followed to the end, what remained was 6 to 13 times smaller than predicted."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +134,15 @@ class Linearised:
     gradient: Array
 
 
+def _seen(fields: PixelFields, measurement: Measurement) -> Array:
+    """Value, first and second derivative, slope per row: (row, 4, pixel)."""
+    four = np.concatenate(
+        [fields.value, fields.shift, fields.curvature, fields.slope]
+    )  # (4 pixel, height)
+    rows = measurement.rows.astype(four.dtype)
+    return np.asarray((rows @ four.T).reshape(len(rows), 4, -1))
+
+
 def row_spectra(
     fields: PixelFields,
     measurement: Measurement,
@@ -147,11 +156,8 @@ def row_spectra(
     ``depth``: aerosol optical depth per row, in the middle of the band.
     """
     m = measurement
-    four = np.concatenate(
-        [fields.value, fields.shift, fields.curvature, fields.slope]
-    )  # (4 pixel, height)
-    seen = (m.rows.astype(four.dtype) @ four.T).astype(np.float64)
-    value, first, second, slope = seen.reshape(len(seen), 4, -1).transpose(1, 0, 2)
+    seen = _seen(fields, m).astype(np.float64)
+    value, first, second, slope = seen.transpose(1, 0, 2)
     offset_px = (state.shift_px - built[0])[m.bin][:, None] + (
         state.stretch_px - built[1]
     ) * m.position
@@ -219,10 +225,7 @@ def linearise(
 
     m = measurement
     n_rows, n_pixels = m.transmittance.shape
-    four = np.concatenate(
-        [fields.value, fields.shift, fields.curvature, fields.slope]
-    )  # (4 pixel, height)
-    seen = m.rows.astype(four.dtype) @ four.T
+    four = _seen(fields, m)
     gas = np.empty((n_rows, n_pixels, 0), dtype=four.dtype)
     if fields.gas:
         wide = np.concatenate(list(fields.gas.values()), axis=1)
@@ -236,7 +239,7 @@ def linearise(
     undetermined = reduce_rows(
         m.transmittance,
         m.weight,
-        seen.reshape(n_rows, 4, n_pixels),
+        four,
         gas,
         np.ascontiguousarray(m.polynomials),
         m.position,

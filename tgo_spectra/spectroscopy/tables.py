@@ -375,14 +375,42 @@ def check_covers(
     >>> check_covers(open_table("so_134_136"), 2880.0, 3210.0)
     """
     start = table["cell_start"].values
-    low, high = float(start[0]), float(start[-1]) + float(table.attrs["cell_width"])
-    if not (low - 1e-9 <= low_cm1 <= high_cm1 <= high + 1e-9):
+    covered = float(start[0]), float(start[-1]) + float(table.attrs["cell_width"])
+    needed = low_cm1, high_cm1
+    check_range(covered, needed, str(table.attrs.get("band", "")), what, needed)
+
+
+def check_range(
+    covered_cm1: tuple[float, float],
+    needed_cm1: tuple[float, float],
+    table: str,
+    what: str,
+    value: object,
+) -> None:
+    """Refuse a table, known by its name and range, that does not cover another range.
+
+    Parameters
+    ----------
+    covered_cm1, needed_cm1 : tuple of float
+        Lower and upper end, cm-1.
+    table, what : str
+        Name of the table, and what needs it.
+    value : object
+        What the error names as the offending value.
+
+    Raises
+    ------
+    TableError
+        The table ends inside the range.
+    """
+    low, high = covered_cm1
+    if not (low - 1e-9 <= needed_cm1[0] <= needed_cm1[1] <= high + 1e-9):
         message = (
-            f"{what} needs {low_cm1:.3f} to {high_cm1:.3f} cm-1, table "
-            f"{table.attrs.get('band', '')!r} covers {low:.3f} to {high:.3f} cm-1: "
-            "use another table or build one"
+            f"{what} needs {needed_cm1[0]:.3f} to {needed_cm1[1]:.3f} cm-1, table "
+            f"{table!r} covers {low:.3f} to {high:.3f} cm-1: use another table or "
+            "build one"
         )
-        raise TableError(message, value=(low_cm1, high_cm1), rule="table.coverage")
+        raise TableError(message, value=value, rule="table.coverage")
 
 
 def table_arrays(

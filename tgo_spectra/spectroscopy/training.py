@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tgo_spectra.mars import MEAN_RADIUS_KM
 from tgo_spectra.spectroscopy.interpolation import spline_matrices
 
 if TYPE_CHECKING:
@@ -35,8 +36,7 @@ SCALE = 1e20  # cross sections of 1e-20 cm2 would underflow in products of float
 CELL_POINTS = 50
 
 BOLTZMANN = 1.380649e-23  # J/K, exact (SI 2019)
-RADIUS_KM = 3389.5  # km, mean radius of Mars (Seidelmann et al. 2007)
-GRAVITY = 3.71  # m/s2 at that radius
+GRAVITY = 3.71  # m/s2 at the mean radius
 MEAN_MASS = 43.34 * 1.66053907e-27  # kg, CO2 95 %, N2 2.8 %, Ar 2 % (Trainer 2019)
 SHELLS_KM = np.linspace(0.0, 104.0, 53)  # km, edges
 
@@ -106,7 +106,7 @@ def random_paths(
     """
     z = 0.5 * (SHELLS_KM[1:] + SHELLS_KM[:-1])
     temperature = _profile(generator, z, 105.0, 255.0)
-    gravity = GRAVITY * (RADIUS_KM / (RADIUS_KM + z)) ** 2
+    gravity = GRAVITY * (MEAN_RADIUS_KM / (MEAN_RADIUS_KM + z)) ** 2
     scale_km = BOLTZMANN * temperature / (MEAN_MASS * gravity) * 1e-3
     step = np.diff(SHELLS_KM)
     depth = np.cumsum(step / scale_km) - 0.5 * step / scale_km
@@ -115,7 +115,9 @@ def random_paths(
     # squared: most of them low, where the columns are
     part = (np.arange(paths) + generator.uniform(0.0, 1.0, paths)) / paths
     tangent = 100.0 * part**2
-    reach = (RADIUS_KM + SHELLS_KM[None, :]) ** 2 - (RADIUS_KM + tangent[:, None]) ** 2
+    reach = (MEAN_RADIUS_KM + SHELLS_KM[None, :]) ** 2 - (
+        MEAN_RADIUS_KM + tangent[:, None]
+    ) ** 2
     half = np.sqrt(np.maximum(reach, 0.0)) * 1e5  # cm
     air = 2.0 * np.diff(half, axis=1) * density
     column = {}
