@@ -118,7 +118,8 @@ LABEL = label()
 class Case:
     """One product and the expected outcome.
 
-    `severity` is "error", "warning", "info" or "same" (read as the base is); fields
+    `severity` is "error", "warning", "info", "same" (read as the base is), "differs"
+    (read as something else) or "legal" (no table of the base, and no fault); fields
     that are None are not looked at. `diagnostic` is a later finding in mode "warn".
     """
 
@@ -133,7 +134,6 @@ class Case:
     value: Any = None
     diagnostic: str | None = None
     absurd: bool = False
-    needs: str | None = None
     tags: frozenset[str] = frozenset()
 
 
@@ -213,6 +213,8 @@ def damaged_files() -> None:
         ("D03 last byte", TABLE[:-1], "table.records_mismatch"),
         ("D04 0 bytes", b"", "label.invalid_object_definition"),
         ("D06 trailing junk", TABLE + b"junk", "table.records_mismatch"),
+        # 560 bytes are 10 whole records, but of another length than the label's: what
+        # is wrong is that length, as in L15 (which differs in nothing but the side)
         ("D09 LF only", TABLE.replace(b"\r", b""), "table.record_length_mismatch"),
         (
             "D10 byte inserted in record 5",
@@ -221,7 +223,9 @@ def damaged_files() -> None:
         ),
         ("D16 HTML page", html, "table.records_mismatch"),
     ):
-        case(name, SIZE, table=data, value=len(data))
+        # where the records cease to fit is said too, but of what has a whole record
+        later = "table.missing_CRLF" if name[:3] in {"D09", "D10"} else None
+        case(name, SIZE, table=data, value=len(data), diagnostic=later)
         case(f"{name}, bare", bare, table=data, base=BARE)
     case("D05 missing", MISSING, table=None, value="p.tab")
     letter = put(3, "Value", b"5.50a00e-01")
@@ -361,6 +365,7 @@ def bad_labels() -> None:
     schema = {"field": "records", "file": "p.xml"}
     case("L13 records -1", SCHEMA, (rows, "<records>-1<"), value="-1", **schema)
     case("L14 records 0", "table.empty", (rows, "<records>0<"), value=0, file="p.xml")
+    # without its unit of 10 records the file would not tell record_length from records
     for name, n in (("L15", RECORD + 1), ("L16", RECORD - 1)):
         edit = (length, f'<record_length unit="byte">{n}<')
         case(f"{name} record_length {n}", "table.record_length_mismatch", edit, value=n)
@@ -439,7 +444,7 @@ def bad_arrays() -> None:
     wrong = "array.size_mismatch"
     text = product_xml(file_xml("p.dat", ARRAY) + array_xml())
     bare = product_xml(file_xml("p.dat", ARRAY, size=False, md5=False) + array_xml())
-    huge = {"data": "p.dat", "needs": "array", "absurd": True}
+    huge = {"data": "p.dat", "absurd": True}
     case("A01 -13 bytes", SIZE, table=ARRAY[:-13], base=text, data="p.dat", value=147)
     case("A01 -13 bytes, bare", wrong, table=ARRAY[:-13], base=bare, **huge)
     for name, n in (("A02 1e6 x 1e6", 10**6), ("A03 2^33 x 2^33", 2**33)):
@@ -451,6 +456,182 @@ def bad_arrays() -> None:
     case("A05 type", "label.unknown_data_type", edit, table=ARRAY, base=bare, **huge)
     edit = ("<elements>4<", "<elements>-4<")
     case("A06 axis -4", SCHEMA, edit, table=ARRAY, base=bare, **huge)
+    case("A good", None, table=ARRAY, base=text, data="p.dat", severity="legal")
+    flipped = ARRAY[:99] + b"\1" + ARRAY[100:]
+    case("A flipped bit", MD5, table=flipped, base=text, data="p.dat")
+
+    def secret(path: Path) -> None:
+        path.write_bytes(ARRAY)
+        path.chmod(0)
+
+    user = {"tags": frozenset({"user"})}
+    case("A mode 000", "io.permission", table=secret, base=text, **user, data="p.dat")
+    edit = ("<axes>2<", "<axes>17<")
+    case("A 17 axes", SCHEMA, edit, base=bare, table=ARRAY, data="p.dat", file="p.xml")
+    edit = ("<elements>4<", "<elements>3<")
+    case("A one line less", wrong, edit, base=bare, table=ARRAY, data="p.dat")
+    label = {"file": "p.xml"}
+    edit = ("sequence_number>2<", "sequence_number>1<")
+    case("A axis twice", SCHEMA, edit, base=bare, table=ARRAY, data="p.dat", **label)
+    edit = ("Last Index", "First Index")
+    case("A other order", SCHEMA, edit, base=bare, table=ARRAY, data="p.dat", **label)
+
+
+def byte(name: str, value: int) -> str:
+    return f'<{name} unit="byte">{value}</{name}>'
+
+
+def stream(kind: str, offset: int, length: int | None, name: str = "H") -> str:
+    size = "" if length is None else byte("object_length", length)
+    return f"<{kind}><name>{name}</name>{byte('offset', offset)}{size}</{kind}>"
+
+
+def bad_objects() -> None:
+    """Headers, binary and delimited tables, and bytes that none describes."""
+
+    def product(objects: str) -> str:
+        return product_xml(f"<File><file_name>p.dat</file_name></File>{objects}")
+
+    def add(
+        name: str, rule: str | None, objects: str, data: bytes, **more: Any
+    ) -> None:
+        case(f"O {name}", rule, base=product(objects), table=data, data="p.dat", **more)
+
+    array = array_xml()
+    later = array.replace(byte("offset", 0), byte("offset", 40))
+    invalid = "label.invalid_object_definition"
+    both = b"h" * 40 + ARRAY
+    same = {"severity": "legal"}
+    add("header and array", None, stream("Header", 0, 40) + later, both, **same)
+    add(
+        "text to the end",
+        None,
+        array + stream("Stream_Text", 160, None),
+        ARRAY + both,
+        **same,
+    )
+    gap = {"severity": "warning", "value": 8, "offset": 32}
+    rule = "file.bytes_not_described"
+    add("gap after header", rule, stream("Header", 0, 32) + later, both, **gap)
+    gap = {"severity": "warning", "value": 40, "offset": 0}
+    add(
+        "nothing at the start",
+        rule,
+        later + stream("Header", 200, 1),
+        both + b"1",
+        **gap,
+    )
+    gap = {"severity": "warning", "value": 3, "offset": 200}
+    add("more at the end", rule, stream("Header", 0, 40) + later, both + b"abc", **gap)
+    gap = {"severity": "warning", "value": 8, "offset": 40, "field": "A"}
+    add("header in array", invalid, stream("Header", 0, 48) + later, both, **gap)
+    for name, start, length in (
+        ("behind the file", 200, 1),
+        ("longer than the file", 0, 201),
+        ("of 1e17 bytes", 40, 10**17),
+    ):
+        wrong = stream("Header", start, length) + later
+        add(f"header {name}", invalid, wrong, both, field="H", absurd=True)
+        wrong = wrong.replace("Header", "Encoded_Header")
+        add(f"encoded header {name}", invalid, wrong, both, field="H")
+    label = {"file": "p.xml"}
+    for name, length in (("without length", None), ("of no bytes", 0)):
+        add(
+            f"header {name}", SCHEMA, stream("Header", 0, length) + later, both, **label
+        )
+
+    def binary(kind: str = "SignedMSB4", length: int = 4, more: str = "") -> str:
+        return (
+            f"<Table_Binary><name>B</name>{byte('offset', 0)}<records>4</records>"
+            f"<Record_Binary>{byte('record_length', 10)}<Field_Binary><name>F</name>"
+            f"{byte('field_location', 1)}<data_type>{kind}</data_type>"
+            f"{byte('field_length', length)}{more}</Field_Binary></Record_Binary>"
+            "</Table_Binary>"
+        )
+
+    data = b"\0\0\0\7ab 1.5" * 4
+    add("binary table", None, binary(), data, **same)
+    add("binary table cut", "table.records_mismatch", binary(), data[:-1], value=4)
+    many = binary().replace("<records>4", f"<records>{10**17}")
+    add(
+        "binary table of 1e17 records",
+        "table.records_mismatch",
+        many,
+        data,
+        absurd=True,
+    )
+    add("binary field of 3 bytes", DEFINITION, binary(length=3), data, **label)
+    add("binary type", "label.unknown_data_type", binary("SignedMSB3"), data, **label)
+    add(
+        "field leaves binary record",
+        DEFINITION,
+        binary("ASCII_Real", 11),
+        data,
+        **label,
+    )
+    add(
+        "NUL in text of a binary table",
+        "validation.invalid_character_stream",
+        binary("ASCII_String"),
+        data,
+        record=0,
+        offset=0,
+    )
+    add("number in a binary table", TYPE, binary("ASCII_Integer", 6), data, record=0)
+
+    def delimited(*kinds: str, records: int = 3, more: str = "") -> str:
+        fields = "".join(
+            f"<Field_Delimited><name>F{k}</name><data_type>{kind}</data_type>"
+            f"{more}</Field_Delimited>"
+            for k, kind in enumerate(kinds)
+        )
+        return (
+            f"<Table_Delimited><name>C</name>{byte('offset', 0)}"
+            f"<records>{records}</records><record_delimiter>{CRLF}</record_delimiter>"
+            "<field_delimiter>Comma</field_delimiter><Record_Delimited>"
+            f"{fields}</Record_Delimited></Table_Delimited>"
+        )
+
+    two = delimited("ASCII_Real", "ASCII_Integer")
+    lines = b"1.5,1\r\n2.5,2\r\n,3\r\n"
+    add("delimited table", None, two, lines, **same)
+    rule = "table.fields_mismatch"
+    add("cell too many", rule, two, lines.replace(b"2.5", b"2,5"), record=1, value=3)
+    add("cell too few", rule, two, lines.replace(b",2", b""), record=1, value=1)
+    add("open quote", rule, two, lines.replace(b"2.5", b'"2.5'), record=1)
+    add("record too few", "table.records_mismatch", two, lines[:14], value=2)
+    add("no end of the last record", "table.missing_CRLF", two, lines[:-2], record=2)
+    bad = lines.replace(b"2.5", b"2_5")
+    add("delimited cell", TYPE, two, bad, record=1, field="F0", value="2_5")
+    add(
+        "blank delimited integer",
+        "table.blank_field_value",
+        two,
+        lines.replace(b",3", b","),
+        record=2,
+        field="F1",
+    )
+    add(
+        "delimited Latin-1",
+        "validation.invalid_character_stream",
+        two,
+        lines.replace(b"2.5", b"\xe9"),
+        record=1,
+    )
+    many = delimited("ASCII_Real", records=10**17)
+    add("1e17 delimited records", "table.records_mismatch", many, lines, absurd=True)
+    repeated = two.replace(
+        "</Record_Delimited>",
+        f"<Group_Field_Delimited><repetitions>{10**17}</repetitions><Field_Delimited>"
+        "<name>X</name><data_type>ASCII_Real</data_type></Field_Delimited>"
+        "</Group_Field_Delimited></Record_Delimited>",
+    )
+    add("1e17 delimited cells", "table.records_mismatch", repeated, lines, absurd=True)
+    uneven = b'"' + b"x" * 100_000 + b'"\r\n' + b"\r\n" * 4_999
+    long = delimited("ASCII_String", records=5_000)
+    add("one long cell", TYPE, long, uneven, value=100_000, absurd=True)
+    most = delimited("ASCII_Real", more=byte("maximum_field_length", 2))
+    add("longer than its maximum", TYPE, most, b"1\r\n2\r\n3.5\r\n", value=3)
 
 
 def bad_paths() -> None:
@@ -524,6 +705,8 @@ def worse_labels() -> None:
     many = b"<a>" + b"<b/>" * 4_000_000 + b"</a>"
     case("M 4e6 elements", SCHEMA, raw=many, absurd=True)
     case("M depth 5e6", "label.too_deep", raw=b"<a>" * 5_000_000, absurd=True)
+    # legal: nothing limits the leaves of a mission area; to tell so many equal names
+    # apart must take neither time nor memory
     leaves = ("<M/>", "<M>" + "<x>1</x>" * 40_000 + "</M>")
     case("M 40,000 equal leaves", None, leaves, severity="same", absurd=True)
     rows = f"<records>{N}</records>"
@@ -635,6 +818,8 @@ def bad_tables() -> None:
         (year, "2018-400"),
         (year, "2018-000"),
         (year, "2018-366"),
+        (year, "2018-01-01"),
+        (day, "2018-001"),
     ):
         data = TABLE
         for i in range(N):
@@ -660,6 +845,60 @@ def bad_tables() -> None:
     for name, text in (("UTF-8", "café".encode()), ("NUL", b"a\0"), ("bell", b"a\7")):
         data = put(5, "Name", text)
         case(f"T {name} in text", rule, table=data, base=BARE, **place(5, "Name"))
+    utf8 = ("ASCII_String", "UTF8_String")
+    for name, text in (("C1", "a\x85"), ("NUL", "a\0")):
+        data = put(5, "Name", text.encode())
+        expected = {"table": data, "base": BARE, **place(5, "Name")}
+        case(f"T {name} in UTF-8 text", rule, utf8, **expected)
+    data = put(5, "Name", b"caf\xc3")
+    case("T cut UTF-8", rule, utf8, table=data, base=BARE, **place(5, "Name"))
+    data = put(5, "Name", "café".encode())
+    case("T good UTF-8", None, utf8, table=data, base=BARE, severity="differs")
+    data = put(5, "Number", b"-5")
+    edit = ("ASCII_Integer", "ASCII_NonNegative_Integer")
+    case("T negative", TYPE, edit, table=data, base=BARE, **place(5, "Number"))
+    kind = ("ASCII_String", "ASCII_Numeric_Base16")
+    for text in (b"12F", b"0x12", b"fg"):
+        data = TABLE
+        for i in range(N):
+            data = put(i, "Name", b"00ffAB", data)
+        data = put(4, "Name", text, data)
+        expected = {"table": data, "base": BARE, **place(4, "Name")}
+        case(f"T base 16 {text!r}", TYPE, kind, **expected)
+    close = "14</field_length>"
+    for text in ("1e308", "-1e308"):
+        edit = (close, f"{close}<scaling_factor>{text}</scaling_factor>")
+        expected = {"base": BARE, **place(0, "Altitude")}
+        case(f"T overflow by {text}", TYPE, edit, **expected)
+    small, fill = "6</field_length>", "<missing_constant>-1</missing_constant>"
+    edits = (
+        (small, f"16</field_length><Special_Constants>{fill}</Special_Constants>"),
+        ('location unit="byte">1<', 'location unit="byte">38<'),
+        ("<fields>4", "<fields>3"),
+        (fields_xml().splitlines()[-1], ""),
+    )
+    data = TABLE
+    for i in range(N):
+        data = put(i, "Name", b"9007199254740992", data)
+        data = data[: i * RECORD] + b" " * 6 + data[i * RECORD + 6 :]
+    case(
+        "T 2^53 beside a constant",
+        None,
+        *edits,
+        table=data,
+        base=BARE,
+        severity="differs",
+    )
+    data = put(3, "Name", b"9007199254740993", data)
+    where = {"field": "Number", "record": 3, "offset": 3 * RECORD + STARTS["Name"]}
+    case("T 2^53 + 1 beside a constant", TYPE, *edits, table=data, base=BARE, **where)
+    for text in ("1_0", "10", "1e1"):  # the first is a word, not ten
+        fill = f"<missing_constant>{text}</missing_constant></Special_Constants>"
+        edit = (close, f"{close}<Special_Constants>{fill}")
+        expected = {"value": 1, **place(0, "Altitude")} if text != "1_0" else {}
+        rule = "table.field_value_is_special_constant" if expected else None
+        kind = "info" if expected else "same"
+        case(f"T constant {text}", rule, edit, base=BARE, severity=kind, **expected)
     constant = "<Special_Constants><missing_constant>N/A</missing_constant>"
     for name, size in (("Number", 6), ("Altitude", 14)):
         edit = (
@@ -690,14 +929,16 @@ def member(name: str, *, mode: int = 0) -> zipfile.ZipInfo:
     return info
 
 
-def zipped(*extra: tuple[zipfile.ZipInfo | str, bytes]) -> Callable[[Path], Path]:
+def zipped(
+    *extra: tuple[zipfile.ZipInfo | str, bytes], text: str = LABEL
+) -> Callable[[Path], Path]:
     """Zip of the good product and further members."""
 
     def build(folder: Path) -> Path:
         path = folder / "p.zip"
         with warnings.catch_warnings(), zipfile.ZipFile(path, "w") as archive:
             warnings.simplefilter("ignore")  # two members of one name
-            archive.writestr(member("p.xml"), LABEL)
+            archive.writestr(member("p.xml"), text)
             archive.writestr(member("p.tab"), TABLE)
             for info, data in extra:
                 archive.writestr(info, data)
@@ -706,11 +947,13 @@ def zipped(*extra: tuple[zipfile.ZipInfo | str, bytes]) -> Callable[[Path], Path
     return build
 
 
-def patched(change: Callable[[bytes], bytes]) -> Callable[[Path], Path]:
+def patched(
+    change: Callable[[bytes], bytes], *, text: str = LABEL
+) -> Callable[[Path], Path]:
     """Good zip with other bytes."""
 
     def build(folder: Path) -> Path:
-        path = zipped()(folder)
+        path = zipped(text=text)(folder)
         path.write_bytes(change(path.read_bytes()))
         return path
 
@@ -780,7 +1023,13 @@ def bad_zips() -> None:
     damaged = "zip.damaged"
     add("flipped byte", damaged, patched(flipped))
     add("wrong CRC", damaged, patched(in_index("p.tab", 16, b"\0\0\0\0")))
+    # the index is believed when the size is compared, before anything is unpacked;
+    # that it lies is found at once when it is read
     add("larger size", SIZE, patched(in_index("p.tab", 24, struct.pack("<L", 9000))))
+    larger = in_index("p.tab", 24, struct.pack("<L", 627))
+    eleven = BARE.replace(f"<records>{N}<", "<records>11<")
+    lied = patched(lambda d: larger(d), text=eleven)
+    add("larger size that the label takes up", damaged, lied)
     add("cut", damaged, patched(lambda d: d[: len(d) // 2]))
     add("empty", damaged, patched(lambda _: b""))
     add("no zip", damaged, patched(lambda _: TABLE))
@@ -803,6 +1052,7 @@ def bad_zips() -> None:
 damaged_files()
 bad_labels()
 bad_arrays()
+bad_objects()
 bad_paths()
 worse_labels()
 bad_tables()

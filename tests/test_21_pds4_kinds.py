@@ -237,7 +237,8 @@ def delimited_area(rows=ROWS, separator=",", name="WORDS"):
                 f"2018-01-0{k + 1}T00:00:0{k}.5Z",
                 str(k - 3),
                 *(f"{k + j / 4:.2f}" for j in range(4)),
-                f'"say {separator} {k}"' if k % 2 else f"plain {k}",
+                # a quoted separator, but no tab: text has no control characters
+                f'"say {separator.strip()} {k}"' if k % 2 else f"plain {k}",
                 f"{k}e-3",
             )
         )

@@ -542,3 +542,42 @@ def test_bad_requests(three):
 def test_engine_takes_only_what_it_knows():
     with pytest.raises(TypeError):
         TgoBackendEntrypoint().open_dataset("x.xml", chunks={})
+
+
+def _padding(path):
+    with path.with_suffix(".tab").open("ab") as file:
+        file.write(b"\x1a\r\n")
+
+
+def _line_feeds(path):
+    table = path.with_suffix(".tab")
+    table.write_bytes(table.read_bytes().replace(b"\r\n", b"\n"))
+
+
+@pytest.mark.parametrize("fault", [_padding, _line_feeds])
+def test_harmless_faults_are_repaired_on_request(tmp_path, fault):
+    path = write_product(tmp_path, level1(n=3), md5=False)
+    text = re.sub(r"<file_size.*?</file_size>", "", path.read_text())
+    path.write_text(text)
+    good = tgo.open_product(path).load()
+    assert good.attrs["reading_mode"] == "strict"
+    assert "source_repairs" not in good.attrs
+    fault(path)
+    with pytest.raises(ProductError):
+        tgo.open_product(path)
+    mended = tgo.open_product(path, mode="repair")
+    assert mended.attrs["reading_mode"] == "repair"
+    assert mended.attrs["source_repairs"]
+    assert mended.load().equals(good)
+    with pytest.warns(TgoWarning, match=r"table\.repaired"):
+        aloud = tgo.open_product(path, mode="warn").load()
+    assert aloud.equals(good)
+    engine = xr.open_dataset(path, engine="tgo", mode="repair")
+    assert engine.attrs["source_repairs"] == mended.attrs["source_repairs"]
+
+
+def test_nothing_is_repaired_against_the_md5(tmp_path):
+    path = write_product(tmp_path, level1(n=3))
+    _padding(path)
+    with pytest.raises(ProductError, match=r"filesize_mismatch"):
+        tgo.open_product(path, mode="repair")

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -14,8 +18,15 @@ import xarray as xr
 
 import tgo_spectra as tgo
 from tgo_spectra import archive
+from tgo_spectra.archive import index, scanning
+from tgo_spectra.archive.gathering import gather
+from tgo_spectra.archive.products import open_place
 from tgo_spectra.cli import main
-from tgo_spectra.errors import ArchiveError
+from tgo_spectra.errors import ArchiveError, ProductError
+
+sys.path.append(str(Path(__file__).parent))
+
+import acs_products as acs
 
 STEM = "nmd_cal_sc_so_201804{day:02d}t010203-201804{day:02d}t011203-a-i-134"
 
@@ -188,6 +199,279 @@ def test_index__no_folder(tmp_path):
         tgo.find(tmp_path)
 
 
+def several(path, products):
+    """A delivery zip of more than one product."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("bundle_x.xml", "<anything/>")
+        file.writestr(
+            "data/collection.lblx", "<product_class>Product_Collection</product_class>"
+        )
+        for label, data, stem in products:
+            file.writestr(f"data/{stem}/{stem}.lblx", label)
+            file.writestr(f"data/{stem}/{stem}.tab", data)
+    return path
+
+
+def test_index__zip_of_several_products(tmp_path, small_product):
+    root = tmp_path / "data"
+    root.mkdir()
+    made = [small_product(STEM.format(day=k)) for k in (1, 2, 3)]
+    made[1] = (made[1][0], made[1][1][:-1], made[1][2])
+    path = several(root / "many.zip", made)
+    ds = tgo.index_archive(root)
+    names = [f"{path}::data/{stem}/{stem}.lblx" for _, _, stem in made]
+    assert ds["path"].values.tolist() == names
+    assert ds["rule"].values.tolist() == ["", "label.filesize_mismatch", ""]
+    assert ds["lid"].str.endswith(STEM.format(day=3)).values.tolist()[2]
+    assert tgo.index_archive(root).attrs["opened"] == 0
+    found = tgo.find(ds, damaged=True)["path"].values.tolist()
+    assert found == names[1:2]
+    plain = write(tmp_path / "plain", *made[2])
+    xr.testing.assert_equal(open_place(names[2]).load(), tgo.open_product(plain).load())
+    with pytest.raises(ProductError, match=r"data/.*lblx") as caught:
+        open_place(f"{path}::data/none.xml")
+    assert caught.value.rule == "label.missing_file"
+
+
+def test_zip__one_product_beside_a_collection(tmp_path, small_product):
+    """A label that is no product must neither hide the product nor be taken for it."""
+    root = tmp_path / "data"
+    root.mkdir()
+    made = small_product(STEM.format(day=1))
+    path = several(root / "one.zip", [made])
+    name = f"{path}::data/{made[2]}/{made[2]}.lblx"
+    ds = tgo.index_archive(root)
+    assert ds["path"].values.tolist() == [name]
+    assert [str(p) for p in gather([root]).paths] == [name]
+    for place in (path, name):
+        assert open_place(place).sizes["spectrum"] == 2
+    with pytest.raises(ProductError, match="no such label"):
+        open_place(f"{path}::none.xml")
+
+
+def test_zip__several_products_are_named(tmp_path, small_product):
+    made = [small_product(STEM.format(day=k)) for k in range(1, 8)]
+    path = several(tmp_path / "many.zip", made)
+    with pytest.raises(ProductError) as caught:
+        open_place(path)
+    text = str(caught.value)
+    assert "zip of 7 products; name one as many.zip::LABEL" in text
+    assert f"data/{made[0][2]}/{made[0][2]}.lblx" in text
+    assert "and 2 more" in text
+
+
+def test_command_line__info_of_one_product_in_a_zip(tmp_path, small_product, capsys):
+    made = [small_product(STEM.format(day=k)) for k in (1, 2)]
+    path = several(tmp_path / "many.zip", made)
+    stem = made[1][2]
+    assert main(["info", f"{path}::data/{stem}/{stem}.lblx"]) == 0
+    assert stem in capsys.readouterr().out
+    assert main(["info", f"{path}::nothing.xml"]) == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert f"{stem}.lblx" in err
+    assert main(["info", f"{tmp_path}/none.zip::nothing.xml"]) == 64
+
+
+def test_index__products_of_several_files(tmp_path):
+    """Raw ACS: five tables, which no single Dataset can hold."""
+    for name, write_product in (("raw", acs.write_raw), ("cal", acs.write_calibrated)):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        write_product(tmp_path / "data" / name)
+    root = tmp_path / "data"
+    ds = tgo.index_archive(root)
+    assert ds["rule"].values.tolist() == ["", ""]
+    assert ds["instrument"].values.tolist() == ["acs", "acs"]
+    assert ds["channel"].values.tolist() == ["mir", "nir"]
+    files = sum(p.stat().st_size for p in (root / "raw").iterdir())
+    assert ds["size"].values[1] == files
+    assert not any(row.rule for row in archive.verify(root))
+    assert tgo.index_archive(root).attrs["opened"] == 0
+    last = max((root / "raw").glob("*.tab"))
+    data = bytearray(last.read_bytes())
+    data[100] ^= 1
+    last.write_bytes(data)
+    ds = tgo.index_archive(root)
+    assert ds.attrs["opened"] == 1
+    assert ds["rule"].values.tolist() == ["", "label.checksum_mismatch"]
+    assert [row.rule != "" for row in archive.verify(root)] == [False, True]
+
+
+def test_gather__each_product_once(tmp_path, small_product):
+    old, new = (small_product(STEM.format(day=1), version=v) for v in ("4.9", "4.10"))
+    write(tmp_path / "a", *old)
+    newest = write(tmp_path / "b", *new)
+    pack(tmp_path / "b.zip", *new)
+    several(tmp_path / "many.zip", [small_product(STEM.format(day=k)) for k in (1, 2)])
+    label, data, stem = small_product(STEM.format(day=3))
+    write(tmp_path / "c", label, data, stem).rename(tmp_path / "c" / f"{stem}.LBLX")
+    (tmp_path / "bundle.xml").write_text("<x/>")
+    (tmp_path / "other.xml").write_text("<product_class>Product_Document</")
+    (tmp_path / "broken.zip").write_bytes(b"PK")
+    with zipfile.ZipFile(tmp_path / "notes.zip", "w") as file:
+        file.writestr("a.txt", "a")
+    found = gather([tmp_path])
+    names = [str(p.relative_to(tmp_path)) for p in found.paths]
+    second = STEM.format(day=2)
+    assert names == [
+        f"b/{newest.name}",
+        "broken.zip",
+        f"c/{stem}.LBLX",
+        f"many.zip::data/{second}/{second}.lblx",
+    ]
+    assert (found.others, found.older) == (3, 3)
+    many = tmp_path / "many.zip"
+    inside = gather([many])
+    assert [len(inside.paths), inside.others, inside.older] == [2, 0, 0]
+    # given one by one, in this order; what is named is never silently left out
+    given = [tmp_path / "none.xml", tmp_path / "other.xml", *inside.paths[::-1], many]
+    assert gather(given).paths == given[:-1]
+    old = tmp_path / "a"
+    assert gather([old]).paths == [next(old.glob("*.xml"))]
+    assert gather([old, newest]).paths == [newest]
+    assert gather([newest, newest]).older == 0
+
+
+def test_run__takes_zips_and_both_kinds_of_labels(
+    tmp_path, small_product, monkeypatch, capsys
+):
+    import tgo_spectra.retrieval
+
+    def retrieve(level1, setup=None, atmosphere=None):
+        value = float(level1["wavenumber"].mean())
+        return xr.Dataset(
+            {"ch4_vmr": ("altitude", [value])},
+            {"altitude": [1.0]},
+            {"product_lid": level1.attrs["product_lid"]},
+        )
+
+    monkeypatch.setattr(tgo_spectra.retrieval, "retrieve", retrieve)
+    root, out = tmp_path / "data", tmp_path / "out"
+    write(root / "one", *small_product(STEM.format(day=1), version="2.0"))
+    pack(root / "one.zip", *small_product(STEM.format(day=1)))
+    several(root / "many.zip", [small_product(STEM.format(day=k)) for k in (2, 3)])
+    label, data, stem = small_product(STEM.format(day=4))
+    path = write(root / "four", label, data, stem)
+    path.rename(path.with_suffix(".lblx"))
+    (root / "collection.lblx").write_text("<x/>")
+    rows = tgo.run(root, out, progress=False)
+    assert [row.state for row in rows] == ["done"] * 4, rows
+    names = [f"{STEM.format(day=k)}.nc" for k in (1, 2, 3, 4)]
+    assert sorted(p.name for p in (out / "l2").iterdir()) == names
+    record = json.loads((out / "run.json").read_text())
+    assert record["products"] == 4
+    assert record["other_labels_left_out"] == 1
+    assert record["older_versions_left_out"] == 1
+    # done ones are known again, a changed one of a zip is not
+    many = root / "many.zip"
+    assert main(["retrieve", str(many), "--out", str(out)]) == 0
+    assert "0 done, 2 skipped" in capsys.readouterr().out
+    several(many, [small_product(STEM.format(day=k), rows=(k, 12)) for k in (2, 3)])
+    assert [r.state for r in tgo.run(root, out, progress=False)].count("done") == 2
+    with zipfile.ZipFile(many, "a") as file:
+        file.writestr("more/readme.txt", "no part of a product")
+    assert {r.state for r in tgo.run(root, out, progress=False)} == {"skipped"}
+    found = tgo.find(tgo.index_archive(root))["path"].values.tolist()
+    assert {r.state for r in tgo.run(found, out, progress=False)} == {"skipped"}
+    rows = tgo.run(f"{many}::data/none.xml", out, progress=False)
+    assert [row.rule for row in rows] == ["label.missing_file"]
+    assert stem not in rows[0].message
+    assert STEM.format(day=2) in rows[0].message
+
+
+def test_index__unchanged_files_are_not_read(folder, monkeypatch):
+    tgo.index_archive(folder)
+    # files of this test are too young to be trusted, so make all old enough
+    assert tgo.index_archive(folder).attrs["hashed"] == 6
+    monkeypatch.setattr(scanning, "_SETTLED_NS", -(10**12))
+    tgo.index_archive(folder)
+    ds = tgo.index_archive(folder)
+    assert (ds.attrs["hashed"], ds.attrs["opened"]) == (1, 1)  # the damaged one
+    assert tgo.index_archive(folder, rehash=True).attrs["hashed"] == 6
+
+    def change(path):
+        status = path.stat()
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+    change(folder / "day2" / f"{STEM.format(day=2)}.tab")
+    change(folder / "packed.zip")
+    ds = tgo.index_archive(folder)
+    assert ds.attrs["hashed"] == 3
+    assert set(tgo.find(ds, damaged=True)["rule"].values) >= {
+        "label.checksum_mismatch",
+        "zip.damaged",
+    }
+
+
+def test_index__killed_leaves_the_former_and_goes_on(folder, small_product, tmp_path):
+    file = tmp_path / "catalogue.jsonl"
+    code = (
+        "import os, signal, sys; from tgo_spectra.archive import index, scanning\n"
+        "index._SAVE_S, opened, real = -1.0, [], scanning.describe\n"
+        "def describe(*given):\n"
+        "    opened.append(1)\n"
+        "    if len(opened) == 4: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return real(*given)\n"
+        "scanning.describe = describe\n"
+        "index.index_archive(*sys.argv[1:])\n"
+    )
+    call = [sys.executable, "-c", code, str(folder), str(file)]
+    assert subprocess.run(call, check=False).returncode == -signal.SIGKILL
+    assert not file.exists()
+    ds = tgo.index_archive(folder, file)
+    # three rows were saved; one of them is damaged and looked at again
+    assert (ds.sizes["product"], ds.attrs["opened"]) == (6, 4)
+    good = file.read_bytes()
+    for day in range(10, 16):
+        write(folder / f"day{day}", *small_product(STEM.format(day=day)))
+    assert subprocess.run(call, check=False).returncode == -signal.SIGKILL
+    assert file.read_bytes() == good
+    assert tgo.find(file).sizes["product"] == 4
+    ds = tgo.index_archive(folder, file)
+    assert ds.sizes["product"] == 12
+    assert {p.name for p in tmp_path.iterdir() if p.is_file()} == {file.name}
+
+
+def test_index__work_grows_with_the_products_only(tmp_path, small_product, monkeypatch):
+    """Rows looked at per product stay the same, as plain files and as zips."""
+    monkeypatch.setattr(scanning, "_SETTLED_NS", -(10**12))
+    looks = []
+
+    class Rows(dict):
+        def get(self, *given):
+            looks.append(given)
+            return super().get(*given)
+
+        def items(self):
+            for item in super().items():
+                looks.append(item)
+                yield item
+
+    counts = {}
+    for n in (20, 80):
+        root = tmp_path / str(n)
+        first = write(root / "0", *small_product(STEM.format(day=1)))
+        packed = pack(root / "0.zip", *small_product(STEM.format(day=1)))
+        for k in range(1, n):
+            (root / f"{k}").mkdir()
+            for file in (first, first.with_suffix(".tab")):
+                os.link(file, root / f"{k}" / file.name)
+            os.link(packed, root / f"{k}.zip")
+        ds = tgo.index_archive(root, tmp_path / "c.jsonl")
+        assert ds.sizes["product"] == 2 * n
+        known = Rows(index._known(tmp_path / "c.jsonl"))
+        looks.clear()
+        scan = scanning.Scan(root, known, rehash=False)
+        scan.zips = Rows(scan.zips)
+        assert len(list(scan.entries())) == 2 * n
+        assert scan.hashed == 0
+        counts[n] = len(looks)
+    assert counts[80] <= 4 * counts[20]
+
+
 def test_newest__numbers_not_text(tmp_path, small_product):
     stem = STEM.format(day=1)
     for version in ("2.0", "4.9", "4.10"):
@@ -328,7 +612,14 @@ def test_command_line(folder, capsys):
     assert capsys.readouterr().out.startswith("path\tchannel\torder")
     assert main(["find", str(folder), "--damaged"]) == 0
     assert capsys.readouterr().out.endswith("label.filesize_mismatch\n")
+    assert main(["find", str(folder), "--order", "1"]) == 0
+    assert capsys.readouterr() == ("", "no product matches\n")
     assert main(["find", str(folder), "--start", "x"]) == 1
+    assert "2018-04-21" in capsys.readouterr().err
+    assert main(["index", str(folder), "--rehash"]) == 2
+    capsys.readouterr()
+    assert main(["verify", str(folder / "none.xml")]) == 2
+    assert capsys.readouterr().err.count("none.xml") == 1
     assert main(["verify", str(folder)]) == 2
     assert "5 intact, 1 damaged" in capsys.readouterr().out
     assert main(["verify", str(folder / "packed.zip")]) == 0

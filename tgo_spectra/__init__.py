@@ -16,6 +16,7 @@ _HOME = {
     "RetrievalSetup": "retrieval.setup",
     "TgoError": "errors",
     "absorption_cross_section": "spectroscopy.absorption",
+    "acs_spectra": "readers",
     "build_table": "spectroscopy.tables",
     "find": "archive",
     "grid_level2": "maps",
@@ -25,6 +26,7 @@ _HOME = {
     "mars_year": "mars",
     "merge_maps": "maps",
     "open_product": "readers",
+    "open_product_tree": "readers",
     "open_products": "readers",
     "open_table": "spectroscopy.tables",
     "partition_sum": "spectroscopy.linelist",
@@ -56,7 +58,9 @@ if TYPE_CHECKING:
     from tgo_spectra.mars import solar_longitude as solar_longitude
     from tgo_spectra.netcdf import write_level2 as write_level2
     from tgo_spectra.netcdf import write_map as write_map
+    from tgo_spectra.readers import acs_spectra as acs_spectra
     from tgo_spectra.readers import open_product as open_product
+    from tgo_spectra.readers import open_product_tree as open_product_tree
     from tgo_spectra.readers import open_products as open_products
     from tgo_spectra.retrieval import retrieve as retrieve
     from tgo_spectra.retrieval.setup import RetrievalSetup as RetrievalSetup

@@ -27,8 +27,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from tgo_spectra import __version__
+from tgo_spectra.archive.gathering import Gathered, gather, identity
+from tgo_spectra.archive.products import open_place, source_of, split_place
 from tgo_spectra.errors import OutputError, ProductError, SetupError, TgoError
 from tgo_spectra.netcdf import PROCESSING_VERSION, open_verified, sweep_temporary
+from tgo_spectra.pds4 import Source, archive_members
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -52,8 +55,6 @@ _ONE_THREAD = {
     "MKL_NUM_THREADS": "1",
     "NUMBA_NUM_THREADS": "1",
 }
-
-_NOT_A_PRODUCT = re.compile(r"^(bundle|collection|readme|document)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,10 @@ def run(
     Parameters
     ----------
     products : path, folder, glob pattern, or iterable of paths
-        Labels (``.xml``) of the products; of a folder, every label in it and below.
+        Labels, zips, or ``zip::label`` for one product of a zip. Of a folder and of
+        a zip, all products in it: labels (``.xml``, ``.lblx``) of other classes, such
+        as collections, and older versions of a product are left out and counted in
+        ``run.json``.
     out : path
         Output folder: ``l2/<product>.nc``, ``journal.jsonl``, ``quarantine.jsonl``
         and ``run.json``.
@@ -151,13 +155,14 @@ def run(
     >>> [row.state for row in rows]
     ['failed']
     """
-    paths = _find_products(products)
+    gathered = _find_products(products)
+    paths = gathered.paths
     loaded = _load(setup)
     folder = Path(out)
     level2 = folder / "l2"
     level2.mkdir(parents=True, exist_ok=True)
     sweep_temporary(level2)
-    _write_run(folder, loaded, len(paths))
+    _write_run(folder, loaded, gathered)
     task = _Task(process or _process_product, level2, loaded, atmosphere)
     rows: dict[Path, ProductStatus] = {}
     with (
@@ -205,7 +210,7 @@ def _process_product(
     path: Path, out: Path, setup: RetrievalSetup | None, atmosphere: Any
 ) -> dict[str, Any]:
     """Read, fit and write one product, unless that is done already."""
-    if not path.is_file():
+    if not Path(split_place(path)[0]).is_file():
         message = "no such product"
         raise ProductError(message, path=path, rule="product.missing")
     key = _resume_key(path, setup, atmosphere)
@@ -216,10 +221,9 @@ def _process_product(
     # after the check: a run that finds all done loads none of the machinery
     from tgo_spectra.atmosphere import read_atmosphere
     from tgo_spectra.netcdf import write_level2
-    from tgo_spectra.readers import open_product
     from tgo_spectra.retrieval import retrieve
 
-    level1 = open_product(path)
+    level1 = open_place(path)
     if atmosphere is not None:
         atmosphere = read_atmosphere(atmosphere)
     level2 = retrieve(level1, setup=setup, atmosphere=atmosphere)
@@ -262,17 +266,29 @@ def _stated(target: Path) -> dict[str, Any]:
 def _resume_key(path: Path, setup: RetrievalSetup | None, atmosphere: Any) -> str:
     """Hash of input files, setup, absorption table, atmosphere, processing version."""
     digest = hashlib.sha256(f"processing {PROCESSING_VERSION}".encode())
-    # the label and the tables that share its name
-    for file in sorted(path.parent.glob(f"{glob.escape(path.stem)}.*")):
-        if file.is_file() and file.stem == path.stem:
-            with file.open("rb") as stream:
-                # MD5 because the archive's own labels state it; not for security
-                md5 = hashlib.file_digest(stream, "md5").hexdigest()
-            digest.update(f"|{file.name} {md5}".encode())
+    for name, content in _inputs(path):
+        # MD5 because the archive's own labels state it; not for security
+        digest.update(f"|{name} {content.hexdigest()}".encode())
     digest.update(f"|{'default' if setup is None else setup.hash()}".encode())
     digest.update(_tables_hash(setup).encode())
     digest.update(_atmosphere_hash(atmosphere).encode())
     return digest.hexdigest()
+
+
+def _inputs(path: Path) -> Iterator[tuple[str, Any]]:
+    """Name and MD5 of the label and of the files that share its name."""
+    place, member = split_place(path)
+    if member:
+        stem = member.rpartition(".")[0]
+        for name in sorted(archive_members(place)):
+            if name.rpartition(".")[0] == stem:
+                text = Source(place, name).read()
+                yield name, hashlib.md5(text, usedforsecurity=False)
+        return
+    for file in sorted(path.parent.glob(f"{glob.escape(path.stem)}.*")):
+        if file.is_file() and file.stem == path.stem:
+            with file.open("rb") as stream:
+                yield file.name, hashlib.file_digest(stream, "md5")
 
 
 def _tables_hash(setup: RetrievalSetup | None) -> str:
@@ -312,29 +328,31 @@ def _atmosphere_hash(atmosphere: Any) -> str:
 
 def _product_name(path: Path) -> str:
     """Last part of the product's logical identifier, else the name of the label."""
-    with path.open("rb") as stream:
-        head = stream.read(20_000)
-    match = re.search(rb"<logical_identifier>\s*([^<\s]+)\s*<", head)
-    name = match.group(1).decode("ascii", "replace") if match else path.stem
-    return re.sub(r"[^\w.-]", "_", name.rsplit(":", 1)[-1]) or "product"
+    label = source_of(path)
+    lid = identity(label.read())[0] or Path(label.name).stem
+    return re.sub(r"[^\w.-]", "_", lid.rsplit(":", 1)[-1]) or "product"
 
 
-def _find_products(products: str | Path | Iterable[str | Path]) -> list[Path]:
-    """Paths of labels, each once, in a stable order."""
-    found: list[Path] = []
+def _find_products(products: str | Path | Iterable[str | Path]) -> Gathered:
+    """Products, each once, in a stable order."""
+    places: list[Path] = []
     for item in [products] if isinstance(products, str | Path) else products:
         path = Path(item)
-        if path.is_dir():
-            labels = sorted(path.rglob("*.xml"))
-            found += [label for label in labels if not _NOT_A_PRODUCT.match(label.name)]
-        elif path.exists() or not glob.has_magic(str(item)):
-            found.append(path)
+        if path.exists() or split_place(path)[1] or not glob.has_magic(str(item)):
+            places.append(path)
         else:
-            found += [Path(name) for name in sorted(glob.glob(str(item)))]  # noqa: PTH207
-    if not found:
-        message = "no product found; give labels, a folder or a pattern"
+            places += [Path(name) for name in sorted(glob.glob(str(item)))]  # noqa: PTH207
+    found = gather(places)
+    if not found.paths:
+        message = (
+            f"no product found ({found.others} other labels and zips); give labels, "
+            "zips, folders or patterns"
+        )
         raise TgoError(message, value=str(products), rule="batch.no_products")
-    return list(dict.fromkeys(found))
+    if found.older:
+        _LOG.warning("%d older versions or copies are left out", found.older)
+    _LOG.info("%d products; %d others left out", len(found.paths), found.others)
+    return found
 
 
 def _load(setup: object) -> RetrievalSetup | None:
@@ -446,12 +464,14 @@ def _journal_line(row: ProductStatus) -> str:
     return json.dumps({"check": check, "row": json.loads(text)}, sort_keys=True) + "\n"
 
 
-def _write_run(folder: Path, setup: RetrievalSetup | None, n_products: int) -> None:
+def _write_run(folder: Path, setup: RetrievalSetup | None, found: Gathered) -> None:
     record = {
         "tgo_spectra": __version__,
         "processing_version": PROCESSING_VERSION,
         "setup": "default" if setup is None else setup.hash(),
-        "products": n_products,
+        "products": len(found.paths),
+        "other_labels_left_out": found.others,
+        "older_versions_left_out": found.older,
     }
     text = json.dumps(record, indent=1) + "\n"
     (folder / "run.json").write_text(text, encoding="utf-8")

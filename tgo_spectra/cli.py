@@ -22,6 +22,16 @@ _PATH = click.Path()
 _EXISTING = click.Path(exists=True)
 
 
+class _Product(click.Path):
+    """A path that exists; of a zip with several products also ``zip::label``."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        super().convert(str(value).partition("::")[0], param, ctx)
+        return value
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, package_name="tgo_spectra")
 @click.option("-v", "--verbose", is_flag=True, help="Log one line a product.")
@@ -48,9 +58,12 @@ def demo(out: str, workers: int) -> None:
 
 
 @cli.command()
-@click.argument("path", type=_EXISTING)
+@click.argument("path", type=_Product(exists=True))
 def info(path: str) -> None:
-    """Describe a product, a level-2 file or a map."""
+    """Describe a product, a level-2 file or a map.
+
+    Of a zip with several products, ZIP::LABEL names one.
+    """
     from pathlib import Path
 
     if Path(path).suffix == ".nc":
@@ -58,9 +71,9 @@ def info(path: str) -> None:
 
         ds = open_verified(path)
     else:
-        from tgo_spectra.readers import open_product
+        from tgo_spectra.archive.products import open_place
 
-        ds = open_product(path)
+        ds = open_place(path)
     click.echo(_describe(ds))
 
 
@@ -96,7 +109,7 @@ def retrieve(
     workers: int,
     scheduler: str | None,
 ) -> None:
-    """Retrieve PRODUCTS (labels, folders or patterns); done ones are skipped."""
+    """Retrieve PRODUCTS (labels, zips, folders, patterns); done ones are skipped."""
     from tgo_spectra.batch import run
 
     client = None
@@ -161,6 +174,145 @@ def simulate(out: str, order: int, ch4: float | None, seed: int) -> None:
     from tgo_spectra.simulate import simulate_product
 
     click.echo(str(simulate_product(out, order=order, ch4=ch4, seed=seed)))
+
+
+@cli.command("index")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False))
+@click.option(
+    "--catalogue",
+    default=None,
+    type=_PATH,
+    help="File to keep it in; default: in the user's cache.",
+)
+@click.option("--rehash", is_flag=True, help="Read also what looks unchanged.")
+def index_(folder: str, catalogue: str | None, rehash: bool) -> None:
+    """Catalogue the products in FOLDER; only changed ones are opened again."""
+    from tgo_spectra.archive import index_archive
+
+    ds = index_archive(folder, catalogue, rehash=rehash)
+    rows = zip(ds["path"].values, ds["message"].values, strict=True)
+    for path, message in rows:
+        if message:
+            text = message.removeprefix(f"{path}: ")
+            click.echo(f"damaged {path}: {text}", err=True)
+    n_damaged = int((ds["rule"].values != "").sum())
+    click.echo(
+        f"{ds.sizes['product']} products, {ds.attrs['opened']} opened, "
+        f"{n_damaged} damaged -> {ds.attrs['catalogue']}"
+    )
+    sys.exit(SOME_FAILED if n_damaged else DONE)
+
+
+def _conditions(command: Any) -> Any:
+    """Options that `find` and `fetch` share."""
+    pair: Any = {"nargs": 2, "type": float, "default": None, "metavar": "LO HI"}
+    options = (
+        click.option("--channel", default=None, help="so, lno, uvis ..."),
+        click.option("--order", multiple=True, type=int, help="Diffraction order."),
+        click.option("--start", default=None, help="From this time (UTC) on."),
+        click.option("--stop", default=None, help="Before this time (UTC)."),
+        click.option("--ls", **pair, help="Solar longitude; 330 30 goes through 0."),
+        click.option("--latitude", **pair, help="Range to meet, degree."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+_DETAILS = ("channel", "order", "version", "start", "solar_longitude", "latitude_min")
+
+
+@cli.command("find")
+@click.argument("catalogue", type=_EXISTING)
+@_conditions
+@click.option("--altitude", nargs=2, type=float, default=None, metavar="LO HI")
+@click.option(
+    "--versions", default="newest", show_default=True, help="newest, all, or one."
+)
+@click.option("--damaged", is_flag=True, help="Damaged products, with their rules.")
+@click.option("--details", is_flag=True, help="A table, not paths only.")
+def find_(catalogue: str, order: tuple[int, ...], details: bool, **given: Any) -> None:
+    """List products of a CATALOGUE (its file, or the folder that was indexed)."""
+    from tgo_spectra.archive import find
+
+    ds = find(catalogue, order=order or None, **given)
+    names = ["path"]
+    if details:
+        names += _DETAILS
+    if given["damaged"]:
+        names.append("rule")
+    if details:
+        click.echo("\t".join(names))
+    for row in zip(*(ds[name].values for name in names), strict=True):
+        click.echo("\t".join(str(value) for value in row))
+    if not ds.sizes["product"]:
+        click.echo("no product matches", err=True)
+
+
+@cli.command()
+@click.argument("paths", nargs=-1, required=True)
+def verify(paths: tuple[str, ...]) -> None:
+    """Read everything in PATHS: products, zips, our files, folders of them."""
+    from pathlib import Path
+
+    from tgo_spectra.archive import verify as verify_all
+
+    rows = verify_all(paths)
+    for row in rows:
+        if row.rule:
+            # errors of the reader begin with the path already, in full
+            text = row.message.removeprefix(f"{Path(row.path).absolute()}: ")
+            text = text.removeprefix(f"{row.path}: ")
+            click.echo(f"damaged {row.path}: {text}", err=True)
+    n_damaged = sum(bool(row.rule) for row in rows)
+    click.echo(f"{len(rows) - n_damaged} intact, {n_damaged} damaged")
+    sys.exit(SOME_FAILED if n_damaged else DONE)
+
+
+@cli.command()
+@click.option("--out", required=True, type=_PATH, help="Folder for the zips.")
+@_conditions
+@click.option("--version", default=None, help="Such as 3.0; default: the newest.")
+@click.option("--settings", default=None, type=_EXISTING, help="TOML file, [archive].")
+@click.option("--dry-run", is_flag=True, help="List what would be downloaded.")
+def fetch(
+    out: str,
+    channel: str | None,
+    order: tuple[int, ...],
+    settings: str | None,
+    dry_run: bool,
+    **given: Any,
+) -> None:
+    """Download calibrated products from the archive (needs the network)."""
+    from tgo_spectra.archive import fetch as fetch_all
+    from tgo_spectra.archive import load_settings, search
+
+    known = load_settings(settings)
+    channel = channel or "so"
+    found = search(channel=channel, order=order or None, settings=known, **given)
+    if dry_run:
+        for remote in found:
+            url = remote.url or "(no address: still proprietary)"
+            click.echo(f"{remote.name}::{remote.version} {url}")
+        click.echo(f"{len(found)} products", err=True)
+        return
+    rows = fetch_all(out, products=found, settings=known)
+    for row in rows:
+        if row.state == "failed":
+            click.echo(f"failed {row.name}: {row.message}", err=True)
+    states = ("done", "present", "failed")
+    count = {state: sum(row.state == state for row in rows) for state in states}
+    click.echo(", ".join(f"{number} {state}" for state, number in count.items()))
+    sys.exit(SOME_FAILED if count["failed"] else DONE)
+
+
+@cli.command()
+def setups() -> None:
+    """List the shipped retrieval setups."""
+    from tgo_spectra.retrieval.setup import list_setups, load_setup
+
+    for name in list_setups():
+        click.echo(f"{name:12}{' '.join(load_setup(name).gases)}")
 
 
 @cli.group()
@@ -258,136 +410,6 @@ def tables_verify(names: tuple[str, ...]) -> None:
     for name in names or list_tables():
         verify_table(name)
         click.echo(f"{name} ok")
-
-
-@cli.command("index")
-@click.argument("folder", type=click.Path(exists=True, file_okay=False))
-@click.option(
-    "--catalogue",
-    default=None,
-    type=_PATH,
-    help="File to keep it in; default: in the user's cache.",
-)
-def index_(folder: str, catalogue: str | None) -> None:
-    """Catalogue the products in FOLDER; only changed ones are opened again."""
-    from tgo_spectra.archive import index_archive
-
-    ds = index_archive(folder, catalogue)
-    rows = zip(ds["path"].values, ds["message"].values, strict=True)
-    for path, message in rows:
-        if message:
-            text = message.removeprefix(f"{path}: ")
-            click.echo(f"damaged {path}: {text}", err=True)
-    n_damaged = int((ds["rule"].values != "").sum())
-    click.echo(
-        f"{ds.sizes['product']} products, {ds.attrs['opened']} opened, "
-        f"{n_damaged} damaged -> {ds.attrs['catalogue']}"
-    )
-    sys.exit(SOME_FAILED if n_damaged else DONE)
-
-
-def _conditions(command: Any) -> Any:
-    """Options that `find` and `fetch` share."""
-    pair: Any = {"nargs": 2, "type": float, "default": None, "metavar": "LO HI"}
-    options = (
-        click.option("--channel", default=None, help="so, lno, uvis ..."),
-        click.option("--order", multiple=True, type=int, help="Diffraction order."),
-        click.option("--start", default=None, help="From this time (UTC) on."),
-        click.option("--stop", default=None, help="Before this time (UTC)."),
-        click.option("--ls", **pair, help="Solar longitude; 330 30 goes through 0."),
-        click.option("--latitude", **pair, help="Range to meet, degree."),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-_DETAILS = ("channel", "order", "version", "start", "solar_longitude", "latitude_min")
-
-
-@cli.command("find")
-@click.argument("catalogue", type=_EXISTING)
-@_conditions
-@click.option("--altitude", nargs=2, type=float, default=None, metavar="LO HI")
-@click.option(
-    "--versions", default="newest", show_default=True, help="newest, all, or one."
-)
-@click.option("--damaged", is_flag=True, help="Damaged products, with their rules.")
-@click.option("--details", is_flag=True, help="A table, not paths only.")
-def find_(catalogue: str, order: tuple[int, ...], details: bool, **given: Any) -> None:
-    """List products of a CATALOGUE (its file, or the folder that was indexed)."""
-    from tgo_spectra.archive import find
-
-    ds = find(catalogue, order=order or None, **given)
-    names = ["path"]
-    if details:
-        names += _DETAILS
-    if given["damaged"]:
-        names.append("rule")
-    if details:
-        click.echo("\t".join(names))
-    for row in zip(*(ds[name].values for name in names), strict=True):
-        click.echo("\t".join(str(value) for value in row))
-
-
-@cli.command()
-@click.argument("paths", nargs=-1, required=True)
-def verify(paths: tuple[str, ...]) -> None:
-    """Read everything in PATHS: products, zips, our files, folders of them."""
-    from tgo_spectra.archive import verify as verify_all
-
-    rows = verify_all(paths)
-    for row in rows:
-        if row.rule:
-            text = row.message.removeprefix(f"{row.path}: ")
-            click.echo(f"damaged {row.path}: {text}", err=True)
-    n_damaged = sum(bool(row.rule) for row in rows)
-    click.echo(f"{len(rows) - n_damaged} intact, {n_damaged} damaged")
-    sys.exit(SOME_FAILED if n_damaged else DONE)
-
-
-@cli.command()
-@click.option("--out", required=True, type=_PATH, help="Folder for the zips.")
-@_conditions
-@click.option("--version", default=None, help="Such as 3.0; default: the newest.")
-@click.option("--settings", default=None, type=_EXISTING, help="TOML file, [archive].")
-@click.option("--list", "dry_run", is_flag=True, help="List, download nothing.")
-def fetch(
-    out: str,
-    channel: str | None,
-    order: tuple[int, ...],
-    settings: str | None,
-    dry_run: bool,
-    **given: Any,
-) -> None:
-    """Download calibrated products from the archive (needs the network)."""
-    from tgo_spectra.archive import fetch as fetch_all
-    from tgo_spectra.archive import load_settings, search
-
-    known = load_settings(settings)
-    channel = channel or "so"
-    found = search(channel=channel, order=order or None, settings=known, **given)
-    if dry_run:
-        for remote in found:
-            click.echo(f"{remote.name}::{remote.version} {remote.url}")
-        return
-    rows = fetch_all(out, products=found, settings=known)
-    for row in rows:
-        if row.state == "failed":
-            click.echo(f"failed {row.name}: {row.message}", err=True)
-    states = ("done", "present", "failed")
-    count = {state: sum(row.state == state for row in rows) for state in states}
-    click.echo(", ".join(f"{number} {state}" for state, number in count.items()))
-    sys.exit(SOME_FAILED if count["failed"] else DONE)
-
-
-@cli.command()
-def setups() -> None:
-    """List the shipped retrieval setups."""
-    from tgo_spectra.retrieval.setup import list_setups, load_setup
-
-    for name in list_setups():
-        click.echo(f"{name:12}{' '.join(load_setup(name).gases)}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

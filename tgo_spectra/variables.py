@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tgo_spectra.catalogue import CATALOGUE
 from tgo_spectra.errors import TgoError
 from tgo_spectra.quantity import GASES, MAP_AXES, Dims, Variable
 
 if TYPE_CHECKING:
+    import numpy as np
     import xarray as xr
 
 __all__ = [
@@ -88,14 +89,37 @@ def annotate(ds: xr.Dataset) -> xr.Dataset:
     """
     result = ds.copy(deep=False)
     for name, variable in result.variables.items():
-        known = CATALOGUE.get(str(name))
-        if known is None:
-            continue
-        attributes = known.attributes()
-        if variable.dtype.kind in "mM":
-            attributes.pop("units", None)
-        variable.attrs.update(attributes)
+        variable.attrs.update(attributes_of(str(name), variable.dtype))
     return result
+
+
+def attributes_of(name: str, dtype: np.dtype[Any]) -> dict[str, str]:
+    """Return what the catalogue says of a variable; empty if it does not know it.
+
+    Parameters
+    ----------
+    name : str
+        Of the variable.
+    dtype : dtype
+        Times get no ``units``, as xarray writes those itself.
+
+    Returns
+    -------
+    dict
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> attributes_of("temperature", np.dtype(float))["units"]
+    'K'
+    """
+    known = CATALOGUE.get(name)
+    if known is None:
+        return {}
+    attributes = known.attributes()
+    if dtype.kind in "mM":
+        attributes.pop("units", None)
+    return attributes
 
 
 def _fits(dims: Dims, level: int, variable: Variable) -> bool:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -133,7 +132,7 @@ def download(
     TgoError
         What `check` raised, after one retry from the first byte.
     OutputError
-        ``io.no_space``, ``io.permission`` or ``io.no_folder``.
+        ``io.no_space``, ``io.permission``, ``io.no_folder`` or ``io.no_locks``.
     """
     final = Path(target)
     try:
@@ -148,15 +147,21 @@ def download(
                 raise
             file.flush()
             os.fsync(file.fileno())
-            final.with_name(f"{final.name}.part").replace(final)
+            # first, so that a kill here leaves no note beside a finished file
             part.note.unlink(missing_ok=True)
+            final.with_name(f"{final.name}.part").replace(final)
             _sync_folder(final.parent)
     except OSError as error:
         raise _output_error(error, final) from error
     return final
 
 
-def request_bytes(url: str, settings: ArchiveSettings, limit: int = 2**28) -> bytes:
+def request_bytes(
+    url: str,
+    settings: ArchiveSettings,
+    limit: int = 2**28,
+    form: tuple[str, bytes] | None = None,
+) -> bytes:
     """Fetch a small answer, such as that of a query, into memory.
 
     Parameters
@@ -167,6 +172,9 @@ def request_bytes(url: str, settings: ArchiveSettings, limit: int = 2**28) -> by
         As for `download`.
     limit : int
         Most bytes accepted.
+    form : (str, bytes), optional
+        Content type and bytes to send. It may be sent more than once, so it must ask
+        a question only.
 
     Returns
     -------
@@ -178,9 +186,11 @@ def request_bytes(url: str, settings: ArchiveSettings, limit: int = 2**28) -> by
         As `download`. An answer of status 400, with which services of the Virtual
         Observatory explain a bad query, is returned like one of status 200.
     """
+    headers = {} if form is None else {"Content-Type": form[0]}
+    sent = None if form is None else form[1]
 
     def once() -> bytes:
-        with exchange(url, {}, settings, also=(400,)) as response:
+        with exchange(url, headers, settings, (400,), sent) as response:
             total = response.length
             body = b"".join(blocks(response, settings, limit, url))
         if total is not None and len(body) < total:
@@ -307,6 +317,11 @@ def _claimed(final: Path) -> Iterator[BufferedRandom | None]:
 
     The lock is the kernel's: it ends with its process, however that ends.
     """
+    try:
+        import fcntl
+    except ImportError as error:  # Windows
+        message = "a download needs the file locks of a POSIX system"
+        raise OutputError(message, path=final, rule="io.no_locks") from error
     path = final.with_name(f"{final.name}.part")
     while not final.exists():
         with open(path, "a+b") as file:  # noqa: PTH123 - a+b keeps what is there

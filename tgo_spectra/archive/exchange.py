@@ -6,9 +6,12 @@ Only the standard library is used, and no proxy.
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
+import email.utils
 import http.client
 import random
 import re
+import socket
 import ssl
 import threading
 import time
@@ -28,6 +31,7 @@ __all__ = ["AgainError", "blocks", "exchange", "persist"]
 _BLOCK = 2**20  # bytes
 _REDIRECTS_MAX = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_TO_GET = frozenset({301, 302, 303})  # RFC 9110, 15.4: what browsers do after a POST
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 _NAMED = {
     401: "download.forbidden",
@@ -65,7 +69,7 @@ def persist(once: Callable[[], _T], url: str, settings: ArchiveSettings) -> _T:
             attempt += 1
             repeated += fault.once
             if attempt > settings.retries or repeated > 1:
-                message = f"{fault.message} (attempt {attempt} of this download)"
+                message = f"{fault.message} (attempt {attempt})"
                 raise ArchiveError(message, path=url, rule=fault.rule) from fault
             longest = min(
                 settings.backoff_max_s, settings.backoff_s * 2 ** (attempt - 1)
@@ -81,13 +85,14 @@ def exchange(
     headers: dict[str, str],
     settings: ArchiveSettings,
     also: tuple[int, ...] = (),
+    body: bytes | None = None,
 ) -> Iterator[http.client.HTTPResponse]:
-    """Give the answer to a GET, redirects followed, faults named."""
+    """Give the answer to a GET, or to a POST of `body`; redirects followed."""
     here = url
     for _ in range(_REDIRECTS_MAX + 1):
         _allow(here, settings)
         with _slot(urlsplit(here).netloc, settings), _connected(here, settings) as link:
-            response = _get(link, here, headers, settings)
+            response = _ask(link, here, headers, settings, body)
             status = response.status
             if status in {200, 206, *also}:
                 yield response
@@ -95,16 +100,19 @@ def exchange(
             if status not in _REDIRECTS:
                 raise _status_fault(response, here)
             where = response.headers.get("Location", "")
+        if status in _TO_GET:
+            body = None  # such as the result of a query, kept at an address of its own
         here = urljoin(here, where)
     message = f"more than {_REDIRECTS_MAX} redirects"
     raise ArchiveError(message, path=url, value=here, rule="download.redirect")
 
 
-def _get(
+def _ask(
     link: http.client.HTTPConnection,
     url: str,
     headers: dict[str, str],
     settings: ArchiveSettings,
+    body: bytes | None,
 ) -> http.client.HTTPResponse:
     parts = urlsplit(url)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -113,11 +121,19 @@ def _get(
         link.connect()
         # connecting and reading have limits of their own
         link.sock.settimeout(settings.read_timeout_s)
-        link.request("GET", path, headers={**fixed, **headers})
+        method = "GET" if body is None else "POST"
+        link.request(method, path, body, headers={**fixed, **headers})
         return link.getresponse()
     except TimeoutError as error:
         message = "no answer in time"
         raise AgainError(message, "download.stalled") from error
+    except socket.gaierror as error:
+        message = (
+            f"no such server ({error.strerror}): there is no network, or the address "
+            "in the settings is wrong"
+        )
+        # seldom passes, and a user without a network should not wait long for that
+        raise AgainError(message, "download.connection", once=True) from error
     except _SERVER_FAULTS as error:
         message = f"no connection: {error or type(error).__name__}"
         raise AgainError(message, "download.connection") from error
@@ -126,12 +142,24 @@ def _get(
 def _status_fault(response: http.client.HTTPResponse, url: str) -> Exception:
     status = response.status
     if status in _PASSING:
-        after = response.headers.get("Retry-After", "").strip()
-        wait = float(after) if re.fullmatch(r"\d{1,6}", after) else None
+        wait = _retry_after(response.headers.get("Retry-After", "").strip())
         return AgainError(f"the server answers {status}", "download.server_busy", wait)
     rule = _NAMED.get(status, "download.http_status")
     message = f"the server answers {status} {response.reason}"
     return ArchiveError(message, path=url, value=status, rule=rule)
+
+
+def _retry_after(text: str) -> float | None:
+    """Seconds to wait, from a number of seconds or a date; None if neither."""
+    if re.fullmatch(r"\d{1,6}", text):
+        return float(text)
+    try:
+        date = email.utils.parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    if date.tzinfo is None:
+        date = date.replace(tzinfo=dt.UTC)
+    return max((date - dt.datetime.now(dt.UTC)).total_seconds(), 0.0)
 
 
 def _allow(url: str, settings: ArchiveSettings) -> None:

@@ -1,7 +1,6 @@
 """Search of the Planetary Science Archive and download of what is found.
 
-The Table Access Protocol is spoken directly: one GET that asks for CSV needs no
-library.
+The search is one query, see `tgo_spectra.archive.tap`; the download needs no library.
 
 References
 ----------
@@ -10,26 +9,28 @@ IVOA Table Access Protocol 1.1 (Dowler et al. 2019); EPN-TAP 2.0 (Erard et al. 2
 
 from __future__ import annotations
 
-import csv
 import datetime as dt
 import hashlib
-import io
 import json
+import logging
+import os
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlsplit
 
 import numpy as np
 
-from tgo_spectra.archive.download import download, request_bytes
+from tgo_spectra.archive.download import download
 from tgo_spectra.archive.products import instant, labels_of_zip, open_source
 from tgo_spectra.archive.settings import ArchiveSettings, load_settings
+from tgo_spectra.archive.tap import query
 from tgo_spectra.errors import ArchiveError, TgoError
 from tgo_spectra.mars import solar_longitude
+from tgo_spectra.pds4 import archive_members
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,9 +39,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Fetched", "Remote", "fetch", "search"]
 
+_LOG = logging.getLogger(__name__)
+_FINAL = frozenset(
+    {"download.offline", "search.no_pyvo", "search.overflow", "search.refused"}
+)
 _VIEW = "psa.product_ui_em16_nomad"
-_CHANNELS = ("so", "lno", "uvis")
+_COLUMNS = ("logical_identifier_short", "version_id", "download_path")
 _EPN_VIEW = "psa.epn_core"  # has latitudes; NOMAD's own view is not known to
+_EPN_COLUMNS = ("granule_uid", "access_url")
+_INDEX_END_MAX = 22 + 2**16  # bytes: end of index, comment (APPNOTE 4.3.16)
+_CHANNELS = ("so", "lno", "uvis")
 _NAME = re.compile(
     r"nmd_cal_sc_(?P<channel>so|lno|uvis)_(?P<start>\d{8}t\d{6})-(?P<stop>\d{8}t\d{6})"
     r"(?:-.*?)?(?:-(?P<order>\d{1,3}|[sf]))?",
@@ -140,15 +148,15 @@ def search(
     ArchiveError
         ``search.condition``, ``search.overflow`` (the answer may be cut: narrow the
         times), ``search.refused`` (with the words of the service), ``search.answer``
-        (not a table, or columns are missing), or a rule of `download`.
+        (not a table, or columns are missing), ``search.no_pyvo`` (the extra
+        ``archive`` is not installed), or a rule of `download`.
     """
     known = settings or load_settings()
     if channel.lower() not in _CHANNELS:
         message = f"channel is one of {', '.join(_CHANNELS)}"
         raise ArchiveError(message, value=channel, rule="search.condition")
     window = (_instant(start), _instant(stop))
-    query = _query(channel.lower(), window, latitude)
-    rows, root = _ask(query, known)
+    rows, root = _ask(_question(channel.lower(), window, latitude), known)
     found = [r for row in rows if (r := _remote(row, root)) is not None]
     orders = None if order is None else {int(x) for x in np.atleast_1d(_listed(order))}
     found = [r for r in found if _wanted(r, channel.lower(), orders, window, ls)]
@@ -294,6 +302,7 @@ def _intact(path: Path) -> bool:
 
 def _check(path: Path, remote: Remote | None) -> None:
     """Read every member of a product zip: checksum, label, table."""
+    _whole(path)
     for label in labels_of_zip(path):
         ds = open_source(label)
         name = str(ds.attrs.get("product_lid", "")).lower().rpartition(":")[2]
@@ -308,33 +317,51 @@ def _check(path: Path, remote: Remote | None) -> None:
             )
 
 
+def _whole(path: Path) -> None:
+    """Refuse bytes before or after the zip: readers of zips overlook them."""
+    first = min(info.header_offset for info in archive_members(str(path)).values())
+    with path.open("rb") as stream:
+        size = stream.seek(0, os.SEEK_END)
+        stream.seek(max(0, size - _INDEX_END_MAX))
+        tail = stream.read()
+    place = tail.rfind(b"PK\x05\x06")
+    comment = int.from_bytes(tail[place + 20 : place + 22], "little")
+    behind = len(tail) - (place + 22 + comment)
+    if first or behind:
+        message = "the zip has bytes before its first member or after its index"
+        raise ArchiveError(
+            message, path=path, value=(first, behind), rule="download.wrong_content"
+        )
+
+
 # --- the query --------------------------------------------------------------------
 
 
-def _query(
+def _question(
     channel: str,
     window: tuple[dt.datetime | None, dt.datetime | None],
     latitude: tuple[float, float] | None,
-) -> str:
+) -> tuple[str, tuple[str, ...]]:
+    """Query, and the columns that it asks for."""
     pattern = f"nmd_cal_sc_{channel}_{_common(window)}%"
     if latitude is None:
         return (
-            "SELECT logical_identifier_short, version_id, download_path "
+            f"SELECT {', '.join(_COLUMNS)} "
             f"FROM {_VIEW} WHERE bundle_distribution_path = 'em16_tgo_nmd' "
             f"AND processing_level = 'Calibrated' "
             f"AND subinstrument_name = '{channel.upper()}' "
             f"AND logical_identifier_short LIKE '{pattern}'"
-        )
+        ), _COLUMNS
     low, high = (float(x) for x in latitude)
     if not -90 <= low <= high <= 90:
         message = "latitude wants (lower, upper) in degree"
         raise ArchiveError(message, value=latitude, rule="search.condition")
     return (
-        f"SELECT granule_uid, access_url FROM {_EPN_VIEW} "
+        f"SELECT {', '.join(_EPN_COLUMNS)} FROM {_EPN_VIEW} "
         "WHERE instrument_name = 'NOMAD' "
         f"AND granule_uid LIKE '%:data_calibrated:{pattern}' "
         f"AND c2max >= {low!r} AND c2min <= {high!r}"
-    )
+    ), _EPN_COLUMNS
 
 
 def _common(window: tuple[dt.datetime | None, dt.datetime | None]) -> str:
@@ -346,52 +373,24 @@ def _common(window: tuple[dt.datetime | None, dt.datetime | None]) -> str:
     return next((first[:n] for n in range(8, 0, -1) if first[:n] == last[:n]), "")
 
 
-def _ask(query: str, settings: ArchiveSettings) -> tuple[list[dict[str, str]], str]:
+def _ask(
+    question: tuple[str, tuple[str, ...]], settings: ArchiveSettings
+) -> tuple[list[dict[str, str]], str]:
     """Rows of the first service that answers, and the root for its downloads."""
-    form = {
-        "REQUEST": "doQuery",
-        "LANG": "ADQL",
-        "FORMAT": "csv",
-        "MAXREC": str(settings.maxrec),
-        "QUERY": query,
-    }
-    services = (settings.tap_url, *settings.tap_fallback_urls)
-    for number, service in enumerate(services, start=1):
-        base = service.rstrip("/")
+    services = [s.rstrip("/") for s in (settings.tap_url, *settings.tap_fallback_urls)]
+    for number, base in enumerate(services, start=1):
         try:
-            text = request_bytes(f"{base}/sync?{urlencode(form)}", settings)
-        except ArchiveError:
-            if number == len(services):
+            rows = query(*question, base, settings)
+        except ArchiveError as error:
+            # a cut answer or a refused query is an answer: another service would cut
+            # or refuse it too, or hide that this one did
+            if number == len(services) or error.rule in _FINAL:
                 raise
+            _LOG.warning("asking the next service: %s", error)
             continue
-        rows = _rows(text, base)
-        if len(rows) >= settings.maxrec:
-            message = "the answer may be cut at maxrec: ask for less time"
-            raise ArchiveError(
-                message, path=base, value=len(rows), rule="search.overflow"
-            )
         return rows, settings.download_root or base.removesuffix("/tap")
     message = "no service to ask: tap_url is empty"
     raise ArchiveError(message, rule="search.answer")
-
-
-def _rows(answer: bytes, service: str) -> list[dict[str, str]]:
-    text = answer.decode("utf-8", "replace").lstrip("\ufeff")
-    if text.lstrip().startswith("<"):
-        said = re.search(r'value="ERROR"[^>]*>(.*?)</', text, re.DOTALL)
-        rule = "search.refused" if said else "search.answer"
-        message = " ".join(said[1].split()) if said else "the service sent no table"
-        raise ArchiveError(message, path=service, value=text[:60], rule=rule)
-    rows = list(csv.DictReader(io.StringIO(text)))
-    header = {name.strip() for name in text.split("\n", 1)[0].split(",")}
-    view = {"logical_identifier_short", "version_id", "download_path"}
-    if not (view <= header or {"granule_uid", "access_url"} <= header):
-        message = "the answer lacks the columns asked for"
-        raise ArchiveError(message, path=service, value=text[:60], rule="search.answer")
-    if any(None in row or None in row.values() for row in rows):
-        message = "a row of the answer is cut or has too many cells"
-        raise ArchiveError(message, path=service, rule="search.answer")
-    return rows
 
 
 def _remote(row: dict[str, str], root: str) -> Remote | None:

@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import hashlib
 import logging
 import os
 import re
-from dataclasses import dataclass, field
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
 
-from tgo_spectra.archive.products import (
-    Entry,
-    damaged,
-    describe,
-    instant,
-    label_bytes,
-    labels_of_zip,
-    walk,
-)
-from tgo_spectra.atomic import atomic_file
-from tgo_spectra.errors import ArchiveError, OutputError, TgoError
-from tgo_spectra.pds4 import Source
+from tgo_spectra.archive.catalogue import as_dataset, decode_file, encode
+from tgo_spectra.archive.products import Entry, instant
+from tgo_spectra.archive.scanning import Scan
+from tgo_spectra.atomic import atomic_file, sweep_temporary
+from tgo_spectra.errors import ArchiveError, OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     import xarray as xr
 
@@ -36,16 +27,25 @@ __all__ = ["default_catalogue", "find", "index_archive", "read_catalogue"]
 
 _LOG = logging.getLogger(__name__)
 
-_FORMAT = "tgo_spectra catalogue 1"
+_SAVE_S = 30.0
+"""Seconds after which rows are saved for the case that the process is killed."""
 
 
-def index_archive(root: str | Path, catalogue: str | Path | None = None) -> xr.Dataset:
+def index_archive(
+    root: str | Path,
+    catalogue: str | Path | None = None,
+    *,
+    rehash: bool = False,
+) -> xr.Dataset:
     """Catalogue all products in a folder and below, also inside delivery zips.
 
     Every product is opened and checked once; a product that is damaged gets a row
-    that names the rule it breaks. Called again, only products whose bytes changed
-    (by SHA-256 of the label or zip and MD5 of the table, never by date) are
-    opened.
+    that names the rule it breaks. Called again, only products whose bytes changed (by
+    SHA-256 of the label or zip and MD5 of the table) are opened, and only files whose
+    size, inode or times changed are read for that. The catalogue is replaced as a whole
+    at the end. A call that is killed leaves the former one, and what it had found so
+    far, up to half a minute ago, beside it for the next call. There is no lock: of two
+    calls at once the last one to end is kept.
 
     Parameters
     ----------
@@ -54,13 +54,16 @@ def index_archive(root: str | Path, catalogue: str | Path | None = None) -> xr.D
     catalogue : path, optional
         File to keep the catalogue in, JSON lines. Default: a file of the user's
         cache folder that belongs to `root`, see `default_catalogue`.
+    rehash : bool
+        Read all files, also those that look unchanged: on a file system that does not
+        keep the time of the last change of a file, or after a fault of the disk.
 
     Returns
     -------
     Dataset
-        Dimension ``product``, ordered by path. Text variables ``path`` (what
-        `tgo_spectra.open_product` and `tgo_spectra.run` take), ``member`` (label inside
-        a zip), ``lid``, ``version``, ``instrument``, ``channel``,
+        Dimension ``product``, ordered by path. Text variables ``path`` (for
+        `tgo_spectra.run`; ``zip::label`` in a zip of several labels), ``member`` (label
+        inside a zip), ``lid``, ``version``, ``instrument``, ``channel``,
         ``observation_type``, ``altitude_part``, ``flags`` (names of the label's quality
         flags that are set, and rules of warnings), ``md5``, ``rule``, ``message``
         (both empty if intact); numbers ``orbit``, ``order`` (-1: none or several),
@@ -68,7 +71,8 @@ def index_archive(root: str | Path, catalogue: str | Path | None = None) -> xr.D
         ``solar_longitude`` and ``longitude`` (circular means, degree),
         ``latitude_min``, ``latitude_max`` (degree), ``altitude_min``,
         ``altitude_max`` (tangent altitude, km); ``newest``: highest version of its
-        product, one copy each.
+        product, one copy each. Attributes ``opened`` and ``hashed``: how many
+        products were opened, and read.
 
     Raises
     ------
@@ -91,25 +95,45 @@ def index_archive(root: str | Path, catalogue: str | Path | None = None) -> xr.D
         message = "no such folder to index"
         raise ArchiveError(message, path=folder, rule="catalogue.no_folder")
     file = default_catalogue(folder) if catalogue is None else Path(catalogue)
-    known: dict[tuple[str, str], Entry] = {}
-    if file.exists():
-        try:
-            known = {(e.path, e.member): e for e in _read(file)[0]}
-        except ArchiveError as error:
-            _LOG.warning("made again: %s", error)
-    scan = _Scan(folder, known)
-    entries = sorted(scan.entries(), key=lambda e: (e.path, e.member))
-    _LOG.info("%d products, %d opened", len(entries), scan.opened)
+    unfinished = file.with_name(f"{file.name}.unfinished")
+    known = _known(file) | _known(unfinished)
+    scan = Scan(folder, known, rehash)
+    entries: list[Entry] = []
+    saved = time.monotonic()
+    for entry in scan.entries():
+        entries.append(entry)
+        if time.monotonic() - saved > _SAVE_S:
+            _write(unfinished, entries, folder)
+            saved = time.monotonic()
+    entries.sort(key=lambda e: (e.path, e.member))
+    _LOG.info("%d products, %d read, %d opened", len(entries), scan.hashed, scan.opened)
+    _write(file, entries, folder)
+    unfinished.unlink(missing_ok=True)
+    ds = as_dataset(entries, folder, file)
+    ds.attrs |= {"opened": scan.opened, "hashed": scan.hashed}
+    return ds
+
+
+def _known(file: Path) -> dict[tuple[str, str], Entry]:
+    """Rows of an earlier call, by path and label in a zip."""
+    if not file.exists():
+        return {}
+    try:
+        return {(e.path, e.member): e for e in decode_file(file)[0]}
+    except ArchiveError as error:
+        _LOG.warning("made again: %s", error)
+        return {}
+
+
+def _write(file: Path, entries: list[Entry], folder: Path) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
+        sweep_temporary(file.parent)
         with atomic_file(file) as temporary:
-            temporary.write_bytes(_encode(entries, folder))
+            temporary.write_bytes(encode(entries, folder))
     except OSError as error:
         message = f"the catalogue cannot be written: {error.strerror}"
         raise OutputError(message, path=file, rule="io.write_failed") from error
-    ds = _dataset(entries, folder, file)
-    ds.attrs["opened"] = scan.opened
-    return ds
 
 
 def default_catalogue(root: str | Path) -> Path:
@@ -160,8 +184,8 @@ def read_catalogue(catalogue: str | Path) -> xr.Dataset:
     if not file.is_file():
         message = "no catalogue: make it with index_archive or tgo-spectra index"
         raise ArchiveError(message, path=catalogue, rule="catalogue.missing")
-    entries, root = _read(file)
-    return _dataset(entries, root, file)
+    entries, root = decode_file(file)
+    return as_dataset(entries, root, file)
 
 
 def find(
@@ -286,165 +310,3 @@ def _time(given: str | np.datetime64) -> np.datetime64:
         return given
     utc = instant(given, "catalogue.condition").replace(tzinfo=None)
     return np.datetime64(utc, "us")
-
-
-@dataclass
-class _Scan:
-    """One pass over a folder; opens only what is not known."""
-
-    root: Path
-    known: dict[tuple[str, str], Entry]
-    opened: int = field(default=0)
-
-    def entries(self) -> Iterator[Entry]:
-        for path in walk(self.root):
-            place = path.relative_to(self.root).as_posix()
-            if path.suffix.lower() == ".zip":
-                yield from self._of_zip(path, place)
-            else:
-                entry = self._of_label(path, place)
-                if entry is not None:
-                    yield entry
-
-    def _of_zip(self, path: Path, place: str) -> Iterator[Entry]:
-        try:
-            with path.open("rb") as stream:
-                key = hashlib.file_digest(stream, "sha256").hexdigest()
-        except OSError as error:
-            reason = TgoError(
-                f"cannot be read: {error.strerror}", path=path, rule="io.unreadable"
-            )
-            yield damaged(place, "", "", reason)
-            return
-        old = [e for (name, _), e in self.known.items() if name == place]
-        if old and all(e.key == key for e in old):
-            yield from old
-            return
-        self.opened += 1
-        try:
-            labels = labels_of_zip(path)
-        except TgoError as error:
-            yield damaged(place, "", key, error)
-            return
-        for label in labels:
-            yield describe(label, place, key, alone=len(labels) == 1)
-
-    def _of_label(self, path: Path, place: str) -> Entry | None:
-        source = Source(str(path))
-        try:
-            text = label_bytes(source)
-        except TgoError as error:
-            return damaged(place, "", "", error)
-        if text is None:
-            return None
-        key = hashlib.sha256(text).hexdigest()
-        old = self.known.get((place, ""))
-        if old is not None and old.key == key and self._same_data(path, old):
-            return old
-        self.opened += 1
-        return describe(source, place, key)
-
-    def _same_data(self, label: Path, old: Entry) -> bool:
-        if old.rule:
-            return False  # a missing or damaged table may have been put right
-        data = label.with_name(old.data)
-        try:
-            if data.stat().st_size != old.data_size:
-                return False
-            with data.open("rb") as stream:
-                # MD5 as that is what labels state and rows hold; not for security
-                return hashlib.file_digest(stream, "md5").hexdigest() == old.md5
-        except OSError:
-            return False
-
-
-# --- the file ---------------------------------------------------------------------
-
-
-class _Head(msgspec.Struct):
-    format: str
-    root: str
-    made: str
-    sha256: str
-
-
-def _encode(entries: list[Entry], root: Path) -> bytes:
-    body = b"".join(msgspec.json.encode(entry) + b"\n" for entry in entries)
-    made = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-    head = _Head(_FORMAT, str(root), made, hashlib.sha256(body).hexdigest())
-    return msgspec.json.encode(head) + b"\n" + body
-
-
-def _read(file: Path) -> tuple[list[Entry], Path]:
-    try:
-        first, _, body = file.read_bytes().partition(b"\n")
-        head = msgspec.json.decode(first, type=_Head)
-        if head.format != _FORMAT or head.sha256 != hashlib.sha256(body).hexdigest():
-            message = "contents differ from what was written"
-            raise ArchiveError(message, path=file, rule="catalogue.damaged")
-        lines = body.splitlines()
-        return [msgspec.json.decode(x, type=Entry) for x in lines], Path(head.root)
-    except (OSError, msgspec.MsgspecError) as error:
-        message = f"not a readable catalogue: {error}"
-        raise ArchiveError(message, path=file, rule="catalogue.damaged") from error
-
-
-_TEXTS = (
-    "member", "lid", "version", "instrument", "channel", "observation_type",
-    "altitude_part", "flags", "md5", "rule", "message",
-)  # fmt: skip
-_COUNTS = ("orbit", "order", "spectra", "size")
-_NUMBERS = {
-    "solar_longitude": "degree",
-    "longitude": "degree",
-    "latitude_min": "degree",
-    "latitude_max": "degree",
-    "altitude_min": "km",
-    "altitude_max": "km",
-}
-
-
-def _dataset(entries: list[Entry], root: Path, file: Path) -> xr.Dataset:
-    import xarray as xr
-
-    def texts(values: Iterable[str]) -> np.ndarray[Any, np.dtype[Any]]:
-        return np.array([*values, ""], dtype=object)[:-1]
-
-    columns: dict[str, Any] = {
-        "path": ("product", texts(str(root / e.path) for e in entries))
-    }
-    for name in _TEXTS:
-        columns[name] = ("product", texts(getattr(e, name) for e in entries))
-    for name in _COUNTS:
-        values = np.array([getattr(e, name) for e in entries], dtype=np.int64)
-        columns[name] = ("product", values, {"units": "byte"} if name == "size" else {})
-    for name, units in _NUMBERS.items():
-        found = [getattr(e, name) for e in entries]
-        numbers = np.array([np.nan if x is None else x for x in found], np.float64)
-        columns[name] = ("product", numbers, {"units": units})
-    for name in ("start", "stop"):
-        times = [getattr(e, name) or "NaT" for e in entries]
-        columns[name] = ("product", np.array(times, dtype="datetime64[ns]"))
-    columns["newest"] = ("product", _newest(entries))
-    return xr.Dataset(columns, attrs={"root": str(root), "catalogue": str(file)})
-
-
-def _newest(entries: list[Entry]) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Highest version of each product: an intact copy, outside a zip, first by path.
-
-    A damaged highest version hides older ones all the same: a run must not mix
-    versions without anybody's knowing.
-    """
-    best: dict[str, tuple[tuple[Any, ...], int]] = {}
-    for number, entry in enumerate(entries):
-        rank = (_version(entry.version), not entry.rule, not entry.member, -number)
-        if entry.lid and (entry.lid not in best or rank > best[entry.lid][0]):
-            best[entry.lid] = (rank, number)
-    newest = np.zeros(len(entries), dtype=np.bool_)
-    newest[[number for _, number in best.values()]] = True
-    return newest
-
-
-def _version(text: str) -> tuple[int, ...]:
-    """Compare versions as numbers: 4.10 is above 4.9."""
-    return tuple(int(x) for x in re.findall(r"\d+", text))

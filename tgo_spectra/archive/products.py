@@ -14,7 +14,13 @@ import numpy as np
 
 from tgo_spectra.errors import ArchiveError, ProductError, TgoError, TgoWarning
 from tgo_spectra.pds4 import Source, archive_members, resolve_data
-from tgo_spectra.readers import READERS, read_label
+from tgo_spectra.readers import (
+    GROUP_READERS,
+    READERS,
+    find_label,
+    instrument_of,
+    read_label,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,13 +32,21 @@ __all__ = [
     "damaged",
     "describe",
     "instant",
+    "is_product_name",
     "label_bytes",
+    "labels_and_zips",
     "labels_of_zip",
+    "open_parts",
+    "open_place",
     "open_source",
+    "opens_alone",
+    "source_of",
+    "split_place",
     "walk",
 ]
 
 _LABEL_SUFFIXES = frozenset({".xml", ".lblx"})
+_BETWEEN = "/"  # never part of a name
 _NOT_A_PRODUCT = re.compile(
     r"^(bundle|collection|readme|document)|_browse_", re.IGNORECASE
 )
@@ -50,8 +64,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     path: str
     key: str
+    stamp: str = ""
     member: str = ""
-    data: str = ""
+    named: bool = False  # whether the member must be named to open it
+    data: str = ""  # names of the data files, a slash between
     data_size: int = 0
     lid: str = ""
     version: str = ""
@@ -77,8 +93,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     message: str = ""
 
 
-def walk(root: Path) -> Iterator[Path]:
-    """Yield labels and zips below a folder, in a stable order; links not followed.
+def labels_and_zips(root: Path) -> Iterator[Path]:
+    """Yield all labels and zips below a folder, in a stable order; no links followed.
 
     Parameters
     ----------
@@ -93,10 +109,84 @@ def walk(root: Path) -> Iterator[Path]:
         names.sort()
         for name in sorted(files):
             path = Path(folder, name)
-            suffix = path.suffix.lower()
-            label = suffix in _LABEL_SUFFIXES and not _NOT_A_PRODUCT.search(name)
-            if label or suffix == ".zip":
+            if path.suffix.lower() in {*_LABEL_SUFFIXES, ".zip"}:
                 yield path
+
+
+def is_product_name(name: str) -> bool:
+    """Whether a file of this name may be a product, or a zip of such."""
+    return name.lower().endswith(".zip") or not _NOT_A_PRODUCT.search(name)
+
+
+def walk(root: Path) -> Iterator[Path]:
+    """Yield what may be products below a folder, as `labels_and_zips`.
+
+    Parameters
+    ----------
+    root : Path
+        Folder.
+
+    Yields
+    ------
+    Path
+    """
+    yield from (path for path in labels_and_zips(root) if is_product_name(path.name))
+
+
+def source_of(path: str | Path) -> Source:
+    """Find the label of a path: as `find_label`, or ``zip::label`` of a zip.
+
+    Parameters
+    ----------
+    path : path
+        Label, table, zip or folder; ``x.zip::inner/y.xml`` for one product of a zip.
+
+    Returns
+    -------
+    Source
+
+    Raises
+    ------
+    ProductError
+        ``label.missing_file``, ``zip.*``.
+    """
+    place, member = split_place(path)
+    if not place.lower().endswith(".zip"):
+        return find_label(path)
+    file = Path(place).absolute()
+    if member and member in archive_members(str(file)):
+        return Source(str(file), member)
+    labels = labels_of_zip(file)
+    if len(labels) == 1 and not member:
+        return labels[0]
+    names = [str(label.member) for label in labels]
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    what = "no such label in this zip" if member else f"zip of {len(names)} products"
+    message = (
+        f"{what}; name one as {file.name}::LABEL, LABEL being one of "
+        f"{', '.join(names[:5])}{more}"
+    )
+    raise ProductError(
+        message, path=file, value=member or len(names), rule="label.missing_file"
+    )
+
+
+def split_place(path: str | Path) -> tuple[str, str]:
+    """Split ``x.zip::inner/y.xml`` into zip and label; other paths have no label."""
+    head, mark, member = str(path).partition("::")
+    return (head, member) if mark and head.lower().endswith(".zip") else (str(path), "")
+
+
+def opens_alone(path: Path) -> bool:
+    """Whether `tgo_spectra.open_product` finds the label in a zip by itself."""
+    names = [PurePosixPath(name.lower()) for name in archive_members(str(path))]
+    labels = [
+        name
+        for name in names
+        if name.suffix.lower() in _LABEL_SUFFIXES
+        and "_browse_" not in name.name.lower()
+    ]
+    return len(labels) == 1
 
 
 def labels_of_zip(path: Path) -> list[Source]:
@@ -105,7 +195,7 @@ def labels_of_zip(path: Path) -> list[Source]:
     Raises
     ------
     ProductError
-        The zip is damaged or unsafe, or holds no product (``label.missing_file``).
+        The zip is damaged or unsafe, or holds no product (``zip.no_product``).
     """
     found = [
         Source(str(path), name)
@@ -116,7 +206,7 @@ def labels_of_zip(path: Path) -> list[Source]:
     labels = [label for label in found if label_bytes(label) is not None]
     if not labels:
         message = "no product label in this zip"
-        raise ProductError(message, path=path, rule="label.missing_file")
+        raise ProductError(message, path=path, rule="zip.no_product")
     return labels
 
 
@@ -147,18 +237,33 @@ def open_source(source: Source) -> xr.Dataset:
         As `tgo_spectra.open_product`.
     """
     label = read_label(source)
-    parts = label.lid.split(":")
-    reader = READERS.get(parts[3]) if len(parts) > 3 else None
-    if reader is None:
-        message = "no reader for this instrument"
-        raise ProductError(
-            message,
-            path=str(source),
-            field="logical_identifier",
-            value=label.lid,
-            rule="product.unknown_instrument",
-        )
-    return reader(label, source)
+    return READERS[instrument_of(label, source)](label, source)
+
+
+def open_parts(source: Source) -> dict[str, xr.Dataset]:
+    """Open all that a label describes, as `tgo_spectra.open_product_tree`.
+
+    Returns
+    -------
+    dict
+        ``"/"`` has the attributes of the product; of some products it has no variable,
+        as each object is a Dataset of its own.
+    """
+    label = read_label(source)
+    instrument = instrument_of(label, source)
+    if instrument in GROUP_READERS:
+        return GROUP_READERS[instrument](label, source)
+    return {"/": READERS[instrument](label, source)}
+
+
+def open_place(path: str | Path) -> xr.Dataset:
+    """Open a product as `tgo_spectra.open_product`, or one of several of a zip."""
+    if split_place(path)[0].lower().endswith(".zip"):
+        return open_source(source_of(path))
+    # found at each call, so that it can be replaced
+    from tgo_spectra.readers import open_product
+
+    return open_product(path)
 
 
 def damaged(place: str, member: str, key: str, error: TgoError) -> Entry:
@@ -172,7 +277,7 @@ def damaged(place: str, member: str, key: str, error: TgoError) -> Entry:
     )
 
 
-def describe(source: Source, place: str, key: str, *, alone: bool = True) -> Entry:
+def describe(source: Source, place: str, key: str) -> Entry:
     """Open a product and make its row.
 
     Parameters
@@ -183,8 +288,6 @@ def describe(source: Source, place: str, key: str, *, alone: bool = True) -> Ent
         Path relative to the indexed folder.
     key : str
         Hash of the label file or of the zip.
-    alone : bool
-        Whether a zip holds this product only.
 
     Returns
     -------
@@ -199,16 +302,15 @@ def describe(source: Source, place: str, key: str, *, alone: bool = True) -> Ent
         try:
             label = read_label(source)
             known |= {"lid": label.lid.lower(), "version": label.version}
-            area = next((a for a in label.areas if a.tables), label.areas[0])
-            data = resolve_data(source, area.file_name, label.version)[0]
-            known |= {"data": data.name, "data_size": data.size()}
+            files = [
+                resolve_data(source, area.file_name, label.version)[0]
+                for area in label.areas
+            ]
+            known["data"] = _BETWEEN.join(file.name for file in files)
+            known["data_size"] = sum(file.size() for file in files)
             known["size"] = known["data_size"] + source.size()
-            known |= _facts(open_source(source))
-            if not alone:
-                message = "this zip holds several products: unpack it to open them"
-                raise ProductError(
-                    message, path=str(source), rule="zip.several_products"
-                )
+            parts = open_parts(source)
+            known |= _facts(parts.get("Data", parts["/"]), parts["/"].attrs)
         except TgoError as error:
             text = " ".join(str(error).split())
             known |= {"rule": error.rule or "error", "message": text}
@@ -217,9 +319,8 @@ def describe(source: Source, place: str, key: str, *, alone: bool = True) -> Ent
     return Entry(**known)
 
 
-def _facts(ds: xr.Dataset) -> dict[str, Any]:
+def _facts(ds: xr.Dataset, attrs: dict[Any, Any]) -> dict[str, Any]:
     """Return what the columns of a catalogue hold."""
-    attrs = ds.attrs
     flags = [
         str(name)
         for name, value in attrs.items()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tgo_spectra.archive.products import (
     label_bytes,
     labels_of_zip,
-    open_source,
+    open_parts,
     walk,
 )
 from tgo_spectra.errors import TgoError, TgoWarning
@@ -101,7 +101,8 @@ def _product(label: Source) -> Iterator[Verified]:
             return  # a collection, a document: no data to verify
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", TgoWarning)
-            open_source(label).load()
+            for part in open_parts(label).values():
+                part.load()
     except TgoError as error:
         yield _failure(str(label), error)
     else:

@@ -15,9 +15,10 @@ from __future__ import annotations
 from tgo_spectra.pds4.label import Field, FileArea, Label, TableCharacter, parse_label
 from tgo_spectra.pds4.source import Source, archive_members, resolve_data
 from tgo_spectra.pds4.structures import Structure, open_structures
-from tgo_spectra.pds4.table import Table, open_table
+from tgo_spectra.pds4.table import Columns, Table, open_table
 
 __all__ = [
+    "Columns",
     "Field",
     "FileArea",
     "Label",

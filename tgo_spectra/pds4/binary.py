@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tgo_spectra.errors import ProductError
-from tgo_spectra.pds4.label import KNOWN_TYPES
 from tgo_spectra.pds4.table import parse_cells
+from tgo_spectra.pds4.types import KNOWN_TYPES
+from tgo_spectra.pds4.xml import number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,7 +90,15 @@ def file_bytes(source: Source, size: int) -> np.ndarray[Any, np.dtype[np.uint8]]
             msg, path=str(source), value=found, rule="label.filesize_mismatch"
         )
     if source.member is None:
-        return np.memmap(source.path, dtype=np.uint8, mode="r")
+        try:
+            return np.memmap(source.path, dtype=np.uint8, mode="r")
+        except PermissionError:
+            msg = "no permission to read"
+            rule = "io.permission"
+        except (OSError, ValueError):  # gone, or emptied, since its size was taken
+            msg = "file changed while in use"
+            rule = "label.filesize_mismatch"
+        raise ProductError(msg, path=str(source), rule=rule)
     return np.frombuffer(source.read(), dtype=np.uint8)
 
 
@@ -101,17 +110,17 @@ def _constant(text: str, dtype: np.dtype[Any]) -> Any:
         if len(digits) != 2 * dtype.itemsize:
             return None
         return np.frombuffer(bytes.fromhex(digits), dtype.newbyteorder(">"))[0]
-    try:
-        if dtype.kind in "iu":
-            limits = np.iinfo(dtype)
-            number = float(text)
-            value = int(text) if re.fullmatch(r"[+-]?\d+", text) else int(number)
-            whole = value == number or abs(value) > 2**53
-            fits = whole and limits.min <= value <= limits.max
-            return dtype.type(value) if fits else None
-        return dtype.type(float(text))
-    except (ValueError, OverflowError):
+    real = number(text)
+    if real is None:
         return None
+    if dtype.kind in "iu":
+        # whole numbers not by way of float, which rounds
+        value = int(text) if re.fullmatch(r"[+-]?[0-9]{1,40}", text) else int(real)
+        limits = np.iinfo(dtype)
+        fits = real.is_integer() and limits.min <= value <= limits.max
+        return dtype.type(value) if fits else None
+    with np.errstate(over="ignore"):  # 1e300 is infinite as float32: found nowhere
+        return dtype.type(real)
 
 
 def decoded_dtype(
@@ -133,16 +142,51 @@ def decode(
     """Return stored numbers as values: native order, missing as NaN, scaled.
 
     Integers become float64 if a missing value or a scale is declared.
+
+    Raises
+    ------
+    ProductError
+        ``table.field_value_data_type_mismatch`` for a value that this type of result
+        cannot hold.
     """
     values = np.array(stored, dtype=decoded_dtype(stored.dtype, fills, scale, offset))
     if scale != 1.0 or offset != 0.0:
-        values = values * scale + offset
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = values * scale + offset
+        lost = np.isfinite(stored) & ~np.isfinite(values)
+        msg = "number leaves the range of float64 when scaled"
+    else:
+        lost = _rounded(stored, values)
+        msg = "integer is too large for a float64, which a missing value needs"
     for text in fills:
         # compared as stored: a float32 of -1e32 is not the float64 of that name
         fill = _constant(text, stored.dtype)
         if fill is not None:
-            values = np.where(stored == fill, values.dtype.type(np.nan), values)
+            missing = stored == fill
+            lost = lost & ~missing
+            values = np.where(missing, values.dtype.type(np.nan), values)
+    if lost.any():
+        first = np.asarray(stored)[lost].flat[0]
+        rule = "table.field_value_data_type_mismatch"
+        raise ProductError(msg, value=first.item(), rule=rule)
     return values
+
+
+def _rounded(
+    stored: np.ndarray[Any, Any], values: np.ndarray[Any, Any]
+) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Say which integers a float64 does not hold; false for all other types."""
+    if (
+        stored.dtype.kind in "iu"
+        and values.dtype.kind == "f"
+        and (stored.dtype.itemsize == 8)
+    ):
+        # up to 2**53 all are held; a larger one has to be a multiple of its spacing
+        large = (stored > 2**53) | (stored < -(2**53))
+        exact = np.zeros(stored.shape, dtype=np.bool_)
+        exact[large] = [int(float(v)) == int(v) for v in stored[large].tolist()]
+        return large & ~exact
+    return np.zeros(stored.shape, dtype=np.bool_)
 
 
 @dataclass(frozen=True)
@@ -220,7 +264,11 @@ class BinaryTable:
         )[rows]
         if dtype.kind == "V":
             return stored.copy()
-        return decode(stored, item.fill_texts, item.scale, item.offset)
+        try:
+            return decode(stored, item.fill_texts, item.scale, item.offset)
+        except ProductError as error:
+            error.path, error.field = str(self.source), item.name
+            raise
 
     def _text(
         self, item: Field, data: np.ndarray[Any, np.dtype[np.uint8]], rows: slice
@@ -296,9 +344,12 @@ class ArrayObject:
             buffer=file_bytes(self.source, self.size).data,
             offset=self.start,
         )
-        return np.asarray(
-            decode(np.asarray(stored[key]), self.fill_texts, self.scale, self.offset)
-        )
+        chosen = np.asarray(stored[key])
+        try:
+            return np.asarray(decode(chosen, self.fill_texts, self.scale, self.offset))
+        except ProductError as error:
+            error.path, error.field = str(self.source), self.name
+            raise
 
 
 def array_bytes(shape: Sequence[int], data_type: str) -> int:

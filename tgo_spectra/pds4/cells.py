@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from tgo_spectra.errors import ProductError
+from tgo_spectra.pds4.xml import number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,27 +23,27 @@ _DOY = re.compile(rb"(\d{4})-(\d{3})((?:T\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?)?)Z?"
 _USUAL = b"0000-00-00T00:00:00.000Z"  # the archive's form; 0 stands for a digit
 _YEARS = range(1678, 2262)  # whole years that datetime64[ns] holds; others would wrap
 _TRUTH = {b"1": True, b"true": True, b"0": False, b"false": False}
+_STREAM = "validation.invalid_character_stream"
+_PRINTABLE = re.compile(rb"[ -~]*")  # ASCII without control characters
+_CONTROL = re.compile("[\0-\x1f\x7f-\x9f]")
+_DIGITS = {
+    "ASCII_Numeric_Base2": re.compile(rb"[01]*"),
+    "ASCII_Numeric_Base8": re.compile(rb"[0-7]*"),
+    "ASCII_Numeric_Base16": re.compile(rb"([0-9A-Fa-f]{2})*"),  # whole bytes
+}
+_EXACT = 2**53  # larger integers may not be a float64
 
 
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
-
-
-def _decode(
-    values: np.ndarray[Any, np.dtype[np.float64]], item: Field, fills: Sequence[float]
-) -> None:
-    """Replace missing values by NaN, then scale, in place."""
-    declared = (_number(text) for text in item.fill_texts)
-    for fill in {*fills, *(f for f in declared if f is not None)}:
-        missing = values == fill
-        if missing.any():
-            values[missing] = np.nan
-    if item.scale != 1.0 or item.offset != 0.0:
-        values *= item.scale
-        values += item.offset
+def _whole(text: str) -> int | None:
+    """Return a special constant as an integer, None if it is none of 64 bits."""
+    if re.fullmatch(r"[+-]?[0-9]{1,40}", text):
+        value = int(text)  # not by way of float, which rounds
+    else:
+        real = number(text)
+        if real is None or not real.is_integer():
+            return None
+        value = int(real)
+    return value if -(2**63) <= value < 2**63 else None
 
 
 class Layout(Protocol):
@@ -109,7 +110,7 @@ class Cells:
         layout = self.layout
         cell = self.cell(i, j)
         if not cell.isascii():
-            rule = "validation.invalid_character_stream"
+            rule = _STREAM
         return ProductError(
             f"cell is no valid {item.data_type}",
             path=self.path,
@@ -136,6 +137,26 @@ class Cells:
         )
         return values, states, n_blank, n_other
 
+    def _is_constant(self, i: int, j: int) -> bool:
+        """Say whether a cell is a special constant, letter by letter: ``N/A``."""
+        texts = self.fields[j // self.per_field].fill_texts
+        return self.cell(i, j).strip(b" ").decode("latin-1") in texts
+
+    def _scale(self, values: np.ndarray[Any, np.dtype[np.float64]]) -> None:
+        """Scale values, shape (row, cell), in place; refuse an overflow."""
+        for k, item in enumerate(self.fields):
+            if item.scale == 1.0 and item.offset == 0.0:
+                continue
+            part = values[:, k * self.per_field : (k + 1) * self.per_field]
+            with np.errstate(over="ignore", invalid="ignore"):
+                missing = np.isnan(part)
+                part *= item.scale
+                part += item.offset
+                wrong = ~(np.isfinite(part) | missing)
+            if wrong.any():
+                i, j = np.argwhere(wrong)[0]
+                raise self.fail(int(i), k * self.per_field + int(j))
+
     def reals(self, fills: Sequence[float]) -> np.ndarray[Any, np.dtype[np.float64]]:
         """Return real cells; missing and blank ones are NaN."""
         from tgo_spectra.pds4 import numbers
@@ -147,25 +168,43 @@ class Cells:
                 if states[i, j] == numbers.SLOW:
                     value = float(self.cell(i, j))  # grammar was checked
                 if not np.isfinite(value):
-                    raise self.fail(i, j)
+                    if not self._is_constant(i, j):
+                        raise self.fail(i, j)
+                    value = np.nan
                 values[i, j] = value
-        rules = {(item.fill_texts, item.scale, item.offset) for item in self.fields}
-        if len(rules) == 1:
-            _decode(values, self.fields[0], fills)
-            return values
-        for k, item in enumerate(self.fields):
-            _decode(
-                values[:, k * self.per_field : (k + 1) * self.per_field], item, fills
-            )
+        if len({item.fill_texts for item in self.fields}) == 1:
+            self._blank(values, self.fields[0], fills)
+        else:
+            for k, item in enumerate(self.fields):
+                part = slice(k * self.per_field, (k + 1) * self.per_field)
+                self._blank(values[:, part], item, fills)
+        self._scale(values)
         return values
+
+    def _blank(
+        self,
+        values: np.ndarray[Any, np.dtype[np.float64]],
+        item: Field,
+        fills: Sequence[float],
+    ) -> None:
+        """Replace missing values by NaN, in place."""
+        declared = (number(text) for text in item.fill_texts)
+        for fill in {*fills, *(f for f in declared if f is not None)}:
+            missing = values == fill
+            if missing.any():
+                values[missing] = np.nan
 
     def integers(self, fills: Sequence[float]) -> np.ndarray[Any, Any]:
         """Return integer cells; as real ones if a missing value is declared."""
         values, states, n_blank, n_other = self._kernel("parse_integers", np.int64)
+        words = np.zeros(states.shape, dtype=np.bool_)
         if n_blank or n_other:
-            i, j = np.argwhere(states != 0)[0]
-            rule = "table.blank_field_value" if states[i, j] == 1 else None
-            raise self.fail(i, j, rule) if rule else self.fail(i, j)
+            for i, j in np.argwhere(states != 0):
+                if states[i, j] == 1:
+                    raise self.fail(i, j, "table.blank_field_value")
+                if not self._is_constant(i, j):
+                    raise self.fail(i, j)
+                words[i, j] = True
         declared = any(
             item.fill_texts or item.scale != 1.0 or item.offset != 0.0
             for item in self.fields
@@ -175,15 +214,34 @@ class Cells:
                 if (values == int(fill)).any():
                     i, j = np.argwhere(values == int(fill))[0]
                     raise self.fail(i, j, "table.field_value_is_special_constant")
+            self._refuse_negative(values, words)
             return values
-        result = values.astype(np.float64)
         for k, item in enumerate(self.fields):
             part = slice(k * self.per_field, (k + 1) * self.per_field)
-            known = (_number(text) for text in item.fill_texts)
-            for fill in {*fills, *(f for f in known if f is not None)}:
-                result[:, part][values[:, part] == fill] = np.nan
-            result[:, part] = result[:, part] * item.scale + item.offset
+            known = (_whole(text) for text in item.fill_texts)
+            for fill in {*map(int, fills), *(f for f in known if f is not None)}:
+                words[:, part] |= values[:, part] == fill
+        self._refuse_negative(values, words)
+        result = values.astype(np.float64)
+        for i, j in np.argwhere(~words & (np.abs(values) > _EXACT)):
+            if int(result[i, j]) != int(values[i, j]):
+                # NaN needs a float64, which cannot hold this one
+                raise self.fail(i, j)
+        result[words] = np.nan
+        self._scale(result)
         return result
+
+    def _refuse_negative(
+        self,
+        values: np.ndarray[Any, np.dtype[np.int64]],
+        missing: np.ndarray[Any, np.dtype[np.bool_]],
+    ) -> None:
+        """Refuse signs in fields that may have none."""
+        if any(item.data_type == "ASCII_NonNegative_Integer" for item in self.fields):
+            wrong = (values < 0) & ~missing
+            if wrong.any():
+                i, j = np.argwhere(wrong)[0]
+                raise self.fail(int(i), int(j))
 
     def _each(self) -> list[tuple[int, int, bytes]]:
         return [
@@ -240,28 +298,29 @@ class Cells:
 
     def times(self) -> np.ndarray[Any, np.dtype[np.datetime64]]:
         """Return times (UTC); blank ones are NaT."""
-        usual = self._usual_times()
-        if usual is not None:
-            return usual
+        if not any(item.fill_texts for item in self.fields):
+            usual = self._usual_times()
+            if usual is not None:
+                return usual
         texts = np.empty((self.rows.size, self.starts.size), dtype="U32")
         for i, j, text in self._each():
-            fills = self.fields[j // self.per_field].fill_texts
-            day = _DOY.fullmatch(text)
-            if not text or text.decode("ascii", "replace") in fills:
+            item = self.fields[j // self.per_field]
+            if not text or text.decode("latin-1") in item.fill_texts:
                 texts[i, j] = "NaT"
-            elif not text[:4].isdigit() or int(text[:4]) not in _YEARS:
+                continue
+            clock = b"T" in text and "Time" not in item.data_type
+            pattern = _DOY if "DOY" in item.data_type else _YMD
+            day = None if clock else pattern.fullmatch(text)
+            if day is None or int(text[:4]) not in _YEARS:
                 raise self.fail(i, j)
-            elif day:
-                if not 1 <= int(day[2]) <= 365 + calendar.isleap(int(day[1])):
-                    raise self.fail(i, j)
-                date = np.datetime64(day[1].decode()) + np.timedelta64(
-                    int(day[2]) - 1, "D"
-                )
-                texts[i, j] = str(date) + day[3].decode()
-            elif _YMD.fullmatch(text):
+            if pattern is _YMD:
                 texts[i, j] = text.removesuffix(b"Z").decode()
-            else:
+                continue
+            if not 1 <= int(day[2]) <= 365 + calendar.isleap(int(day[1])):
                 raise self.fail(i, j)
+            start = np.datetime64(day[1].decode())
+            date = start + np.timedelta64(int(day[2]) - 1, "D")
+            texts[i, j] = str(date) + day[3].decode()
         try:
             return texts.astype("datetime64[ns]")
         except ValueError:
@@ -277,10 +336,26 @@ class Cells:
         width = int(self.lengths.max())
         values = np.empty((self.rows.size, self.starts.size), dtype=f"U{width}")
         for i, j, text in self._each():
-            try:
-                values[i, j] = text.decode("utf-8")
-            except UnicodeDecodeError:
-                raise self.fail(i, j) from None
-            if values[i, j] in self.fields[j // self.per_field].fill_texts:
+            item = self.fields[j // self.per_field]
+            values[i, j] = self._text(i, j, text, item.data_type)
+            if values[i, j] in item.fill_texts:
                 values[i, j] = ""
+            elif item.data_type in _DIGITS and not _DIGITS[item.data_type].fullmatch(
+                text
+            ):
+                raise self.fail(i, j)
         return values
+
+    def _text(self, i: int, j: int, text: bytes, data_type: str) -> str:
+        """Return a text cell; refuse bytes that its type does not have."""
+        if _PRINTABLE.fullmatch(text):
+            return text.decode("ascii")
+        if data_type != "UTF8_String":
+            raise self.fail(i, j, _STREAM)
+        try:
+            found = text.decode("utf-8")
+        except UnicodeDecodeError:
+            raise self.fail(i, j, _STREAM) from None
+        if _CONTROL.search(found):
+            raise self.fail(i, j, _STREAM)
+        return found

@@ -1,83 +1,61 @@
 """Open all tables of a product, or check all of it: three modes, one list of findings.
 
 ``strict`` refuses whatever breaks the label. ``repair`` applies a short list of
-repairs that cannot change a value, and records each; ``warn`` does the same aloud.
-
-The repairs:
-
-* a group that lies exactly on its predecessor follows it, if the record then closes;
-* a data file whose name differs from the label in upper and lower case only is taken;
-* records that end in LF although CR LF is declared are read as such, if their number
-  and length then fit the file exactly;
-* blanks, NULs, line ends and Ctrl-Z after the last record are ignored.
-
-Nothing is repaired in a file that differs from the MD5 of its label.
+repairs that cannot change a value (see `repairs`), and records each; ``warn`` does the
+same aloud.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 import warnings
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from tgo_spectra.errors import ProductError, TgoWarning
-from tgo_spectra.pds4.label import INTEGER_TYPES, REAL_TYPES, parse_label
-from tgo_spectra.pds4.source import Source, resolve_data
+from tgo_spectra.pds4.binary import BinaryTable, file_bytes
+from tgo_spectra.pds4.delimited import DelimitedTable
+from tgo_spectra.pds4.findings import (
+    Finding,
+    missing_cells,
+    refuse_disorder,
+    repeated_records,
+)
+from tgo_spectra.pds4.label import parse_label
+from tgo_spectra.pds4.repairs import repaired
+from tgo_spectra.pds4.source import Source
+from tgo_spectra.pds4.structures import file_elements, find_data, open_objects
 from tgo_spectra.pds4.table import Table, open_table
+from tgo_spectra.pds4.types import KNOWN_TYPES
 from tgo_spectra.pds4.xml import LABEL_BYTES_MAX
 
 if TYPE_CHECKING:
+    import xml.etree.ElementTree as ET
     from collections.abc import Collection
     from pathlib import Path
 
-    from tgo_spectra.pds4.label import Field, FileArea, Label, TableCharacter
+    from tgo_spectra.pds4.label import FileArea, Label
 
 __all__ = ["Finding", "Mode", "check_product", "open_tables"]
 
 Mode = Literal["strict", "warn", "repair"]
 """How faults are met."""
 
-_PADDING = b" \0\r\n\x1a"  # Ctrl-Z ends text files of old systems
-_NUMBERS = REAL_TYPES | INTEGER_TYPES
+_SIZES = {
+    "label.filesize_mismatch",
+    "table.records_mismatch",
+    "table.record_length_mismatch",
+}
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing worth saying about a product.
-
-    Attributes
-    ----------
-    severity : {"error", "warning", "info"}
-        Errors refuse the product; information is normal (blank cells, repairs).
-    rule : str
-        Stable dotted rule id.
-    message : str
-        What was found.
-    path : str
-        The file.
-    field : str or None
-        Field, or element of the label.
-    record, offset : int or None
-        0-based record and byte in the file.
-    value : object
-        The offending value as found.
-    """
-
-    severity: Literal["error", "warning", "info"]
-    rule: str
-    message: str
-    path: str
-    field: str | None = None
-    record: int | None = None
-    offset: int | None = None
-    value: object = None
-
-
-def open_tables(path: str | Path | Source, *, mode: Mode = "strict") -> list[Table]:
+def open_tables(
+    path: str | Path | Source,
+    *,
+    mode: Mode = "strict",
+    monotonic: Collection[str] = (),
+) -> list[Table]:
     """Open every character table of a product, checked against its label.
 
     Parameters
@@ -85,7 +63,13 @@ def open_tables(path: str | Path | Source, *, mode: Mode = "strict") -> list[Tab
     path : path or Source
         The label; a `Source` may lie in a zip.
     mode : {"strict", "warn", "repair"}
-        See the module. Repairs are listed in ``table.layout.repairs``.
+        See the module. Repairs are listed in ``table.layout.repairs``. ``warn``
+        leaves out a file that is missing or wrong, with a warning, if another file
+        of the product can be opened.
+    monotonic : collection of str
+        Fields without groups whose values must rise or fall from record to record,
+        each in every table that has it. Without it an exchange of two records cannot
+        be noticed unless the label states an MD5.
 
     Returns
     -------
@@ -105,15 +89,26 @@ def open_tables(path: str | Path | Source, *, mode: Mode = "strict") -> list[Tab
     source = _source(path)
     repair = _is_repair(mode)
     label = _label(source, repair=repair)
-    tables = [
-        table for area in label.areas for table in _open(area, label, source, repair)
-    ]
+    tables: list[Table] = []
+    errors: list[ProductError] = []
+    for area in label.areas:
+        try:
+            tables.extend(_open(area, label, source, repair))
+        except ProductError as error:
+            errors.append(error)
+            if mode != "warn" or len(errors) == len(label.areas):
+                raise errors[0] from None
+    found: set[str] = set()
+    for table in tables:
+        found |= refuse_disorder(table, monotonic)
+    _refuse_unknown(monotonic, found, source)
     if mode == "warn":
+        texts = [f"left out: {error}" for error in errors]
         for table in tables:
-            for text in table.layout.repairs:
-                warnings.warn(
-                    f"{table.source}: repaired: {text}", TgoWarning, stacklevel=2
-                )
+            notes = table.layout.repairs
+            texts.extend(f"{table.source}: repaired: {text}" for text in notes)
+        for text in texts:
+            warnings.warn(text, TgoWarning, stacklevel=2)
     return tables
 
 
@@ -133,7 +128,8 @@ def check_product(
         ``strict`` and ``repair`` raise the first error; ``warn`` goes on, and issues
         each error as a warning.
     monotonic : collection of str
-        Fields without groups whose values must rise or fall from record to record.
+        Fields without groups whose values must rise or fall from record to record,
+        each in every table that has it.
 
     Returns
     -------
@@ -175,6 +171,16 @@ def _source(path: str | Path | Source) -> Source:
     return path if isinstance(path, Source) else Source(str(path))
 
 
+def _refuse_unknown(
+    monotonic: Collection[str], found: Collection[str], source: Source
+) -> None:
+    unknown = sorted(set(monotonic) - set(found))
+    if unknown:
+        msg = "no table has a field of this name outside of groups"
+        rule = "table.fields_mismatch"
+        raise ProductError(msg, path=str(source), value=unknown[0], rule=rule)
+
+
 def _is_repair(mode: str) -> bool:
     if mode not in {"strict", "warn", "repair"}:
         msg = "mode must be strict, warn or repair"
@@ -187,50 +193,14 @@ def _label(source: Source, *, repair: bool) -> Label:
 
 
 def _open(area: FileArea, label: Label, source: Source, repair: bool) -> list[Table]:
-    data, _ = resolve_data(source, area.file_name, label.version, repair=repair)
+    data = find_data(area, label, source, repair=repair)
     tables = []
     for layout in area.tables:
         good, real = (layout, area)
         if repair:
-            good, real = _repaired(layout, area, data)
+            good, real = repaired(layout, area, data)
         tables.append(open_table(good, real, data))
     return tables
-
-
-def _repaired(
-    layout: TableCharacter, area: FileArea, source: Source
-) -> tuple[TableCharacter, FileArea]:
-    """Return what label and file agree on, if that cannot change a value."""
-    if source.name != area.file_name and source.name.lower() == area.file_name.lower():
-        note = f"file_name {area.file_name!r} read from {source.name!r}"
-        layout = replace(layout, repairs=(*layout.repairs, note))
-    size = source.size()
-    wanted = layout.offset + layout.records * layout.record_length
-    if len(area.tables) > 1 or area.others or size in {wanted, 0}:
-        return layout, area
-    short = wanted - layout.records == size and layout.delimiter == b"\r\n"
-    if not short and size < wanted:
-        return layout, area
-    data = source.read()
-    if area.md5 not in {None, hashlib.md5(data, usedforsecurity=False).hexdigest()}:
-        return layout, area
-    if short:
-        length = layout.record_length - 1
-        ends = data[layout.offset + length - 1 :: length]
-        if ends == b"\n" * layout.records and b"\r" not in data[layout.offset :]:
-            note = f"record_length {length + 1} read as {length}: records end in LF"
-            layout = replace(
-                layout,
-                record_length=length,
-                delimiter=b"\n",
-                repairs=(*layout.repairs, note),
-            )
-            area = replace(area, file_size=None)
-    elif not data[wanted:].strip(_PADDING):
-        note = f"{size - wanted} bytes of padding after the last record ignored"
-        layout = replace(layout, repairs=(*layout.repairs, note))
-        area = replace(area, file_size=None, others=(("Padding", ""),))
-    return layout, area
 
 
 class _Check:
@@ -240,22 +210,12 @@ class _Check:
         self.repair = _is_repair(mode)
         self.collect = mode == "warn"
         self.monotonic = monotonic
+        self.ordered: set[str] = set()
         self.findings: list[Finding] = []
 
     def error(self, error: ProductError) -> None:
         """Keep an error as a finding."""
-        self.findings.append(
-            Finding(
-                "error",
-                error.rule or "",
-                error.message,
-                error.path or "",
-                error.field,
-                error.record,
-                error.offset,
-                error.value,
-            )
-        )
+        self.findings.append(Finding.of(error))
 
     def refuse(self, error: ProductError) -> None:
         """Raise an error, or go on."""
@@ -274,25 +234,37 @@ class _Check:
             name = rule[1] if rule else ""
             text = text.removeprefix(f"{source}: ").removesuffix(f" [{name}]")
             self.findings.append(Finding("warning", name, text, str(source)))
-        for area in label.areas:
+        elements: list[ET.Element | None] = [None] * len(label.areas)
+        # tables that fill a file alone were compared with its size: not parsed again
+        if any(area.others or len(area.tables) != 1 for area in label.areas):
+            content = source.read(LABEL_BYTES_MAX)
+            elements = [*file_elements(content, str(source))]
+        for area, element in zip(label.areas, elements, strict=True):
             try:
-                self.area(area, label, source)
+                self.area(area, element, label, source)
             except ProductError as error:
                 self.refuse(error)
+        if all(item.severity != "error" for item in self.findings):
+            _refuse_unknown(self.monotonic, self.ordered, source)
 
-    def area(self, area: FileArea, label: Label, source: Source) -> None:
+    def area(
+        self, area: FileArea, element: ET.Element | None, label: Label, source: Source
+    ) -> None:
         """Check one file; after an error of the whole file, find the place."""
+        tables: list[Table] = []
         try:
             tables = _open(area, label, source, self.repair)
+            if element is not None and (area.others or len(tables) != 1):
+                self.objects(area, element, label, source)
         except ProductError as error:
-            if error.rule == "label.checksum_mismatch" and self.collect:
-                self.error(error)
-                plain = replace(area, md5=None)
-                tables = _open(plain, label, source, self.repair)
-            else:
+            if not self.collect:
                 raise
-        if not tables:
-            self.whole_file(area, label, source)
+            self.error(error)
+            if error.rule in _SIZES:
+                self.first_bad_record(area, label, source)
+            if error.rule != "label.checksum_mismatch":
+                return
+            tables = _open(replace(area, md5=None), label, source, self.repair)
         for table in tables:
             for note in table.layout.repairs:
                 self.findings.append(
@@ -300,107 +272,65 @@ class _Check:
                 )
             self.table(table)
 
-    def whole_file(self, area: FileArea, label: Label, source: Source) -> None:
-        """Check size and MD5 of a file without character tables."""
-        data, _ = resolve_data(
-            source, area.file_name, label.version, repair=self.repair
+    def objects(
+        self, area: FileArea, element: ET.Element, label: Label, source: Source
+    ) -> None:
+        """Check objects that are no character tables, and what none describes."""
+        data = find_data(area, label, source, repair=self.repair)
+        opened = open_objects(
+            element, area, data, str(source), verify_md5=not area.tables
         )
-        size = data.size()
-        if area.file_size not in {None, size}:
-            msg = f"file has {size} bytes, the label says {area.file_size}"
-            raise ProductError(
-                msg, path=str(data), value=size, rule="label.filesize_mismatch"
-            )
-        digest = hashlib.md5(data.read(), usedforsecurity=False).hexdigest()
-        if area.md5 not in {None, digest}:
-            msg = f"MD5 of the file differs from the label's {area.md5}"
-            raise ProductError(
-                msg, path=str(data), value=digest, rule="label.checksum_mismatch"
-            )
+        for fault in opened.faults:
+            self.findings.append(Finding.of(fault, "warning"))
+        for _, item in opened.structures:
+            if isinstance(item, DelimitedTable):
+                item.check()
+            elif isinstance(item, BinaryTable):
+                for one in item.layout.fields:
+                    if one.data_type in KNOWN_TYPES:  # bytes of others all are numbers
+                        item.read(" / ".join((*one.groups, one.name)))
+
+    def first_bad_record(self, area: FileArea, label: Label, source: Source) -> None:
+        """Say where the records of a file of the wrong size cease to fit."""
+        data = find_data(area, label, source, repair=self.repair)
+        for layout in area.tables:
+            length, mark = layout.record_length, layout.delimiter
+            count = min((data.size() - layout.offset) // length, layout.records)
+            if count <= 0:
+                continue
+            part = file_bytes(data, data.size())[layout.offset :][: count * length]
+            ends = part.reshape(count, length)[:, -len(mark) :]
+            wrong = (ends != np.frombuffer(mark, dtype=np.uint8)).any(axis=1)
+            if wrong.any():
+                row = int(wrong.argmax())
+                name = "CRLF" if len(mark) == 2 else "LF"
+                self.findings.append(
+                    Finding(
+                        "error",
+                        f"table.missing_{name}",
+                        f"record does not end with {name}",
+                        str(data),
+                        layout.name,
+                        row,
+                        layout.offset + (row + 1) * length - len(mark),
+                        ends[row].tobytes(),
+                    )
+                )
 
     def table(self, table: Table) -> None:
         """Check every cell, and that records differ."""
-        known = {item.name for item in table.layout.fields if not item.groups}
-        for name in set(self.monotonic) - known:
-            table.layout.field(name)  # raises, unless it is in a group
+        readable: set[str] = set()
         for item in table.layout.fields:
             try:
                 values = table.read([item])[:, 0]
-                if item.name in self.monotonic and not item.groups:
-                    self.order(table, item, values)
             except ProductError as error:
                 self.refuse(error)
                 continue
-            if item.data_type in _NUMBERS and values.dtype.kind == "f":
-                self.missing(table, item, values)
-        self.duplicates(table)
-
-    def missing(self, table: Table, item: Field, values: np.ndarray[Any, Any]) -> None:
-        """Count cells that are blank, and those with a special constant."""
-        layout, records = table.layout, table.records()
-        places = np.argwhere(np.isnan(values))
-        steps = np.array((layout.record_length, *item.strides), dtype=np.int64)
-        starts = places @ steps + layout.offset + item.start
-        blank: list[int] = []
-        special: list[int] = []
-        for k, start in enumerate(starts - layout.offset):
-            row, column = divmod(int(start), layout.record_length)
-            cell = records[row, column : column + item.length]
-            (special if (cell != ord(" ")).any() else blank).append(k)
-        for rule, found in (
-            ("table.blank_field_value", blank),
-            ("table.field_value_is_special_constant", special),
-        ):
-            if found:
-                self.findings.append(
-                    Finding(
-                        "info",
-                        rule,
-                        f"{len(found)} cells without a value",
-                        str(table.source),
-                        item.name,
-                        int(places[found[0]][0]),
-                        int(starts[found[0]]),
-                        len(found),
-                    )
-                )
-
-    def order(self, table: Table, item: Field, values: np.ndarray[Any, Any]) -> None:
-        """Refuse values that neither rise nor fall all the way."""
-        rises = values[1:] > values[:-1]
-        falls = values[1:] < values[:-1]
-        if rises.all() or falls.all():
-            return
-        wrong = ~rises if rises.sum() >= falls.sum() else ~falls
-        row = int(wrong.argmax()) + 1
-        msg = "field must rise or fall from record to record"
-        layout = table.layout
-        raise ProductError(
-            msg,
-            path=str(table.source),
-            field=item.name,
-            record=row,
-            offset=layout.offset + row * layout.record_length + item.start,
-            value=str(values[row]),
-            rule="table.records_not_monotonic",
-        )
-
-    def duplicates(self, table: Table) -> None:
-        """Warn of records with the same bytes: copied, or written twice."""
-        seen: dict[bytes, int] = {}
-        layout = table.layout
-        for row, record in enumerate(table.records()):
-            digest = hashlib.sha256(record.tobytes()).digest()
-            first = seen.setdefault(digest, row)
-            if first != row:
-                self.findings.append(
-                    Finding(
-                        "warning",
-                        "table.duplicate_record",
-                        f"record equals record {first}",
-                        str(table.source),
-                        None,
-                        row,
-                        layout.offset + row * layout.record_length,
-                    )
-                )
+            readable.add(item.name)
+            self.findings.extend(missing_cells(table, item, values))
+        for name in readable.intersection(self.monotonic):
+            try:
+                self.ordered |= refuse_disorder(table, {name})
+            except ProductError as error:
+                self.refuse(error)
+        self.findings.extend(repeated_records(table))

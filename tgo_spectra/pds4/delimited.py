@@ -32,6 +32,8 @@ FIELD_DELIMITERS = {
 }
 """Character of each ``field_delimiter``."""
 
+_PADDED_BYTES_MAX = 2**28  # of a field whose cells all take as much as its longest
+
 
 @dataclass(frozen=True)
 class TableDelimited:
@@ -121,6 +123,7 @@ class DelimitedTable:
             try:
                 text = line.decode("utf-8")
                 row = next(csv.reader([text], delimiter=layout.separator, strict=True))
+                row = row or [""]  # a record of one empty cell
             except UnicodeDecodeError:
                 msg = "record is not UTF-8"
                 rule = "validation.invalid_character_stream"
@@ -133,6 +136,18 @@ class DelimitedTable:
                 raise self._fail(msg, "table.fields_mismatch", i, len(row))
             result.append(row)
         return result
+
+    def check(self) -> None:
+        """Parse every cell.
+
+        Raises
+        ------
+        ProductError
+            As for `rows` and `read`.
+        """
+        found = self.rows()
+        for item in self.layout.fields:
+            self._column(item, found, slice(None))
 
     def read(self, name: str, rows: slice = slice(None)) -> np.ndarray[Any, Any]:
         """Return the values of one field.
@@ -157,11 +172,15 @@ class DelimitedTable:
             and text of the first bad cell.
         """
         item = find_field(self.layout.fields, name, self.layout.name)
+        return self._column(item, self.rows(), rows)
+
+    def _column(
+        self, item: Field, found: list[list[str]], rows: slice
+    ) -> np.ndarray[Any, Any]:
         places = np.array(item.start)
         for count, step in zip(item.shape, item.strides, strict=True):
             places = places[..., None] + np.arange(count) * step
         chosen = places.ravel().tolist()
-        found = self.rows()
         cells = [[row[k].encode() for k in chosen] for row in found]
         width = max((len(cell) for row in cells for cell in row), default=0) or 1
         if item.length and width > item.length:
@@ -169,6 +188,10 @@ class DelimitedTable:
             raise self._fail(
                 msg, "table.field_value_data_type_mismatch", None, width, item.name
             )
+        if width * len(chosen) * len(found) > _PADDED_BYTES_MAX:
+            msg = "one cell is so long that the field would not fit in memory"
+            rule = "table.field_value_data_type_mismatch"
+            raise self._fail(msg, rule, None, width, item.name)
         joined = b"".join(cell.ljust(width) for row in cells for cell in row)
         records = np.frombuffer(joined, dtype=np.uint8)
         records = records.reshape(len(found), width * len(chosen))

@@ -6,6 +6,7 @@ objects of a file (arrays, headers, binary tables) are listed by kind and name.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import warnings
 from collections import Counter
@@ -14,6 +15,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from tgo_spectra.errors import ProductError, TgoWarning
+from tgo_spectra.pds4 import known
+from tgo_spectra.pds4.types import KNOWN_TYPES
 from tgo_spectra.pds4.xml import Elements, parse_xml
 
 if TYPE_CHECKING:
@@ -22,49 +25,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Field", "FileArea", "Label", "TableCharacter", "parse_label"]
 
-REAL_TYPES = frozenset({"ASCII_Real"})
-INTEGER_TYPES = frozenset({"ASCII_Integer", "ASCII_NonNegative_Integer"})
-TIME_TYPES = frozenset(
-    {
-        "ASCII_Date_Time_YMD_UTC",
-        "ASCII_Date_Time_YMD",
-        "ASCII_Date_YMD",
-        "ASCII_Date_Time_DOY_UTC",
-        "ASCII_Date_Time_DOY",
-        "ASCII_Date_DOY",
-    }
-)
-TEXT_TYPES = frozenset(
-    {
-        "ASCII_AnyURI",
-        "ASCII_BibCode",
-        "ASCII_DOI",
-        "ASCII_Directory_Path_Name",
-        "ASCII_File_Name",
-        "ASCII_File_Specification_Name",
-        "ASCII_LID",
-        "ASCII_LIDVID",
-        "ASCII_LIDVID_LID",
-        "ASCII_MD5_Checksum",
-        "ASCII_Numeric_Base16",
-        "ASCII_Numeric_Base2",
-        "ASCII_Numeric_Base8",
-        "ASCII_String",
-        "ASCII_Time",
-        "ASCII_VID",
-        "UTF8_String",
-    }
-)
-KNOWN_TYPES = (
-    REAL_TYPES | INTEGER_TYPES | TIME_TYPES | TEXT_TYPES | frozenset({"ASCII_Boolean"})
-)
-"""``data_type`` values of character fields in PDS4 information models 1.11-1.26."""
-
 DELIMITERS = {
     "carriage-return line-feed": b"\r\n",
     "carriage_return line_feed": b"\r\n",
     "line-feed": b"\n",
 }
+GROUP_DEPTH_MAX = 16
+"""Deepest nesting of groups: each is a dimension, of which numpy knows 64."""
 _TABLE_KINDS = frozenset({"Table_Character"})
 _OTHER_KINDS = re.compile(r"Table_|Array|Header|Stream_Text|Encoded_|Parsable_")
 _VALUE_RANGES = frozenset({"valid_minimum", "valid_maximum"})  # not fill values
@@ -198,6 +165,14 @@ def parse_label(text: bytes, path: str, *, repair: bool = False) -> Label:
     ProductError
         With the rule broken; see the modules' functions.
     """
+    cut = known.cut(text, repair=repair)
+    if cut is not None and cut.record is not None:
+        with contextlib.suppress(ProductError):  # found again, and named, in the whole
+            return _label(cut.text, path, cut, repair=repair)
+    return _label(text, path, cut, repair=repair)
+
+
+def _label(text: bytes, path: str, cut: known.Cut | None, *, repair: bool) -> Label:
     read = Elements(path)
     root = parse_xml(text, path)
     identification = read.need(root, "Identification_Area")
@@ -213,12 +188,12 @@ def parse_label(text: bytes, path: str, *, repair: bool = False) -> Label:
         warnings.warn(
             f"{path}: information model {model} was not tested [label.model_version]",
             TgoWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
     observation = read.need(root, "Observation_Area")
     times = read.one(observation, "Time_Coordinates")
     areas = tuple(
-        _file_area(item, read, repair=repair)
+        _file_area(item, read, cut, repair=repair)
         for item in root
         if item.tag.startswith("File_Area_Observational")
     )
@@ -271,14 +246,16 @@ def _leaves(observation: ET.Element) -> dict[str, str]:
     return leaves
 
 
-def _file_area(element: ET.Element, read: Elements, *, repair: bool) -> FileArea:
+def _file_area(
+    element: ET.Element, read: Elements, cut: known.Cut | None, *, repair: bool
+) -> FileArea:
     file = read.need(element, "File")
     tables: list[TableCharacter] = []
     others: list[tuple[str, str]] = []
     for item in element:
         kind = item.tag
         if kind in _TABLE_KINDS:
-            tables.append(_table(item, read, repair=repair))
+            tables.append(_table(item, read, cut, repair=repair))
         elif _OTHER_KINDS.match(kind):
             others.append((kind, read.text(item, "name", required=False) or ""))
     seen = Counter(table.name for table in tables)
@@ -301,7 +278,9 @@ def _file_area(element: ET.Element, read: Elements, *, repair: bool) -> FileArea
     )
 
 
-def _table(element: ET.Element, read: Elements, *, repair: bool) -> TableCharacter:
+def _table(
+    element: ET.Element, read: Elements, cut: known.Cut | None, *, repair: bool
+) -> TableCharacter:
     name = read.text(element, "name", required=False) or "TABLE"
     record = read.need(element, "Record_Character")
     delimiter_text = read.word(element, "record_delimiter")
@@ -309,23 +288,38 @@ def _table(element: ET.Element, read: Elements, *, repair: bool) -> TableCharact
     if delimiter is None:
         msg = "unknown record_delimiter"
         raise read.fail(msg, "label.schema", delimiter_text)
-    length = read.size(record, "record_length", least=1)
     records = read.count(element, "records")
     if records == 0:
         msg = "table has no records"
         raise read.fail(msg, "table.empty", records, name)
-    repairs: list[str] = []
-    layout = _Layout(read, repairs if repair else None)
-    fields = layout.fields(record, length - len(delimiter), name)
+    if cut is not None and cut.record is not None and known.is_stub(record):
+        found = cut.record
+        if found.delimiter != delimiter:
+            msg = "record_delimiter differs from that of the known record"
+            raise read.fail(msg, "label.schema", delimiter_text)
+    else:
+        found = _record(record, read, delimiter, name, repair=repair)
+        if cut is not None and all(f.name == f.label_name for f in found.fields):
+            known.remember(cut.key, found)
     return TableCharacter(
         name=name,
         offset=read.size(element, "offset"),
         records=records,
-        record_length=length,
+        record_length=found.length,
         delimiter=delimiter,
-        fields=_unique(fields, read),
-        repairs=tuple(repairs),
+        fields=found.fields,
+        repairs=found.repairs,
     )
+
+
+def _record(
+    record: ET.Element, read: Elements, delimiter: bytes, name: str, *, repair: bool
+) -> known.Record:
+    length = read.size(record, "record_length", least=1)
+    repairs: list[str] = []
+    layout = _Layout(read, repairs if repair else None)
+    fields = layout.fields(record, length - len(delimiter), name)
+    return known.Record(length, delimiter, _unique(fields, read), tuple(repairs))
 
 
 def _unique(fields: list[Field], read: Elements) -> tuple[Field, ...]:
@@ -343,7 +337,7 @@ def _unique(fields: list[Field], read: Elements) -> tuple[Field, ...]:
                 f"{read.path}: several fields are named {item.name!r} "
                 "[label.duplicate_name]",
                 TgoWarning,
-                stacklevel=5,
+                stacklevel=7,
             )
         seen[key] += 1
         result.append(replace(item, name=name))
@@ -452,6 +446,10 @@ class _Layout:
             )
             for item in self.fields(element, step, name)
         ]
+        depth = max((len(item.groups) for item in inner), default=1)
+        if depth > GROUP_DEPTH_MAX:
+            msg = f"groups nested more than {GROUP_DEPTH_MAX} deep"
+            raise read.fail(msg, "label.table_definition_problem", depth, name)
         start = read.size(element, "group_location", least=1) - 1
         return _Span(start, length, name, True, inner)
 

@@ -105,10 +105,14 @@ class Source:
         info = archive_members(self.path)[self.member]
         try:
             with zipfile.ZipFile(self.path) as archive:
-                return archive.read(info)
+                data = archive.read(info)
         except _ZIP_ERRORS as error:
             msg = f"zip member is damaged ({error})"
             raise _fail(msg, self, None, "zip.damaged") from None
+        if len(data) != size:
+            msg = f"zip member has {len(data)} bytes, the index says {size}"
+            raise _fail(msg, self, len(data), "zip.damaged")
+        return data
 
 
 _ZIP_ERRORS = (

@@ -6,11 +6,12 @@ Every extent is checked in Python integers before anything is mapped or allocate
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from tgo_spectra.errors import ProductError
+from tgo_spectra.errors import ProductError, TgoWarning
 from tgo_spectra.pds4.binary import (
     BINARY_TYPES,
     TABLE_TYPES,
@@ -25,11 +26,12 @@ from tgo_spectra.pds4.delimited import (
     TableDelimited,
     cells_of,
 )
+from tgo_spectra.pds4.extents import Extent, extent_faults
 from tgo_spectra.pds4.label import (
     DELIMITERS,
-    KNOWN_TYPES,
     Field,
     FileArea,
+    Label,
     _fills,
     _Layout,
     _unique,
@@ -37,18 +39,29 @@ from tgo_spectra.pds4.label import (
 )
 from tgo_spectra.pds4.source import Source, resolve_data
 from tgo_spectra.pds4.table import Table, open_table
+from tgo_spectra.pds4.types import KNOWN_TYPES
 from tgo_spectra.pds4.xml import LABEL_BYTES_MAX, Elements, parse_xml
 
 if TYPE_CHECKING:
     import xml.etree.ElementTree as ET
     from pathlib import Path
 
-__all__ = ["Structure", "open_structures"]
+__all__ = [
+    "Objects",
+    "Structure",
+    "file_elements",
+    "find_data",
+    "open_objects",
+    "open_structures",
+]
 
 Structure: TypeAlias = Table | BinaryTable | DelimitedTable | ArrayObject
 """Anything with values that a label describes."""
 
 _AXIS_ORDERS = {"last index fastest", "last_index_fastest"}
+_AXES_MAX = 16  # in the information model
+_STREAMS = ("Header", "Stream_Text", "Encoded_", "Parsable_")
+"""Objects without values for us: only their place is checked."""
 
 
 class _BinaryLayout(_Layout):
@@ -99,17 +112,39 @@ class _File:
         )
 
 
+@dataclass(frozen=True)
+class Objects:
+    """What one data file holds.
+
+    Attributes
+    ----------
+    structures : list of (str, Structure)
+        Tables and arrays by name, in the order of the label.
+    faults : list of ProductError
+        Bytes that no object describes, or two: worth a warning.
+    """
+
+    structures: list[tuple[str, Structure]]
+    faults: list[ProductError]
+
+
 def open_structures(
-    path: str | Path, *, verify_md5: bool = True
+    path: str | Path | Source,
+    *,
+    verify_md5: bool = True,
+    mode: Literal["strict", "warn"] = "strict",
 ) -> dict[str, Structure]:
     """Open every table and array of a product, whatever instrument made it.
 
     Parameters
     ----------
-    path : path
-        The label.
+    path : path or Source
+        The label, a file or a member of a zip.
     verify_md5 : bool
         Compare the MD5 of each file with the label's, where it has one.
+    mode : {"strict", "warn"}
+        ``strict`` raises the first error. ``warn`` leaves out the objects of a file
+        that is missing or wrong, with a warning, if another file can be opened.
 
     Returns
     -------
@@ -124,6 +159,12 @@ def open_structures(
         ``label.checksum_mismatch``, ``array.size_mismatch``,
         ``table.records_mismatch`` or ``label.unknown_data_type``.
 
+    Warns
+    -----
+    TgoWarning
+        ``file.bytes_not_described`` and ``label.invalid_object_definition``, for
+        bytes that no object describes, or two.
+
     Examples
     --------
     >>> open_structures("no_such_label.xml")
@@ -131,17 +172,31 @@ def open_structures(
     ...
     tgo_spectra.errors.ProductError: no_such_label.xml: no such file ...
     """
-    source = Source(str(path))
+    if mode not in {"strict", "warn"}:
+        msg = "mode must be strict or warn"
+        raise ProductError(msg, field="mode", value=mode, rule="mode.unknown")
+    source = path if isinstance(path, Source) else Source(str(path))
     text = source.read(LABEL_BYTES_MAX)
     label = parse_label(text, str(source))
-    root = parse_xml(text, str(source))
-    read = Elements(str(source))
-    elements = [e for e in root if e.tag.startswith("File_Area_Observational")]
+    elements = file_elements(text, str(source))
     found: list[tuple[str, Structure]] = []
+    errors: list[ProductError] = []
     for area, element in zip(label.areas, elements, strict=True):
-        data, _ = resolve_data(source, area.file_name, label.version)
-        file = _checked_file(area, data, read, verify_md5=verify_md5)
-        found.extend(_objects(element, file))
+        try:
+            data = find_data(area, label, source)
+            opened = open_objects(
+                element, area, data, str(source), verify_md5=verify_md5
+            )
+        except ProductError as error:
+            errors.append(error)
+            if mode == "strict" or len(errors) == len(elements):
+                raise errors[0] from None
+            continue
+        found.extend(opened.structures)
+        for fault in opened.faults:
+            warnings.warn(str(fault), TgoWarning, stacklevel=2)
+    for missed in errors:
+        warnings.warn(f"left out: {missed}", TgoWarning, stacklevel=2)
     names = Counter(name for name, _ in found)
     seen: Counter[str] = Counter()
     result: dict[str, Structure] = {}
@@ -150,6 +205,67 @@ def open_structures(
         seen[name] += 1
         result[key] = item
     return result
+
+
+def find_data(
+    area: FileArea, label: Label, source: Source, *, repair: bool = False
+) -> Source:
+    """Return the file of an area, for labels that may describe several.
+
+    Raises
+    ------
+    ProductError
+        See `resolve_data`; also ``label.missing_file`` where only a file with the
+        name of the label is there: it may be another one of the product.
+    """
+    data, rule = resolve_data(source, area.file_name, label.version, repair=repair)
+    if rule == "label_stem" and len(label.areas) > 1:
+        msg = "data file is missing"
+        raise ProductError(
+            msg, path=str(source), value=area.file_name, rule="label.missing_file"
+        )
+    return data
+
+
+def file_elements(text: bytes, path: str) -> list[ET.Element]:
+    """Return the elements that describe data files, in the order of `Label.areas`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TgoWarning)  # `parse_label` warned already
+        root = parse_xml(text, path)
+    return [e for e in root if e.tag.startswith("File_Area_Observational")]
+
+
+def open_objects(
+    element: ET.Element, area: FileArea, data: Source, path: str, *, verify_md5: bool
+) -> Objects:
+    """Open the objects of one data file.
+
+    Parameters
+    ----------
+    element : Element
+        Of the file, from `file_elements`.
+    area : FileArea
+        The same, parsed.
+    data : Source
+        The file.
+    path : str
+        The label, for messages.
+    verify_md5 : bool
+        Compare the MD5 of the file with the label's, if it has one.
+
+    Returns
+    -------
+    Objects
+
+    Raises
+    ------
+    ProductError
+        See `open_structures`.
+    """
+    file = _checked_file(area, data, Elements(path), verify_md5=verify_md5)
+    found, extents = _objects(element, file)
+    faults = extent_faults(extents, file.size, str(data))
+    return Objects(found, list(faults))
 
 
 def _checked_file(
@@ -169,8 +285,11 @@ def _checked_file(
     return file
 
 
-def _objects(element: ET.Element, file: _File) -> list[tuple[str, Structure]]:
+def _objects(
+    element: ET.Element, file: _File
+) -> tuple[list[tuple[str, Structure]], list[Extent]]:
     found: list[tuple[str, Structure]] = []
+    extents: list[Extent] = []
     tables = {table.name: table for table in file.area.tables}
     for item in element:
         name = file.read.text(item, "name", required=False)
@@ -185,11 +304,36 @@ def _objects(element: ET.Element, file: _File) -> list[tuple[str, Structure]]:
             found.append((name or "TABLE", _delimited(item, name or "TABLE", file)))
         elif item.tag == "Array" or item.tag.startswith("Array_"):
             found.append((name or "ARRAY", _array(item, name or "ARRAY", file)))
+        elif item.tag.startswith(_STREAMS):
+            extents.append(_stream(item, name or item.tag, file))
     repeated = [name for name, n in Counter(name for name, _ in found).items() if n > 1]
     if repeated:
         msg = "two objects of one name"
         raise file.read.fail(msg, "label.duplicate_identifier", repeated[0])
-    return found
+    extents.extend(_extent(name, item) for name, item in found)
+    return found, extents
+
+
+def _extent(name: str, item: Structure) -> Extent:
+    """Return the bytes of an object that was checked."""
+    if isinstance(item, ArrayObject):
+        return Extent(item.start, array_bytes(item.shape, item.data_type), name)
+    layout = item.layout
+    if isinstance(layout, TableDelimited):
+        return Extent(layout.offset, layout.length, name)
+    return Extent(layout.offset, layout.records * layout.record_length, name)
+
+
+def _stream(element: ET.Element, name: str, file: _File) -> Extent:
+    """Check the place of an object that has no values for us."""
+    start = file.read.size(element, "offset")
+    length = max(file.size - start, 0)
+    given = file.read.one(element, "object_length") is not None
+    if given or element.tag == "Header":  # others may leave it out, then go to the end
+        length = file.read.size(element, "object_length", least=1)
+    rule = "label.invalid_object_definition"
+    file.check(name, start, length, length, rule)
+    return Extent(start, length, name)
 
 
 def _records(element: ET.Element, name: str, read: Elements) -> int:
@@ -228,6 +372,9 @@ def _array(element: ET.Element, name: str, file: _File) -> ArrayObject:
         for axis in element.findall("Axis_Array")
     )
     promised = read.count(element, "axes", least=1)
+    if promised > _AXES_MAX:
+        msg = f"array has more than {_AXES_MAX} axes"
+        raise read.fail(msg, "label.schema", promised, name)
     if [axis[0] for axis in axes] != list(range(1, promised + 1)):
         msg = f"label promises {promised} axes, numbered from 1"
         raise read.fail(msg, "label.schema", [axis[0] for axis in axes], name)

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tgo_spectra.errors import ProductError
+from tgo_spectra.pds4 import known
 from tgo_spectra.pds4.cells import Cells, Layout
-from tgo_spectra.pds4.label import INTEGER_TYPES, REAL_TYPES, TIME_TYPES
+from tgo_spectra.pds4.types import INTEGER_TYPES, REAL_TYPES, TIME_TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,9 +22,10 @@ if TYPE_CHECKING:
     from tgo_spectra.pds4.label import Field, FileArea, TableCharacter
     from tgo_spectra.pds4.source import Source
 
-__all__ = ["Table", "open_table", "parse_cells"]
+__all__ = ["Columns", "Table", "open_table", "parse_cells"]
 
 _CACHE_BYTES = 64 * 2**20  # raw bytes of recently read tables (about ten NOMAD files)
+_CACHE_TABLES = 64  # of any size: their bytes are summed up at each new one
 _cache: OrderedDict[
     tuple[object, ...], tuple[np.ndarray[Any, np.dtype[np.uint8]], _Checksum]
 ] = OrderedDict()
@@ -90,6 +92,27 @@ class _Checksum:
             "path": self.path,
             "thread": None,
         }
+
+
+class Columns:
+    """Fields of one data type and shape, and where their cells are in a record.
+
+    Attributes
+    ----------
+    fields : tuple of Field
+    starts : ndarray of int64, shape (field, *repetitions)
+        First byte of every cell.
+    """
+
+    __slots__ = ("fields", "starts")
+
+    def __init__(self, fields: Sequence[Field]) -> None:
+        self.fields = tuple(fields)
+        self.starts = np.stack([_starts(item) for item in self.fields])
+
+    def __getitem__(self, chosen: Sequence[int]) -> Columns:
+        """Return some of the fields."""
+        return Columns([self.fields[i] for i in chosen])
 
 
 @dataclass(frozen=True)
@@ -178,7 +201,7 @@ class Table:
         ).reshape(layout.records, layout.record_length)
         with _lock:
             _cache[self._key(stamp)] = view, self.checksum
-            while (
+            while len(_cache) > _CACHE_TABLES or (
                 len(_cache) > 1
                 and sum(v.nbytes for v, _ in _cache.values()) > _CACHE_BYTES
             ):
@@ -187,7 +210,7 @@ class Table:
 
     def read(
         self,
-        fields: Sequence[Field],
+        fields: Sequence[Field] | Columns,
         rows: np.ndarray[Any, np.dtype[np.int64]] | None = None,
         *,
         fills: Sequence[float] = (),
@@ -197,7 +220,7 @@ class Table:
 
         Parameters
         ----------
-        fields : sequence of Field
+        fields : sequence of Field, or Columns
             Fields of one data type, and of one shape.
         rows : ndarray of int, optional
             Records wanted, 0-based; default all.
@@ -242,16 +265,17 @@ class Table:
 def parse_cells(
     layout: Layout,
     path: str,
-    fields: Sequence[Field],
+    fields: Sequence[Field] | Columns,
     records: np.ndarray[Any, np.dtype[np.uint8]],
     rows: np.ndarray[Any, np.dtype[np.int64]],
     fills: Sequence[float] = (),
     repeats: tuple[Any, ...] = (),
 ) -> np.ndarray[Any, Any]:
     """Parse text fields of one data type; see `Table.read`."""
-    starts = np.stack([_starts(item)[repeats] for item in fields])
-    cells = Cells(layout, path, fields, records, rows, starts)
-    kind = fields[0].data_type
+    columns = fields if isinstance(fields, Columns) else Columns(fields)
+    starts = columns.starts[(slice(None), *repeats)] if repeats else columns.starts
+    cells = Cells(layout, path, columns.fields, records, rows, starts)
+    kind = columns.fields[0].data_type
     if kind in REAL_TYPES:
         values: np.ndarray[Any, Any] = cells.reals(fills)
     elif kind in INTEGER_TYPES:
@@ -393,6 +417,17 @@ def _check_size(layout: TableCharacter, area: FileArea, source: Source) -> None:
         )
 
 
+def _gaps(layout: TableCharacter) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Say which bytes of a record belong to no field and not to the delimiter."""
+    free = np.ones(layout.record_length, dtype=np.bool_)
+    free[layout.record_length - len(layout.delimiter) :] = False
+    for item in layout.fields:
+        starts, length = _blocks(item)
+        for start in starts:
+            free[start : start + length] = False
+    return free
+
+
 def _check_records(table: Table, records: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
     layout = table.layout
     mark = np.frombuffer(layout.delimiter, dtype=np.uint8)
@@ -418,12 +453,9 @@ def _check_records(table: Table, records: np.ndarray[Any, np.dtype[np.uint8]]) -
             f"record does not end with {name}",
             f"table.missing_{name}",
         )
-    free = np.ones(layout.record_length, dtype=np.bool_)
-    free[body:] = False
-    for item in layout.fields:
-        starts, length = _blocks(item)
-        for start in starts:
-            free[start : start + length] = False
+    # a repair may change the length of the records without changing the fields
+    kind = f"gaps of {body} + {mark.size} bytes"
+    free = known.kept(kind, layout.fields, lambda: _gaps(layout))
     if free.any():
         stray = records[:, free] != ord(" ")
         if stray.any():

@@ -14,7 +14,7 @@ from xml.parsers import expat
 
 from tgo_spectra.errors import ProductError, TgoWarning
 
-__all__ = ["Elements", "parse_xml"]
+__all__ = ["Elements", "number", "parse_xml"]
 
 LABEL_BYTES_MAX = 16 * 2**20
 """Largest label read (bytes); NOMAD labels are below 0.1 MiB."""
@@ -115,9 +115,23 @@ def parse_xml(text: bytes, path: str) -> ET.Element:
         raise ProductError(msg, path=path, rule="label.not_xml") from None
     if not namespace:
         warnings.warn(
-            f"{path}: label has no namespace [label.schema]", TgoWarning, stacklevel=4
+            f"{path}: label has no namespace [label.schema]", TgoWarning, stacklevel=5
         )
     return root
+
+
+def number(text: str) -> float | None:
+    """Return text as a number, None if it is none by the grammar of ``ASCII_Real``.
+
+    Examples
+    --------
+    >>> number("-1.5E3"), number("1_0"), number("nan"), number("1E999")
+    (-1500.0, None, None, None)
+    """
+    if not _REAL.fullmatch(text):
+        return None
+    value = float(text)
+    return value if math.isfinite(value) else None
 
 
 class Elements:
@@ -191,8 +205,8 @@ class Elements:
         text = self.text(element, name, required=False)
         if text is None:
             return default
-        value = float(text) if _REAL.fullmatch(text) else math.nan
-        if not math.isfinite(value):
+        value = number(text)
+        if value is None:
             message = f"{name} must be a number"
             raise self.fail(message, "label.schema", text, name)
         return value

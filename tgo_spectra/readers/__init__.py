@@ -13,33 +13,52 @@ import xarray as xr
 
 from tgo_spectra.errors import ProductError
 from tgo_spectra.pds4 import Source, archive_members, parse_label
-from tgo_spectra.readers import nomad
+from tgo_spectra.readers import acs, nomad
+from tgo_spectra.readers.acs_stripes import acs_spectra
 from tgo_spectra.readers.many import open_products
+from tgo_spectra.readers.trees import open_product_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tgo_spectra.pds4 import Label
+    from tgo_spectra.pds4.check import Mode
 
 __all__ = [
+    "GROUP_READERS",
     "READERS",
+    "acs_spectra",
     "find_label",
+    "instrument_of",
     "open_product",
+    "open_product_tree",
     "open_products",
     "read_label",
     "read_product",
 ]
 
 READERS: dict[str, Callable[..., xr.Dataset]] = {
+    "em16_tgo_acs": acs.read,
     "em16_tgo_nmd": nomad.read,
 }
 """Reader of each instrument, by the bundle part of the logical identifier."""
+
+GROUP_READERS: dict[str, Callable[..., dict[str, xr.Dataset]]] = {
+    "em16_tgo_acs": acs.read_groups,
+}
+"""Reader of products that have objects with axes of their own."""
+
+_MODES = ("strict", "warn", "repair")
 
 _LABEL_SUFFIXES = (".xml", ".lblx")
 
 
 def open_product(
-    path: str | Path, *, apply_mask: bool = False, verify_md5: bool = True
+    path: str | Path,
+    *,
+    apply_mask: bool = False,
+    verify_md5: bool = True,
+    mode: Mode = "strict",
 ) -> xr.Dataset:
     """Open one archive product.
 
@@ -61,11 +80,16 @@ def open_product(
         Compute the MD5 of the table and compare it with the label's (about 20 ms for
         10 MB, beside other work). The attribute ``source_md5_verified`` is 1 if the
         two are equal, 0 if this was not asked for or the label has none.
+    mode : {"strict", "warn", "repair"}
+        ``"strict"``: refuse what breaks the label or the format. ``"warn"``: warn
+        where values can be had all the same. ``"repair"``: mend a fixed list of
+        harmless faults. Recorded in the attribute ``reading_mode``, and what was
+        mended in ``source_repairs``.
 
     Returns
     -------
     Dataset
-        Level 1: dimensions ``spectrum`` (table row, ordered as in the file),
+        NOMAD, level 1: dimensions ``spectrum`` (table row, ordered as in the file),
         ``pixel``, ``point`` and ``edge`` (start, end). Missing values are NaN; the
         name in the label is in the attribute ``label_name`` of each variable. Units
         are in the attribute ``units`` (altitudes km, wavenumber cm-1, angles degree,
@@ -73,12 +97,16 @@ def open_product(
         the producer does not set, ``quality_notes`` says what the others report,
         ``calibration_status`` is passed or failed where the product tells.
 
+        ACS, calibrated: detector frames (frame, row, pixel), or TIRVIM spectra
+        (spectrum, pixel); the attribute ``experimental`` is 1. ACS, raw: several
+        tables, for which there is `open_product_tree`.
+
     Raises
     ------
     ProductError
         With the rule broken, such as ``label.filesize_mismatch``,
-        ``label.checksum_mismatch``, ``product.unknown_instrument`` or
-        ``product.no_mask``.
+        ``label.checksum_mismatch``, ``product.unknown_instrument``,
+        ``product.several_axes`` or ``product.no_mask``.
 
     Examples
     --------
@@ -94,15 +122,61 @@ def open_product(
         engine=TgoBackendEntrypoint,
         apply_mask=apply_mask,
         verify_md5=verify_md5,
+        mode=mode,
     )
 
 
 def read_product(
-    path: str | Path, *, apply_mask: bool = False, verify_md5: bool = True
+    path: str | Path,
+    *,
+    apply_mask: bool = False,
+    verify_md5: bool = True,
+    mode: Mode = "strict",
 ) -> xr.Dataset:
     """Return the Dataset of a product with lazy variables, before xarray wraps it."""
+    check_mode(mode)
     source = find_label(path)
     label = read_label(source)
+    reader = READERS[instrument_of(label, source)]
+    ds = reader(label, source, apply_mask=apply_mask, verify_md5=verify_md5, mode=mode)
+    ds.attrs["reading_mode"] = mode
+    ds.encoding["source"] = str(path)
+    return ds
+
+
+def check_mode(mode: str) -> None:
+    """Refuse a mode that there is not.
+
+    Raises
+    ------
+    ProductError
+        ``mode.unknown``.
+    """
+    if mode not in _MODES:
+        msg = f"mode must be one of {', '.join(_MODES)}"
+        raise ProductError(msg, field="mode", value=mode, rule="mode.unknown")
+
+
+def instrument_of(label: Label, source: Source) -> str:
+    """Return the bundle part of a logical identifier that there is a reader for.
+
+    Parameters
+    ----------
+    label : Label
+        The parsed label.
+    source : Source
+        Where it is, for messages.
+
+    Returns
+    -------
+    str
+        Key of `READERS`.
+
+    Raises
+    ------
+    ProductError
+        ``product.unknown_instrument``.
+    """
     parts = label.lid.split(":")
     bundle = parts[3] if len(parts) > 3 else label.lid
     if bundle not in READERS:
@@ -117,9 +191,7 @@ def read_product(
             value=label.lid,
             rule="product.unknown_instrument",
         )
-    ds = READERS[bundle](label, source, apply_mask=apply_mask, verify_md5=verify_md5)
-    ds.encoding["source"] = str(path)
-    return ds
+    return bundle
 
 
 def read_label(source: Source) -> Label:
@@ -154,23 +226,33 @@ def find_label(path: str | Path) -> Source:
     ProductError
         ``label.missing_file`` if there is no label or more than one.
     """
+    head, mark, member = str(path).partition("::")
+    if not (mark and head.lower().endswith(".zip")):
+        head, member = str(path), ""
     # absolute, as workers may have another working directory
-    path = Path(path).absolute()
+    path = Path(head).absolute()
     suffix = path.suffix.lower()
     if suffix in _LABEL_SUFFIXES:
         return Source(str(path))
     if path.is_dir():
-        found = [
-            Source(str(item)) for item in sorted(path.iterdir()) if _is_label(item)
-        ]
-        return _only(found, path)
+        return _only(labels_in(path), path)
     if suffix == ".zip":
-        members = [
-            Source(str(path), name)
-            for name in archive_members(str(path))
-            if _is_label(Path(name))
-        ]
-        return _only(members, path)
+        names = [n for n in archive_members(str(path)) if _is_label(Path(n))]
+        if member in names:
+            return Source(str(path), member)
+        found = [Source(str(path), name) for name in names]
+        if member or len(found) > 1:
+            msg = (
+                f"zip of {len(found)} labels; name one as {path.name}::LABEL, LABEL "
+                f"being one of {', '.join(names[:5])}"
+            )
+            raise ProductError(
+                msg,
+                path=path,
+                value=member or len(found),
+                rule="label.missing_file",
+            )
+        return _only(found, path)
     if not path.exists():
         msg = "no such file"
         raise ProductError(msg, path=path, rule="label.missing_file")
@@ -188,6 +270,12 @@ def find_label(path: str | Path) -> Source:
         value=suffix,
         rule="label.missing_file",
     )
+
+
+def labels_in(folder: Path) -> list[Source]:
+    """Return the labels in a folder that are none of pictures, by name."""
+    paths = sorted(folder.absolute().iterdir())
+    return [Source(str(path)) for path in paths if _is_label(path)]
 
 
 def _is_label(path: Path) -> bool:

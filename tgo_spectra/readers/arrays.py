@@ -9,10 +9,10 @@ import numpy as np
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from tgo_spectra.pds4.label import INTEGER_TYPES, REAL_TYPES, TIME_TYPES
+from tgo_spectra.pds4.types import INTEGER_TYPES, REAL_TYPES, TIME_TYPES
 
 if TYPE_CHECKING:
-    from tgo_spectra.pds4 import Field, Table
+    from tgo_spectra.pds4 import Columns, Field, Table
 
 __all__ = ["ColumnArray", "MaskedArray", "dtype_of", "snake_case"]
 
@@ -24,7 +24,7 @@ class ColumnArray(BackendArray):
     ----------
     table : Table
         The checked table.
-    fields : tuple of Field
+    columns : Columns
         Fields of one data type and shape, in the order of `layout`.
     layout : tuple of int
         Dimensions that the fields span, such as (5, 2) for points and edges; ``()``
@@ -38,16 +38,16 @@ class ColumnArray(BackendArray):
     def __init__(
         self,
         table: Table,
-        fields: tuple[Field, ...],
+        columns: Columns,
         layout: tuple[int, ...],
         dtype: np.dtype[Any],
         fills: tuple[float, ...],
     ) -> None:
         self.table = table
-        self.fields = fields
+        self.columns = columns
         self.layout = layout
         self.fills = fills
-        self.shape = (table.layout.records, *layout, *fields[0].shape)
+        self.shape = (table.layout.records, *layout, *columns.starts.shape[1:])
         self.dtype = dtype
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
@@ -60,17 +60,22 @@ class ColumnArray(BackendArray):
 
     def read(self, key: tuple[int | slice, ...] = ()) -> np.ndarray[Any, Any]:
         """Parse the cells of a basic index (integers and slices)."""
+        if not key:
+            values = self.table.read(self.columns, fills=self.fills)
+            return values.reshape(self.shape)
         whole = slice(None)
         key = (*key, *(whole,) * (len(self.shape) - len(key)))
         n = len(self.layout)
         rows = np.atleast_1d(np.arange(self.shape[0])[key[0]])
-        chosen = np.arange(len(self.fields)).reshape(self.layout)[key[1 : n + 1]]
+        chosen = np.arange(len(self.columns.fields)).reshape(self.layout)[
+            key[1 : n + 1]
+        ]
         repeats = key[n + 1 :]
-        fields = [self.fields[i] for i in chosen.ravel()]
-        if not fields or not rows.size:
+        if not chosen.size or not rows.size:
             shape = np.empty(self.shape, dtype=[])[key].shape
             return np.empty(shape, dtype=self.dtype)
-        values = self.table.read(fields, rows, fills=self.fills, repeats=repeats)
+        columns = self.columns[chosen.ravel().tolist()]
+        values = self.table.read(columns, rows, fills=self.fills, repeats=repeats)
         values = values.reshape(rows.size, *chosen.shape, *values.shape[2:])
         return values if isinstance(key[0], slice) else values[0]
 

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
+    from tgo_spectra.pds4.check import Mode
+    from tgo_spectra.readers.objects import ByteOrder
+
 __all__ = ["TgoBackendEntrypoint"]
 
 _HEAD_BYTES = 4096  # the namespace of the mission stands in the root element
@@ -32,7 +35,7 @@ class TgoBackendEntrypoint(BackendEntrypoint):
 
     description = "ExoMars Trace Gas Orbiter products of the Planetary Science Archive"
     url = "https://archives.esac.esa.int/psa"
-    supports_groups = False
+    supports_groups = True
 
     def open_dataset(
         self,
@@ -41,6 +44,7 @@ class TgoBackendEntrypoint(BackendEntrypoint):
         drop_variables: str | Iterable[str] | None = None,
         apply_mask: bool = False,
         verify_md5: bool = True,
+        mode: Mode = "strict",
     ) -> xr.Dataset:
         """Open a label, a table, a delivery zip or a folder.
 
@@ -54,6 +58,8 @@ class TgoBackendEntrypoint(BackendEntrypoint):
             Make the pixels that the mask of a UVIS product rejects NaN.
         verify_md5 : bool
             Compare the MD5 of the table with the label's.
+        mode : {"strict", "warn", "repair"}
+            See `tgo_spectra.open_product`.
 
         Returns
         -------
@@ -66,11 +72,86 @@ class TgoBackendEntrypoint(BackendEntrypoint):
         """
         from tgo_spectra.readers import read_product
 
-        ds = read_product(filename_or_obj, apply_mask=apply_mask, verify_md5=verify_md5)
-        if drop_variables is None:
-            return ds
-        names = [drop_variables] if isinstance(drop_variables, str) else drop_variables
-        return ds.drop_vars(list(names), errors="ignore")
+        ds = read_product(
+            filename_or_obj, apply_mask=apply_mask, verify_md5=verify_md5, mode=mode
+        )
+        return _without(ds, drop_variables)
+
+    def open_groups_as_dict(
+        self,
+        filename_or_obj: Any,
+        *,
+        drop_variables: str | Iterable[str] | None = None,
+        verify_md5: bool = True,
+        mode: Mode = "strict",
+        row_byte_order: ByteOrder | None = None,
+        geometry: str | Path | None = None,
+    ) -> dict[str, xr.Dataset]:
+        """Open every object of a product, or every product of a folder.
+
+        Parameters
+        ----------
+        filename_or_obj : path
+            See `tgo_spectra.open_product_tree`.
+        drop_variables : str or iterable of str, optional
+            Variables to leave out of every group.
+        verify_md5, mode, row_byte_order, geometry
+            See `tgo_spectra.open_product_tree`.
+
+        Returns
+        -------
+        dict
+            Path of a group to its Dataset; ``"/"`` is the product itself.
+
+        Raises
+        ------
+        ProductError
+            If the product breaks its label or its format.
+        """
+        from tgo_spectra.readers.trees import read_product_groups
+
+        groups = read_product_groups(
+            filename_or_obj,
+            verify_md5=verify_md5,
+            mode=mode,
+            row_byte_order=row_byte_order,
+            geometry=geometry,
+        )
+        return {name: _without(ds, drop_variables) for name, ds in groups.items()}
+
+    def open_datatree(
+        self,
+        filename_or_obj: Any,
+        *,
+        drop_variables: str | Iterable[str] | None = None,
+        verify_md5: bool = True,
+        mode: Mode = "strict",
+        row_byte_order: ByteOrder | None = None,
+        geometry: str | Path | None = None,
+    ) -> xr.DataTree:
+        """Open a product as a tree; the arguments are those of the groups.
+
+        Returns
+        -------
+        DataTree
+
+        Raises
+        ------
+        ProductError
+            If the product breaks its label or its format.
+        """
+        import xarray as xr
+
+        return xr.DataTree.from_dict(
+            self.open_groups_as_dict(
+                filename_or_obj,
+                drop_variables=drop_variables,
+                verify_md5=verify_md5,
+                mode=mode,
+                row_byte_order=row_byte_order,
+                geometry=geometry,
+            )
+        )
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
         """Say whether the start of the label names the mission; never raises."""
@@ -94,6 +175,13 @@ class TgoBackendEntrypoint(BackendEntrypoint):
         except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError):
             return False
         return False
+
+
+def _without(ds: xr.Dataset, drop_variables: str | Iterable[str] | None) -> xr.Dataset:
+    if drop_variables is None:
+        return ds
+    names = [drop_variables] if isinstance(drop_variables, str) else drop_variables
+    return ds.drop_vars(list(names), errors="ignore")
 
 
 def _is_ours(head: bytes) -> bool:

@@ -9,9 +9,12 @@ import numpy as np
 import xarray as xr
 
 from tgo_spectra.errors import ProductError
+from tgo_spectra.readers.objects import node_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from tgo_spectra.pds4.check import Mode
 
 __all__ = ["open_products"]
 
@@ -36,6 +39,7 @@ def open_products(
     *,
     combine: Literal["spectrum"] = "spectrum",
     apply_mask: bool = False,
+    mode: Mode = "strict",
 ) -> xr.Dataset: ...
 
 
@@ -46,6 +50,7 @@ def open_products(
     *,
     combine: Literal["tree"],
     apply_mask: bool = False,
+    mode: Mode = "strict",
 ) -> xr.DataTree: ...
 
 
@@ -55,8 +60,9 @@ def open_products(
     *,
     combine: str = "spectrum",
     apply_mask: bool = False,
+    mode: Mode = "strict",
 ) -> xr.Dataset | xr.DataTree:
-    """Open many NOMAD products.
+    """Open many products.
 
     Parameters
     ----------
@@ -68,12 +74,15 @@ def open_products(
         ``"spectrum"``: one Dataset, the rows of one product after those of the other.
         All products must be of one channel, all occultations or all nadir, of one
         diffraction order (or all full scans), with as many pixels, and have the same
-        variables. Where the wavenumbers of a pixel differ from product to product, as
-        they do with temperature, ``wavenumber`` gets the dimension ``spectrum``.
+        variables. Of ACS, TIRVIM spectra can be joined: each product holds one.
+        Where the wavenumbers of a pixel differ from product to product, as they do
+        with temperature, ``wavenumber`` gets the dimension ``spectrum``.
 
         ``"tree"``: a DataTree with one node for each product, named after its logical
         identifier; the products need have nothing in common.
     apply_mask : bool
+        As for `open_product`.
+    mode : {"strict", "warn", "repair"}
         As for `open_product`.
 
     Returns
@@ -114,13 +123,22 @@ def open_products(
         paths = [paths]
     products: dict[str, xr.Dataset] = {}
     for path in paths:
-        ds = _chosen(read_product(path, apply_mask=apply_mask), variables, path)
+        ds = _chosen(
+            read_product(path, apply_mask=apply_mask, mode=mode), variables, path
+        )
         lid = ds.attrs["product_lid"]
         if lid in products:
             versions = [d.attrs["product_version"] for d in (products[lid], ds)]
             msg = f"product is given twice, in versions {' and '.join(versions)}"
             raise ProductError(msg, path=path, value=lid, rule="product.duplicate")
         if combine == "spectrum":
+            if "spectrum" not in ds.dims:
+                msg = (
+                    "product has no spectra as rows, only "
+                    f"{' x '.join(map(str, ds.sizes))}; such products go together "
+                    'with combine="tree" only'
+                )
+                raise ProductError(msg, path=path, value=lid, rule="product.not_alike")
             if products:
                 _check_alike(next(iter(products.values())), ds, path)
             ds.load()  # while its table is at hand
@@ -130,7 +148,7 @@ def open_products(
         raise ProductError(msg, rule="product.none")
     if combine == "tree":
         return xr.DataTree.from_dict(
-            {lid.rpartition(":")[2]: ds for lid, ds in products.items()}
+            {node_name(lid.rpartition(":")[2]): ds for lid, ds in products.items()}
         )
     return _joined(list(products.values()))
 

@@ -12,7 +12,6 @@ Vandaele et al., Space Sci. Rev. 214, 80 (2018), doi:10.1007/s11214-018-0517-2.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,14 +20,18 @@ from xarray.core import indexing
 
 from tgo_spectra.errors import ProductError
 from tgo_spectra.pds4 import open_table, resolve_data
-from tgo_spectra.readers.arrays import ColumnArray, MaskedArray, dtype_of, snake_case
+from tgo_spectra.pds4.repairs import repaired
+from tgo_spectra.readers.arrays import ColumnArray, MaskedArray
+from tgo_spectra.readers.nomad_fields import plan_variables
 from tgo_spectra.readers.quality import check, flag_notes
-from tgo_spectra.variables import annotate
+from tgo_spectra.variables import attributes_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
-    from tgo_spectra.pds4 import Field, Label, Source, Table
+    from tgo_spectra.pds4 import Label, Source, Table
+    from tgo_spectra.pds4.check import Mode
+    from tgo_spectra.readers.nomad_fields import Plan
 
 __all__ = ["FILL", "PRODUCT_NAME", "read"]
 
@@ -48,51 +51,8 @@ _OBSERVATION = {"i": "ingress", "e": "egress", "d": "dayside_nadir"}
 _LETTERS = {"p": "passed", "f": "failed"}
 _PART = {"a": "all", "h": "high", "l": "low", "g": "grazing"}
 
-_GROUPS = {
-    "Wavenumber": "wavenumber",
-    "Wavelength": "wavelength",
-    "Transmittance": "transmittance",
-    "Transmittance error": "transmittance_error",
-    "Reflectance factor": "reflectance_factor",
-    "Reflectance factor (baseline removed)": "reflectance_factor_corrected",
-    "Radiance": "radiance",
-    "Radiance error": "radiance_error",
-    "Mask": "mask",
-}
 _AXES = ("wavenumber", "wavelength")
 _MASKABLE = {"transmittance", "transmittance_error", "radiance", "radiance_error"}
-
-_EDGE_NAMES = {
-    "ObservationDatetime": "time_bounds",
-    "ObsAlt": "obs_altitude",
-    "SubObsLon": "sub_obs_longitude",
-    "SubObsLat": "sub_obs_latitude",
-    "LSubS": "l_sub_s",
-    "SubSolLon": "sub_sol_longitude",
-    "SubSolLat": "sub_sol_latitude",
-    "PointingDeviation": "pointing_deviation",
-}
-_POINT_NAMES = {
-    "PointX": "point_x",
-    "PointY": "point_y",
-    "Lon": "point_longitude",
-    "Lat": "point_latitude",
-    "LST": "point_local_true_solar_time",
-    "TangentAltEllipsoid": "tangent_altitude_ellipsoid",
-    "TangentAltAreoid": "tangent_altitude_areoid",
-    "TangentAltSurface": "tangent_altitude_surface",
-    "SlantPathDistance": "slant_path_distance",
-    "IncidenceAngle": "incidence_angle",
-    "EmissionAngle": "emission_angle",
-    "PhaseAngle": "phase_angle",
-    "SurfaceAltAreoid": "surface_altitude_areoid",
-    "SurfaceRadius": "surface_radius",
-}
-_SINGLE_NAMES = {
-    "AOTFFrequency": "aotf_frequency",
-    "DiffractionOrder": "order",
-    "YValidFlag": "y_valid_flag",
-}
 # One value a file, except for full scans, whose order changes from row to row.
 _SETTINGS = ("order", "aotf_frequency", "instrument_temperature")
 # Coordinate, the variable it is taken from (point 0, mean of the edges), period.
@@ -106,23 +66,13 @@ _CENTRES = (
 _TIME_ENCODING = {"units": "microseconds since 2016-01-01", "dtype": "int64"}
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """One variable: which fields make it, and how they are arranged."""
-
-    name: str
-    dims: tuple[str, ...]
-    fields: tuple[Field, ...]
-    layout: tuple[int, ...]
-    label_name: str
-
-
 def read(
     label: Label,
     source: Source,
     *,
     apply_mask: bool = False,
     verify_md5: bool = True,
+    mode: Mode = "strict",
 ) -> xr.Dataset:
     """Build the level-1 Dataset of a NOMAD product.
 
@@ -136,6 +86,10 @@ def read(
         Make masked pixels of a UVIS product NaN.
     verify_md5 : bool
         Compare the MD5 of the table with the label's.
+    mode : {"strict", "warn", "repair"}
+        Repair, aloud or silently, what cannot change a value; the attribute
+        ``source_repairs`` lists it. The repeated group location of LNO nadir
+        products, which the producer's code writes, is put right in all modes.
 
     Returns
     -------
@@ -156,12 +110,15 @@ def read(
             path=label.path,
             rule="label.schema",
         )
-    data, rule = resolve_data(source, area.file_name, label.version)
+    mend = mode != "strict"
+    place, rule = resolve_data(source, area.file_name, label.version, repair=mend)
+    layout = area.tables[0]
+    if mend:
+        layout, area = repaired(layout, area, place)
     # the MD5 is computed beside what follows; `_attributes` waits for it
-    table = open_table(area.tables[0], area, data, verify_md5=verify_md5, wait=False)
-    plans = _plans(table)
-    variables = {plan.name: _lazy(table, plan) for plan in plans}
-    if not any(name in variables for name in _AXES):
+    table = open_table(layout, area, place, verify_md5=verify_md5, wait=False)
+    plans = plan_variables(table.layout.fields)
+    if not any(plan.name in _AXES for plan in plans):
         msg = "table has no group Wavenumber or Wavelength"
         raise ProductError(
             msg,
@@ -169,156 +126,36 @@ def read(
             field=table.layout.name,
             rule="table.fields_mismatch",
         )
-    coordinates = _coordinates(table, plans, variables)
-    ds = annotate(
-        xr.Dataset(
-            {k: v for k, v in variables.items() if k not in coordinates}, coordinates
-        )
-    )
+    coordinates = _coordinates(table, plans)
+    lazy = {p.name: _lazy(table, p) for p in plans if p.name not in coordinates}
+    ds = xr.Dataset(lazy, xr.Coordinates(coordinates, indexes={}))
     ds.attrs = _attributes(label, table, rule)
     order = _name_parts(label, table).get("order") or ""
-    check(ds, table, int(order) if order.isdigit() else None)
+    known_order = int(order) if order.isdigit() else None
+    check(ds, table, known_order, repairs=mode != "repair")
     notes = flag_notes(ds)
     if notes:
         ds.attrs["quality_notes"] = notes
     return _masked(ds, table, plans) if apply_mask else ds
 
 
-# --- which fields make which variable --------------------------------------------
-
-
-def _plans(table: Table) -> list[_Plan]:
-    """Arrange all fields of a table into variables; no field is left out."""
-    scalar = {f.name: f for f in table.layout.fields if not f.groups}
-    plans: list[_Plan] = []
-    used: set[str] = set()
-    for plan in (*_edge_plans(scalar), *_point_plans(scalar)):
-        plans.append(plan)
-        used.update(item.name for item in plan.fields)
-    for name, item in scalar.items():
-        if name not in used:
-            target = _SINGLE_NAMES.get(name, snake_case(name))
-            plans.append(_Plan(target, ("spectrum",), (item,), (), name))
-    plans.extend(_group_plan(item) for item in table.layout.fields if item.groups)
-    return _distinct(plans)
-
-
-def _alike(fields: Iterable[Field]) -> bool:
-    kinds = {(item.data_type, item.scale, item.offset) for item in fields}
-    return len(kinds) == 1
-
-
-def _edge_plans(scalar: dict[str, Field]) -> list[_Plan]:
-    plans = []
-    for name in scalar:
-        head = re.fullmatch(r"Start([A-Z]\w*)", name)
-        tail = re.fullmatch(r"(\w*[a-z])Start", name)
-        if head:
-            stem, other = head[1], f"End{head[1]}"
-        elif tail:
-            stem, other = tail[1], f"{tail[1]}End"
-        else:
-            continue
-        if other not in scalar or not _alike((scalar[name], scalar[other])):
-            continue
-        if stem == "Bin":
-            continue  # BinStart and BinEnd are detector rows, not times
-        target = _EDGE_NAMES.get(stem, snake_case(stem))
-        pair = (scalar[name], scalar[other])
-        plans.append(
-            _Plan(target, ("spectrum", "edge"), pair, (2,), f"{name}, {other}")
-        )
-    return plans
-
-
-def _point_plans(scalar: dict[str, Field]) -> list[_Plan]:
-    edged: dict[str, int] = {}
-    plain: dict[str, int] = {}
-    for name in scalar:
-        match = re.fullmatch(r"(\w*?[A-Za-z])(Start|End)?(\d+)", name)
-        if match:
-            counts = edged if match[2] else plain
-            counts[match[1]] = max(counts.get(match[1], 0), int(match[3]) + 1)
-    plans = []
-    for stem, n in edged.items():
-        names = [f"{stem}{edge}{k}" for k in range(n) for edge in ("Start", "End")]
-        if all(name in scalar for name in names):
-            fields = tuple(scalar[name] for name in names)
-            if _alike(fields):
-                target = _POINT_NAMES.get(stem, snake_case(stem))
-                text = f"{stem}Start0 ... {stem}End{n - 1}"
-                dims = ("spectrum", "point", "edge")
-                plans.append(_Plan(target, dims, fields, (n, 2), text))
-    for stem, n in plain.items():
-        names = [f"{stem}{k}" for k in range(n)]
-        if n > 1 and all(name in scalar for name in names):
-            fields = tuple(scalar[name] for name in names)
-            if _alike(fields):
-                target = _POINT_NAMES.get(stem, snake_case(stem))
-                text = f"{stem}0 ... {stem}{n - 1}"
-                plans.append(_Plan(target, ("spectrum", "point"), fields, (n,), text))
-    return plans
-
-
-def _group_plan(item: Field) -> _Plan:
-    group = item.groups[0]
-    name = _GROUPS.get(group)
-    if name is not None and len(item.shape) == 1:
-        dims: tuple[str, ...] = ("spectrum", "pixel")
-    else:
-        name = snake_case(" ".join((*item.groups, item.name)))
-        dims = ("spectrum", *(f"{name}_{k}" for k in range(len(item.shape))))
-    text = f"{' / '.join(item.groups)} / {item.label_name}"
-    return _Plan(name, dims, (item,), (), text)
-
-
-def _distinct(plans: list[_Plan]) -> list[_Plan]:
-    """Rename variables whose names would clash, and dimensions whose sizes would."""
-    seen: dict[str, int] = {}
-    sizes: dict[str, int] = {}
-    result = []
-    for plan in plans:
-        number = seen[plan.name] = seen.get(plan.name, 0) + 1
-        name = plan.name if number == 1 else f"{plan.name}_{number}"
-        shape = (*plan.layout, *plan.fields[0].shape)
-        dims = ["spectrum"]
-        for dim, size in zip(plan.dims[1:], shape, strict=True):
-            fits = sizes.setdefault(dim, size) == size
-            dims.append(dim if fits else f"{name}_{dim}")
-        result.append(
-            _Plan(name, tuple(dims), plan.fields, plan.layout, plan.label_name)
-        )
-    return result
-
-
 # --- lazy variables and coordinates ----------------------------------------------
 
 
-def _attrs(plan: _Plan) -> dict[str, str]:
-    first = plan.fields[0]
-    attrs = {"label_name": plan.label_name}
-    if first.unit is not None:
-        attrs["label_unit"] = first.unit
-    if first.description and first.description != first.name:
-        attrs["label_description"] = first.description
-    return attrs
+def _array(table: Table, plan: Plan) -> ColumnArray:
+    return ColumnArray(table, plan.columns, plan.layout, plan.dtype, (FILL,))
 
 
-def _array(table: Table, plan: _Plan) -> ColumnArray:
-    dtype = dtype_of(plan.fields[0])
-    return ColumnArray(table, plan.fields, plan.layout, dtype, (FILL,))
-
-
-def _lazy(table: Table, plan: _Plan) -> xr.Variable:
+def _lazy(table: Table, plan: Plan) -> xr.Variable:
     array = _array(table, plan)
     # rows may be cut anywhere at no cost, so no chunk is preferred along spectrum
     chunks = dict(zip(plan.dims[1:], array.shape[1:], strict=True))
     encoding = {"preferred_chunks": chunks}
     lazy = indexing.LazilyIndexedArray(array)
-    return xr.Variable(plan.dims, lazy, _attrs(plan), encoding)
+    return xr.Variable(plan.dims, lazy, plan.attrs, encoding)
 
 
-def _masked(ds: xr.Dataset, table: Table, plans: list[_Plan]) -> xr.Dataset:
+def _masked(ds: xr.Dataset, table: Table, plans: Sequence[Plan]) -> xr.Dataset:
     """Make rejected pixels missing, still lazily."""
     by_name = {plan.name: plan for plan in plans}
     if "mask" not in by_name:
@@ -339,53 +176,53 @@ def _masked(ds: xr.Dataset, table: Table, plans: list[_Plan]) -> xr.Dataset:
     return ds.assign_attrs(mask_applied=1)
 
 
-def _coordinates(
-    table: Table, plans: list[_Plan], variables: dict[str, xr.Variable]
-) -> dict[str, xr.Variable]:
+def _coordinates(table: Table, plans: Sequence[Plan]) -> dict[str, xr.Variable]:
+    """Return what is read at once: small, and wanted by nearly everybody."""
     found: dict[str, xr.Variable] = {}
     by_name = {plan.name: plan for plan in plans}
+
+    def values(name: str, *key: int | slice) -> np.ndarray[Any, Any]:
+        return _array(table, by_name[name]).read(key)
+
     for axis in _AXES:
         if axis in by_name:
-            found[axis] = _axis(table, by_name[axis], variables[axis])
+            plan = by_name[axis]
+            found[axis] = (
+                xr.Variable(plan.dims[1:], values(axis, 0), plan.attrs)
+                if table.same_in_all_rows(plan.fields[0])
+                else _lazy(table, plan)
+            )
     for name in _SETTINGS:
         if name in by_name:
-            values = variables[name].load()
-            same = bool((values.values == values.values[0]).all())
-            found[name] = values[0] if same else values
-            found[name].encoding = {}
+            plan, column = by_name[name], values(name)
+            same = bool((column == column[0]).all())
+            dims, data = ((), column[0]) if same else (plan.dims, column)
+            found[name] = xr.Variable(dims, data, plan.attrs)
     if "time_bounds" in by_name:
-        bounds = variables["time_bounds"].load()
-        start, stop = bounds.values[:, 0], bounds.values[:, 1]
+        plan, bounds = by_name["time_bounds"], values("time_bounds")
+        start, stop = bounds[:, 0], bounds[:, 1]
         # one encoding for both, as CF wants; exact for half milliseconds
-        bounds.encoding = dict(_TIME_ENCODING)
-        found["time_bounds"] = bounds
-        found["time"] = xr.Variable(
-            "spectrum",
-            start + (stop - start) // 2,
-            {"bounds": "time_bounds"},
-            dict(_TIME_ENCODING),
+        found["time_bounds"] = xr.Variable(
+            plan.dims, bounds, plan.attrs, _TIME_ENCODING
         )
+        middle = start + (stop - start) // 2
+        attrs = {"bounds": "time_bounds"} | attributes_of("time", middle.dtype)
+        found["time"] = xr.Variable("spectrum", middle, attrs, _TIME_ENCODING)
     for name, origin, period in _CENTRES:
         if origin in by_name:
-            value = variables[origin]
-            edges = (value[:, 0] if value.ndim == 3 else value).values
-            found[name] = xr.Variable("spectrum", _middle(edges, period, name))
+            first_point = (0,) if len(by_name[origin].layout) == 2 else ()
+            edges = values(origin, slice(None), *first_point)
+            found[name] = _derived(name, _middle(edges, period, name))
     if "bin_start" in by_name:
-        first_rows = variables["bin_start"].load().values
-        found["bin"] = xr.Variable(
-            "spectrum", np.unique(first_rows, return_inverse=True)[1].astype(np.int64)
+        rows = values("bin_start")
+        found["bin"] = _derived(
+            "bin", np.unique(rows, return_inverse=True)[1].astype(np.int64)
         )
     return found
 
 
-def _axis(table: Table, plan: _Plan, lazy: xr.Variable) -> xr.Variable:
-    """Return the spectral axis, over pixels only when all rows are equal."""
-    item = plan.fields[0]
-    if not table.same_in_all_rows(item):
-        return lazy
-    row = lazy[0].load()
-    row.encoding = {}
-    return row
+def _derived(name: str, values: np.ndarray[Any, Any]) -> xr.Variable:
+    return xr.Variable("spectrum", values, attributes_of(name, values.dtype))
 
 
 def _middle(

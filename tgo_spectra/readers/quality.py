@@ -115,12 +115,14 @@ def flag_notes(ds: xr.Dataset) -> str:
     str
         Sentences.
     """
-    occultation = "tangent_altitude" in ds.coords
+    occultation = "tangent_altitude" in ds.variables
     empty = empty_flags(ds.attrs["channel"], occultation)
     found = [name for name in empty if name in ds.attrs]
-    if "y_valid_flag" in ds and "YValidFlag" in empty:
+    if "y_valid_flag" in ds.variables and "YValidFlag" in empty:
         found.append("YValidFlag")
-        ds["y_valid_flag"].attrs["comment"] = "always true in this kind of product"
+        ds.variables["y_valid_flag"].attrs["comment"] = (
+            "always true in this kind of product"
+        )
     if found:
         ds.attrs["flags_without_meaning"] = " ".join(found)
     failed = ds.attrs.get("CalibrationFailed")
@@ -149,7 +151,9 @@ def _is_set(value: object) -> bool:
     return str(value).strip().lower() not in ("0", "0.0", "false", "")
 
 
-def check(ds: xr.Dataset, table: Table, order: int | None) -> None:
+def check(
+    ds: xr.Dataset, table: Table, order: int | None, *, repairs: bool = True
+) -> None:
     """Warn (`TgoWarning`) of what is unusual though readable.
 
     Parameters
@@ -160,13 +164,15 @@ def check(ds: xr.Dataset, table: Table, order: int | None) -> None:
         Where it comes from.
     order : int or None
         Diffraction order in the name of the product.
+    repairs : bool
+        Warn of what was repaired too.
     """
     # the warning is to point at the reader, whatever finds the fault
-    for text in (*_of_the_label(ds, table), *_of_the_rows(ds, order)):
+    for text in (*_of_the_label(ds, table, repairs), *_of_the_rows(ds, order)):
         warnings.warn(f"{table.source}: {text}", TgoWarning, stacklevel=3)
 
 
-def _of_the_label(ds: xr.Dataset, table: Table) -> Iterator[str]:
+def _of_the_label(ds: xr.Dataset, table: Table, repairs: bool) -> Iterator[str]:
     layout = table.layout
     version = ds.attrs["product_version"]
     if version not in VERSIONS:
@@ -174,21 +180,23 @@ def _of_the_label(ds: xr.Dataset, table: Table) -> Iterator[str]:
             f"product version {version} is not one of {', '.join(VERSIONS)} "
             "[product.unknown_version]"
         )
-    key = (ds.attrs["channel"], "tangent_altitude" in ds.coords)
+    key = (ds.attrs["channel"], "tangent_altitude" in ds.variables)
     usual = _LAYOUTS.get(key)
     if usual is None:
         yield f"a kind of product not known: {key[0]}, nadir [product.unknown_kind]"
     else:
         scalar = sum(1 for item in layout.fields if not item.groups)
-        length = usual[1] + usual[2] * ds.sizes.get("pixel", 0) + 2
-        if (scalar, layout.record_length) != (usual[0], length):
+        length = usual[1] + usual[2] * ds.sizes.get("pixel", 0)
+        found = layout.record_length - len(layout.delimiter)
+        if (scalar, found) != (usual[0], length):
             yield (
-                f"table has {scalar} fields and records of {layout.record_length} "
-                f"bytes, version 3.0 has {usual[0]} and {length} "
+                f"table has {scalar} fields in {found} bytes of a record, version 3.0 "
+                f"has {usual[0]} in {length} "
                 "[table.fields_mismatch]"
             )
-    for text in layout.repairs:
-        yield f"{text} [table.field_value_overlap]"
+    for text in layout.repairs if repairs else ():
+        moved = text.startswith("group_location")
+        yield f"{text} [{'table.field_value_overlap' if moved else 'table.repaired'}]"
     named = layout.name.rpartition("_")[2].lower()
     if named in ("so", "lno", "uvis") and named != ds.attrs["channel"]:
         yield (
@@ -205,14 +213,14 @@ def _of_the_label(ds: xr.Dataset, table: Table) -> Iterator[str]:
 
 def _of_the_rows(ds: xr.Dataset, order: int | None) -> Iterator[str]:
     if "order" in ds.variables and order is not None:
-        found = np.unique(ds["order"].values)
+        found = np.unique(ds.variables["order"].values)
         if found.tolist() != [order]:
             yield (
                 f"name says order {order}, the rows say {found.tolist()} "
                 "[product.name_mismatch]"
             )
-    if "tangent_altitude" in ds.coords:
-        altitude = ds["tangent_altitude"].values
+    if "tangent_altitude" in ds.variables:
+        altitude = ds.variables["tangent_altitude"].values
         altitude = altitude[np.isfinite(altitude)]
         falls = np.flatnonzero(np.diff(altitude) < -_SORT_TOLERANCE_KM)
         if falls.size:

@@ -1,0 +1,176 @@
+"""Queries of a Table Access Protocol service, through pyvo.
+
+pyvo speaks the protocol and reads the VOTable; the bytes go through `exchange`, so
+that hosts, time limits and retries are those of a download.
+
+References
+----------
+IVOA Table Access Protocol 1.1 (Dowler et al. 2019), VOTable 1.4 (Ochsenbein et al.
+2019).
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tgo_spectra.archive.download import request_bytes
+from tgo_spectra.errors import ArchiveError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from requests import PreparedRequest, Response, Session
+
+    from tgo_spectra.archive.settings import ArchiveSettings
+
+__all__ = ["query"]
+
+_HEAD_BYTES = 2**16  # a document type declaration stands before the root element
+
+
+def query(
+    adql: str, columns: Sequence[str], service: str, settings: ArchiveSettings
+) -> list[dict[str, str]]:
+    """Ask one service, synchronously; give the whole answer or an error.
+
+    Parameters
+    ----------
+    adql : str
+        The query.
+    columns : sequence of str
+        Columns that the answer must have, in lower case.
+    service : str
+        Address of the service, without ``/sync``.
+    settings : ArchiveSettings
+        Hosts, limits of time, and ``maxrec``.
+
+    Returns
+    -------
+    list of dict
+        One a row: text by column; empty where the service has no value.
+
+    Raises
+    ------
+    ArchiveError
+        ``search.no_pyvo`` (the extra is not installed), ``search.overflow`` (the
+        answer is cut, or has ``maxrec`` rows and may be), ``search.refused`` (with the
+        words of the service), ``search.answer`` (no table, or columns are missing), or
+        a rule of `tgo_spectra.archive.download.download`.
+    """
+    try:
+        from pyvo.dal import DALQueryError, TAPService
+        from pyvo.dal.exceptions import DALAccessError
+    except ImportError as error:
+        message = "a search needs pyvo: pip install 'tgo-spectra[archive]'"
+        raise ArchiveError(message, path=service, rule="search.no_pyvo") from error
+    faults: list[ArchiveError] = []
+    heads: list[bytes] = []
+    session = _session(settings, faults, heads)
+    with warnings.catch_warnings():
+        # how far a VOTable keeps to its standard is not the user's affair; what is
+        # needed of it is checked below
+        warnings.simplefilter("ignore")
+        try:
+            found = TAPService(service, session=session).run_sync(
+                adql, maxrec=settings.maxrec
+            )
+        except DALQueryError as error:
+            message = f"the service refused the query: {_words(error)}"
+            raise ArchiveError(message, path=service, rule="search.refused") from error
+        except DALAccessError as error:
+            if faults:
+                raise faults[-1] from None
+            message = f"the service sent no readable VOTable: {_words(error)}"
+            raise ArchiveError(
+                message, path=service, value=heads[-1:], rule="search.answer"
+            ) from error
+        status = str(found.query_status).upper()
+        names = {str(name).lower(): name for name in found.fieldnames}
+        missing = [name for name in columns if name not in names]
+        if missing:
+            message = f"the answer lacks {', '.join(missing)}"
+            raise ArchiveError(
+                message, path=service, value=sorted(names), rule="search.answer"
+            )
+        cells = {name: _texts(found.getcolumn(names[name])) for name in columns}
+    if status == "OVERFLOW" or len(found) >= settings.maxrec:
+        message = "the answer is cut, or may be, after so many rows: ask for less time"
+        raise ArchiveError(
+            message, path=service, value=len(found), rule="search.overflow"
+        )
+    rows = zip(*cells.values(), strict=True)
+    return [dict(zip(cells, row, strict=True)) for row in rows]
+
+
+def _session(
+    settings: ArchiveSettings, faults: list[ArchiveError], heads: list[bytes]
+) -> Session:
+    """Give a session that sends through `exchange`.
+
+    pyvo turns every exception into its own, so errors are also put into `faults`; the
+    first bytes of each answer are put into `heads`.
+    """
+    import requests
+    from requests.adapters import HTTPAdapter
+    from urllib3 import HTTPResponse
+
+    class Transport(HTTPAdapter):
+        def send(
+            self,
+            request: PreparedRequest,
+            stream: bool = False,
+            timeout: Any = None,
+            verify: bool | str = True,
+            cert: Any = None,
+            proxies: Mapping[str, str] | None = None,
+        ) -> Response:
+            url, kind = str(request.url), str(request.headers.get("Content-Type", ""))
+            # requests keeps a form as text, one with files as bytes
+            form: Any = request.body
+            body = form.encode() if isinstance(form, str) else bytes(form)
+            try:
+                answer = request_bytes(url, settings, form=(kind, body))
+                _refuse_entities(answer, url)
+            except ArchiveError as error:
+                faults.append(error)
+                raise
+            heads.append(answer[:60])
+            raw = HTTPResponse(io.BytesIO(answer), status=200, preload_content=False)
+            return self.build_response(request, raw)
+
+    session = requests.Session()
+    session.trust_env = False  # neither proxies nor passwords of the surroundings
+    session.adapters.clear()
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, Transport())
+    return session
+
+
+def _refuse_entities(answer: bytes, url: str) -> None:
+    """Refuse what could unfold to gigabytes when the XML is read."""
+    if b"<!ENTITY" in answer[:_HEAD_BYTES]:
+        message = "the answer declares XML entities"
+        raise ArchiveError(message, path=url, rule="search.answer")
+
+
+def _words(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+def _texts(column: Any) -> list[str]:
+    """Cells as text; what the service left out is empty."""
+    masks = np.ma.getmaskarray(column)
+    values = np.ma.getdata(column).tolist()
+    return [
+        "" if left_out or value is None else _text(value)
+        for value, left_out in zip(values, masks, strict=True)
+    ]
+
+
+def _text(value: Any) -> str:
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    return text.strip()

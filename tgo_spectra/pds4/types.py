@@ -1,0 +1,43 @@
+"""Data types of character fields, as the information models name them."""
+
+from __future__ import annotations
+
+__all__ = ["INTEGER_TYPES", "KNOWN_TYPES", "REAL_TYPES", "TEXT_TYPES", "TIME_TYPES"]
+
+REAL_TYPES = frozenset({"ASCII_Real"})
+INTEGER_TYPES = frozenset({"ASCII_Integer", "ASCII_NonNegative_Integer"})
+TIME_TYPES = frozenset(
+    {
+        "ASCII_Date_Time_YMD_UTC",
+        "ASCII_Date_Time_YMD",
+        "ASCII_Date_YMD",
+        "ASCII_Date_Time_DOY_UTC",
+        "ASCII_Date_Time_DOY",
+        "ASCII_Date_DOY",
+    }
+)
+TEXT_TYPES = frozenset(
+    {
+        "ASCII_AnyURI",
+        "ASCII_BibCode",
+        "ASCII_DOI",
+        "ASCII_Directory_Path_Name",
+        "ASCII_File_Name",
+        "ASCII_File_Specification_Name",
+        "ASCII_LID",
+        "ASCII_LIDVID",
+        "ASCII_LIDVID_LID",
+        "ASCII_MD5_Checksum",
+        "ASCII_Numeric_Base16",
+        "ASCII_Numeric_Base2",
+        "ASCII_Numeric_Base8",
+        "ASCII_String",
+        "ASCII_Time",
+        "ASCII_VID",
+        "UTF8_String",
+    }
+)
+KNOWN_TYPES = (
+    REAL_TYPES | INTEGER_TYPES | TIME_TYPES | TEXT_TYPES | frozenset({"ASCII_Boolean"})
+)
+"""``data_type`` values of character fields in PDS4 information models 1.11-1.26."""
