@@ -39,8 +39,9 @@ docs: $(STAMP) ## build the documentation, examples executed, warnings are error
 	$(BIN)/python -m pip install --quiet --group docs
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
-bench: $(STAMP) ## timings as ratios, printed as tables
+bench: $(STAMP) ## timings as ratios to peers, installed in .bench; one table at the end
+	$(BIN)/python tests/benchmarks/peers.py
 	$(BIN)/python -m pytest -q -s --override-ini=testpaths=tests/benchmarks --override-ini=python_files='bench_*.py' tests/benchmarks
 
 clean: ## remove build products and the environment
-	rm -rf $(VENV) docs/_build docs/auto_examples demo-output .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .bench docs/_build docs/auto_examples demo-output .pytest_cache .mypy_cache .ruff_cache

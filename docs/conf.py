@@ -9,7 +9,7 @@ from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
 
 from tgo_spectra import __version__
-from tgo_spectra.spectroscopy.tables import list_tables, open_table
+from tgo_spectra.spectroscopy.table_files import list_tables, open_table, table_path
 from tgo_spectra.variables import CATALOGUE
 
 HERE = Path(__file__).parent
@@ -90,7 +90,10 @@ def _tables() -> str:
         "   * - table",
         "     - gases",
         "     - orders",
+        "     - vectors",
         "     - nodes",
+        "     - kB",
+        "     - CPU s",
         "     - against the full axis, largest / rms",
         "     - against line by line, largest / rms",
     ]
@@ -101,7 +104,10 @@ def _tables() -> str:
             f"   * - ``{name}``",
             f"     - {attrs['gases']}",
             f"     - {attrs['orders']}",
+            f"     - {attrs['ranks']}",
             f"     - {table.sizes['node']}",
+            f"     - {table_path(name).stat().st_size // 1000}",
+            f"     - {attrs['build_cpu_seconds']:.0f}",
             (
                 f"     - {attrs['truncation_error_transmittance']:.1e} / "
                 f"{attrs['truncation_error_rms']:.1e}"

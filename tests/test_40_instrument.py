@@ -16,11 +16,6 @@ from tgo_spectra.instrument import (
     nearest_order,
     pixel_wavenumber,
 )
-from tgo_spectra.lno import (
-    lno_aotf_centre,
-    lno_aotf_transmission,
-    lno_pixel_wavenumber,
-)
 from tgo_spectra.operator import (
     KINDS,
     apply,
@@ -110,31 +105,6 @@ def test_gv_lies_below_lt_by_pixels(temperature, expected):
         134, p - 0.5, temperature
     )
     np.testing.assert_allclose((lt - gv) / step, expected, atol=0.03)
-
-
-@pytest.mark.parametrize(
-    ("order", "temperature", "expected"),
-    [
-        (134, 0.0, (3011.2341, 3023.2814, 3035.2803)),
-        (168, -5.0, (3775.6799, 3790.7849, 3805.8291)),
-        (189, -5.0, (4247.6398, 4264.6330, 4281.5578)),
-    ],
-)
-def test_lno_wavenumbers(order, temperature, expected):
-    found = lno_pixel_wavenumber(order, [0, 160, 319], temperature)
-    np.testing.assert_allclose(found, expected, atol=6e-5)
-
-
-def test_lno_aotf():
-    frequencies = [18927, 19236, 24180, 27409]
-    expected = [3026.527, 3071.588, 3795.011, 4269.972]
-    np.testing.assert_allclose(lno_aotf_centre(frequencies, 0.0), expected, atol=6e-4)
-    x = 7.3
-    u = np.pi * x / 18.188122
-    value = 0.6290016 * (np.sin(u) / u) ** 2 + 0.3709984 * np.exp(
-        -(x**2) / 12.181137**2
-    )
-    assert lno_aotf_transmission(3000 + x, 3000.0) == pytest.approx(value, abs=1e-9)
 
 
 @pytest.mark.parametrize("nu0", [2727.182, 3021.476, 3791.241, 4289.385])

@@ -3,13 +3,17 @@
 import contextlib
 import io
 import pathlib
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from scipy.special import wofz
 
 from tgo_spectra.errors import LineListError, MissingBroadeningError, TgoWarning
-from tgo_spectra.spectroscopy import gas_info, gas_names
+from tgo_spectra.spectroscopy import farwing, gas_info, gas_names
 from tgo_spectra.spectroscopy import lineshape as shape
 from tgo_spectra.spectroscopy.absorption import (
     absorption_cross_section,
@@ -181,7 +185,189 @@ def test_single_wing_over_a_wide_window_has_no_steps():
     np.testing.assert_allclose(found, wofz_sum(grid, state), rtol=5e-5)
 
 
+@pytest.mark.parametrize("accuracy", [1e-5, 5e-5, 1e-3])
+@pytest.mark.parametrize("lorentz", [0.0, 1e-6, 3e-4, 3e-3, 0.05])
+@pytest.mark.parametrize("step", [0.0005, 0.001, 0.004])
+def test_sum_keeps_to_its_accuracy(accuracy, lorentz, step):
+    rng = np.random.default_rng(7)
+    n = 60
+    state = (
+        rng.uniform(2995.0, 3011.0, n),
+        rng.uniform(0.003, 0.005, n),
+        lorentz * rng.uniform(0.5, 1.5, n),
+        10 ** rng.uniform(-3, 0, n),
+    )
+    grid = 3000.0 + step * np.arange(round(6.0 / step))
+    found = shape.sum_lines(3000.0, step, grid.size, *state, accuracy)
+    wanted = wofz_sum(grid, state)
+    error = np.abs(found - wanted) / (wanted + 1e-16 * wanted.max())
+    assert error.max() < accuracy
+
+
+@pytest.mark.parametrize("accuracy", [0.0, 1e-6, 0.01, np.nan])
+def test_accuracy_out_of_range(accuracy):
+    one = np.ones(1)
+    with pytest.raises(ValueError, match="accuracy must be"):
+        shape.sum_lines(1.0, 0.1, 5, one, one, one, one, accuracy)
+
+
+def many_lines(n=400, lorentz=2e-5):
+    """Lines of very different strength, crowded in places."""
+    rng = np.random.default_rng(8)
+    middle = rng.uniform(2998.0, 3012.0, 20)
+    return (
+        np.sort(rng.choice(middle, n) + rng.normal(0.0, 0.1, n)),
+        rng.uniform(0.003, 0.005, n),
+        lorentz * rng.uniform(0.5, 1.5, n),
+        10 ** rng.uniform(-12, 0, n),
+    )
+
+
+@pytest.mark.parametrize("lorentz", [1e-7, 2e-5, 1e-3, 0.05])
+@pytest.mark.parametrize("negligible", [1e-8, 1e-6, 1e-4])
+def test_lines_left_out_stay_below_the_bound(negligible, lorentz):
+    state = many_lines(lorentz=lorentz)
+    keep = shape.select_lines(*state, negligible, 3000.0, 3010.0)
+    assert 0 < keep.sum() < keep.size
+    grid = 2997.0 + 0.0005 * np.arange(32_000)
+    out = wofz_sum(grid, tuple(a[~keep] for a in state))
+    inside = (state[0] >= 3000.0) & (state[0] <= 3010.0)
+    unit = ROOT_LN2 / state[1]
+    height = state[3] * unit / np.sqrt(np.pi) * wofz(1j * state[2] * unit).real
+    bound = negligible * height[inside].max()
+    assert out.max() <= bound
+    # the bound is not idle: the next line left out would break it, but for crowding
+    assert out.max() > 0.02 * bound
+
+
+def test_no_line_is_left_out_unasked():
+    state = many_lines()
+    assert shape.select_lines(*state, 0.0, 3000.0, 3010.0).all()
+    # without a line in the window there is no height to compare with
+    assert shape.select_lines(*state, 1e-3, 4000.0, 4010.0).all()
+
+
 # ---- cross sections
+
+
+def test_negligible_lines_in_cross_sections(synthetic):
+    lines = read_line_list(synthetic)
+    grid = 3020.0 + 0.002 * np.arange(5000)
+    full = cross_section_grid(lines, grid, [1.0, 300.0], 180.0, "air")
+    part = cross_section_grid(lines, grid, [1.0, 300.0], 180.0, "air", negligible=1e-4)
+    off = np.abs(part - full).max(axis=1) / full.max(axis=1)
+    # heights at line centres, sampled on a grid of half a Doppler width
+    assert (off > 0.0).all()
+    assert (off < 1.2e-4).all()
+
+
+def test_same_bits_for_any_number_of_threads(synthetic):
+    lines = line_arrays(read_line_list(synthetic), 3000.0, 3060.0, "air")
+    grid = 3000.0 + 0.002 * np.arange(30_000)
+    p, t = np.geomspace(0.01, 600.0, 7), np.linspace(130.0, 230.0, 7)
+    options = {"negligible": 1e-9}
+    one = cross_section_grid(lines, grid, p, t, **options)
+    for threads in (2, 3):
+        parts = np.array_split(np.arange(7), threads)
+        with ThreadPoolExecutor(threads) as pool:
+            found = pool.map(
+                lambda i: cross_section_grid(lines, grid, p[i], t[i], **options), parts
+            )
+            np.testing.assert_array_equal(np.concatenate(list(found)), one)
+
+
+def test_the_lock_is_released_while_lines_are_summed():
+    """Another thread goes on counting during one long sum."""
+    state = many_lines(4000)
+    shape.sum_lines(3000.0, 1e-4, 100, *state)
+    ticks, going = [], True
+
+    def tick():
+        while going:
+            ticks.append(time.perf_counter())
+            time.sleep(1e-3)
+
+    other = threading.Thread(target=tick)
+    interval = sys.getswitchinterval()
+    other.start()
+    try:
+        # were the lock held, the other thread could not run before the sum ends
+        sys.setswitchinterval(1e-4)
+        begin = time.perf_counter()
+        shape.sum_lines(3000.0, 2e-5, 500_000, *state)
+        end = time.perf_counter()
+    finally:
+        going = False
+        sys.setswitchinterval(interval)
+        other.join()
+    inside = [x for x in ticks if begin + 0.01 < x < end - 0.01]
+    assert end - begin > 0.1
+    assert len(inside) > 5
+
+
+def test_mixture_of_broadeners(synthetic):
+    lines = read_line_list(synthetic)
+    n = lines.sizes["line"]
+    lines = lines.assign(
+        gamma_co2=("line", np.full(n, 0.1)),
+        n_co2=("line", np.full(n, 0.6)),
+        delta_co2=("line", np.full(n, -0.004)),
+    )
+    mixture = {"co2": 0.7, "air": 0.2, "self": 0.1}
+    chosen = line_arrays(lines, 3000.0, 3060.0, mixture)
+    assert chosen.broadening.startswith("0.7 co2: gamma_co2")
+    position, _, lorentz, _ = line_parameters(chosen, 101325.0, 200.0)
+    warm = 296.0 / 200.0
+    air, own = lines["gamma_air"].values, lines["gamma_self"].values
+    n_air, shift = lines["n_air"].values, lines["delta_air"].values
+    wanted = 0.07 * warm**0.6 + (0.2 * air + 0.1 * own) * warm**n_air
+    np.testing.assert_allclose(lorentz, wanted, rtol=1e-12)
+    moved = position - lines["wavenumber"].values
+    np.testing.assert_allclose(moved, 0.7 * -0.004 + 0.3 * shift, atol=1e-11)
+    grid = 3020.0 + 0.002 * np.arange(500)
+    single = cross_section_grid(lines, grid, 300.0, 180.0, {"air": 1.0})
+    np.testing.assert_array_equal(
+        single, cross_section_grid(lines, grid, 300.0, 180.0, "air")
+    )
+    result = absorption_cross_section(lines, grid, 300.0, 180.0, mixture)
+    assert "0.2 air: gamma_air" in result.attrs["broadening"]
+
+
+def carbon_dioxide(folder):
+    rows = [
+        record(nu, 1e-21, molecule=2) for nu in (2290.0, 2300.0, 2306.5, 2316.0, 2330.0)
+    ]
+    path = folder / "co2.par"
+    path.write_text("\n".join(rows) + "\n")
+    return read_line_list(path)
+
+
+def test_far_wing_of_carbon_dioxide(tmp_path):
+    lines = carbon_dioxide(tmp_path)
+    grid = 2300.0 + 0.002 * np.arange(7000)
+    pressure, kind = 20000.0, {"broadening": "self", "far_wing": "tonkov1996"}
+    found = cross_section_grid(lines, grid, pressure, 250.0, **kind)[0]
+    chosen = line_arrays(lines, grid[0], grid[-1], "self")
+    state = line_parameters(chosen, pressure, 250.0)
+    wanted = np.zeros(grid.size)
+    for row in zip(*state, strict=True):
+        one = tuple(np.array([x]) for x in row)
+        wanted += wofz_sum(grid, one) * farwing.chi_tonkov(grid - row[0])
+    np.testing.assert_allclose(found, wanted, rtol=4e-4)
+    plain = cross_section_grid(lines, grid, pressure, 250.0, "self")[0]
+    assert (found <= plain).all()
+    assert (found / plain).min() < 0.95
+    uneven = np.array([2300.0, 2301.7, 2311.3])
+    one = cross_section_grid(lines, uneven, pressure, 250.0, **kind)[0]
+    np.testing.assert_allclose(one, np.interp(uneven, grid, found), rtol=2e-3)
+
+
+def test_chi_factor_is_nearly_continuous():
+    for edge, step in ((3.0, 4e-4), (150.0, 3e-3), (300.0, 0.03)):
+        near = farwing.chi_tonkov(np.array([edge - 1e-9, edge + 1e-9]))
+        assert near[1] == pytest.approx(near[0], rel=step)
+    chi = farwing.chi_tonkov(np.linspace(0.0, 500.0, 5001))
+    assert (np.diff(chi[31:]) < 0.0).all()
 
 
 @pytest.mark.parametrize(("pressure", "temperature"), STATES)
@@ -331,6 +517,16 @@ def test_missing_co2_broadening_raises(synthetic):
         ({"broadening": "CO2"}, "broadening must be"),
         ({"broadening": ("self", 2.0)}, "broadening must be"),
         ({"broadening": ("air", -1.0)}, "broadening must be"),
+        ({"broadening": {"air": 0.5, "self": 0.4}}, "sum 1, not 0.9"),
+        ({"broadening": {"air": 1.5, "self": -0.5}}, "must be positive"),
+        ({"broadening": {"air": 0.5, "n2": 0.5}}, "broadening must be"),
+        ({"broadening": {}}, "sum 1, not 0"),
+        ({"accuracy": 1e-7}, "1e-05 to 0.001"),
+        ({"accuracy": np.nan}, "1e-05 to 0.001"),
+        ({"negligible": -1e-9}, "at least 0"),
+        ({"negligible": 1.0}, "at least 0"),
+        ({"far_wing": "tonkov"}, "must be one of"),
+        ({"far_wing": "tonkov1996"}, "is for CO2"),
         ({"pressure": -1.0}, "pressure"),
         ({"pressure": np.nan}, "pressure"),
         ({"temperature": 39.0}, "40 to 400"),

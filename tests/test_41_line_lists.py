@@ -4,15 +4,13 @@ import gzip
 import hashlib
 import json
 import pathlib
-import sys
-import types
 
 import numpy as np
 import pytest
 
 from tgo_spectra.errors import LineListError, TgoWarning
 from tgo_spectra.spectroscopy.absorption import cross_section_grid
-from tgo_spectra.spectroscopy.linelist import fetch_lines, read_line_list
+from tgo_spectra.spectroscopy.linelist import read_line_list
 
 SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
 LISTS = SHARED / "linelists"
@@ -153,6 +151,77 @@ BAD = {
     "latin-1": (changed(6, row(6, c80="é")), "columns 80-80", 6, "record"),
     "tab": (changed(6, row(6, c80="\t")), "columns 80-80", 6, "record"),
     "mixed line ends": (changed(6, ROWS[6] + "\r"), "line 7", 6, "record"),
+    "overflow in S": (
+        changed(2, row(2, c16=" 1.00E+999")),
+        "columns 16-25",
+        2,
+        "intensity",
+    ),
+    "hexadecimal S": (
+        changed(2, row(2, c16="  0x1.8p-7")),
+        "columns 16-25",
+        2,
+        "intensity",
+    ),
+    "comma for point": (
+        changed(2, row(2, c16=" 1,234E-20")),
+        "columns 16-25",
+        2,
+        "intensity",
+    ),
+    "exponent lost": (
+        changed(2, row(2, c16="     1.234")),
+        "columns 16-25",
+        2,
+        "intensity",
+    ),
+    "two signs": (
+        changed(2, row(2, c16="--1.2E-020")),
+        "columns 16-25",
+        2,
+        "intensity",
+    ),
+    "huge A": (changed(2, row(2, c26=" 1.000E+30")), "range", 2, "einstein_a"),
+    "blank in nu": (
+        changed(3, row(3, c4="  3003.000 0")),
+        "columns 4-15",
+        3,
+        "wavenumber",
+    ),
+    "NaN in gamma": (
+        changed(4, row(4, c36="  NaN")),
+        "columns 36-40",
+        4,
+        "gamma_air",
+    ),
+    "stars in the energy": (
+        changed(4, row(4, c46="*" * 10)),
+        "columns 46-55",
+        4,
+        "lower_state_energy",
+    ),
+    "huge shift": (changed(4, row(4, c60="-99.6000")), "range", 4, "delta_air"),
+    "isotopologue blank": (
+        changed(5, row(5, c3=" ")),
+        "isotopologue",
+        5,
+        "isotopologue",
+    ),
+    "old Mac line ends": ("\r".join(ROWS) + "\r", "byte 13|characters", 0, "record"),
+    "heading": (
+        ["molec iso nu sw a gamma_air", *ROWS],
+        "27 characters",
+        0,
+        "record",
+    ),
+    "page within": (
+        [*ROWS[:3], "</body></html>", *ROWS[3:]],
+        "markup",
+        3,
+        "record",
+    ),
+    "UTF-16": ("\xff\xfe" + "".join(c + "\0" for c in ROWS[0]), "byte-order", 0, None),
+    "still compressed": ("\x1f\x8b\x08\x00" + "x" * 60, "compressed", 0, None),
     "extra columns without header": (
         [text + ", 0.07" for text in ROWS],
         "166 characters",
@@ -174,6 +243,8 @@ def test_malformed_lists_are_refused(tmp_path, case):
     error = caught.value
     assert error.record == place
     assert error.field == field
+    assert error.value is not None
+    assert error.rule.startswith("line_list.")
     assert error.path == str(path)
     assert str(path) in str(error)
 
@@ -192,20 +263,14 @@ def test_good_lists(tmp_path):
     content = (tmp_path / "x.par").read_bytes()
     assert lines.attrs["source_sha256"] == hashlib.sha256(content).hexdigest()
     assert all("units" in v.attrs for v in lines.data_vars.values())
-    for path in (
-        write(tmp_path, ROWS, "crlf.par", "\r\n"),
-        write(tmp_path, [*ROWS[:7]], "open.par"),
-    ):
-        with path.open("ab") as file:
-            if path.name == "open.par":
-                file.write(ROWS[7].encode())
-        assert read_line_list(path).identical(
-            lines.assign_attrs(
-                source_file=path.name,
-                source_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-                edition="not stated",
-            )
+    path = write(tmp_path, ROWS, "crlf.par", "\r\n")
+    assert read_line_list(path).identical(
+        lines.assign_attrs(
+            source_file=path.name,
+            source_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+            edition="not stated",
         )
+    )
     packed = tmp_path / "x.par.gz"
     packed.write_bytes(gzip.compress(content))
     np.testing.assert_array_equal(
@@ -225,20 +290,32 @@ def test_unsorted_list_is_sorted(tmp_path):
     assert "order" in lines.attrs["sorted_on_reading"]
 
 
-@pytest.mark.parametrize(
-    ("rows", "name"),
-    [
-        ([*ROWS, ROWS[2]], "duplicate_lines"),
-        ([*ROWS[:7], row(7, c46="   -1.0000")], "unknown_lower_state_energy"),
-    ],
-)
-def test_suspect_lists_are_flagged(tmp_path, rows, name):
-    path = write(tmp_path, rows)
+SUSPECT = {
+    "duplicate line": ([*ROWS, ROWS[2]], "\n", "duplicate_lines"),
+    "unknown energy": (
+        [*ROWS[:7], row(7, c46="   -1.0000")],
+        "\n",
+        "unknown_lower_state_energy",
+    ),
+    "no last line end": (ROWS, "", "missing_final_line_end"),
+}
+
+
+@pytest.mark.parametrize("case", SUSPECT)
+def test_suspect_lists_are_flagged(tmp_path, case):
+    rows, end, name = SUSPECT[case]
+    path = tmp_path / "x.par"
+    path.write_bytes(("\n".join(rows) + end).encode())
     with pytest.warns(TgoWarning, match=name):
         lines = read_line_list(path)
     assert lines.attrs[name] == 1
     with pytest.raises(LineListError, match=name):
         read_line_list(path, strict=True)
+
+
+def test_fifty_cases_at_least():
+    # and one more, the unsorted list, is sorted and noted
+    assert len(BAD) + len(SUSPECT) + 1 >= 50
 
 
 def test_isotopologue_codes(tmp_path):
@@ -247,15 +324,67 @@ def test_isotopologue_codes(tmp_path):
     assert lines["isotopologue"].values.tolist() == [1, 2, 9, 10, 11, 12]
 
 
+def truncations(tmp_path, **options):
+    """Sizes at which a cut list of three lines (483 bytes) is read in silence."""
+    content = ("\n".join(ROWS[:3]) + "\n").encode()
+    assert len(content) == 483
+    path = tmp_path / "cut.par"
+    silent = []
+    for size in range(483):
+        path.write_bytes(content[:size])
+        try:
+            read_line_list(path, **options)
+        except (LineListError, TgoWarning):
+            continue
+        silent.append(size)
+    return silent
+
+
 def test_every_truncation_is_found(tmp_path):
     content = ("\n".join(ROWS[:3]) + "\n").encode()
-    path = tmp_path / "cut.par"
-    for size in range(len(content) - 1):
-        if size in (160, 161, 321, 322):
-            continue  # whole records: only the hash can tell
-        path.write_bytes(content[:size])
-        with pytest.raises(LineListError):
+    whole = hashlib.sha256(content).hexdigest()
+    assert truncations(tmp_path, sha256=whole) == []
+    # between two lines nothing but a hash or a count can tell
+    assert truncations(tmp_path) == [161, 322]
+    # both lie beside a list that was fetched
+    origin = {"gas": "ch4", "low": 1, "high": 2, "source": "", "edition": "", "fetched": ""}  # noqa: E501  # fmt: skip
+    text = json.dumps({**origin, "sha256": whole})
+    (tmp_path / "cut.par.origin.json").write_text(text)
+    assert truncations(tmp_path) == []
+
+
+def test_flipped_bits_are_found_by_the_hash(tmp_path):
+    content = (ROWS[0] + "\n").encode()
+    whole = hashlib.sha256(content).hexdigest()
+    path = tmp_path / "flipped.par"
+    silent = 0
+    for bit in range(8 * 160):
+        bad = bytearray(content)
+        bad[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(bad)
+        with pytest.raises((LineListError, TgoWarning)):
+            read_line_list(path, sha256=whole)
+        try:
             read_line_list(path)
+        except (LineListError, TgoWarning):
+            continue
+        silent += 1
+    # digits that become others, and letters of the blank quanta here
+    assert silent < 700
+
+
+def test_rows_that_the_header_states(tmp_path):
+    path = hapi_files(tmp_path, ROWS[:7], [], number_of_rows=8)
+    with pytest.raises(LineListError, match="7 lines, the header states 8"):
+        read_line_list(path)
+    assert read_line_list(hapi_files(tmp_path, ROWS, [], number_of_rows=-1)).sizes
+
+
+def test_unreadable_origin(tmp_path):
+    path = write(tmp_path, ROWS)
+    (tmp_path / "x.par.origin.json").write_text('{"gas": "ch4", "colour": 1}')
+    with pytest.raises(LineListError, match="origin"):
+        read_line_list(path)
 
 
 def test_damaged_gzip_and_absent_file(tmp_path):
@@ -377,37 +506,3 @@ def test_real_lists(name, count):
     lines = read_line_list(path, strict=True)
     assert lines.sizes["line"] == count
     assert (np.diff(lines["wavenumber"]) >= 0).all()
-
-
-# ---- download
-
-
-def test_fetch_without_package_or_network(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "hapi", None)
-    with pytest.raises(LineListError, match="hitran-api"):
-        fetch_lines("ch4", 3000.0, 3001.0, tmp_path)
-    fake = types.ModuleType("hapi")
-    fake.ISO = {(6, 1): (32,)}
-    fake.ISO_INDEX = {"id": 0}
-    fake.db_begin = lambda folder: None
-
-    def refuse(*args, **kwargs):
-        msg = "no route to host"
-        raise OSError(msg)
-
-    fake.fetch_by_ids = refuse
-    monkeypatch.setitem(sys.modules, "hapi", fake)
-    with pytest.raises(LineListError, match="no route to host"):
-        fetch_lines("ch4", 3000.0, 3001.0, tmp_path)
-    fake.fetch_by_ids = lambda *args, **kwargs: None
-    with pytest.raises(LineListError, match="no lines"):
-        fetch_lines("ch4", 3000.0, 3001.0, tmp_path)
-    with pytest.raises(LineListError, match="low < high"):
-        fetch_lines("ch4", 3001.0, 3000.0, tmp_path)
-
-    def write_table(name, ids, low, high, ParameterGroups):
-        write(tmp_path, ROWS, f"{name}.data")
-
-    fake.fetch_by_ids = write_table
-    path = fetch_lines("ch4", 3000.0, 3001.0, tmp_path)
-    assert read_line_list(path).sizes["line"] == 8

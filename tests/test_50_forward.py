@@ -135,7 +135,8 @@ def test_single_precision__differs_by_less_than_1e6(exact, level1):
     state = state_of(exact)
     a = spectra(exact, state)
     b = spectra(single, state)
-    assert np.abs(a - b).max() < 2e-6
+    print(f"float32 within {np.abs(a - b).max():.1e}")
+    assert np.abs(a - b).max() < 1e-6
 
 
 def test_no_gas__is_fully_transparent(exact):
@@ -144,30 +145,72 @@ def test_no_gas__is_fully_transparent(exact):
     np.testing.assert_allclose(spectra(exact, state), 1.0, atol=1e-12)
 
 
-def test_isothermal_atmosphere__has_the_closed_form_column():
-    """Column of an exponential atmosphere over a limb: n H sqrt(2 pi r / H) K1-like.
+def isothermal(top, points_to=160.0, sigma=1e-25):
+    """Exponential atmosphere, one gas of constant cross-section and mole fraction 1."""
+    points = np.arange(0.0, points_to + 0.1, forward.SUBSTEP_KM)
+    return forward.limb(
+        altitude_km=np.arange(0.0, 101.0),
+        height_km=HEIGHTS,
+        points_km=points,
+        number_density_cm3=1e17 * np.exp(-points / SCALE),
+        planet_radius_km=RADIUS,
+        vectors={"h2o": np.ones((1, 1))},
+        coefficients={"h2o": np.full((1, points.size), sigma)},
+        dtype=np.float64,
+        top=top,
+    )
 
-    Exact: N = 2 n0 exp(r0/H) r0 K1(r0/H) for n = n0 exp(-(r - r0)/H).
-    """
+
+RADIUS, SCALE = 3390.0, 9.0
+HEIGHTS = np.array([0.0, 10.1, 30.0, 90.0, 150.0, 170.0])
+
+
+def chapman():
+    """Column of an exponential atmosphere: 2 n0 exp(-z/H) r exp(r/H) K1(r/H)."""
     from scipy.special import k1e
 
-    radius, scale = 3390.0, 9.0
-    points = np.arange(0.0, 200.0, forward.SUBSTEP_KM)
-    density = 1e17 * np.exp(-points / scale)
-    heights = np.array([0.0, 10.0, 30.0])
-    model = forward.limb(
-        altitude_km=np.arange(0.0, 201.0),
-        height_km=heights,
-        points_km=points,
-        number_density_cm3=density,
-        planet_radius_km=radius,
-        vectors={"h2o": np.ones((1, 1))},
-        coefficients={"h2o": np.full((1, points.size), 1e-25)},
-        dtype=np.float64,
-    )
-    r = radius + heights
-    exact = 2.0 * 1e17 * np.exp(-heights / scale) * r * 1e5 * k1e(r / scale)
+    r = RADIUS + HEIGHTS
+    return 2.0 * 1e17 * np.exp(-HEIGHTS / SCALE) * r * 1e5 * k1e(r / SCALE)
+
+
+def test_isothermal_atmosphere__has_the_closed_form_column():
+    """To 1e-8, the part above 160 km included; thin and thick transmittance too."""
+    model = isothermal("exponential")
     column = model.air_column_cm2.sum(axis=1)
-    np.testing.assert_allclose(column, exact, rtol=1e-4)
-    t = forward.node_transmittance(model, {"h2o": np.full(201, 1.0)})
-    np.testing.assert_allclose(t[0], np.exp(-1e-25 * column), rtol=1e-12)
+    np.testing.assert_allclose(column, chapman(), rtol=1e-8)
+    one = {"h2o": np.ones(101)}
+    for sigma in (1e-29, 1e-25, 1e-24):  # optical depth up to 4e-5, 0.4, 4
+        t = forward.node_transmittance(isothermal("exponential", sigma=sigma), one)
+        np.testing.assert_allclose(t[0], np.exp(-sigma * chapman()), rtol=1e-8)
+
+
+def test_cut_top__leaves_out_what_is_above_160_km():
+    missing = 1.0 - isothermal("cut").air_column_cm2.sum(axis=1) / chapman()
+    print("part above 160 km:", missing)
+    assert missing[0] < 1e-7
+    assert 1e-5 < missing[3] < 1e-3  # at 90 km
+    assert missing[-1] == pytest.approx(1.0)
+
+
+def test_refraction__adds_air_at_low_heights():
+    """Sees about N r / H of the way deeper: a tenth of a percent at the ground."""
+    from tgo_spectra import ray
+
+    points = np.arange(0.0, 160.1, forward.SUBSTEP_KM)
+    density = 2e17 * np.exp(-points / SCALE)
+    columns = [
+        forward.limb(
+            altitude_km=np.arange(0.0, 101.0),
+            height_km=np.array([0.0, 10.0, 40.0]),
+            points_km=points,
+            number_density_cm3=density,
+            planet_radius_km=RADIUS,
+            vectors={"h2o": np.ones((1, 1))},
+            coefficients={"h2o": np.full((1, points.size), 1e-25)},
+            refractivity_cm3=refractivity,
+        ).air_column_cm2.sum(axis=1)
+        for refractivity in (0.0, ray.refractivity_per_density(3030.0))
+    ]
+    more = columns[1] / columns[0] - 1.0
+    assert 1e-3 < more[0] < 3e-3
+    assert more[0] > more[1] > more[2] > 0.0

@@ -8,7 +8,7 @@ from numpy.polynomial import legendre
 
 from tgo_spectra.errors import RetrievalError
 from tgo_spectra.forward import PixelFields
-from tgo_spectra.retrieval import diagnostics, solver
+from tgo_spectra.retrieval import diagnostics, iteration, limits, regularisation, solver
 
 ROWS, PIXELS, HEIGHTS, LEVELS, BINS, K = 13, 40, 7, 5, 2, 3
 GASES = ("h2o", "ch4")
@@ -133,7 +133,11 @@ def linear_problem(rng, n=6, m=30):
     return k, rng.normal(size=m), prior_inverse
 
 
-def test_gauss_newton__solves_a_linear_problem_in_the_m_form():
+ITERATE = iteration.ITERATIONS
+
+
+@pytest.mark.parametrize("method", ITERATE)
+def test_iterations__solve_a_linear_problem_in_the_m_form(method):
     """K^T K form agrees with the K Sa K^T + Se form (Rodgers 2000, eq. 4.5-4.6)."""
     rng = np.random.default_rng(3)
     layout = solver.Layout(("h2o",), 3, 1)
@@ -148,20 +152,22 @@ def test_gauss_newton__solves_a_linear_problem_in_the_m_form():
         )  # fmt: skip
 
     prior = layout.unpack(xa)
-    state, _, data, covariance, iterations, converged = solver.gauss_newton(
+    result = ITERATE[method](
         evaluate, lambda lin: (k.T @ k, lin.gradient), layout, prior, prior,
-        prior_inverse,
+        prior_inverse, 30,
     )  # fmt: skip
     sa = np.linalg.inv(prior_inverse)
     gain = sa @ k.T @ np.linalg.inv(k @ sa @ k.T + np.eye(len(y)))
-    np.testing.assert_allclose(layout.pack(state), xa + gain @ (y - k @ xa), atol=1e-10)
-    np.testing.assert_allclose(covariance, sa - gain @ k @ sa, atol=1e-10)
-    np.testing.assert_allclose(data, k.T @ k)
-    assert converged
-    assert iterations <= 2
+    expected = xa + gain @ (y - k @ xa)
+    np.testing.assert_allclose(layout.pack(result.state), expected, atol=1e-10)
+    np.testing.assert_allclose(result.covariance, sa - gain @ k @ sa, atol=1e-10)
+    np.testing.assert_allclose(result.data_matrix, k.T @ k)
+    assert result.converged
+    assert result.iterations <= (2 if method == "gauss-newton" else 30)
 
 
-def test_gauss_newton__refuses_to_diverge():
+@pytest.mark.parametrize("method", ITERATE)
+def test_iterations__refuse_to_diverge(method):
     layout = solver.Layout(("h2o",), 3, 1)
     calls = []
 
@@ -175,7 +181,7 @@ def test_gauss_newton__refuses_to_diverge():
     state = layout.unpack(np.zeros(layout.size))
     n = layout.size
     with pytest.raises(RetrievalError, match="no step lowers the cost"):
-        solver.gauss_newton(
+        ITERATE[method](
             evaluate, lambda _: (np.eye(n), np.full(n, 50.0)), layout, state, state,
             np.eye(n),
         )  # fmt: skip
@@ -198,20 +204,20 @@ def test_gas_diagnostics__noise_and_smoothing_add_up_to_the_total():
 
 def test_delta_chi_square__is_the_wald_statistic_for_one_level():
     covariance = np.diag([4.0, 9.0, 1.0])
-    delta = diagnostics.delta_chi_square(
+    delta = limits.delta_chi_square(
         np.array([2.0, 3.0, 5.0]), covariance, np.array([0.0, 1.0, 2.0]), 0.0
     )
     np.testing.assert_allclose(delta, [1.0, 1.0, 25.0])
 
 
 def test_upper_limit__counts_from_zero_for_negative_values():
-    limit = diagnostics.upper_limit(np.array([-3.0, 2.0]), np.array([1.0, 1.0]), 2.0)
+    limit = limits.upper_limit(np.array([-3.0, 2.0]), np.array([1.0, 1.0]), 2.0)
     np.testing.assert_array_equal(limit, [2.0, 4.0])
 
 
 def test_exponential_covariance__has_sigma_on_the_diagonal():
     z = np.arange(5.0)
     sigma = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
-    s = solver.exponential_covariance(z, sigma, 4.0)
+    s = regularisation.exponential_covariance(z, sigma, 4.0)
     np.testing.assert_allclose(np.sqrt(np.diag(s)), sigma)
     np.testing.assert_allclose(s[0, 1], 2.0 * np.exp(-0.25))

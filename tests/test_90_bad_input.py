@@ -79,8 +79,8 @@ def test_table_without_the_gas__is_refused(level1):
 def test_unknown_table_and_method__list_what_there_is(level1):
     with pytest.raises(TableError, match="so_134_136"):
         tgo.retrieve(level1, tgo.load_setup("so_134").replace(table="so_1"))
-    with pytest.raises(SetupError, match="oe, slant"):
-        tgo.retrieve(level1, method="onion")
+    with pytest.raises(SetupError, match="oe, tikhonov"):
+        tgo.retrieve(level1, method="onions")
 
 
 def test_setup_for_another_order__is_refused(level1):

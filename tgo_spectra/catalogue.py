@@ -316,6 +316,12 @@ def _level2_registration() -> Iterator[tuple[str, Variable]]:
         "aerosol_exponent_error",
         _one(2, _NO, "1", f"standard error of the {exponent}"),
     )
+    for name, units, text in (
+        ("fitted_ghost_amplitude", "1", "ghost amplitude less the setup's"),
+        ("fitted_aotf_offset", "cm-1", "AOTF centre less its calibration"),
+    ):
+        yield name, _one(2, _NO, units, text)
+        yield f"{name}_error", _one(2, _NO, units, f"standard error of the {text}")
     yield (
         "spectrum_bin",
         _one(2, _S, "1", "detector bin of the spectrum", None, "index along bin"),
@@ -327,6 +333,17 @@ def _level2_registration() -> Iterator[tuple[str, Variable]]:
         "spectrum_reduced_chi_square",
         _one(2, _S, "1", "chi-square per degree of freedom of the spectrum"),
     )
+
+
+_SYSTEMATICS = (
+    ("temperature", "temperature"),
+    ("pointing", "tangent altitude"),
+    ("aotf_width", "the AOTF's width"),
+    ("aotf_side_lobe", "the AOTF's side lobes"),
+    ("ghost", "the line shape's ghost"),
+    ("shift", "the wavenumber shift"),
+    ("spectroscopy", "line intensities"),
+)
 
 
 def _gas2(gas: str) -> Iterator[tuple[str, Variable]]:
@@ -350,6 +367,15 @@ def _gas2(gas: str) -> Iterator[tuple[str, Variable]]:
         ("upper_limit", f"upper limit of the {vmr}", limit),
         ("detected", f"{formula} is detected", None),
         ("delta_chi_square", f"rise of chi-square without {formula}", None),
+        ("limit_linear", f"limit of the {vmr}, linear fit (noise)", None),
+        ("limit_delta_chi_square", f"limit of the {vmr}, rise of chi-square", None),
+        ("limit_flag", f"least {vmr} that would be detected", None),
+        ("vmr_systematic_error", f"systematic error of the {vmr}", None),
+        ("vmr_total_error", f"random and systematic error of the {vmr}", None),
+        *(
+            (f"vmr_error_{source}", f"error of the {vmr} by {text}", None)
+            for source, text in _SYSTEMATICS
+        ),
     )
     for name, text, standard in per_level:
         yield f"{gas}_{name}", _one(2, _Z, "1", text, standard)
@@ -383,6 +409,10 @@ def _gas2(gas: str) -> Iterator[tuple[str, Variable]]:
                 f"{gas}_{name}_error",
                 _one(2, _S, "cm-2", f"standard error of the {text}"),
             )
+    yield (
+        f"{gas}_layer_limit",
+        _one(2, _NO, "1", f"standard error of one {vmr} for a whole layer"),
+    )
     yield (
         f"{gas}_degrees_of_freedom",
         _one(2, _NO, "1", f"degrees of freedom for signal of {formula}"),

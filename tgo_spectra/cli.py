@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tgo_spectra import __version__
+from tgo_spectra import __version__, cli_spectroscopy
 from tgo_spectra.errors import TgoError
 
 if TYPE_CHECKING:
@@ -315,101 +315,8 @@ def setups() -> None:
         click.echo(f"{name:12}{' '.join(load_setup(name).gases)}")
 
 
-@cli.group()
-def lines() -> None:
-    """Line lists."""
-
-
-@lines.command("fetch")
-@click.argument("gas")
-@click.option(
-    "--range",
-    "window",
-    required=True,
-    nargs=2,
-    type=float,
-    metavar="LO HI",
-    help="Wavenumbers, cm-1.",
-)
-@click.option("--out", default="lines", show_default=True, type=_PATH, help="Folder.")
-def lines_fetch(gas: str, window: tuple[float, float], out: str) -> None:
-    """Fetch the lines of GAS from HITRAN (needs the network)."""
-    from tgo_spectra.spectroscopy.linelist import fetch_lines
-
-    click.echo(str(fetch_lines(gas, window[0], window[1], cache_dir=out)))
-
-
-@cli.group()
-def tables() -> None:
-    """Absorption tables."""
-
-
-@tables.command("build")
-@click.option(
-    "--lines",
-    "gas_lines",
-    required=True,
-    multiple=True,
-    metavar="GAS=FILE[:BROADENING]",
-    help="Line list of a gas; BROADENING is co2, self, air or air*FACTOR.",
-)
-@click.option("--range", "window", required=True, nargs=2, type=float, metavar="LO HI")
-@click.option("--out", required=True, type=_PATH, help="Table to write.")
-def tables_build(
-    gas_lines: tuple[str, ...], window: tuple[float, float], out: str
-) -> None:
-    """Build a table from line lists."""
-    from tgo_spectra.spectroscopy.linelist import read_line_list
-    from tgo_spectra.spectroscopy.tables import build_table, write_table
-
-    lists = {}
-    for item in gas_lines:
-        gas, _, rest = item.partition("=")
-        file, _, broadening = rest.partition(":")
-        if not gas or not file:
-            message = f"--lines wants GAS=FILE[:BROADENING], not {item!r}"
-            raise click.UsageError(message)
-        lists[gas] = (read_line_list(file), _broadening(broadening or "co2"))
-    click.echo(str(write_table(build_table(lists, window=window), out)))
-
-
-def _broadening(text: str) -> str | tuple[str, float]:
-    kind, star, factor = text.partition("*")
-    if not star:
-        return kind
-    try:
-        return kind, float(factor)
-    except ValueError as error:
-        message = f"broadening factor {factor!r} is not a number"
-        raise click.UsageError(message) from error
-
-
-@tables.command("info")
-@click.argument("table", required=False)
-def tables_info(table: str | None) -> None:
-    """List the shipped tables, or describe one TABLE."""
-    from tgo_spectra.spectroscopy.tables import list_tables, open_table
-
-    if table is None:
-        for name in list_tables():
-            click.echo(name)
-        return
-    ds = open_table(table)
-    sizes = ", ".join(f"{name} {size}" for name, size in ds.sizes.items())
-    click.echo(f"{'sizes':34}{sizes}")
-    for key, value in ds.attrs.items():
-        click.echo(f"{key:34}{value}")
-
-
-@tables.command("verify")
-@click.argument("names", nargs=-1)
-def tables_verify(names: tuple[str, ...]) -> None:
-    """Check the content hashes of tables (default: the shipped ones)."""
-    from tgo_spectra.spectroscopy.tables import list_tables, verify_table
-
-    for name in names or list_tables():
-        verify_table(name)
-        click.echo(f"{name} ok")
+cli.add_command(cli_spectroscopy.lines)
+cli.add_command(cli_spectroscopy.tables)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

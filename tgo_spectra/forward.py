@@ -11,12 +11,13 @@ Wells 2002, J. Quant. Spectrosc. Radiat. Transfer 74, 745).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from tgo_spectra import geometry, operator
+from tgo_spectra import operator, ray
 from tgo_spectra.errors import RetrievalError
+from tgo_spectra.product import steady_product
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.floating]
 
 __all__ = ["GasPath", "Limb", "PixelFields", "limb", "pixel_fields", "pixel_values"]
+
+Top = Literal["exponential", "cut"]
 
 SUBSTEP_KM = 0.25
 """Quadrature step along altitude. Halving it changes the reference atmosphere's
@@ -67,6 +70,8 @@ class Limb:
         Slant column of air under the hat function of each quadrature point.
     hats : array, shape (point, level)
         Linear interpolation from levels to points.
+    vectors : array, shape (node, vector)
+        Those of all gases, which `GasPath.vectors` are parts of.
     jacobian_heights : array of int
         Heights at which the fields of the Jacobian are made.
     """
@@ -76,13 +81,14 @@ class Limb:
     gases: Mapping[str, GasPath]
     air_cm2: Array
     hats: Array
+    vectors: Array
     jacobian_heights: npt.NDArray[np.intp]
     dtype: type[np.floating]
 
     @property
     def air_column_cm2(self) -> Array:
         """Slant column of air under the hat of each level, (height, level)."""
-        return self.air_cm2 @ self.hats
+        return steady_product(self.air_cm2, self.hats)
 
 
 def _refined(altitude_km: Array, bottom_km: float, top_km: float) -> Array:
@@ -101,7 +107,7 @@ def quadrature_altitudes(
     return _refined(altitude_km, bottom, top_km)
 
 
-def hat_matrix(altitude_km: Array, points_km: Array) -> Array:
+def hat_matrix(altitude_km: Array, points_km: Array) -> npt.NDArray[np.float64]:
     """Linear interpolation from levels to points; constant beyond both ends."""
     position = np.clip(
         np.searchsorted(altitude_km, points_km, side="right") - 1,
@@ -129,6 +135,8 @@ def limb(
     jacobian_rank: int | None = 4,
     jacobian_every: int = 1,
     dtype: type[np.floating] = np.float32,
+    top: Top = "exponential",
+    refractivity_cm3: float = 0.0,
 ) -> Limb:
     """Fold an atmosphere and the path geometry into small matrices.
 
@@ -154,40 +162,54 @@ def limb(
         Make the fields of the Jacobian at every n-th height only.
     dtype : type
         Of the spectral arrays; float32 is good to 1e-6 in transmittance.
+    top : {"exponential", "cut"}
+        Above the last point: the density goes on falling as between the last two, with
+        what the last point has of everything else; or nothing.
+    refractivity_cm3 : float
+        From `tgo_spectra.ray.refractivity_per_density`: the heights are those of the
+        impact parameters, the rays pass lower. 0: straight rays.
 
     Returns
     -------
     Limb
+
+    Raises
+    ------
+    AtmosphereError
+        As `tgo_spectra.ray.layer_columns`.
     """
-    chord_cm = geometry.path_weights(
-        planet_radius_km + height_km, planet_radius_km + points_km
+    scale = None
+    if top == "exponential":
+        scale = ray.top_scale_height(points_km, number_density_cm3)
+    air = ray.layer_columns(
+        planet_radius_km + height_km,
+        planet_radius_km + points_km,
+        number_density_cm3,
+        top_scale_km=scale,
+        refractivity_cm3=refractivity_cm3,
     )
-    air = chord_cm * number_density_cm3
     hats = hat_matrix(altitude_km, points_km)
-    gases = {}
+    stacked = np.ascontiguousarray(np.concatenate(list(vectors.values())).T, dtype)
+    gases, start = {}, 0
     for gas, vector in vectors.items():
-        c = coefficients[gas]
-        gases[gas] = _gas_path(vector, c, air, hats, jacobian_rank, dtype)
+        u = stacked[:, start : start + vector.shape[0]]
+        gases[gas] = _gas_path(u, coefficients[gas], air, hats, jacobian_rank)
+        start += vector.shape[0]
     last = height_km.size - 1
     chosen = np.unique(np.append(np.arange(0, last, jacobian_every), last))
-    return Limb(altitude_km, height_km, gases, air, hats, chosen, dtype)
+    return Limb(altitude_km, height_km, gases, air, hats, stacked, chosen, dtype)
 
 
 def _gas_path(
-    vectors: Array,
-    coefficients: Array,
-    air: Array,
-    hats: Array,
-    rank: int | None,
-    dtype: type[np.floating],
+    u: Array, coefficients: Array, air: Array, hats: Array, rank: int | None
 ) -> GasPath:
-    u = np.ascontiguousarray(vectors.T, dtype=dtype)
     if rank is None or rank >= coefficients.shape[0]:
         return GasPath(u, coefficients, u, _through(coefficients, air, hats))
-    q, _, _ = np.linalg.svd(coefficients, full_matrices=False)
-    q = q[:, :rank]
-    path = _through(q.T @ coefficients, air, hats)
-    directions = np.ascontiguousarray(u @ q.astype(dtype))
+    # leading left singular vectors; the small matrix is faster and good enough for them
+    _, vectors = np.linalg.eigh(steady_product(coefficients, coefficients.T))
+    q = vectors[:, : -rank - 1 : -1]
+    path = _through(steady_product(q.T, coefficients), air, hats)
+    directions = steady_product(u, q.astype(u.dtype))
     return GasPath(u, coefficients, directions, path)
 
 
@@ -195,19 +217,18 @@ def _through(coefficients: Array, air: Array, hats: Array) -> Array:
     """Sum over the points: (rank, height, level)."""
     rank, height = coefficients.shape[0], air.shape[0]
     stacked = (air[None, :, :] * coefficients[:, None, :]).reshape(rank * height, -1)
-    return (stacked @ hats).reshape(rank, height, hats.shape[1])
+    return steady_product(stacked, hats).reshape(rank, height, hats.shape[1])
 
 
 def node_transmittance(model: Limb, vmr: Mapping[str, Array]) -> Array:
     """Monochromatic transmittance, shape (node, height)."""
-    vectors, weights = [], []
-    for gas, path in model.gases.items():
-        vectors.append(path.vectors)
-        weights.append((path.coefficients * (model.hats @ vmr[gas])) @ model.air_cm2.T)
-    depth = np.concatenate(vectors, axis=1) @ np.concatenate(weights).astype(
-        model.dtype
-    )
-    np.negative(depth, out=depth)
+    weights = [
+        steady_product(path.coefficients * (model.hats @ vmr[gas]), model.air_cm2.T)
+        for gas, path in model.gases.items()
+    ]
+    # minus the optical depth
+    minus = np.negative(np.concatenate(weights)).astype(model.dtype)
+    depth = steady_product(model.vectors, minus)
     brightest = float(depth.max())
     if not brightest < LOG_TRANSMITTANCE_LIMIT:  # NaN included
         message = "transmittance beyond all bounds: the state has run away"
@@ -260,13 +281,12 @@ def pixel_fields(
     four = _four(seen_by, t)
     if model.jacobian_heights.size < t.shape[1]:
         t = np.ascontiguousarray(t[:, model.jacobian_heights])
-    height = t.shape[1]
-    gas = {}
-    for name, path in model.gases.items():
-        k = path.directions.shape[1]
-        product = path.directions[:, :, None] * t[:, None, :]
-        field = operator.apply(seen_by, product.reshape(t.shape[0], k * height))
-        gas[name] = np.negative(field, out=field).reshape(-1, k, height)
+    directions = [path.directions for path in model.gases.values()]
+    field = operator.apply_factors(seen_by, np.concatenate(directions, axis=1), t)
+    np.negative(field, out=field)
+    ends = np.cumsum([d.shape[1] for d in directions])
+    split = np.split(field, ends[:-1], axis=1)
+    gas = dict(zip(model.gases, split, strict=True))
     return PixelFields(*four, gas)
 
 
@@ -287,6 +307,7 @@ def at_heights(model: Limb, heights: npt.NDArray[np.intp]) -> Limb:
         gases,
         model.air_cm2[heights],
         model.hats,
+        model.vectors,
         np.arange(len(heights)),
         model.dtype,
     )

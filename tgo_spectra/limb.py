@@ -1,23 +1,24 @@
 """Monochromatic limb transmittance without an instrument.
 
-For comparison with other radiative transfer codes: cross-sections line by line (or
-from a table, on its nodes) at the levels of an atmosphere, straight rays through
-spherical shells. Nothing of size (wavenumber x level x height) is kept unless the
-Jacobian, which has that size, is asked for.
+For comparison with other radiative transfer codes: cross-sections line by line at the
+levels of an atmosphere, or from a table on its nodes; rays through spherical shells.
+Nothing of size (wavenumber x level x height) is kept unless the Jacobian, which has
+that size, is asked for.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast, get_args
 
 import numpy as np
 import xarray as xr
 
-from tgo_spectra import geometry
+from tgo_spectra import ray
 from tgo_spectra.atmosphere import on_altitudes, read_atmosphere
 from tgo_spectra.errors import AtmosphereError, TableError
-from tgo_spectra.forward import hat_matrix, quadrature_altitudes
+from tgo_spectra.forward import SUBSTEP_KM, Top, hat_matrix, quadrature_altitudes
 from tgo_spectra.mars import MEAN_RADIUS_KM
+from tgo_spectra.product import steady_product
 from tgo_spectra.spectroscopy.absorption import cross_section_grid
 from tgo_spectra.spectroscopy.tables import (
     interpolate_coefficients,
@@ -33,10 +34,28 @@ if TYPE_CHECKING:
 
     from tgo_spectra.spectroscopy.absorption import Broadening
 
-    Array = npt.NDArray[np.floating]
+    Array = npt.NDArray[np.float64]
     Source = tuple[xr.Dataset, Broadening] | xr.Dataset | str
 
 __all__ = ["limb_transmittance"]
+
+
+class _Absorber(NamedTuple):
+    """Cross-section on the points = basis.T @ coefficients.
+
+    ``basis`` (term, wavenumber): cross-sections of the levels, or the vectors of a
+    table; ``coefficients`` (term, point), None where the terms are the levels.
+    """
+
+    basis: Array
+    coefficients: Array | None
+
+
+class _Path(NamedTuple):
+    """Quadrature points, columns of air under their hats, levels to points."""
+
+    air: Array
+    hats: Array
 
 
 def limb_transmittance(
@@ -47,11 +66,14 @@ def limb_transmittance(
     jacobian: bool = False,
     *,
     planet_radius_km: float | None = None,
+    top: Top = "cut",
+    refraction: bool = False,
 ) -> xr.Dataset:
-    """Compute monochromatic transmittance along straight limb paths.
+    """Compute monochromatic transmittance along limb paths.
 
-    Cross-sections are evaluated at the atmosphere's levels and are linear in altitude
-    in between, as mole fractions are; density is exponential (0.25 km quadrature).
+    Mole fractions are linear in altitude between the atmosphere's levels and so are
+    cross-sections from line lists, which are evaluated at the levels; those from
+    tables are evaluated every 0.25 km. Density is exponential in between.
 
     Parameters
     ----------
@@ -68,17 +90,25 @@ def limb_transmittance(
         Also the derivative to every gas at every level.
     planet_radius_km : float, optional
         Default: the atmosphere's attribute, else 3389.5 km.
+    top : {"cut", "exponential"}
+        Above the highest level: nothing, or the air goes on with the scale height of
+        the highest 0.25 km and constant mole fractions and cross-sections.
+    refraction : bool
+        Bend the rays by the air's refractivity, taken as that of CO2; the tangent
+        altitudes are then those of the impact parameters, and rays pass up to 0.012 km
+        lower. The Jacobian holds the path.
 
     Returns
     -------
     Dataset
         ``transmittance`` (tangent_altitude, wavenumber), 1; with `jacobian`
         ``<gas>_jacobian`` (tangent_altitude, altitude, wavenumber), per mole fraction.
+        The attributes name radius, top, refraction, quadrature and broadening.
 
     Raises
     ------
     AtmosphereError
-        The atmosphere lacks a gas.
+        The atmosphere lacks a gas, or a tangent altitude is below its lowest level.
     TableError
         Tables and line lists are mixed, or a table is asked for other wavenumbers.
 
@@ -90,36 +120,37 @@ def limb_transmittance(
     >>> limb.transmittance.dims, bool(limb.transmittance.max() < 1.0001)
     (('tangent_altitude', 'wavenumber'), True)
     """
+    if not gases:
+        message = "at least one gas is needed"
+        raise AtmosphereError(message, field="gases", value={}, rule="limb.no_gas")
+    if top not in get_args(Top):
+        message = f"top is one of {', '.join(get_args(Top))}"
+        raise AtmosphereError(message, field="top", value=top, rule="limb.top")
     air = read_atmosphere(atmosphere)
     for gas in gases:
         if f"{gas}_vmr" not in air:
             message = "the atmosphere has no profile of this gas"
             raise AtmosphereError(message, field=f"{gas}_vmr", rule="limb.no_gas")
-    nu, sigma = _cross_sections(air, wavenumber, gases)
     radius = planet_radius_km or air.attrs.get("planet_radius_km", MEAN_RADIUS_KM)
     heights = np.atleast_1d(np.asarray(tangent_altitude, dtype=float))
     levels = air["altitude"].values
     points = quadrature_altitudes(levels, heights, float(levels[-1]))
-    points = points[points <= levels[-1] + 1e-9]
-    density = on_altitudes(air, points)["number_density"].values
-    chord = geometry.path_weights(radius + heights, radius + points)
-    hats = hat_matrix(levels, points)
-    # (height, level of the cross-section, level of the mole fraction), tridiagonal
-    overlap = np.einsum("tm,ml,mk->tlk", chord * density, hats, hats, optimize=True)
-    depth = np.zeros((heights.size, nu.size))
-    for gas, cross in sigma.items():
-        depth += (overlap @ air[f"{gas}_vmr"].values) @ cross
-    transmittance = np.exp(-depth)
+    points = points[(points >= levels[0] - 1e-9) & (points <= levels[-1] + 1e-9)]
+    dense = on_altitudes(air, points)
+    nu, absorbers = _absorbers(air, dense, wavenumber, gases)
+    rho = ray.refractivity_per_density(float(nu.mean())) if refraction else 0.0
+    path = _path(radius, heights, levels, dense, top, rho)
+    vmr = {gas: air[f"{gas}_vmr"].values for gas in gases}
+    transmittance = _transmittance(absorbers, path, vmr)
     data: dict[str, object] = {
         "transmittance": (("tangent_altitude", "wavenumber"), transmittance)
     }
     if jacobian:
-        for gas, cross in sigma.items():
-            field = overlap.transpose(0, 2, 1) @ cross
-            field *= -transmittance[:, None, :]
+        factor = -transmittance
+        for gas, absorber in absorbers.items():
             data[f"{gas}_jacobian"] = (
                 ("tangent_altitude", "altitude", "wavenumber"),
-                field,
+                _jacobian(absorber, path, factor),
             )
     coords = {
         "tangent_altitude": ("tangent_altitude", heights, {"units": "km"}),
@@ -131,10 +162,91 @@ def limb_transmittance(
     result.attrs = {
         "planet_radius_km": float(radius),
         "gases": " ".join(gases),
-        "refraction": "none",
+        "top": top,
+        "top_altitude_km": float(levels[-1]),
+        "quadrature_step_km": SUBSTEP_KM,
+        "refraction": _refraction(rho, float(nu.mean())),
         "broadening": "; ".join(f"{g}: {_origin(s)}" for g, s in gases.items()),
     }
     return result
+
+
+def _refraction(refractivity_cm3: float, wavenumber_cm1: float) -> str:
+    """Say how rays are bent."""
+    if not refractivity_cm3:
+        return "none"
+    return (
+        f"n - 1 = {refractivity_cm3:.4e} cm3 x number density (CO2 at "
+        f"{wavenumber_cm1:.1f} cm-1, Old et al. 1971, extrapolated)"
+    )
+
+
+def _path(
+    radius_km: float,
+    heights: Array,
+    levels: Array,
+    dense: xr.Dataset,
+    top: Top,
+    refractivity_cm3: float,
+) -> _Path:
+    points = dense["altitude"].values
+    density = dense["number_density"].values
+    scale = None
+    if top == "exponential":
+        scale = ray.top_scale_height(points, density)
+    air = ray.layer_columns(
+        radius_km + heights,
+        radius_km + points,
+        density,
+        top_scale_km=scale,
+        refractivity_cm3=refractivity_cm3,
+    )
+    return _Path(air, hat_matrix(levels, points))
+
+
+def _transmittance(
+    absorbers: Mapping[str, _Absorber], path: _Path, vmr: Mapping[str, Array]
+) -> Array:
+    """Transmittance, shape (height, wavenumber)."""
+    from tgo_spectra.product_kernel import sum_spectra
+
+    nodes = next(iter(absorbers.values())).basis.shape[1]
+    minus = np.zeros((path.air.shape[0], nodes))
+    for gas, (basis, coefficients) in absorbers.items():
+        per_term = path.hats.T if coefficients is None else coefficients
+        absorbing = per_term * (path.hats @ vmr[gas])
+        sum_spectra(-steady_product(path.air, absorbing.T), basis, minus)
+    return np.asarray(np.exp(minus, out=minus))
+
+
+def _jacobian(absorber: _Absorber, path: _Path, factor: Array) -> Array:
+    """Differentiate the transmittance: (height, level, wavenumber)."""
+    basis, coefficients = absorber
+    air, hats = path
+    heights, levels = air.shape[0], hats.shape[1]
+    field = np.zeros((heights, levels, basis.shape[1]))
+    if coefficients is None:
+        from tgo_spectra.limb_kernel import scaled_bands
+
+        scaled_bands(_bands(path), basis, factor, field)
+        return field
+    from tgo_spectra.product_kernel import sum_spectra
+
+    for height in range(heights):
+        through = steady_product(hats.T * air[height], coefficients.T)
+        sum_spectra(through, basis, field[height])
+        field[height] *= factor[height]
+    return field
+
+
+def _bands(path: _Path) -> Array:
+    """Columns under products of two levels' hats: (height, level, below/own/above)."""
+    air, hats = path
+    bands = np.zeros((air.shape[0], hats.shape[1], 3))
+    bands[:, :, 1] = steady_product(air, hats**2)
+    neighbours = steady_product(air, hats[:, 1:] * hats[:, :-1])
+    bands[:, 1:, 0] = bands[:, :-1, 2] = neighbours
+    return bands
 
 
 def _origin(source: Source) -> str:
@@ -144,23 +256,35 @@ def _origin(source: Source) -> str:
     return source if isinstance(source, str) else str(source.attrs.get("band", "table"))
 
 
-def _cross_sections(
-    air: xr.Dataset, wavenumber: npt.ArrayLike | None, gases: Mapping[str, Source]
-) -> tuple[Array, dict[str, Array]]:
-    """Wavenumbers and per gas (level, wavenumber), cm2."""
+def _absorbers(
+    air: xr.Dataset,
+    dense: xr.Dataset,
+    wavenumber: npt.ArrayLike | None,
+    gases: Mapping[str, Source],
+) -> tuple[Array, dict[str, _Absorber]]:
+    """Wavenumbers and what absorbs at them."""
     from_lines = [isinstance(source, tuple) for source in gases.values()]
-    p, t = air["pressure"].values, air["temperature"].values
-    sigma: dict[str, Array] = {}
     if all(from_lines) and wavenumber is not None:
         nu = np.asarray(wavenumber, dtype=float)
+        p, t = air["pressure"].values, air["temperature"].values
+        found: dict[str, _Absorber] = {}
         for gas, source in gases.items():
             lines, broadening = cast("tuple[xr.Dataset, Broadening]", source)
-            sigma[gas] = cross_section_grid(lines, nu, p, t, broadening, gas=gas)
-        return nu, sigma
+            cross = cross_section_grid(lines, nu, p, t, broadening, gas=gas)
+            found[gas] = _Absorber(cross, None)
+        return nu, found
     if any(from_lines) or wavenumber is not None:
         message = "give line lists with wavenumbers, or tables with wavenumber=None"
         raise TableError(message, field="wavenumber", rule="limb.mixed_sources")
-    nodes = None
+    return _from_tables(dense, gases)
+
+
+def _from_tables(
+    dense: xr.Dataset, gases: Mapping[str, Source]
+) -> tuple[Array, dict[str, _Absorber]]:
+    """Nodes and the vectors of the tables, coefficients on the points."""
+    found: dict[str, _Absorber] = {}
+    nodes: Array | None = None
     for gas, source in gases.items():
         table = open_table(source) if isinstance(source, str) else source
         band = table_arrays(cast("xr.Dataset", table), [gas])
@@ -168,13 +292,13 @@ def _cross_sections(
             message = "the gases' tables have different nodes"
             raise TableError(message, field=gas, rule="limb.mixed_sources")
         nodes = band.nodes_cm1
-        c = interpolate_coefficients(
+        coefficients = interpolate_coefficients(
             band.coefficients[gas],
             band.ln_pressure,
             band.temperature_k,
-            p,
-            t,
+            dense["pressure"].values,
+            dense["temperature"].values,
             doppler_limit=True,
         )
-        sigma[gas] = c.T @ band.vectors[gas]
-    return np.asarray(nodes), sigma
+        found[gas] = _Absorber(band.vectors[gas].astype(float), coefficients)
+    return np.asarray(nodes), found

@@ -11,7 +11,6 @@ of neighbouring pixels and each order, so that applying it is matrix products.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
@@ -19,13 +18,13 @@ import numpy as np
 from tgo_spectra.errors import InstrumentError
 from tgo_spectra.instrument import (
     SoInstrument,
-    aotf_centre,
     aotf_transmission,
     blaze,
     covered_orders,
     free_spectral_range,
-    ils_parameters,
 )
+from tgo_spectra.operator_layout import arrange
+from tgo_spectra.product import LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,14 +32,19 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
     from scipy.sparse import csr_array
 
+    from tgo_spectra.operator_layout import Layout
+
 __all__ = [
     "KINDS",
     "Operator",
     "apply",
+    "apply_factors",
     "apply_many",
+    "apply_transposed",
     "as_csr",
     "build_operator",
     "covered_orders",
+    "from_layout",
     "truncation_residual",
 ]
 
@@ -51,8 +55,6 @@ KINDS: tuple[Kind, ...] = ("value", "shift", "curvature", "slope")
 
 #: Pixels in a block: more means larger products but more zeros in them.
 BLOCK_PIXELS = 16
-#: Chebyshev points at which the kernel is evaluated in a cell.
-CELL_SAMPLES = 8
 #: Half window in units of sigma; the Gaussian is 3e-7 there.
 WINDOW_SIGMA = 5.5
 
@@ -81,6 +83,8 @@ class Operator:
         Number of nodes of the table.
     centre_cm1 : float
         Wavenumber to which the slope refers.
+    kinds : tuple of str
+        Kinds of rows, in the order in which they are stored.
     """
 
     pixels: NDArray[np.int64]
@@ -93,57 +97,21 @@ class Operator:
     order_fraction: NDArray[np.float64]
     n_nodes: int
     centre_cm1: float
+    kinds: tuple[str, ...] = KINDS
 
     def blocks(
         self, kinds: slice
     ) -> Iterator[tuple[slice, slice, int, NDArray[np.floating]]]:
         """Yield pixel range, node range, order index and (kind * pixel, node) block."""
+        number = len(self.kinds)
         for b in range(len(self.block_start) - 1):
             p0, p1 = int(self.block_start[b]), int(self.block_start[b + 1])
             for k in range(self.orders.size):
                 n0, n1 = int(self.node_low[b, k]), int(self.node_high[b, k])
                 start, size = int(self.offset[b, k]), (p1 - p0) * (n1 - n0)
-                part = self.data[start : start + len(KINDS) * size]
-                block = part.reshape(len(KINDS), p1 - p0, n1 - n0)[kinds]
+                part = self.data[start : start + number * size]
+                block = part.reshape(number, p1 - p0, n1 - n0)[kinds]
                 yield slice(p0, p1), slice(n0, n1), k, block.reshape(-1, n1 - n0)
-
-
-@lru_cache(maxsize=8)
-def _cell_matrix(
-    cell_points: int, moments: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Chebyshev points in -1..1 and the matrix from values there to coefficients.
-
-    The coefficients are those of the discrete least-squares fit by Legendre
-    polynomials over the midpoints of a cell: the table's moments are discrete sums.
-    """
-    index = np.arange(CELL_SAMPLES)
-    x = np.cos(np.pi * (index + 0.5) / CELL_SAMPLES)
-    u = (2 * np.arange(cell_points) + 1) / cell_points - 1
-    vander = np.polynomial.chebyshev.chebvander
-    interpolate = vander(u, CELL_SAMPLES - 1) @ np.linalg.inv(
-        vander(x, CELL_SAMPLES - 1)
-    )
-    legendre = np.polynomial.legendre.legvander(u, moments - 1)
-    matrix = np.linalg.lstsq(legendre, interpolate, rcond=None)[0]
-    return x, np.ascontiguousarray(matrix, dtype=np.float64)
-
-
-def _windows(
-    wavenumber: NDArray[np.float64],
-    orders: NDArray[np.int64],
-    order: int,
-    reference: NDArray[np.float64],
-    pixels: NDArray[np.int64],
-    settings: SoInstrument,
-) -> tuple[NDArray[np.float64], ...]:
-    """Line centres, sigma, delta and window limits, each (pixel, order)."""
-    centre = wavenumber[:, None] * (orders / order)
-    sigma, delta, _ = ils_parameters(pixels[:, None], reference, settings)
-    margin = WINDOW_SIGMA * sigma
-    low = centre + np.minimum(delta, 0.0) - margin
-    high = centre + np.maximum(delta, 0.0) + margin
-    return centre, sigma, delta, low, high
 
 
 def build_operator(
@@ -212,121 +180,104 @@ def build_operator(
         If the inputs do not fit together or the table does not cover the orders.
     """
     settings = settings or SoInstrument()
-    number = settings.n_orders if n_orders is None else n_orders
-    nu = np.ascontiguousarray(pixel_wavenumber_cm1, dtype=np.float64)
-    pix = np.ascontiguousarray(pixels, dtype=np.int64)
-    cells = np.asarray(node_cell, dtype=np.int64)
-    weight = np.ascontiguousarray(node_weight, dtype=np.float64)
-    _check(nu, pix, cells, weight, number)
-    orders = np.arange(order - number, order + number + 1)
-    centre0 = float(aotf_centre(aotf_frequency_khz, temperature_c))
-    centre0 += settings.aotf_offset
-    scale = orders / order
-    reference = {
-        "aotf": np.full((nu.size, orders.size), centre0),
-        "order": np.broadcast_to(centre0 * scale, (nu.size, orders.size)),
-        "pixel": nu[:, None] * scale,
-    }[settings.ils_reference]
-    centre, sigma, delta, low, high = _windows(
-        nu, orders, order, reference, pix, settings
+    layout = arrange(
+        node_cell,
+        node_weight,
+        cell_start_cm1,
+        cell_width_cm1,
+        pixel_wavenumber_cm1=pixel_wavenumber_cm1,
+        order=order,
+        aotf_frequency_khz=aotf_frequency_khz,
+        temperature_c=temperature_c,
+        pixels=pixels,
+        cell_points=cell_points,
+        n_orders=settings.n_orders if n_orders is None else n_orders,
+        settings=settings,
+        kinds=len(KINDS),
+        block_pixels=BLOCK_PIXELS,
+        window_sigma=WINDOW_SIGMA,
     )
-    first = np.floor((low - cell_start_cm1) / cell_width_cm1).astype(np.int64)
-    last = np.floor((high - cell_start_cm1) / cell_width_cm1).astype(np.int64) + 1
-    n_cells = int(cells[-1]) + 1
-    if first.min() < int(cells[0]) or last.max() > n_cells:
-        start = cell_start_cm1 + int(cells[0]) * cell_width_cm1
-        stop = cell_start_cm1 + n_cells * cell_width_cm1
-        covered = covered_orders(nu, order, start, stop)
-        msg = (
-            f"table {start:.1f}..{stop:.1f} cm-1 does not cover the neighbouring "
-            f"orders ({low.min():.1f}..{high.max():.1f} cm-1); it covers {covered}"
-        )
-        raise InstrumentError(
-            msg,
-            field="n_orders",
-            value=number,
-            rule="operator.coverage",
-        )
-    starts = np.searchsorted(cells, np.arange(n_cells + 1))
-    limits = np.append(np.arange(0, nu.size, BLOCK_PIXELS), nu.size)
-    node_low = starts[np.minimum.reduceat(first, limits[:-1], axis=0)]
-    node_high = starts[np.maximum.reduceat(last, limits[:-1], axis=0)]
-    sizes = np.diff(limits)[:, None] * (node_high - node_low) * len(KINDS)
-    ends = np.cumsum(sizes.ravel()).reshape(sizes.shape)
-    offset = ends - sizes
-    x, matrix = _cell_matrix(cell_points, weight.shape[1])
-    lowest, highest = int(first.min()), int(last.max())
-    middle = cell_start_cm1 + (np.arange(lowest, highest) + 0.5) * cell_width_cm1
-    sample = middle[:, None] + 0.5 * cell_width_cm1 * x
-    fsr = float(free_spectral_range(centre0, temperature_c))
-    area = blaze(centre, orders, fsr) / (sigma * (1.0 + settings.ils_amplitude))
-    nu_c = float(nu.mean())
-    data = np.zeros(int(ends[-1, -1]))
-    sums = np.zeros((nu.size, orders.size, len(KINDS)))
+    aotf = layout.aotf_centre_cm1
+    fsr = float(free_spectral_range(aotf, temperature_c))
+    area = blaze(layout.centre, layout.orders, fsr) / (
+        layout.sigma * (1.0 + settings.ils_amplitude)
+    )
+    nu_c = float(layout.wavenumber.mean())
+    data = np.zeros(layout.size)
+    sums = np.zeros((*layout.centre.shape, len(KINDS)))
     from tgo_spectra.operator_kernel import fill_blocks, normalise_blocks
 
+    where = (layout.limits, layout.node_low, layout.node_high, layout.offset)
     fill_blocks(
-        centre,
-        sigma,
-        delta,
+        layout.centre,
+        layout.sigma,
+        layout.delta,
         area,
-        scale,
-        first,
-        last,
+        layout.scale,
+        layout.first,
+        layout.last,
         settings.ils_amplitude,
         nu_c,
-        lowest,
-        sample,
-        aotf_transmission(sample, centre0, settings),
-        matrix,
-        starts,
-        weight,
-        limits,
-        node_low,
-        node_high,
-        offset,
+        layout.lowest,
+        layout.sample,
+        aotf_transmission(layout.sample, aotf, settings),
+        layout.matrix,
+        layout.starts,
+        layout.weight,
+        *where,
         data,
         sums,
     )
     total = sums.sum(axis=1)
     out = np.empty(data.size, dtype=dtype)
-    normalise_blocks(total, limits, node_low, node_high, offset, data, out)
+    normalise_blocks(total, *where, data, out)
     fraction = sums[:, :, 0] / total[:, :1]
+    return from_layout(layout, out, fraction, nu_c, KINDS)
+
+
+def from_layout(
+    layout: Layout,
+    data: NDArray[np.floating],
+    order_fraction: NDArray[np.float64],
+    centre_cm1: float,
+    kinds: tuple[str, ...],
+) -> Operator:
+    """Put filled blocks under their layout.
+
+    Parameters
+    ----------
+    layout : Layout
+        Of the blocks, with as many kinds as named.
+    data : ndarray
+        Entries, normalised.
+    order_fraction : ndarray, shape (pixel, order)
+        Part of a pixel's light from each order.
+    centre_cm1 : float
+        Wavenumber to which the slope refers.
+    kinds : tuple of str
+        Names of the kinds of rows.
+
+    Returns
+    -------
+    Operator
+    """
     return Operator(
-        *(pix, orders, limits, node_low, node_high, offset, out, fraction),
-        *(weight.shape[0], nu_c),
+        pixels=layout.pixels,
+        orders=layout.orders,
+        block_start=layout.limits,
+        node_low=layout.node_low,
+        node_high=layout.node_high,
+        offset=layout.offset,
+        data=data,
+        order_fraction=order_fraction,
+        n_nodes=layout.weight.shape[0],
+        centre_cm1=centre_cm1,
+        kinds=kinds,
     )
-
-
-def _check(
-    nu: NDArray[np.float64],
-    pixels: NDArray[np.int64],
-    cells: NDArray[np.int64],
-    weight: NDArray[np.float64],
-    number: int,
-) -> None:
-    faults = (
-        (number < 0, "n_orders", number, "must not be negative"),
-        (nu.ndim != 1 or nu.size == 0, "pixel_wavenumber_cm1", nu.shape, "is empty"),
-        (nu.shape != pixels.shape, "pixels", pixels.shape, "must match wavenumbers"),
-        (not np.isfinite(nu).all(), "pixel_wavenumber_cm1", None, "must be finite"),
-        (bool((np.diff(pixels) <= 0).any()), "pixels", None, "must ascend"),
-        (
-            weight.ndim != 2 or cells.shape != weight.shape[:1] or cells.size == 0,
-            "node_weight",
-            weight.shape,
-            "must be (node, moment)",
-        ),
-        (bool((np.diff(cells) < 0).any()), "node_cell", None, "must ascend"),
-    )
-    for fault, field, value, what in faults:
-        if fault:
-            msg = f"{field} {what}"
-            raise InstrumentError(msg, field=field, value=value, rule="operator.inputs")
 
 
 def apply(
-    operator: Operator, field: NDArray[np.floating], kind: Kind = "value"
+    operator: Operator, field: NDArray[np.floating], kind: str = "value"
 ) -> NDArray[np.floating]:
     """Apply one kind of rows to a field on the nodes.
 
@@ -336,8 +287,8 @@ def apply(
         From :func:`build_operator`.
     field : ndarray, shape (node, column)
         C-contiguous and of the operator's type, else it is copied.
-    kind : {"value", "shift", "curvature", "slope"}
-        Rows to apply.
+    kind : str
+        Rows to apply, one of the operator's kinds.
 
     Returns
     -------
@@ -346,15 +297,22 @@ def apply(
     Raises
     ------
     InstrumentError
-        If the field has another number of nodes.
+        If the field has another number of nodes, or the operator no such kind.
     """
-    index = KINDS.index(kind)
+    index = _kind(operator, kind)
     result: NDArray[np.floating] = _apply(operator, field, slice(index, index + 1))[0]
     return result
 
 
+def _kind(operator: Operator, kind: str) -> int:
+    if kind not in operator.kinds:
+        msg = f"the operator has the kinds {', '.join(operator.kinds)}"
+        raise InstrumentError(msg, field="kind", value=kind, rule="operator.kind")
+    return operator.kinds.index(kind)
+
+
 def apply_many(operator: Operator, field: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Apply all four kinds of rows at once.
+    """Apply all kinds of rows at once.
 
     Parameters
     ----------
@@ -365,8 +323,8 @@ def apply_many(operator: Operator, field: NDArray[np.floating]) -> NDArray[np.fl
 
     Returns
     -------
-    ndarray, shape (4, pixel, column)
-        In the order of :data:`KINDS`.
+    ndarray, shape (kind, pixel, column)
+        In the order of the operator's kinds, by default :data:`KINDS`.
 
     Raises
     ------
@@ -379,51 +337,139 @@ def apply_many(operator: Operator, field: NDArray[np.floating]) -> NDArray[np.fl
 def _apply(
     operator: Operator, field: NDArray[np.floating], kinds: slice
 ) -> NDArray[np.floating]:
-    from scipy.linalg.blas import dgemm, sgemm
+    from tgo_spectra.operator_kernel import apply_blocks
 
-    dtype = operator.data.dtype
-    values = np.ascontiguousarray(field, dtype=dtype)
-    if values.ndim != 2 or values.shape[0] != operator.n_nodes:
-        msg = f"field must be (node, column) with {operator.n_nodes} nodes"
-        raise InstrumentError(
-            msg,
-            field="field",
-            value=values.shape,
-            rule="operator.field_shape",
-        )
-    gemm = sgemm if dtype == np.float32 else dgemm
-    number = len(range(*kinds.indices(len(KINDS))))
-    result = np.empty((number, operator.pixels.size, values.shape[1]), dtype=dtype)
-    if values.shape[1] == 0:
-        return result
-    for pixel, node, k, block in operator.blocks(kinds):
-        if k == 0:
-            total = np.zeros((block.shape[0], values.shape[1]), dtype=dtype)
-        # Transposed: BLAS counts columns first, so these views need no copy, and
-        # it adds the order to the sum in place.
-        gemm(1.0, values[node].T, block.T, beta=1.0, c=total.T, overwrite_c=True)
-        if k == operator.orders.size - 1:
-            result[:, pixel] = total.reshape(number, -1, values.shape[1])
+    values = _on_nodes(operator, field)
+    first, last, _ = kinds.indices(len(operator.kinds))
+    shape = (last - first, operator.pixels.size, values.shape[1])
+    result = np.zeros(shape, dtype=values.dtype)
+    if values.shape[1]:
+        apply_blocks(*_where(operator), operator.data, first, LIMIT, values, result)
     return result
 
 
-def as_csr(operator: Operator, kind: Kind = "value") -> csr_array:
+def _where(
+    operator: Operator,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    return (
+        operator.block_start,
+        operator.node_low,
+        operator.node_high,
+        operator.offset,
+    )
+
+
+def _on_nodes(operator: Operator, field: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Field as the operator takes it: its type, contiguous, with all nodes."""
+    values = np.ascontiguousarray(field, dtype=operator.data.dtype)
+    if values.ndim != 2 or values.shape[0] != operator.n_nodes:
+        msg = f"field must be (node, column) with {operator.n_nodes} nodes"
+        raise InstrumentError(
+            msg, field="field", value=values.shape, rule="operator.field_shape"
+        )
+    return values
+
+
+def apply_factors(
+    operator: Operator, factors: NDArray[np.floating], field: NDArray[np.floating]
+) -> NDArray[np.floating]:
+    """Apply the value rows to every product of a factor and a field on the nodes.
+
+    The same as `apply` on ``factors[:, :, None] * field[:, None, :]``, which is not
+    formed.
+
+    Parameters
+    ----------
+    operator : Operator
+        From :func:`build_operator`.
+    factors : ndarray, shape (node, factor)
+        Fastest when Fortran-contiguous and of the operator's type.
+    field : ndarray, shape (node, column)
+        C-contiguous and of the operator's type, else it is copied.
+
+    Returns
+    -------
+    ndarray, shape (pixel, factor, column)
+
+    Raises
+    ------
+    InstrumentError
+        If factors or field have another number of nodes.
+    """
+    from tgo_spectra.operator_kernel import apply_products
+
+    values = _on_nodes(operator, field)
+    rows = np.ascontiguousarray(factors.T, dtype=operator.data.dtype)
+    if rows.ndim != 2 or rows.shape[1] != operator.n_nodes:
+        msg = f"factors must be (node, factor) with {operator.n_nodes} nodes"
+        raise InstrumentError(
+            msg, field="factors", value=factors.shape, rule="operator.field_shape"
+        )
+    shape = (operator.pixels.size, rows.shape[0], values.shape[1])
+    result = np.zeros(shape, dtype=values.dtype)
+    if result.size:
+        apply_products(*_where(operator), operator.data, rows, LIMIT, values, result)
+    return result
+
+
+def apply_transposed(
+    operator: Operator, field: NDArray[np.floating], kind: str = "value"
+) -> NDArray[np.floating]:
+    """Apply the transpose of one kind of rows: from pixels to nodes.
+
+    Parameters
+    ----------
+    operator : Operator
+        From :func:`build_operator`.
+    field : ndarray, shape (pixel, column)
+        On the pixels.
+    kind : str
+        Rows to apply, one of the operator's kinds.
+
+    Returns
+    -------
+    ndarray, shape (node, column)
+
+    Raises
+    ------
+    InstrumentError
+        If the field has another number of pixels, or the operator no such kind.
+    """
+    index = _kind(operator, kind)
+    values = np.asarray(field, dtype=operator.data.dtype)
+    if values.ndim != 2 or values.shape[0] != operator.pixels.size:
+        msg = f"field must be (pixel, column) with {operator.pixels.size} pixels"
+        raise InstrumentError(
+            msg, field="field", value=values.shape, rule="operator.field_shape"
+        )
+    result = np.zeros((operator.n_nodes, values.shape[1]), dtype=values.dtype)
+    for pixel, node, _, block in operator.blocks(slice(index, index + 1)):
+        result[node] += block.T @ values[pixel]
+    return result
+
+
+def as_csr(operator: Operator, kind: str = "value") -> csr_array:
     """One kind of rows as a sparse matrix.
 
     Parameters
     ----------
     operator : Operator
         From :func:`build_operator`.
-    kind : {"value", "shift", "curvature", "slope"}
-        Rows to take.
+    kind : str
+        Rows to take, one of the operator's kinds.
 
     Returns
     -------
     scipy.sparse.csr_array, shape (pixel, node)
+
+    Raises
+    ------
+    InstrumentError
+        If the operator has no such kind.
     """
     from scipy.sparse import coo_array
 
-    index = KINDS.index(kind)
+    index = _kind(operator, kind)
     values, rows, columns = [], [], []
     for pixel, node, _, block in operator.blocks(slice(index, index + 1)):
         i, j = np.nonzero(block)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tgo_spectra.errors import RetrievalError, SetupError
 from tgo_spectra.retrieval import level2
+from tgo_spectra.retrieval.interferents import check_interferents
 from tgo_spectra.retrieval.setup import (
     RetrievalSetup,
     default_setup,
@@ -19,14 +20,36 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
+    from tgo_spectra.retrieval.scene import Scene
+    from tgo_spectra.retrieval.solution import Solution
+
 __all__ = ["RetrievalSetup", "list_setups", "load_setup", "retrieve"]
 
 
 def _methods() -> Mapping[str, Callable[..., xr.Dataset]]:
     """Table of fit methods: adding one is one file and one row."""
-    from tgo_spectra.retrieval import slant
+    from functools import partial
 
-    return {"oe": level2.profiles, "slant": slant.slant_columns}
+    from tgo_spectra.retrieval import (
+        onion,
+        optimal_estimation,
+        slant,
+        tikhonov,
+        weak,
+    )
+
+    def profiles(
+        method: str, solve: Callable[[Scene], Solution]
+    ) -> Callable[..., xr.Dataset]:
+        return partial(level2.profiles, method=method, solve=solve)
+
+    return {
+        "oe": profiles("oe", optimal_estimation.solve),
+        "tikhonov": profiles("tikhonov", tikhonov.solve),
+        "weak": profiles("weak", weak.solve),
+        "onion": onion.profiles,
+        "slant": slant.slant_columns,
+    }
 
 
 def retrieve(
@@ -50,9 +73,10 @@ def retrieve(
         ``pressure`` and ``temperature`` over ``altitude``, optionally
         ``<gas>_vmr`` as a priori; default: the analytic reference atmosphere,
         which the attribute ``atmosphere`` of the result then says.
-    method : {"oe", "slant"}, optional
-        Optimal estimation of profiles, or slant columns spectrum by spectrum;
-        default: the setup's.
+    method : {"oe", "tikhonov", "weak", "onion", "slant"}, optional
+        Profiles by optimal estimation, by Tikhonov regularisation, by one linear step
+        for faint gases, or by onion peeling; slant columns spectrum by spectrum.
+        Default: the setup's.
 
     Returns
     -------
@@ -92,6 +116,8 @@ def retrieve(
     if name not in table:
         message = f"unknown method; there are {', '.join(table)}"
         raise SetupError(message, field="method", value=name, rule="setup.method")
+    if level1["order"].ndim == 0:
+        check_interferents(chosen, int(level1["order"]))
     if atmosphere is None:
         air = reference_atmosphere()
         air.attrs["planet_radius_source"] = "default"

@@ -1,4 +1,4 @@
-"""Covariances, averaging kernels, detection and limits (Rodgers 2000, ch. 3)."""
+"""Covariances and averaging kernels (Rodgers 2000, ch. 3)."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.floating]
 
-__all__ = ["GasDiagnostics", "delta_chi_square", "gas_diagnostics", "upper_limit"]
+__all__ = ["GasDiagnostics", "gas_diagnostics"]
 
 
 @dataclass(frozen=True)
 class GasDiagnostics:
     """Errors and resolution of one gas profile.
 
-    ``total_error`` is the square root of the posterior variance: noise plus
-    everything the a priori leaves open (smoothing of this and of the other elements).
+    ``total_error`` is noise plus everything the constraint leaves open (smoothing of
+    this and of the other elements); with an a priori, the posterior standard error.
     """
 
     averaging_kernel: Array
@@ -33,63 +33,50 @@ class GasDiagnostics:
 
 
 def gas_diagnostics(
-    data_matrix: Array, covariance: Array, elements: slice
+    data_matrix: Array,
+    covariance: Array,
+    elements: slice,
+    assumed: Array | None = None,
+    *,
+    smoothing_known: bool = True,
 ) -> GasDiagnostics:
-    """Split the posterior covariance of one gas into noise and smoothing.
+    """Split the covariance of one gas into noise and smoothing.
 
     Parameters
     ----------
     data_matrix : array, shape (state, state)
         K^T Se^-1 K.
     covariance : array, shape (state, state)
-        (K^T Se^-1 K + Sa^-1)^-1.
+        (K^T Se^-1 K + R)^-1.
     elements : slice
         Elements of the gas.
+    assumed : array, shape (state, state), optional
+        Covariance of the truth; default: the inverse of R, with which the sum of noise
+        and smoothing is ``covariance``.
+    smoothing_known : bool
+        False: the total is the noise.
     """
     mine = covariance[elements]
     kernel = mine @ data_matrix
-    noise = kernel @ mine.T
-    total = covariance[elements, elements]
-    smoothing = np.clip(np.diag(total) - np.diag(noise), 0.0, None)
+    product = kernel @ mine.T
+    noise: Array = 0.5 * (product + product.T)
     averaging = kernel[:, elements]
+    total: Array
+    if not smoothing_known:
+        total = noise
+    elif assumed is None:
+        total = covariance[elements, elements]
+    else:
+        off = kernel.copy()
+        off[:, elements] -= np.eye(averaging.shape[0])
+        total = noise + off @ assumed @ off.T
+    smoothing = np.clip(np.diag(total) - np.diag(noise), 0.0, None)
     return GasDiagnostics(
         averaging_kernel=averaging,
-        noise_covariance=0.5 * (noise + noise.T),
+        noise_covariance=noise,
         total_covariance=total,
         noise_error=np.sqrt(np.diag(noise).clip(0.0)),
         smoothing_error=np.sqrt(smoothing),
-        total_error=np.sqrt(np.diag(total)),
+        total_error=np.sqrt(np.diag(total).clip(0.0)),
         degrees_of_freedom=float(np.trace(averaging)),
     )
-
-
-def delta_chi_square(
-    vmr: Array, covariance: Array, altitude_km: Array, half_width_km: float
-) -> Array:
-    """Rise of the cost when the gas is taken out around each level.
-
-    The profile is forced to zero at the levels within `half_width_km` and everything
-    else is refitted (linearised): ``x_s^T (S_ss)^-1 x_s``.
-
-    Returns
-    -------
-    array, shape (altitude,)
-    """
-    near = np.abs(altitude_km[:, None] - altitude_km[None, :]) <= half_width_km + 1e-9
-    sigma = np.sqrt(np.diag(covariance))
-    correlation = covariance / sigma[:, None] / sigma[None, :]
-    scaled = vmr / sigma
-    result = np.empty(altitude_km.size)
-    sizes = near.sum(axis=1)
-    for size in np.unique(sizes):  # levels with equally many neighbours at once
-        levels = np.flatnonzero(sizes == size)
-        index = np.nonzero(near[levels])[1].reshape(-1, size)
-        blocks = correlation[index[:, :, None], index[:, None, :]]
-        x = scaled[index][:, :, None]
-        result[levels] = (x * np.linalg.solve(blocks, x)).sum(axis=(1, 2))
-    return result
-
-
-def upper_limit(vmr: Array, error: Array, sigma_level: float) -> Array:
-    """Return max(vmr, 0) + k sigma."""
-    return np.asarray(np.maximum(vmr, 0.0) + sigma_level * error)

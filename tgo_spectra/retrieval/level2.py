@@ -1,31 +1,45 @@
-"""Optimal estimation of one product, wrapped as a level-2 Dataset."""
+"""Profiles of one product, by whatever method, wrapped as a level-2 Dataset."""
 
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import xarray as xr
 
 import tgo_spectra
 from tgo_spectra import mars
-from tgo_spectra.retrieval import diagnostics, optimal_estimation
+from tgo_spectra.retrieval import (
+    diagnostics,
+    limits,
+    optimal_estimation,
+    systematics,
+)
 from tgo_spectra.retrieval.prepare import planet_radius, prepare
 from tgo_spectra.retrieval.scene import Scene, make_scene
 from tgo_spectra.spectroscopy import tables
 from tgo_spectra.variables import annotate
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     import numpy.typing as npt
 
     from tgo_spectra.retrieval.prepare import Prepared
     from tgo_spectra.retrieval.setup import RetrievalSetup
-    from tgo_spectra.retrieval.solver import Solution
+    from tgo_spectra.retrieval.solution import Solution
 
     Array = npt.NDArray[np.floating]
 
-__all__ = ["band_of", "build_scene", "profiles", "provenance"]
+__all__ = [
+    "along_profile",
+    "band_of",
+    "build_scene",
+    "epoch",
+    "profiles",
+    "provenance",
+]
 
 
 @functools.lru_cache(maxsize=4)
@@ -41,7 +55,7 @@ def build_scene(
     atmosphere: xr.Dataset,
     *,
     jacobian_rank: int | None = 4,
-    jacobian_every: int = 2,
+    jacobian_every: int | None = None,
     dtype: type[np.floating] = np.float32,
 ) -> tuple[Scene, dict[str, object]]:
     """Everything between a level-1 Dataset and the solver."""
@@ -72,6 +86,8 @@ def provenance(
         "setup": setup.name,
         "setup_hash": setup.hash(),
         "method": setup.method,
+        "solver": setup.solver,
+        "bins": setup.bins,
         "table": setup.table,
         "table_sha256": table.get("content_sha256", ""),
         "interferents_included": " ".join(setup.gases),
@@ -99,18 +115,35 @@ def provenance(
 
 
 def profiles(
-    level1: xr.Dataset, setup: RetrievalSetup, atmosphere: xr.Dataset
+    level1: xr.Dataset,
+    setup: RetrievalSetup,
+    atmosphere: xr.Dataset,
+    *,
+    method: str,
+    solve: Callable[[Scene], Solution],
 ) -> xr.Dataset:
-    """Fit profiles of all gases jointly and return the level-2 Dataset."""
+    """Fit profiles of all gases with a method and return the level-2 Dataset.
+
+    Parameters
+    ----------
+    level1, setup, atmosphere
+        As in `tgo_spectra.retrieve`.
+    method : str
+        Recorded.
+    solve : callable
+        From a scene to a `Solution`.
+    """
     if level1.chunks:
         level1 = level1.compute()
-    if setup.method != "oe":
-        setup = setup.replace(method="oe")
+    if setup.method != method:
+        setup = setup.replace(method=method)
     scene, record = build_scene(level1, setup, atmosphere)
-    solution = optimal_estimation.solve(scene)
+    solution = solve(scene)
+    errors = systematics.errors(scene, solution) if setup.systematics.enabled else {}
     data: dict[str, object] = {}
     for gas in setup.gases:
         data |= _gas_variables(gas, scene, solution)
+        data |= _systematic_variables(gas, data, errors.get(gas, {}))
     data |= _common_variables(level1, scene, solution)
     coords = {
         "altitude": scene.limb.altitude_km,
@@ -121,18 +154,10 @@ def profiles(
     record["truncation_residual"] = solution.truncation_residual
     record["masked_pixels"] = _masked_text(scene.prepared)
     record["coarse_shift_px"] = solution.coarse_shift_px
+    record |= dict(solution.choices)
     result = annotate(xr.Dataset(data, coords))
     for gas in setup.gases:
-        sigma, length = optimal_estimation.prior_sigma(scene, gas)
-        item = result[f"{gas}_vmr_apriori"].attrs
-        item["correlation_length_km"] = length
-        item["sigma_maximum"] = float(sigma.max())
-        result[f"{gas}_upper_limit"].attrs["sigma_level"] = setup.detection.limit_sigma
-        detected = result[f"{gas}_detected"].attrs
-        detected["sigma_level"] = setup.detection.detection_sigma
-        result[f"{gas}_delta_chi_square"].attrs["sigma_level"] = (
-            setup.detection.detection_sigma
-        )
+        _add_attributes(result, gas, scene, solution)
     for key in ("product_lid", "product_version", "instrument", "channel",
                 "observation_type", "source_file", "source_md5"):  # fmt: skip
         if key in level1.attrs:
@@ -141,45 +166,109 @@ def profiles(
     return result
 
 
-def _gas_variables(gas: str, scene: Scene, solution: Solution) -> dict[str, object]:
-    from tgo_spectra.retrieval.solver import Layout
+def _add_attributes(
+    result: xr.Dataset, gas: str, scene: Scene, solution: Solution
+) -> None:
+    """Sigma levels, a priori and what an error does not hold, at the variables."""
+    setup = scene.setup
+    sigma, length = optimal_estimation.prior_sigma(scene, gas)
+    item = result[f"{gas}_vmr_apriori"].attrs
+    item["correlation_length_km"] = length
+    item["sigma_maximum"] = float(sigma.max())
+    result[f"{gas}_vmr"].attrs["state"] = (
+        "log" if gas in solution.layout.log else "linear"
+    )
+    if not solution.smoothing_known:
+        text = "noise only: no covariance of the truth is assumed"
+        result[f"{gas}_vmr_error"].attrs["comment"] = text
+    k, limit = setup.detection.detection_sigma, setup.detection.limit_sigma
+    for name, level in (
+        ("upper_limit", limit),
+        ("detected", k),
+        ("delta_chi_square", k),
+        ("limit_linear", 1.0),
+        ("limit_delta_chi_square", limit),
+        ("limit_flag", k),
+        ("layer_limit", 1.0),
+    ):
+        result[f"{gas}_{name}"].attrs["sigma_level"] = level
+    layer = result[f"{gas}_layer_limit"].attrs
+    layer["bottom_km"] = setup.detection.layer_bottom_km
+    layer["top_km"] = setup.detection.layer_top_km
+    for source, size, unit in systematics.sizes(setup):
+        name = f"{gas}_vmr_error_{source}"
+        if name in result:
+            result[name].attrs["magnitude"] = size
+            result[name].attrs["magnitude_units"] = unit
 
+
+def _systematic_variables(
+    gas: str, data: Mapping[str, object], errors: Mapping[str, Array]
+) -> dict[str, object]:
+    """Each systematic error as a profile, their sum in squares, and the total."""
+    if not errors:
+        return {}
+    level = "altitude"
+    result: dict[str, object] = {
+        f"{gas}_vmr_error_{source}": (level, values)
+        for source, values in errors.items()
+    }
+    squares = np.sum([values**2 for values in errors.values()], axis=0)
+    random = cast("tuple[str, Array]", data[f"{gas}_vmr_error"])[1]
+    result[f"{gas}_vmr_systematic_error"] = (level, np.sqrt(squares))
+    result[f"{gas}_vmr_total_error"] = (level, np.sqrt(squares + random**2))
+    return result
+
+
+def _gas_variables(gas: str, scene: Scene, solution: Solution) -> dict[str, object]:
     setup, altitude = scene.setup, scene.limb.altitude_km
-    layout = Layout(setup.gases, altitude.size, scene.prepared.n_bins)
     d = diagnostics.gas_diagnostics(
-        solution.data_matrix, solution.covariance, layout.gas(gas)
+        solution.data_matrix,
+        solution.covariance,
+        solution.layout.gas(gas),
+        solution.assumed,
+        smoothing_known=solution.smoothing_known,
     )
     vmr = solution.state.vmr[gas]
     _, length = optimal_estimation.prior_sigma(scene, gas)
-    delta = diagnostics.delta_chi_square(
-        vmr, d.total_covariance, altitude, 0.5 * length
+    wish = setup.detection
+    found = limits.of_profile(
+        vmr, d, altitude, 0.5 * length, wish.detection_sigma, wish.limit_sigma,
+        wish.minimum_response,
+    )  # fmt: skip
+    inside = (altitude >= wish.layer_bottom_km) & (altitude <= wish.layer_top_km)
+    references = {g: np.asarray(scene.prior_vmr[g]) for g in setup.gases}
+    layer = limits.layer_limit(
+        solution.data_matrix, solution.layout, gas, inside, references
     )
-    k = setup.detection.detection_sigma
     air = scene.rows @ scene.limb.air_column_cm2
     column_error = np.sqrt(((air @ d.total_covariance) * air).sum(axis=1).clip(0.0))
     level = "altitude"
     square = ("altitude", "altitude_in")
-    return {
+    data: dict[str, object] = {
         f"{gas}_vmr": (level, vmr),
         f"{gas}_vmr_apriori": (level, np.asarray(scene.prior_vmr[gas])),
         f"{gas}_vmr_noise_error": (level, d.noise_error),
-        f"{gas}_vmr_smoothing_error": (level, d.smoothing_error),
         f"{gas}_vmr_error": (level, d.total_error),
         f"{gas}_averaging_kernel": (square, d.averaging_kernel.astype(np.float32)),
-        f"{gas}_vmr_noise_covariance": (square, d.noise_covariance.astype(np.float64)),
+        f"{gas}_vmr_noise_covariance": (square, d.noise_covariance.astype(np.float32)),
         f"{gas}_upper_limit": (
             level,
-            diagnostics.upper_limit(vmr, d.total_error, setup.detection.limit_sigma),
+            limits.upper_limit(vmr, d.total_error, wish.limit_sigma),
         ),
-        f"{gas}_detected": (
-            level,
-            ((vmr > k * d.total_error) & (delta > k**2)).astype(np.int8),
-        ),
-        f"{gas}_delta_chi_square": (level, delta),
+        f"{gas}_detected": (level, found.detected.astype(np.int8)),
+        f"{gas}_delta_chi_square": (level, found.delta_chi_square),
+        f"{gas}_limit_linear": (level, found.linear),
+        f"{gas}_limit_delta_chi_square": (level, found.by_chi_square),
+        f"{gas}_limit_flag": (level, found.by_flag),
+        f"{gas}_layer_limit": ((), layer),
         f"{gas}_degrees_of_freedom": ((), d.degrees_of_freedom),
         f"{gas}_slant_column": ("spectrum", _all_rows(scene, air @ vmr)),
         f"{gas}_slant_column_error": ("spectrum", _all_rows(scene, column_error)),
     }
+    if solution.smoothing_known:
+        data[f"{gas}_vmr_smoothing_error"] = (level, d.smoothing_error)
+    return data
 
 
 def _all_rows(scene: Scene, values: Array) -> Array:
@@ -196,8 +285,8 @@ def _common_variables(
     prepared, levels = scene.prepared, scene.levels
     covariance = solution.covariance
     n_bins = prepared.n_bins
-    start = covariance.shape[0] - n_bins - 2
-    diagonal = np.sqrt(np.diag(covariance)[start:])
+    layout = solution.layout
+    diagonal = np.sqrt(np.diag(covariance)[layout.shift.start :])
     used = prepared.weight > 0
     residual = np.full((prepared.rows.size, level1.sizes["pixel"]), np.nan)
     residual[:, prepared.pixels] = np.where(
@@ -216,6 +305,7 @@ def _common_variables(
         "wavenumber_stretch_error": ((), diagonal[n_bins]),
         "aerosol_exponent": ((), solution.state.exponent),
         "aerosol_exponent_error": ((), diagonal[n_bins + 1]),
+        **_extras(solution, diagonal[n_bins + 2 :]),
         "baseline": (
             ("spectrum", "coefficient"),
             _all_rows(scene, solution.final.baseline),
@@ -231,21 +321,43 @@ def _common_variables(
     }
     for name in ("latitude", "longitude", "local_true_solar_time"):
         if name in level1.variables:
-            data[name] = ("altitude", _along_profile(level1, scene, name))
-    return data | _epoch(level1, prepared.rows)
+            values = along_profile(
+                level1,
+                prepared.rows,
+                prepared.altitude_km,
+                scene.limb.altitude_km,
+                name,
+            )
+            data[name] = ("altitude", values)
+    return data | epoch(level1, prepared.rows)
 
 
-def _along_profile(level1: xr.Dataset, scene: Scene, name: str) -> Array:
+def _extras(solution: Solution, sigma: Array) -> dict[str, object]:
+    """Fitted departures of the instrument from its calibration."""
+    data: dict[str, object] = {}
+    found = zip(solution.layout.extras, solution.state.extra, sigma, strict=True)
+    for name, value, error in found:
+        data[f"fitted_{name}"] = ((), value)
+        data[f"fitted_{name}_error"] = ((), error)
+    return data
+
+
+def along_profile(
+    level1: xr.Dataset,
+    rows: npt.NDArray[np.intp],
+    row_altitude_km: Array,
+    altitude_km: Array,
+    name: str,
+) -> Array:
     """Value of a row coordinate at each level: the tangent point moves."""
-    altitude = scene.prepared.altitude_km
-    values = np.asarray(level1[name].values, dtype=float)[scene.prepared.rows]
+    values = np.asarray(level1[name].values, dtype=float)[rows]
     good = np.isfinite(values)
-    order = np.argsort(altitude[good], kind="stable")
+    order = np.argsort(row_altitude_km[good], kind="stable")
     period = {"longitude": 360.0, "local_true_solar_time": 24.0}.get(name)
     v = values[good][order]
     if period is not None:
         v = np.unwrap(v, period=period)
-    out = np.interp(scene.limb.altitude_km, altitude[good][order], v)
+    out = np.interp(altitude_km, row_altitude_km[good][order], v)
     if name == "longitude":
         out = (out + 180.0) % 360.0 - 180.0
     elif period is not None:
@@ -253,7 +365,7 @@ def _along_profile(level1: xr.Dataset, scene: Scene, name: str) -> Array:
     return np.asarray(out)
 
 
-def _epoch(level1: xr.Dataset, rows: npt.NDArray[np.intp]) -> dict[str, object]:
+def epoch(level1: xr.Dataset, rows: npt.NDArray[np.intp]) -> dict[str, object]:
     """Time, solar longitude and Mars year in the middle of the fitted rows."""
     times = np.sort(level1["time"].values[rows])
     middle = times[times.size // 2]

@@ -1,7 +1,7 @@
 """Optimal estimation of the profiles of one occultation (Rodgers 2000).
 
-All bins are fitted jointly with one a priori; the shift is free per bin, the baseline
-per spectrum.
+All bins are fitted jointly with one a priori, or each by itself and their information
+combined with one a priori; the shift is free per bin, the baseline per spectrum.
 """
 
 from __future__ import annotations
@@ -11,65 +11,96 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.polynomial import legendre
 
-from tgo_spectra import forward, operator
-from tgo_spectra.retrieval import registration, solver
-from tgo_spectra.retrieval.scene import detector_position
+from tgo_spectra.errors import SetupError
+from tgo_spectra.retrieval import iteration, registration, solver
+from tgo_spectra.retrieval.evaluation import (
+    Evaluator,
+    full_jacobian,
+    layout_of,
+    measurement_of,
+    row_paths,
+)
+from tgo_spectra.retrieval.regularisation import (
+    exponential_covariance,
+    prior_inverse,
+)
+from tgo_spectra.retrieval.solution import Solution, solution_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from tgo_spectra.operator import Operator
     from tgo_spectra.retrieval.scene import Scene
 
     Array = npt.NDArray[np.floating]
 
-__all__ = ["measurement_of", "prior_of", "solve"]
-
-REBUILD_PX = 0.05
-"""The operator is rebuilt when the mean shift has moved farther than this; within it
-the second-order expansion in shift is good to 3e-6 in transmittance (order 134)."""
+__all__ = [
+    "baseline_values",
+    "full_jacobian",
+    "measurement_of",
+    "prior_of",
+    "prior_sigma",
+    "row_paths",
+    "solve",
+]
 
 SHIFT_FLOOR = 1e-9
 """Variance (pixel^2) that keeps a fixed element fixed and the matrix invertible."""
 
 
-def measurement_of(scene: Scene) -> solver.Measurement:
-    """Return the scene's measurement in the solver's terms."""
-    p = scene.prepared
-    pixels = p.pixels.astype(float)
-    return solver.Measurement(
-        transmittance=p.transmittance,
-        weight=p.weight,
-        bin=p.bin,
-        n_bins=p.n_bins,
-        rows=scene.rows,
-        jacobian_rows=scene.jacobian_rows,
-        position=detector_position(pixels),
-        dispersion_cm1=p.dispersion(pixels),
-        baseline_degree=scene.setup.baseline_degree,
-    )
-
-
 def prior_of(scene: Scene) -> tuple[solver.State, Array]:
-    """Return the a priori state and covariance of a scene."""
+    """Return the a priori state and the covariance of the state's elements.
+
+    Raises
+    ------
+    SetupError
+        A gas is to be fitted as a logarithm and its a priori is not positive.
+    """
     setup, altitude = scene.setup, scene.limb.altitude_km
-    layout = solver.Layout(setup.gases, altitude.size, scene.prepared.n_bins)
+    layout = layout_of(scene)
     covariance = np.zeros((layout.size, layout.size))
     for gas in setup.gases:
         sigma, length = prior_sigma(scene, gas)
+        if gas in layout.log:
+            profile = scene.prior_vmr[gas]
+            if not (profile > 0.0).all():
+                message = "a gas whose a priori is not positive has no logarithm"
+                raise SetupError(
+                    message,
+                    field=f"prior.{gas}.state",
+                    value=float(profile.min()),
+                    rule="setup.log_of_zero",
+                )
+            sigma = np.full(altitude.size, setup.prior[gas].relative_sigma or 1.0)
         block = layout.gas(gas)
-        covariance[block, block] = solver.exponential_covariance(
-            altitude, sigma, length
-        )
-    register = setup.registration
+        covariance[block, block] = exponential_covariance(altitude, sigma, length)
+    tail = tail_variances(scene, layout)
+    np.fill_diagonal(covariance[layout.shift.start :, layout.shift.start :], tail)
+    return prior_state(scene, layout), covariance
+
+
+def tail_variances(scene: Scene, layout: solver.Layout) -> Array:
+    """Return the a priori variances of shifts, stretch, exponent and extras."""
+    register, aerosol = scene.setup.registration, scene.setup.aerosol
     stretch = register.stretch_sigma_px**2 if register.stretch else SHIFT_FLOOR
     tail = [register.shift_sigma_px**2] * layout.n_bins
-    tail += [stretch, max(setup.aerosol.exponent_sigma**2, SHIFT_FLOOR)]
-    np.fill_diagonal(covariance[layout.shift.start :, layout.shift.start :], tail)
-    state = solver.State(
-        dict(scene.prior_vmr), np.zeros(layout.n_bins), 0.0, setup.aerosol.exponent
+    tail += [stretch, max(aerosol.exponent_sigma**2, SHIFT_FLOOR)]
+    sigmas = {
+        "ghost_amplitude": register.ghost_sigma,
+        "aotf_offset": register.aotf_sigma_cm1,
+    }
+    tail += [sigmas[name] ** 2 for name in layout.extras]
+    return np.array(tail)
+
+
+def prior_state(scene: Scene, layout: solver.Layout) -> solver.State:
+    """Return the a priori state: profiles, no shift, the setup's exponent."""
+    return solver.State(
+        dict(scene.prior_vmr),
+        np.zeros(layout.n_bins),
+        0.0,
+        scene.setup.aerosol.exponent,
+        (0.0,) * len(layout.extras),
     )
-    return state, covariance
 
 
 def prior_sigma(scene: Scene, gas: str) -> tuple[Array, float]:
@@ -85,133 +116,100 @@ def prior_sigma(scene: Scene, gas: str) -> tuple[Array, float]:
     return np.maximum(relative * profile, floor), prior.correlation_km
 
 
-def row_paths(scene: Scene) -> dict[str, Array]:
-    """Path weights as the rows see them: per gas (row, k, level)."""
-    paths: dict[str, Array] = {}
-    for gas, item in scene.limb.gases.items():
-        k, heights, levels = item.path.shape
-        flat = item.path.transpose(1, 0, 2).reshape(heights, k * levels)
-        seen = scene.rows @ flat
-        paths[gas] = seen.reshape(-1, k, levels).astype(scene.limb.dtype)
-    return paths
-
-
-class _Evaluator:
-    """The forward model along an iteration: keeps the operator while it is good."""
-
-    def __init__(self, scene: Scene, measurement: solver.Measurement) -> None:
-        self.scene = scene
-        self.measurement = measurement
-        self.built = (np.inf, np.inf)
-        self.operator: Operator | None = None
-        used = measurement.weight > 0
-        mean = (measurement.transmittance * used).sum(axis=1) / used.sum(axis=1)
-        self.depth = _depth(mean)
-
-    def __call__(self, state: solver.State, with_jacobian: bool) -> solver.Linearised:
-        """Evaluate at a state."""
-        wanted = (float(state.shift_px.mean()), state.stretch_px)
-        moved = max(abs(wanted[0] - self.built[0]), abs(wanted[1] - self.built[1]))
-        if self.operator is None or moved > REBUILD_PX:
-            self.operator = self.scene.operator(*wanted)
-            self.built = wanted
-        model = forward.pixel_fields if with_jacobian else forward.pixel_values
-        fields = model(self.scene.limb, self.operator, state.vmr)
-        result = solver.linearise(
-            fields, self.measurement, state, self.built, self.depth
-        )
-        self.depth = _depth(result.baseline[:, 0])
-        return result
-
-    def truncation(self, state: solver.State) -> float:
-        """Largest change of pixel transmittance by the outermost pair of orders.
-
-        Seen at a few of the lower heights. Light falls off outwards, so that the
-        orders beyond would change less.
-        """
-        assert self.operator is not None
-        count = self.scene.limb.height_km.size
-        heights = np.unique(np.linspace(0, count // 3, 4).astype(int))
-        limb = forward.at_heights(self.scene.limb, heights)
-        field = forward.node_transmittance(limb, state.vmr)
-        return operator.truncation_residual(self.operator, field)
-
-
-def _depth(brightness: Array) -> Array:
-    """Aerosol optical depth from the brightness level of a row."""
-    return np.clip(-np.log(np.clip(brightness, 1e-3, None)), 0.0, None)
-
-
-def solve(scene: Scene) -> solver.Solution:
+def solve(scene: Scene) -> Solution:
     """Fit one occultation.
 
     Raises
     ------
     RetrievalError
         The fit diverges.
+    SetupError
+        See `prior_of`.
     """
-    measurement = measurement_of(scene)
     prior, covariance = prior_of(scene)
-    layout = solver.Layout(
-        scene.setup.gases, scene.limb.altitude_km.size, measurement.n_bins
-    )
+    constraint = prior_inverse(covariance, layout_of(scene))
+    if scene.setup.bins == "separate":
+        return _solve_separately(scene, prior, constraint)
+    return solve_jointly(scene, prior, constraint)
+
+
+def solve_jointly(scene: Scene, prior: solver.State, constraint: Array) -> Solution:
+    """Fit all bins at once under a constraint."""
+    measurement, layout = measurement_of(scene), layout_of(scene)
     paths = row_paths(scene)
-    start = registration.coarse_shift(scene)
-    first = solver.State(
-        prior.vmr, np.full(layout.n_bins, float(start)), 0.0, prior.exponent
-    )
-    evaluator = _Evaluator(scene, measurement)
-    state, final, data, posterior, iterations, converged = solver.gauss_newton(
+    start, first = registration.first_guess(scene, prior)
+    evaluator = Evaluator(scene, measurement, layout)
+    result = iteration.ITERATIONS[scene.setup.solver](
         evaluator,
         lambda linear: solver.normal_equations(linear, paths, layout, measurement.bin),
         layout,
         first,
         prior,
-        prior_inverse(covariance),
+        constraint,
         scene.setup.max_iterations,
     )
-    return solver.Solution(
-        state=state,
-        final=final,
-        data_matrix=data,
-        covariance=posterior,
-        iterations=iterations,
-        converged=converged,
-        coarse_shift_px=start,
-        truncation_residual=evaluator.truncation(state),
-    )
+    return solution_of(result, layout, start, evaluator)
 
 
-def prior_inverse(covariance: Array) -> Array:
-    """Inverse of the a priori covariance, scaled to unit diagonal on the way."""
-    scale = 1.0 / np.sqrt(np.diag(covariance))
-    inverse = np.linalg.inv(covariance * scale[:, None] * scale[None, :])
-    return np.asarray(0.5 * (inverse + inverse.T) * scale[:, None] * scale[None, :])
+def _solve_separately(scene: Scene, prior: solver.State, constraint: Array) -> Solution:
+    """Fit each bin by itself and combine what they say with one a priori.
 
-
-def full_jacobian(scene: Scene, state: solver.State) -> tuple[Array, Array]:
-    """Model without baseline and its derivative to every profile element.
-
-    The slow, explicit path: the product of field and path is averaged over the field
-    of view, not the factors. With a scene whose limb keeps all directions in float64
-    this is the exact derivative; the fit uses the fast one.
-
-    Returns
-    -------
-    model : array, shape (row, pixel)
-    jacobian : array, shape (row, pixel, gas x level)
+    The bins end at different states; they are linearised once more at the combined
+    one and combined again, which is then what the joint fit would give.
     """
-    operator = scene.operator(float(state.shift_px.mean()), state.stretch_px)
-    fields = forward.pixel_fields(scene.limb, operator, state.vmr)
-    blocks = []
-    for gas in scene.setup.gases:
-        path = scene.limb.gases[gas].path
-        by_height = np.einsum("pkh,khl->hpl", fields.gas[gas], path, optimize=True)
-        blocks.append(np.einsum("rh,hpl->rpl", scene.rows, by_height, optimize=True))
-    return scene.rows @ fields.value.T, np.concatenate(blocks, axis=2)
+    measurement, layout = measurement_of(scene), layout_of(scene)
+    start, first = registration.first_guess(scene, prior)
+    xa = layout.pack(prior)
+    bins = [_Bin(scene, layout, int(b)) for b in np.unique(measurement.bin)]
+    results = [
+        iteration.ITERATIONS[scene.setup.solver](
+            one.evaluator, one.expand, layout, first, prior, constraint,
+            scene.setup.max_iterations,
+        )
+        for one in bins
+    ]  # fmt: skip
+    parts = [iteration.information(result, xa) for result in results]
+    x, matrix, posterior = iteration.combine(parts, xa, constraint)
+    state = layout.unpack(x)
+    parts = [
+        iteration.inform(one.evaluator, one.expand, layout, state, prior)
+        for one in bins
+    ]
+    x, matrix, posterior = iteration.combine(parts, xa, constraint)
+    evaluator = Evaluator(scene, measurement, layout)
+    whole = iteration.Result(
+        state=layout.unpack(x),
+        final=evaluator(layout.unpack(x), False),
+        data_matrix=matrix,
+        covariance=posterior,
+        gradient=np.zeros(layout.size),
+        vector=x,
+        step=np.zeros(layout.size),
+        iterations=1 + max(result.iterations for result in results),
+        converged=all(result.converged for result in results),
+    )
+    return solution_of(whole, layout, start, evaluator)
 
 
-def baseline_values(solution: solver.Solution, position: Array) -> Array:
+class _Bin:
+    """One bin's rows: their evaluator and the expansion to the whole state."""
+
+    def __init__(self, scene: Scene, layout: solver.Layout, number: int) -> None:
+        measurement = measurement_of(scene)
+        chosen = measurement.bin == number
+        self.measurement = measurement.of_rows(chosen)
+        self.layout = layout
+        self.paths = {gas: path[chosen] for gas, path in row_paths(scene).items()}
+        self.evaluator = Evaluator(scene, self.measurement, layout)
+
+    def expand(self, linear: solver.Linearised) -> tuple[Array, Array]:
+        """Return the bin's normal equations."""
+        return solver.normal_equations(
+            linear, self.paths, self.layout, self.measurement.bin
+        )
+
+
+def baseline_values(solution: Solution, position: Array) -> Array:
     """Baseline of each row at detector positions, shape (row, position)."""
     degree = solution.final.baseline.shape[1] - 1
     return solution.final.baseline @ legendre.legvander(position, degree).T

@@ -1,7 +1,12 @@
-"""Whole-pixel wavenumber registration against the lines of the fitted gases."""
+"""Wavenumber registration against the lines of the fitted gases, and a first guess.
+
+Whole pixels first, from a few spectra; then shift, stretch and amounts together from
+spectra at more heights, linearised, so that the fit starts near its end.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,6 +14,7 @@ from numpy.polynomial import legendre
 
 from tgo_spectra import forward
 from tgo_spectra.retrieval.scene import detector_position
+from tgo_spectra.retrieval.solver import State
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -16,13 +22,103 @@ if TYPE_CHECKING:
     from tgo_spectra.retrieval.scene import Scene
 
     Array = npt.NDArray[np.floating]
+    IntArray = npt.NDArray[np.intp]
 
-__all__ = ["coarse_shift"]
-
-SEARCH_ORDERS = 2
-"""Neighbouring orders in the search: enough to tell whole pixels apart."""
+__all__ = ["coarse_shift", "first_guess"]
 
 SEARCH_HEIGHTS = 3
+"""Of the heights below, those of the whole-pixel search."""
+
+HEIGHTS_KM = (4.0, 10.0, 18.0, 1.0, 26.0, 36.0, 48.0, 62.0)
+"""Heights above the lowest row at which spectra are looked at."""
+
+ROWS_PER_HEIGHT = 4
+
+SEARCH_GAIN = 25.0
+"""Another whole-pixel shift must lower chi-square by this much (5 sigma)."""
+
+FACTOR_RANGE = (0.2, 5.0)
+"""Factors on the reference profiles outside are not believed: one linear step."""
+
+TRACE = 1e-9
+"""Mole fraction that is the unit for a gas whose a priori is zero."""
+
+FAINT_SIGMAS = 5.0
+"""Such a gas starts from what the first look finds only if it is this significant."""
+
+FACTOR_SIGMA = 0.3
+"""Factors less certain than this leave the reference as it is."""
+
+
+@dataclass(frozen=True)
+class _Search:
+    """Model on a detector longer by the search range, at some heights.
+
+    ``value``, ``slope`` (per pixel of shift): (pixel, height); ``factors``: derivative
+    to a factor on the reference of each gas, (gas, pixel, height). A gas whose a priori
+    is zero has the reference `TRACE`; ``sigma``: what a factor may be;
+    ``polynomials``: of the baseline, on the fitted pixels.
+    """
+
+    heights: IntArray
+    value: Array
+    slope: Array
+    factors: Array
+    faint: tuple[bool, ...]
+    sigma: Array
+    position: Array
+    polynomials: Array
+
+
+def first_guess(scene: Scene, prior: State) -> tuple[int, State]:
+    """Register the product and scale the reference profiles.
+
+    Parameters
+    ----------
+    scene : Scene
+    prior : State
+        Whose mole fractions are scaled.
+
+    Returns
+    -------
+    coarse_shift : int
+        Whole-pixel shift, true wavenumber minus the product's.
+    state : State
+        Where a fit should start.
+    """
+    search = _look(scene)
+    whole = _whole_pixels(scene, search)
+    n_bins = scene.prepared.n_bins
+    sums = np.zeros((n_bins, 2))
+    stretch = np.zeros(2)
+    gases = scene.setup.gases
+    factors = np.zeros((len(gases), search.heights.size, 2))
+    for index in range(search.heights.size):
+        for row in _nearest_rows(scene, search, index):
+            solution, sigma = _fit(scene, search, int(row), index, whole)
+            weight = sigma**-2.0
+            b = scene.prepared.bin[row]
+            sums[b] += weight[0], weight[0] * solution[0]
+            stretch += weight[1], weight[1] * solution[1]
+            for g in range(len(gases)):
+                pair = weight[2 + g], weight[2 + g] * solution[2 + g]
+                factors[g, index] += pair
+    register = scene.setup.registration
+    anyone = sums.sum(axis=0)
+    # bins of which no spectrum was looked at take the mean of the others
+    shift = np.where(sums[:, 0] > 0, sums[:, 1] / np.maximum(sums[:, 0], 1e-30),
+                     anyone[1] / max(anyone[0], 1e-30))  # fmt: skip
+    moved = np.clip(shift, -1.0, 1.0)
+    along = stretch[1] / max(stretch[0], 1e-30) if register.stretch else 0.0
+    vmr = dict(prior.vmr)
+    for g, gas in enumerate(gases):
+        factor = _profile_factor(scene, search, factors[g], search.faint[g])
+        vmr[gas] = factor * (TRACE if search.faint[g] else vmr[gas])
+    state = State(
+        vmr, whole + moved, float(np.clip(along, -1.0, 1.0)), prior.exponent,
+        prior.extra,
+    )  # fmt: skip
+    return whole, state
 
 
 def coarse_shift(scene: Scene) -> int:
@@ -38,68 +134,141 @@ def coarse_shift(scene: Scene) -> int:
     int
         Shift in pixels, true wavenumber minus the product's.
     """
-    search = scene.setup.registration.search_px
-    if search == 0:
-        return 0
+    return _whole_pixels(scene, _look(scene))
+
+
+def _look(scene: Scene) -> _Search:
+    """Evaluate the model at the heights of the search."""
+    reach = scene.setup.registration.search_px
     pixels = np.arange(
-        scene.prepared.pixels[0] - search, scene.prepared.pixels[-1] + search + 1
+        scene.prepared.pixels[0] - reach, scene.prepared.pixels[-1] + reach + 1
     )
-    operator = scene.operator(0.0, n_orders=SEARCH_ORDERS, pixels=pixels)
+    operator = scene.operator(0.0, pixels=pixels)
     heights = _search_heights(scene)
-    vmr = _nonzero_prior(scene)
+    vmr = {gas: np.asarray(scene.prior_vmr[gas]) for gas in scene.setup.gases}
     limb = forward.at_heights(scene.limb, heights)
     fields = forward.pixel_fields(limb, operator, vmr)
-    scale = [
-        np.einsum("pkh,kh->ph", fields.gas[gas], limb.gases[gas].path @ vmr[gas])
-        for gas in scene.setup.gases
-    ]
-    model = np.stack([fields.value, *scale])  # (column, pixel, height)
-    shifts = np.arange(-search, search + 1)
-    chi = np.zeros(shifts.size)
-    for index, height in enumerate(scene.limb.height_km[heights]):
-        chosen = _nearest_rows(scene, float(height))
-        for at, shift in enumerate(shifts):
-            start = search + shift
-            stop = start + scene.prepared.pixels.size
-            chi[at] += _chi_square(scene, chosen, model[:, start:stop, index])
-    best = int(np.argmin(chi))
-    if chi[search] - chi[best] <= 25.0:
-        return 0
-    return int(shifts[best])
+    gases = scene.setup.gases
+    faint = tuple(not vmr[gas].any() for gas in gases)
+    factors, sigma = [], []
+    for gas, none in zip(gases, faint, strict=True):
+        reference = vmr[gas] + TRACE if none else vmr[gas]
+        path = limb.gases[gas].path @ reference
+        factors.append(np.einsum("pkh,kh->ph", fields.gas[gas], path))
+        prior = scene.setup.prior.get(gas)
+        absolute = prior.sigma if none and prior is not None else None
+        sigma.append(1.0 if absolute is None else absolute / TRACE)
+    dispersion = scene.prepared.dispersion(pixels.astype(float))
+    position = detector_position(scene.prepared.pixels)
+    return _Search(
+        heights=heights,
+        value=fields.value.astype(float),
+        slope=fields.shift * dispersion[:, None],
+        factors=np.array(factors, dtype=float),
+        faint=faint,
+        sigma=np.array(sigma),
+        position=position,
+        polynomials=legendre.legvander(position, scene.setup.baseline_degree).T,
+    )
 
 
-def _search_heights(scene: Scene) -> npt.NDArray[np.intp]:
-    """Heights in the lower part of the profile, where lines are deep."""
+def _search_heights(scene: Scene) -> IntArray:
+    """Different heights among those wanted, in their order."""
     altitude = scene.prepared.altitude_km
-    bottom = float(altitude.min())
-    wanted = bottom + np.array([4.0, 10.0, 18.0])[:SEARCH_HEIGHTS]
+    wanted = float(altitude.min()) + np.array(HEIGHTS_KM)
     wanted = np.minimum(wanted, float(altitude.max()))
     distance = np.abs(scene.limb.height_km[None, :] - wanted[:, None])
-    return np.unique(distance.argmin(axis=1))
+    return np.array(list(dict.fromkeys(distance.argmin(axis=1).tolist())))
 
 
-def _nearest_rows(scene: Scene, height_km: float) -> npt.NDArray[np.intp]:
-    distance = np.abs(scene.prepared.altitude_km - height_km)
-    return np.argsort(distance, kind="stable")[:4]
+def _nearest_rows(scene: Scene, search: _Search, index: int) -> IntArray:
+    height = scene.limb.height_km[search.heights[index]]
+    distance = np.abs(scene.prepared.altitude_km - height)
+    return np.argsort(distance, kind="stable")[:ROWS_PER_HEIGHT]
 
 
-def _nonzero_prior(scene: Scene) -> dict[str, Array]:
-    """Return the a priori profiles; a gas whose a priori is zero stays zero."""
-    return {gas: np.asarray(scene.prior_vmr[gas]) for gas in scene.setup.gases}
+def _whole_pixels(scene: Scene, search: _Search) -> int:
+    reach = scene.setup.registration.search_px
+    if reach == 0:
+        return 0
+    shifts = np.arange(-reach, reach + 1)
+    chi = np.zeros(shifts.size)
+    for index in range(min(SEARCH_HEIGHTS, search.heights.size)):
+        rows = _nearest_rows(scene, search, index)
+        for at, shift in enumerate(shifts):
+            chi[at] += _chi_square(scene, search, rows, index, int(shift))
+    best = int(np.argmin(chi))
+    return int(shifts[best]) if chi[reach] - chi[best] > SEARCH_GAIN else 0
 
 
-def _chi_square(scene: Scene, rows: npt.NDArray[np.intp], model: Array) -> float:
-    """Chi-square of a linear fit: baseline x (model + factors x derivatives)."""
-    prepared = scene.prepared
-    position = detector_position(prepared.pixels)
-    polynomials = legendre.legvander(position, scene.setup.baseline_degree).T
-    columns = [polynomials * model[0], *(m[None] for m in model[1:] if np.any(m))]
-    design = np.concatenate(columns)
-    total = 0.0
-    for row in rows:
-        weight = prepared.weight[row]
-        a = (design * weight).T
-        target = prepared.transmittance[row] * weight
-        solution, *_ = np.linalg.lstsq(a, target, rcond=1e-12)
-        total += float(np.sum((target - a @ solution) ** 2))
-    return total
+def _window(scene: Scene, whole: int) -> slice:
+    """Pixels of the fit on the longer detector, seen at a whole-pixel shift."""
+    start = scene.setup.registration.search_px + whole
+    return slice(start, start + scene.prepared.pixels.size)
+
+
+def _chi_square(
+    scene: Scene, search: _Search, rows: IntArray, index: int, whole: int
+) -> float:
+    """Chi-square of linear fits: baseline x (model + factors x derivatives)."""
+    prepared, seen = scene.prepared, _window(scene, whole)
+    gases = search.factors[:, seen, index]
+    design = np.concatenate([search.polynomials * search.value[seen, index], gases])
+    scale = np.abs(design).max(axis=1)
+    design = design[scale > 0] / scale[scale > 0, None]
+    weight = prepared.weight[rows]
+    target = prepared.transmittance[rows] * weight
+    columns = design[None] * weight[:, None, :]  # (row, column, pixel)
+    gram = columns @ columns.transpose(0, 2, 1)
+    right = (columns @ target[:, :, None])[:, :, 0]
+    # gases whose lines look alike make it nearly singular: any solution will do
+    ridge = 1e-10 * np.einsum("rcc->r", gram)[:, None, None] * np.eye(len(design))
+    solution = np.linalg.solve(gram + ridge, right[:, :, None])[:, :, 0]
+    return float((target**2).sum() - (right * solution).sum())
+
+
+def _fit(
+    scene: Scene, search: _Search, row: int, index: int, whole: int
+) -> tuple[Array, Array]:
+    """Shift, stretch and factors (less one) of one spectrum, with 1-sigma."""
+    prepared, seen = scene.prepared, _window(scene, whole)
+    register = scene.setup.registration
+    weight = prepared.weight[row]
+    target = prepared.transmittance[row] * weight
+    value, polynomials = search.value[seen, index], search.polynomials
+    columns = (polynomials * value * weight).T
+    q, r = np.linalg.qr(columns)
+    base = (polynomials.T @ np.linalg.solve(r, q.T @ target)) * weight
+    slope = search.slope[seen, index]
+    fields = [slope, slope * search.position, *search.factors[:, seen, index]]
+    design = (np.array(fields) * base).T
+    design -= q @ (q.T @ design)
+    prior = np.array([1.0, register.stretch_sigma_px**-2])
+    prior = np.concatenate([prior, search.sigma**-2])
+    if not register.stretch:
+        prior[1] = 1e9
+    inverse = np.linalg.inv(design.T @ design + np.diag(prior))
+    residual = target - q @ (q.T @ target)
+    return inverse @ (design.T @ residual), np.sqrt(np.diag(inverse))
+
+
+def _profile_factor(scene: Scene, search: _Search, sums: Array, faint: bool) -> Array:
+    """Factor on a reference profile at all levels, from those at the heights.
+
+    A gas whose a priori is zero starts from zero unless it stands out.
+    """
+    known = sums[:, 0] > 0
+    sigma = 1.0 / np.sqrt(np.maximum(sums[:, 0], 1e-30))
+    value = sums[:, 1] / np.maximum(sums[:, 0], 1e-30)
+    heights = scene.limb.height_km[search.heights]
+    altitude = scene.limb.altitude_km
+    if faint:
+        value = np.where(np.abs(value) > FAINT_SIGMAS * sigma, value, 0.0)
+        good = np.flatnonzero(known)
+    else:
+        value = np.clip(1.0 + value, *FACTOR_RANGE)
+        good = np.flatnonzero(known & (sigma < FACTOR_SIGMA))
+    good = good[np.argsort(heights[good])]
+    if not good.size:
+        return np.full(altitude.size, 0.0 if faint else 1.0)
+    return np.asarray(np.interp(altitude, heights[good], value[good]))

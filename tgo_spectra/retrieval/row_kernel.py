@@ -73,7 +73,7 @@ def reduce_rows(
     transmittance, weight : array, shape (row, pixel)
     four : array, shape (row, 4, pixel)
         Value, first and second derivative to wavenumber, slope, as the rows see them.
-    gas : array, shape (row, pixel, field)
+    gas : array, shape (row, field, pixel)
         Fields of the gases as the rows see them; its type is that of the wide sums.
     polynomials : array, shape (coefficient, pixel)
     position, dispersion : array, shape (pixel,)
@@ -86,9 +86,9 @@ def reduce_rows(
     gradient : array, shape (row, field + 3)
     """
     n_rows, n_pixels = transmittance.shape
-    n_gas, n_base = gas.shape[2], polynomials.shape[0]
+    n_gas, n_base = gas.shape[1], polynomials.shape[0]
     n_field = n_gas + 3
-    spectrum = np.empty(n_pixels)
+    spectrum, scale = np.empty(n_pixels), np.empty(n_pixels)
     columns = np.empty((n_base + 1, n_pixels))
     wide = np.empty((n_field + n_base + 1, n_pixels), dtype=gas.dtype)
     inner = np.empty((n_base, n_base))
@@ -117,20 +117,25 @@ def reduce_rows(
         if not _cholesky_solve(inner, solution):
             return row
         baseline[row] = solution[:, 0]
+        scale[:] = 0.0
+        for c in range(n_base):
+            for p in range(n_pixels):
+                scale[p] += solution[c, 0] * polynomials[c, p]
         for p in range(n_pixels):
-            base = 0.0
-            for c in range(n_base):
-                base += solution[c, 0] * polynomials[c, p]
-            scale = base * weight[row, p]
-            model[row, p] = base * spectrum[p]
-            residual[row, p] = columns[n_base, p] - scale * spectrum[p]
-            for f in range(n_gas):
-                wide[f, p] = gas[row, p, f] * scale
-            for f in range(n_gas, n_field):
-                wide[f, p] *= scale
-            for c in range(n_base):
+            model[row, p] = scale[p] * spectrum[p]
+            scale[p] *= weight[row, p]
+            left = columns[n_base, p] - scale[p] * spectrum[p]
+            residual[row, p] = left
+            wide[n_field + n_base, p] = left
+        for f in range(n_gas):
+            for p in range(n_pixels):
+                wide[f, p] = gas[row, f, p] * scale[p]
+        for f in range(n_gas, n_field):
+            for p in range(n_pixels):
+                wide[f, p] *= scale[p]
+        for c in range(n_base):
+            for p in range(n_pixels):
                 wide[n_field + c, p] = columns[c, p]
-            wide[n_field + n_base, p] = residual[row, p]
         sums = np.dot(wide, wide.T)
         inner[:, :] = products[:n_base, :n_base]
         for c in range(n_base):

@@ -29,6 +29,10 @@ __all__ = ["Scene", "detector_position", "make_scene"]
 
 HALF_DETECTOR_PX = 159.5
 
+JACOBIAN_STEPS_KM = ((20.0, 2.0), (50.0, 3.0), (np.inf, 5.0))
+"""Spacing of the Jacobian's fields up to a height above the lowest: they vary over a
+scale height (6 to 10 km) where lines are weak, faster where they saturate."""
+
 LINE_SHAPE_REACH_CM1 = 1.0
 """Half window of the line shape (5.5 sigma and the ghost's displacement), at most."""
 
@@ -44,7 +48,8 @@ class Scene:
 
     ``levels``: atmosphere (pressure, temperature, number_density, priors) on the
     profile levels; ``limb``: path geometry; ``rows``: heights to rows;
-    ``jacobian_rows``: heights of the Jacobian's fields to rows.
+    ``jacobian_rows``: heights of the Jacobian's fields to rows; ``points_km`` and
+    ``air``: quadrature points and the atmosphere there.
     """
 
     prepared: Prepared
@@ -55,6 +60,9 @@ class Scene:
     jacobian_rows: Array
     levels: xr.Dataset
     prior_vmr: Mapping[str, Array]
+    points_km: Array
+    air: xr.Dataset
+    planet_radius_km: float
 
     def operator(
         self,
@@ -63,8 +71,13 @@ class Scene:
         *,
         n_orders: int | None = None,
         pixels: npt.NDArray[np.intp] | None = None,
+        offsets: Mapping[str, float] | None = None,
     ) -> operator.Operator:
-        """Instrument operator with the product's X moved by shift and stretch."""
+        """Instrument operator with the product's X moved by shift and stretch.
+
+        ``offsets``: departures of ``ghost_amplitude`` and ``aotf_offset`` (cm-1) from
+        the setup's instrument.
+        """
         p = self.prepared
         chosen = p.pixels if pixels is None else pixels
         moved: Array = chosen + shift_px + stretch_px * detector_position(chosen)
@@ -79,7 +92,7 @@ class Scene:
             order=p.order,
             aotf_frequency_khz=p.aotf_frequency_khz,
             temperature_c=p.temperature_c,
-            settings=operator_settings(self.setup, n_orders),
+            settings=operator_settings(self.setup, n_orders, offsets),
             dtype=self.limb.dtype,
         )
 
@@ -89,13 +102,16 @@ class Scene:
 
 
 def operator_settings(
-    setup: RetrievalSetup, n_orders: int | None = None
+    setup: RetrievalSetup,
+    n_orders: int | None = None,
+    offsets: Mapping[str, float] | None = None,
 ) -> instrument.SoInstrument:
-    """Instrument settings of a setup, with another number of orders if given."""
-    choices = setup.instrument
+    """Instrument settings of a setup, with other orders and offsets if given."""
+    choices, moved = setup.instrument, offsets or {}
     return instrument.SoInstrument(
         n_orders=choices.n_orders if n_orders is None else n_orders,
-        ils_amplitude=choices.ghost_amplitude,
+        ils_amplitude=choices.ghost_amplitude + moved.get("ghost_amplitude", 0.0),
+        aotf_offset=moved.get("aotf_offset", 0.0),
         aotf_width_factor=choices.aotf_width_factor,
         aotf_lobe_factor=choices.aotf_side_lobe_factor,
     )
@@ -123,6 +139,30 @@ def height_grid(prepared: Prepared, step_km: float) -> Array:
     return np.arange(low, high + 0.5 * step_km, step_km)
 
 
+def sparse_heights(heights_km: Array) -> npt.NDArray[np.intp]:
+    """Choose heights at least `JACOBIAN_STEPS_KM` apart, ends included."""
+    chosen = [0]
+    for index, height in enumerate(heights_km):
+        above = height - heights_km[0]
+        step = next(s for top, s in JACOBIAN_STEPS_KM if above <= top)
+        if height - heights_km[chosen[-1]] >= step - 1e-9:
+            chosen.append(index)
+    last = heights_km.size - 1
+    if chosen[-1] != last:
+        chosen.append(last)
+    if len(chosen) < 4:  # a cubic spline needs four
+        chosen = list(range(heights_km.size))
+    return np.array(chosen, dtype=np.intp)
+
+
+def spline_matrix(knots_km: Array, heights_km: Array) -> Array:
+    """Cubic interpolation from some heights to all, shape (height, knot)."""
+    from scipy.interpolate import make_interp_spline
+
+    spline = make_interp_spline(knots_km, np.eye(knots_km.size), k=3)
+    return np.asarray(spline(heights_km))
+
+
 def make_scene(
     prepared: Prepared,
     setup: RetrievalSetup,
@@ -131,10 +171,13 @@ def make_scene(
     planet_radius_km: float,
     *,
     jacobian_rank: int | None = 4,
-    jacobian_every: int = 2,
+    jacobian_every: int | None = None,
     dtype: type[np.floating] = np.float32,
 ) -> Scene:
     """Assemble the scene of one product.
+
+    The Jacobian's fields are made at every `jacobian_every`-th height; None: at
+    heights that grow sparse upwards, see `JACOBIAN_STEPS_KM`.
 
     Raises
     ------
@@ -149,7 +192,9 @@ def make_scene(
     altitude = np.arange(bottom, setup.grid.top_km + 0.5 * step, step)
     points = forward.quadrature_altitudes(altitude, heights)
     air = atmospheres.on_altitudes(atmosphere, points)
-    levels = atmospheres.on_altitudes(atmosphere, altitude)
+    # the levels are among the points, within the 1e-6 km of their merging
+    levels = air.isel(altitude=np.abs(points[:, None] - altitude).argmin(axis=0))
+    levels = levels.assign_coords(altitude=altitude)
     coefficients = coefficients_on(band, setup.gases, air)
     limb = forward.limb(
         altitude_km=altitude,
@@ -160,15 +205,20 @@ def make_scene(
         vectors={gas: band.vectors[gas] for gas in setup.gases},
         coefficients=coefficients,
         jacobian_rank=jacobian_rank,
-        jacobian_every=jacobian_every,
+        jacobian_every=jacobian_every or 1,
         dtype=dtype,
     )
-    rows, jacobian_rows = (
-        geometry.fov_operator(h, prepared.altitude_km, prepared.boxcars_km)
-        for h in (heights, heights[limb.jacobian_heights])
-    )
+    rows = geometry.fov_operator(heights, prepared.altitude_km, prepared.boxcars_km)
+    jacobian_rows = rows
+    if jacobian_every != 1:
+        if jacobian_every is None:
+            limb = replace(limb, jacobian_heights=sparse_heights(heights))
+        jacobian_rows = rows @ spline_matrix(heights[limb.jacobian_heights], heights)
     prior = {gas: prior_profile(gas, setup, levels) for gas in setup.gases}
-    return Scene(prepared, setup, band, limb, rows, jacobian_rows, levels, prior)
+    return Scene(
+        prepared, setup, band, limb, rows, jacobian_rows, levels, prior, points, air,
+        planet_radius_km,
+    )  # fmt: skip
 
 
 def coefficients_on(

@@ -35,7 +35,7 @@ __all__ = [
 
 Positive = Annotated[float, Meta(gt=0)]
 NonNegative = Annotated[float, Meta(ge=0)]
-Method = Literal["oe", "slant"]
+Method = Literal["oe", "slant", "weak", "onion", "tikhonov"]
 
 
 class _Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -53,6 +53,9 @@ class Prior(_Section, frozen=True):
     """A priori mole fraction at all levels; default: the atmosphere's profile."""
     correlation_km: Positive = 4.0
     """Length of the exponential correlation between levels."""
+    state: Literal["linear", "log"] = "linear"
+    """Fit the mole fraction or its logarithm, whose 1-sigma is `relative_sigma`. The
+    logarithm is always positive and therefore biased where there is little signal."""
 
 
 class Window(_Section, frozen=True):
@@ -98,6 +101,11 @@ class Registration(_Section, frozen=True):
     """Shift at the end of the detector relative to its middle."""
     search_px: Annotated[int, Meta(ge=0, le=12)] = 6
     """Whole-pixel search on either side before the fit."""
+    ghost_sigma: NonNegative = 0.0
+    """Prior of the ghost amplitude's departure from `instrument.ghost_amplitude`;
+    zero keeps it fixed."""
+    aotf_sigma_cm1: NonNegative = 0.0
+    """Prior of the AOTF centre's departure from its calibration; zero: fixed."""
 
 
 class Aerosol(_Section, frozen=True):
@@ -114,6 +122,53 @@ class Detection(_Section, frozen=True):
 
     detection_sigma: Positive = 3.0
     limit_sigma: Positive = 2.0
+    minimum_response: Annotated[float, Meta(ge=0, le=1)] = 0.2
+    """Sum of a row of the averaging kernel below which nothing is detected."""
+    layer_bottom_km: float = 10.0
+    layer_top_km: float = 30.0
+    """Layer of the limit of one mole fraction for all its levels."""
+
+
+class Tikhonov(_Section, frozen=True):
+    """Strength of the roughness constraint of ``method = "tikhonov"``."""
+
+    choice: Literal["expected-error", "l-curve", "discrepancy"] = "expected-error"
+    alpha: Positive | None = None
+    """Strength, a pure number; default: by `choice`."""
+    assumed_covariance: Literal["prior", "none"] = "prior"
+    """Covariance of the truth for the smoothing error: that of the a priori, or none,
+    and no smoothing error."""
+
+
+class Onion(_Section, frozen=True):
+    """Settings of ``method = "onion"``."""
+
+    layer_km: Annotated[float, Meta(gt=0, le=10)] = 2.0
+    """Thickness of the layers."""
+    passes: Annotated[int, Meta(ge=1, le=5)] = 2
+    """Times the slant columns are fitted: from the second on with the profile's shape
+    of the pass before, since strong lines do not grow in proportion to the column."""
+
+
+class Systematics(_Section, frozen=True):
+    """Sizes (1 sigma) of what the noise does not hold; zero leaves a source out."""
+
+    enabled: bool = False
+    temperature_k: NonNegative = 5.0
+    """Temperature at fixed pressure."""
+    temperature_correlation_km: Positive | None = None
+    """Correlation along altitude; default: the same error at all altitudes."""
+    pointing_km: NonNegative = 0.3
+    """Tangent altitude of all rows."""
+    aotf_width: NonNegative = 0.02
+    aotf_side_lobe: NonNegative = 0.1
+    """Relative."""
+    ghost: NonNegative = 0.022
+    """Amplitude of the line shape's ghost."""
+    shift_px: NonNegative = 0.0
+    """Shift of all bins; zero since the shift is fitted."""
+    spectroscopy: NonNegative = 0.05
+    """Line intensities of a gas, relative, each gas by itself."""
 
 
 class RetrievalSetup(_Section, frozen=True):
@@ -138,6 +193,9 @@ class RetrievalSetup(_Section, frozen=True):
     """Absorbers of the window that are known and not modelled; the output says so."""
     method: Method = "oe"
     baseline_degree: Annotated[int, Meta(ge=0, le=8)] = 4
+    solver: Literal["gauss-newton", "levenberg-marquardt"] = "gauss-newton"
+    bins: Literal["joint", "separate"] = "joint"
+    """Fit all bins at once, or each by itself and combine them with one a priori."""
     max_iterations: Annotated[int, Meta(ge=1, le=50)] = 8
     window: Window = field(default_factory=Window)
     grid: ProfileGrid = field(default_factory=ProfileGrid)
@@ -145,6 +203,9 @@ class RetrievalSetup(_Section, frozen=True):
     registration: Registration = field(default_factory=Registration)
     aerosol: Aerosol = field(default_factory=Aerosol)
     detection: Detection = field(default_factory=Detection)
+    tikhonov: Tikhonov = field(default_factory=Tikhonov)
+    onion: Onion = field(default_factory=Onion)
+    systematics: Systematics = field(default_factory=Systematics)
     prior: dict[str, Prior] = field(default_factory=dict)
 
     def hash(self) -> str:
@@ -308,6 +369,21 @@ def _check(setup: RetrievalSetup, path: Path | None) -> None:
         if prior.sigma is not None and prior.relative_sigma is not None:
             text = "sigma and relative_sigma exclude each other"
             problems.append((f"$.prior.{gas}", prior.sigma, text))
+        if prior.state == "log" and prior.sigma is not None:
+            text = "sigma of a logarithm is relative: use relative_sigma"
+            problems.append((f"$.prior.{gas}.state", prior.sigma, text))
+        if prior.state == "log" and prior.constant == 0.0:
+            text = "a gas whose a priori is zero has no logarithm"
+            problems.append((f"$.prior.{gas}.state", prior.constant, text))
+    wish = setup.tikhonov
+    blind = wish.assumed_covariance == "none" and wish.alpha is None
+    if blind and wish.choice == "expected-error":
+        text = "the expected error needs an assumed covariance; choose another rule"
+        problems.append(("$.tikhonov.choice", wish.choice, text))
+    if setup.detection.layer_bottom_km >= setup.detection.layer_top_km:
+        text = "layer_bottom_km is not below layer_top_km"
+        where = "$.detection.layer_top_km"
+        problems.append((where, setup.detection.layer_top_km, text))
     window = setup.window
     if window.last_pixel - window.first_pixel < 4 * (setup.baseline_degree + 1):
         text = "too few pixels between first_pixel and last_pixel for the baseline"

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.floating]
 
-__all__ = ["slant_columns"]
+__all__ = ["fields_of_view", "line_of_sight", "slant_columns"]
 
 TRACE_REFERENCE = 1e-9
 """Mole fraction whose slant column is the unit for a gas with a zero a priori."""
@@ -65,7 +65,7 @@ class _Optics:
 
 
 @dataclass(frozen=True)
-class _LineOfSight:
+class LineOfSight:
     """Atmosphere on the quadrature points; cross-section coefficients per gas."""
 
     points_km: Array
@@ -87,7 +87,7 @@ class _RowModel:
     kinds: tuple[csr_array, ...]
     search_px: int
     dispersion_cm1: Array
-    line_of_sight: _LineOfSight
+    line_of_sight: LineOfSight
     vectors: Array
 
     @property
@@ -109,7 +109,7 @@ def slant_columns(
         ``<gas>_slant_column``, ``<gas>_slant_column_error``, ``spectrum_shift``,
         ``spectrum_reduced_chi_square`` over ``spectrum``; ``baseline``.
     """
-    line_of_sight, record = _line_of_sight(setup, atmosphere)
+    sight, record = line_of_sight(setup, atmosphere)
     optics = _Optics(
         order=int(scalar(level1, "order")),
         aotf_frequency_khz=scalar(level1, "aotf_frequency"),
@@ -123,7 +123,7 @@ def slant_columns(
         level1["wavenumber"].reset_coords(drop=True),
         input_core_dims=[["pixel"], ["pixel"], ["point", "edge"], ["pixel"]],
         output_core_dims=[["output"]],
-        kwargs={"setup": setup, "optics": optics, "line_of_sight": line_of_sight},
+        kwargs={"setup": setup, "optics": optics, "line_of_sight": sight},
         dask="parallelized",
         output_dtypes=[np.float64],
         dask_gufunc_kwargs={"output_sizes": {"output": _output_size(setup)}},
@@ -156,9 +156,9 @@ def _named(fitted: xr.DataArray, setup: RetrievalSetup) -> xr.Dataset:
     return xr.Dataset(data)
 
 
-def _line_of_sight(
+def line_of_sight(
     setup: RetrievalSetup, atmosphere: xr.Dataset
-) -> tuple[_LineOfSight, dict[str, object]]:
+) -> tuple[LineOfSight, dict[str, object]]:
     """Atmosphere and cross-sections on the quadrature points."""
     band, table_attrs = band_of(setup.table)
     record = provenance(setup, table_attrs, atmosphere) | {"method": "slant"}
@@ -176,7 +176,7 @@ def _line_of_sight(
     for gas in setup.gases:
         profile = prior_profile(gas, setup, air)
         reference.append(profile if profile.any() else profile + TRACE_REFERENCE)
-    return _LineOfSight(
+    return LineOfSight(
         points_km=points[covered],
         air_cm3=air["number_density"].values,
         radius_km=radius,
@@ -189,7 +189,7 @@ def _row_model(
     wavenumber_cm1: Array,
     setup: RetrievalSetup,
     optics: _Optics,
-    line_of_sight: _LineOfSight,
+    line_of_sight: LineOfSight,
 ) -> _RowModel:
     band, _ = band_of(setup.table)
     window, search = setup.window, setup.registration.search_px
@@ -234,7 +234,7 @@ def _fit_block(
     *,
     setup: RetrievalSetup,
     optics: _Optics,
-    line_of_sight: _LineOfSight,
+    line_of_sight: LineOfSight,
 ) -> Array:
     """Fit a block of rows; whatever the blocks, a row sees the same numbers."""
     if transmittance.size == 0:
@@ -250,7 +250,7 @@ def _fit_rows(
     shape = (transmittance.shape[0], _output_size(model.setup))
     out = np.full(shape, np.nan)
     bottom = model.line_of_sight.points_km[0]
-    centre, width = _fields_of_view(corners_km)
+    centre, width = fields_of_view(corners_km)
     for row in range(transmittance.shape[0]):
         y = np.asarray(transmittance[row], dtype=float)[model.pixels]
         s = np.asarray(error[row], dtype=float)[model.pixels]
@@ -269,7 +269,7 @@ def _fit_rows(
     return out
 
 
-def _fields_of_view(corners_km: Array) -> tuple[Array, Array]:
+def fields_of_view(corners_km: Array) -> tuple[Array, Array]:
     """Centre and width of each row by itself, from the corners it has.
 
     The width is that of one boxcar with the variance of the slit's two and the

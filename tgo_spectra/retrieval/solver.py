@@ -8,7 +8,8 @@ share; layer Jacobians are never formed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import functools
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.polynomial import legendre
 from tgo_spectra.errors import RetrievalError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     import numpy.typing as npt
 
@@ -30,19 +31,17 @@ __all__ = [
     "Layout",
     "Linearised",
     "Measurement",
-    "Solution",
     "State",
-    "exponential_covariance",
-    "gauss_newton",
+    "expand_gradient",
     "linearise",
     "normal_equations",
 ]
 
+SMALL = 3
+"""Elements that rows share directly: shift (of the row's bin), stretch, exponent."""
 
-SMALL_STEP = 0.05
-"""Convergence: the step after this one would have d^2 (Rodgers 2000, eq. 5.29) below
-this times the number of elements; this one is still applied. In three occultations
-followed to the end, what remained was 6 to 13 times smaller than predicted."""
+BLOCK_ROWS = 64
+"""Rows expanded at once: of similar height, so that the levels below all are cut."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,18 @@ class Measurement:
     dispersion_cm1: Array
     baseline_degree: int
 
-    @property
+    def of_rows(self, chosen: npt.NDArray[np.bool_]) -> Measurement:
+        """Return the measurement of some rows only; the bins keep their numbers."""
+        return replace(
+            self,
+            transmittance=self.transmittance[chosen],
+            weight=self.weight[chosen],
+            bin=self.bin[chosen],
+            rows=self.rows[chosen],
+            jacobian_rows=self.jacobian_rows[chosen],
+        )
+
+    @functools.cached_property
     def polynomials(self) -> Array:
         """Legendre polynomials of the baseline, shape (coefficient, pixel)."""
         return legendre.legvander(self.position, self.baseline_degree).T
@@ -73,26 +83,35 @@ class Measurement:
 
 @dataclass(frozen=True)
 class State:
-    """One point of the state space; shifts in pixels relative to the product's X."""
+    """One point of the state space; shifts in pixels relative to the product's X.
+
+    ``extra``: what the layout names beside, such as the amplitude of the ghost.
+    """
 
     vmr: Mapping[str, Array]
     shift_px: Array
     stretch_px: float
     exponent: float
+    extra: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Order of the state vector: gas by gas, then shifts, stretch, exponent."""
+    """Order of the state vector: gas by gas, then shifts, stretch, exponent, extras.
+
+    Gases in ``log`` stand as the natural logarithm of their mole fraction.
+    """
 
     gases: tuple[str, ...]
     n_levels: int
     n_bins: int
+    log: frozenset[str] = frozenset()
+    extras: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
         """Number of state elements."""
-        return len(self.gases) * self.n_levels + self.n_bins + 2
+        return len(self.gases) * self.n_levels + self.n_bins + 2 + len(self.extras)
 
     def gas(self, name: str) -> slice:
         """Elements of one gas."""
@@ -105,16 +124,52 @@ class Layout:
         start = len(self.gases) * self.n_levels
         return slice(start, start + self.n_bins)
 
+    @property
+    def common(self) -> slice:
+        """Elements that all rows share: stretch, exponent, extras."""
+        return slice(self.shift.stop, self.size)
+
     def pack(self, state: State) -> Array:
-        """State as a vector."""
-        profiles = [state.vmr[gas] for gas in self.gases]
-        tail = [state.shift_px, [state.stretch_px, state.exponent]]
-        return np.concatenate([*profiles, *tail]).astype(float)
+        """State as a vector.
+
+        Raises
+        ------
+        RetrievalError
+            A gas that stands as a logarithm is not positive.
+        """
+        profiles = []
+        for gas in self.gases:
+            profile = np.asarray(state.vmr[gas], dtype=float)
+            if gas in self.log:
+                if not (profile > 0.0).all():
+                    message = "a mole fraction must be positive to have a logarithm"
+                    raise RetrievalError(
+                        message,
+                        field=gas,
+                        value=float(profile.min()),
+                        rule="fit.log_of_zero",
+                    )
+                profile = np.log(profile)
+            profiles.append(profile)
+        tail = [state.stretch_px, state.exponent, *state.extra]
+        return np.concatenate([*profiles, state.shift_px, tail]).astype(float)
 
     def unpack(self, vector: Array) -> State:
         """Vector as a state."""
-        vmr = {gas: vector[self.gas(gas)] for gas in self.gases}
-        return State(vmr, vector[self.shift], float(vector[-2]), float(vector[-1]))
+        vmr = {}
+        for gas in self.gases:
+            part = vector[self.gas(gas)]
+            # beyond e^50 it is no mole fraction: the forward model refuses it
+            vmr[gas] = np.exp(np.minimum(part, 50.0)) if gas in self.log else part
+        stretch, exponent, *extra = (float(v) for v in vector[self.common])
+        return State(vmr, vector[self.shift], stretch, exponent, tuple(extra))
+
+    def derivative(self, vector: Array) -> Array:
+        """Return d(model's argument)/d(element): the mole fraction of a logarithm."""
+        slope = np.ones(self.size)
+        for gas in self.log:
+            slope[self.gas(gas)] = np.exp(np.minimum(vector[self.gas(gas)], 50.0))
+        return slope
 
 
 @dataclass(frozen=True)
@@ -122,8 +177,8 @@ class Linearised:
     """The model at one state, with the baselines eliminated.
 
     ``gram`` (row, field, field) and ``gradient`` (row, field) of the whitened
-    derivatives (gas fields, then shift, stretch, exponent) after projection onto the
-    baselines' complement; ``residual`` whitened.
+    derivatives (gas fields, then shift, stretch, exponent, extras) after projection
+    onto the baselines' complement; ``residual`` whitened.
     """
 
     model: Array
@@ -197,6 +252,7 @@ def linearise(
     state: State,
     built: tuple[float, float],
     depth: Array,
+    extra: Array | None = None,
 ) -> Linearised:
     """Evaluate the model and its reduced derivatives at a state.
 
@@ -206,6 +262,8 @@ def linearise(
         Convolved fields on (pixel, height), with or without gases.
     measurement, state, built, depth
         See `row_spectra`.
+    extra : array, shape (height, extra, pixel), optional
+        Derivative of transmittance to further elements that rows share.
 
     Returns
     -------
@@ -226,12 +284,13 @@ def linearise(
     m = measurement
     n_rows, n_pixels = m.transmittance.shape
     four = _seen(fields, m)
-    gas = np.empty((n_rows, n_pixels, 0), dtype=four.dtype)
-    if fields.gas:
-        wide = np.concatenate(list(fields.gas.values()), axis=1)
-        gas = m.jacobian_rows.astype(wide.dtype) @ wide.reshape(-1, wide.shape[2]).T
-        gas = gas.reshape(n_rows, n_pixels, -1)
-    n_field, n_base = gas.shape[2] + 3, m.baseline_degree + 1
+    gas = _seen_gases(fields, m, four.dtype)
+    n_gas, n_base = gas.shape[1], m.baseline_degree + 1
+    if extra is not None:
+        seen = m.rows @ extra.reshape(len(extra), -1)
+        seen = seen.reshape(n_rows, -1, n_pixels).astype(gas.dtype)
+        gas = np.concatenate([gas, seen], axis=1)
+    n_field = gas.shape[1] + SMALL
     model, residual = np.empty((2, n_rows, n_pixels))
     baseline = np.empty((n_rows, n_base))
     gram = np.empty((n_rows, n_field, n_field))
@@ -258,7 +317,28 @@ def linearise(
         message = "the baseline of a row is undetermined: too few usable pixels"
         raise RetrievalError(message, record=undetermined, rule="fit.baseline")
     chi_square = float(np.einsum("rp,rp->", residual, residual))
+    if extra is not None:  # they come after the elements that are always there
+        count = np.arange(n_field)
+        order = np.concatenate(
+            [count[:n_gas], count[-SMALL:], count[n_gas : n_field - SMALL]]
+        )
+        gram = gram[:, order][:, :, order]
+        gradient = gradient[:, order]
     return Linearised(model, residual, baseline, chi_square, gram, gradient)
+
+
+def _seen_gases(
+    fields: PixelFields, measurement: Measurement, dtype: npt.DTypeLike
+) -> Array:
+    """Fields of the gases per row: (row, field, pixel)."""
+    m = measurement
+    n_pixels = m.transmittance.shape[1]
+    if not fields.gas:
+        return np.empty((len(m.rows), 0, n_pixels), dtype=dtype)
+    parts = [f.transpose(1, 0, 2) for f in fields.gas.values()]
+    wide = np.concatenate(parts)  # (field, pixel, height)
+    seen = m.jacobian_rows.astype(wide.dtype) @ wide.reshape(-1, wide.shape[2]).T
+    return np.asarray(seen.reshape(len(m.rows), -1, n_pixels))
 
 
 def linearise_plainly(
@@ -323,164 +403,99 @@ def normal_equations(
     ----------
     linear : Linearised
     paths : dict of array, shape (row, k, level)
-        Path weights per gas as the rows see them.
+        Path weights per gas as the rows see them; zero below the line of sight.
     layout : Layout
     bins : array of int, shape (row,)
     """
     n = layout.size
     matrix, gradient = np.zeros((n, n)), np.zeros(n)
+    spans = _spans(paths, layout)
+    lowest = _lowest_level(paths, layout)
+    order = np.argsort(lowest, kind="stable")
+    for start in range(0, order.size, BLOCK_ROWS):
+        rows = order[start : start + BLOCK_ROWS]
+        bottom = int(lowest[rows[0]])
+        if bottom == layout.n_levels:  # nothing seen by these rows and those above
+            break
+        _add_block(linear, paths, layout, bins, spans, rows, bottom, matrix, gradient)
+    first = sum(paths[gas].shape[1] for gas in layout.gases)
+    for b in range(layout.n_bins):
+        chosen, at = bins == b, layout.shift.start + b
+        tail = linear.gram[chosen][:, first:, first:].sum(axis=0)
+        matrix[at, at] = tail[0, 0]
+        matrix[at, layout.common] = tail[0, 1:]
+        matrix[layout.common, layout.common] += tail[1:, 1:]
+        gradient[at] = linear.gradient[chosen, first].sum()
+    gradient[layout.common] = linear.gradient[:, first + 1 :].sum(axis=0)
+    upper = np.triu(matrix)
+    return upper + np.triu(matrix, 1).T, gradient
+
+
+def _spans(paths: Mapping[str, Array], layout: Layout) -> dict[str, slice]:
+    """Fields of each gas in the Gram matrices."""
     start, spans = 0, {}
     for gas in layout.gases:
         k = paths[gas].shape[1]
         spans[gas] = slice(start, start + k)
         start += k
-    levels = layout.n_levels
-    for i, gas in enumerate(layout.gases):
-        mine, p = layout.gas(gas), paths[gas]
-        flat = p.reshape(-1, levels)
-        gradient[mine] = flat.T @ linear.gradient[:, spans[gas]].reshape(-1)
-        for other in layout.gases[i:]:
-            gram = linear.gram[:, spans[gas], spans[other]].astype(p.dtype)
-            block = gram @ paths[other]
-            product = flat.T @ block.reshape(-1, levels)
-            matrix[mine, layout.gas(other)] = product
-            matrix[layout.gas(other), mine] = product.T
-        small = linear.gram[:, spans[gas], -3:].astype(p.dtype)  # (row, k, 3)
-        seen = p.transpose(0, 2, 1) @ small  # (row, level, 3)
-        for b in range(layout.n_bins):
-            column = seen[bins == b, :, 0].sum(axis=0)
-            matrix[mine, layout.shift.start + b] = column
-        matrix[mine, -2:] = seen[:, :, 1:].sum(axis=0)
-    for b in range(layout.n_bins):
-        chosen, at = bins == b, layout.shift.start + b
-        tail = linear.gram[chosen][:, -3:, -3:].sum(axis=0)
-        matrix[at, at] = tail[0, 0]
-        matrix[at, -2:] = tail[0, 1:]
-        matrix[-2:, -2:] += tail[1:, 1:]
-        gradient[at] = linear.gradient[chosen, -3].sum()
-    gradient[-2:] = linear.gradient[:, -2:].sum(axis=0)
-    upper = np.triu(matrix)
-    return upper + np.triu(matrix, 1).T, gradient
+    return spans
 
 
-def exponential_covariance(
-    altitude_km: Array, sigma: Array, correlation_km: float
+def _lowest_level(paths: Mapping[str, Array], layout: Layout) -> IntArray:
+    """Lowest level each row sees; the number of levels where it sees none."""
+    seen = np.zeros((len(paths[layout.gases[0]]), layout.n_levels), dtype=bool)
+    for gas in layout.gases:
+        seen |= (paths[gas] != 0.0).any(axis=1)
+    return np.where(seen.any(axis=1), seen.argmax(axis=1), layout.n_levels)
+
+
+def _add_block(
+    linear: Linearised,
+    paths: Mapping[str, Array],
+    layout: Layout,
+    bins: IntArray,
+    spans: Mapping[str, slice],
+    rows: IntArray,
+    bottom: int,
+    matrix: Array,
+    gradient: Array,
+) -> None:
+    """Add what some rows say of the profiles, from the level `bottom` upwards."""
+    first = sum(span.stop - span.start for span in spans.values())
+    gram, slope = linear.gram[rows], linear.gradient[rows]
+    part = {gas: paths[gas][rows, :, bottom:] for gas in layout.gases}
+    levels = layout.n_levels - bottom
+    flat = {gas: p.reshape(-1, levels) for gas, p in part.items()}
+    for j, other in enumerate(layout.gases):
+        p = part[other]
+        theirs = slice(layout.gas(other).start + bottom, layout.gas(other).stop)
+        gradient[theirs] += flat[other].T @ slope[:, spans[other]].reshape(-1)
+        block = gram[:, : spans[other].stop, spans[other]].astype(p.dtype) @ p
+        for gas in layout.gases[: j + 1]:
+            mine = slice(layout.gas(gas).start + bottom, layout.gas(gas).stop)
+            right = block[:, spans[gas]].reshape(-1, levels)
+            matrix[mine, theirs] += flat[gas].T @ right
+        small = gram[:, spans[other], first:].astype(p.dtype)  # (row, k, small)
+        seen = p.transpose(0, 2, 1) @ small  # (row, level, small)
+        for b in np.unique(bins[rows]):
+            column = seen[bins[rows] == b, :, 0].sum(axis=0)
+            matrix[theirs, layout.shift.start + b] += column
+        matrix[theirs, layout.common] += seen[:, :, 1:].sum(axis=0)
+
+
+def expand_gradient(
+    linear: Linearised,
+    paths: Mapping[str, Array],
+    layout: Layout,
+    bins: IntArray,
 ) -> Array:
-    """Return the a priori covariance with exponential correlation between levels."""
-    distance = np.abs(altitude_km[:, None] - altitude_km[None, :])
-    return sigma[:, None] * sigma[None, :] * np.exp(-distance / correlation_km)
-
-
-@dataclass(frozen=True)
-class Solution:
-    """Where the iteration ended.
-
-    ``data_matrix`` is K^T Se^-1 K and ``covariance`` (K^T Se^-1 K + Sa^-1)^-1 at the
-    last linearisation.
-    """
-
-    state: State
-    final: Linearised
-    data_matrix: Array
-    covariance: Array
-    iterations: int
-    converged: bool
-    coarse_shift_px: int
-    truncation_residual: float
-
-
-def gauss_newton(
-    evaluate: Callable[[State, bool], Linearised],
-    expand: Callable[[Linearised], tuple[Array, Array]],
-    layout: Layout,
-    first: State,
-    prior: State,
-    prior_inverse: Array,
-    max_iterations: int = 8,
-) -> tuple[State, Linearised, Array, Array, int, bool]:
-    """Iterate to the maximum a posteriori state (Rodgers 2000, eq. 5.9), damped.
-
-    A step that raises the cost or leaves the finite numbers is shortened; the
-    iteration ends when the next step would be small against the posterior covariance.
-
-    Returns
-    -------
-    state, final, data_matrix, covariance, iterations, converged
-    """
-    xa = layout.pack(prior)
-    x = layout.pack(first)
-    linear = evaluate(layout.unpack(x), True)
-    cost = float(linear.chi_square + (x - xa) @ prior_inverse @ (x - xa))
-    converged = False
-    iteration = 0
-    previous = 0.0
-    while True:
-        iteration += 1
-        data_matrix, gradient = expand(linear)
-        hessian = data_matrix + prior_inverse
-        downhill = gradient - prior_inverse @ (x - xa)
-        step = _solve(hessian, downhill)
-        length = float(step @ downhill)
-        # Gauss-Newton contracts at least as fast as the last two steps say
-        ratio = length / previous if previous > length else 1.0
-        small = length * ratio < SMALL_STEP * layout.size
-        previous = length
-        if small or iteration == max_iterations:
-            x = x + step
-            converged = small
-            break
-        x, linear, cost = _damped_step(
-            evaluate, layout, x, step, xa, prior_inverse, cost
-        )
-    final = evaluate(layout.unpack(x), False)
-    covariance = _inverse(hessian)
-    if not np.isfinite(final.chi_square):
-        converged = False
-    return layout.unpack(x), final, data_matrix, covariance, iteration, converged
-
-
-def _scaled(hessian: Array) -> tuple[Array, Array]:
-    """Scale to unit diagonal; refuse what is not finite."""
-    if not np.isfinite(hessian).all():
-        message = "the normal equations are not finite: the state has run away"
-        raise RetrievalError(message, rule="fit.diverged")
-    scale = 1.0 / np.sqrt(np.diag(hessian))
-    return hessian * scale[:, None] * scale[None, :], scale
-
-
-def _solve(hessian: Array, right: Array) -> Array:
-    scaled, scale = _scaled(hessian)
-    return np.asarray(scale * np.linalg.solve(scaled, scale * right))
-
-
-def _inverse(hessian: Array) -> Array:
-    scaled, scale = _scaled(hessian)
-    inverse = np.linalg.inv(scaled)
-    return np.asarray(0.5 * (inverse + inverse.T) * scale[:, None] * scale[None, :])
-
-
-def _damped_step(
-    evaluate: Callable[[State, bool], Linearised],
-    layout: Layout,
-    x: Array,
-    step: Array,
-    xa: Array,
-    prior_inverse: Array,
-    cost: float,
-) -> tuple[Array, Linearised, float]:
-    """Take the full step, or the longest of a few shorter ones that helps."""
-    fraction = 1.0
-    for _ in range(6):
-        trial = x + fraction * step
-        try:
-            linear = evaluate(layout.unpack(trial), True)
-        except RetrievalError:
-            fraction *= 0.3
-            continue
-        new = linear.chi_square + (trial - xa) @ prior_inverse @ (trial - xa)
-        # the operator may have been rebuilt in between: allow a hair of increase
-        if new <= cost * 1.001:
-            return trial, linear, float(new)
-        fraction *= 0.3
-    message = f"no step lowers the cost {cost:.6g}: the model does not fit this product"
-    raise RetrievalError(message, value=cost, rule="fit.diverged")
+    """Return the gradient of `normal_equations` alone."""
+    gradient = np.zeros(layout.size)
+    for gas, span in _spans(paths, layout).items():
+        flat = paths[gas].reshape(-1, layout.n_levels)
+        gradient[layout.gas(gas)] = flat.T @ linear.gradient[:, span].reshape(-1)
+    first = sum(paths[gas].shape[1] for gas in layout.gases)
+    shift = np.bincount(bins, linear.gradient[:, first], layout.n_bins)
+    gradient[layout.shift] = shift
+    gradient[layout.common] = linear.gradient[:, first + 1 :].sum(axis=0)
+    return gradient

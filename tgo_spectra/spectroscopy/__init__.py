@@ -12,7 +12,33 @@ from importlib.resources import files
 
 from tgo_spectra.errors import LineListError
 
-__all__ = ["GasInfo", "gas_info", "gas_names"]
+__all__ = ["GasInfo", "ObservedWindow", "gas_info", "gas_names", "observed_windows"]
+
+
+@dataclass(frozen=True)
+class ObservedWindow:
+    """A window in which TGO observes a gas.
+
+    Attributes
+    ----------
+    low, high : float
+        cm-1, vacuum.
+    channel : str
+        ``so``, ``lno`` or ``uvis`` of NOMAD, ``nir`` or ``mir`` of ACS.
+    orders : tuple of int
+        Diffraction orders used; empty where the source tells the range only.
+    status : str
+        ``read`` in a public source, or ``to be verified``.
+    reference : str
+        Where it comes from.
+    """
+
+    low: float
+    high: float
+    channel: str
+    orders: tuple[int, ...]
+    status: str
+    reference: str
 
 
 @dataclass(frozen=True)
@@ -43,6 +69,10 @@ class GasInfo:
         Never used unless asked for.
     air_factor_source : str
         Where the ratio comes from.
+    references : tuple of str
+        Of the lines, and of observations by TGO.
+    windows : tuple of ObservedWindow
+        Where TGO observes the gas, empty if no source was read.
     """
 
     key: str
@@ -56,15 +86,23 @@ class GasInfo:
     air_factor: float | None = None
     air_factor_uncertainty: float | None = None
     air_factor_source: str = ""
+    references: tuple[str, ...] = ()
+    windows: tuple[ObservedWindow, ...] = ()
 
 
 @cache
 def _gases() -> dict[str, GasInfo]:
     text = files(__package__).joinpath("gases.toml").read_text(encoding="utf-8")
-    return {
-        key: GasInfo(key=key, **{**row, "isotopologues": tuple(row["isotopologues"])})
-        for key, row in tomllib.loads(text).items()
-    }
+    gases = {}
+    for key, row in tomllib.loads(text).items():
+        windows = tuple(
+            ObservedWindow(**{**window, "orders": tuple(window["orders"])})
+            for window in row.pop("windows")
+        )
+        for name in ("isotopologues", "references"):
+            row[name] = tuple(row[name])
+        gases[key] = GasInfo(key=key, windows=windows, **row)
+    return gases
 
 
 def gas_names() -> tuple[str, ...]:
@@ -114,3 +152,39 @@ def gas_info(gas: str) -> GasInfo:
             value=gas,
             rule="gas.unknown",
         ) from None
+
+
+def observed_windows(
+    gas: str, *, channel: str | None = None, order: int | None = None
+) -> tuple[ObservedWindow, ...]:
+    """Return the windows of a gas in a channel or an order.
+
+    Parameters
+    ----------
+    gas : str
+        Name such as ``ch4``.
+    channel : str, optional
+        Such as ``so``; default all.
+    order : int, optional
+        Diffraction order; default all.
+
+    Returns
+    -------
+    tuple of ObservedWindow
+
+    Raises
+    ------
+    LineListError
+        If the gas is unknown.
+
+    Examples
+    --------
+    >>> [window.orders for window in observed_windows("hcl", channel="so")]
+    [(126, 127), (129, 130)]
+    """
+    return tuple(
+        window
+        for window in gas_info(gas).windows
+        if (channel is None or window.channel == channel)
+        and (order is None or order in window.orders)
+    )

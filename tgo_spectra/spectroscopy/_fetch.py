@@ -1,92 +1,304 @@
-"""Download of lines through the hitran-api package (extra ``lines``)."""
+"""Line lists from HITRANonline, a mirror folder or a file, into a cache folder."""
 
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
+import gzip
+import hashlib
 import io
-from typing import TYPE_CHECKING
+import logging
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from tgo_spectra.errors import LineListError
 from tgo_spectra.spectroscopy import gas_info
+from tgo_spectra.spectroscopy._origin import (
+    Origin,
+    origin_path,
+    read_origin,
+    write_origin,
+)
 from tgo_spectra.spectroscopy.partition import isotopologues_of
 
-if TYPE_CHECKING:
-    from pathlib import Path
+__all__ = ["Request", "fetch"]
 
-__all__ = ["fetch"]
+_LOG = logging.getLogger(__name__)
+
+# GAS, anything, LOW-HIGH in cm-1, anything, suffix
+_MIRRORED = re.compile(
+    r"(?P<gas>[a-z0-9]+)_(?:.*_)?(?P<low>\d+(?:\.\d+)?)-(?P<high>\d+(?:\.\d+)?)"
+    r"(?:_[^.]*)?\.(?:par|data)(?:\.gz)?"
+)
 
 
-def fetch(gas: str, low: float, high: float, folder: Path) -> Path:
-    """Download the lines of a gas; see `linelist.fetch_lines`.
+@dataclass(frozen=True)
+class Request:
+    """What is wanted: gas, range in cm-1, and the edition if the caller knows it."""
+
+    gas: str
+    low: float
+    high: float
+    edition: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Stem of the files."""
+        return f"{self.gas}_{self.low:.10g}-{self.high:.10g}"
+
+
+def _now() -> str:
+    return dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _cached(folder: Path, name: str) -> Path | None:
+    """Return a list that lies in the folder whole."""
+    for suffix in (".data", ".par"):
+        path = folder / f"{name}{suffix}"
+        if not (path.is_file() and origin_path(path).is_file()):
+            continue
+        origin = read_origin(path)
+        if origin is not None and origin.sha256 == _sha256(path):
+            return path
+        _LOG.warning("%s is not as it was fetched and is fetched again", path)
+    return None
+
+
+def fetch(
+    request: Request,
+    folder: Path,
+    *,
+    mirror: Path | None = None,
+    file: Path | None = None,
+    refresh: bool = False,
+) -> Path:
+    """Get a list; see `linelist.fetch_lines`.
 
     Parameters
     ----------
-    gas : str
-        Name such as ``ch4``.
-    low, high : float
-        Range, cm-1.
+    request : Request
+        Gas and range.
     folder : Path
         Where to write.
+    mirror, file : Path, optional
+        Sources in place of the network.
+    refresh : bool
+        Do not use what lies in the folder.
 
     Returns
     -------
     Path
-        The ``.data`` file.
+        The list.
 
     Raises
     ------
     LineListError
-        If the package is absent, or nothing could be downloaded.
+        See `linelist.fetch_lines`.
     """
-    info = gas_info(gas)
-    if not low < high:
+    gas_info(request.gas)
+    if not request.low < request.high:
         msg = "the range must have low < high"
-        raise LineListError(msg, field="range", value=(low, high))
-    said = io.StringIO()
+        value = (request.low, request.high)
+        raise LineListError(msg, field="range", value=value, rule="fetch.range")
+    if mirror is not None and file is not None:
+        msg = "take a mirror or a file, not both"
+        both = (str(mirror), str(file))
+        raise LineListError(msg, field="mirror", value=both, rule="fetch.source")
+    if not refresh and mirror is None and file is None:
+        found = _cached(folder, request.name)
+        if found is not None:
+            return found
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as work:
+        place = Path(work)
+        if file is not None:
+            made, origin = _from_file(request, file, place)
+        elif mirror is not None:
+            made, origin = _from_file(request, _in_mirror(request, mirror), place)
+        else:
+            made, origin = _from_service(request, place)
+        return _keep(made, origin, folder, request)
+
+
+def _keep(made: Path, origin: Origin, folder: Path, request: Request) -> Path:
+    """Check a list and move it, its header and its origin to the folder."""
+    from tgo_spectra.spectroscopy.linelist import read_line_list
+
+    lines = read_line_list(made)
+    number = int(lines["molecule"].values[0])
+    if number != gas_info(request.gas).molecule:
+        msg = (
+            f"the list holds HITRAN molecule {number}, {request.gas} is"
+            f" {gas_info(request.gas).molecule}"
+        )
+        raise LineListError(msg, path=made.name, value=number, rule="fetch.molecule")
+    whole = Origin(
+        **{
+            **vars(origin),
+            "lines": int(lines.sizes["line"]),
+            "sha256": _sha256(made),
+        }
+    )
+    target = folder / made.name
+    # the origin goes last: without it the list is not taken from the cache
+    origin_path(target).unlink(missing_ok=True)
+    for part in (made.with_suffix(".header"), made):
+        if part.is_file():
+            shutil.move(part, folder / part.name)
+    write_origin(target, whole)
+    return target
+
+
+def _in_mirror(request: Request, mirror: Path) -> Path:
+    """Return the one list of the mirror that covers the range."""
+    if not mirror.is_dir():
+        msg = "the mirror is not a folder"
+        raise LineListError(msg, path=mirror, field="mirror", rule="fetch.mirror")
+    fitting, others = [], []
+    for path in sorted(mirror.iterdir()):
+        match = _MIRRORED.fullmatch(path.name)
+        if match is None or match["gas"] != request.gas:
+            continue
+        others.append(path.name)
+        if float(match["low"]) <= request.low and request.high <= float(match["high"]):
+            fitting.append(path)
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        names = ", ".join(path.name for path in fitting)
+        msg = f"several lists cover the range; name one as the file: {names}"
+    else:
+        msg = (
+            f"no list of {request.gas} covers {request.low:g} to {request.high:g} cm-1;"
+            f" there are: {', '.join(others) or 'none'}"
+        )
+    raise LineListError(
+        msg,
+        path=mirror,
+        field="range",
+        value=(request.low, request.high),
+        rule="fetch.mirror",
+    )
+
+
+def _from_file(request: Request, source: Path, place: Path) -> tuple[Path, Origin]:
+    """Cut a list to the range; its header goes with it."""
+    from tgo_spectra.spectroscopy.linelist import read_line_list
+
+    known = read_origin(source)
+    lines = read_line_list(source, edition=request.edition)
+    raw = source.read_bytes()
+    if source.suffix == ".gz":
+        raw = gzip.decompress(raw)
+    records = raw.replace(b"\r\n", b"\n").splitlines()
+    inside = [r for r in records if request.low <= float(r[3:15]) <= request.high]
+    if not inside:
+        msg = f"no line within {request.low:g} to {request.high:g} cm-1"
+        raise LineListError(msg, path=source, field="range", rule="fetch.empty")
+    plain = source.name.removesuffix(".gz")
+    header = source.with_name(plain.removesuffix(".data") + ".header")
+    with_header = plain.endswith(".data") and header.is_file()
+    made = place / f"{request.name}{'.data' if with_header else '.par'}"
+    made.write_bytes(b"\n".join(inside) + b"\n")
+    if with_header:
+        # the header tells the columns; how many rows it states holds for the whole
+        text = header.read_text(encoding="utf-8")
+        text = re.sub(r'("number_of_rows":\s*)-?\d+', rf"\g<1>{len(inside)}", text)
+        made.with_suffix(".header").write_text(text, encoding="utf-8")
+    origin = Origin(
+        request.gas,
+        request.low,
+        request.high,
+        source=f"{source.name}, SHA-256 {lines.attrs['source_sha256']}",
+        edition=str(lines.attrs["edition"]),
+        fetched=known.fetched if known else _now(),
+        query=known.query if known else {"file": source.name},
+        citation=str(lines.attrs["citation"]),
+    )
+    return made, origin
+
+
+def _unreachable(error: BaseException) -> BaseException | None:
+    """Return the network error under another one: hitran-api trips over its own."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError):
+            return seen
+        seen = seen.__cause__ or seen.__context__
+    return None
+
+
+def _hapi() -> Any:
     try:
-        with contextlib.redirect_stdout(said):
+        with contextlib.redirect_stdout(io.StringIO()):
             import hapi
     except ImportError as error:
         msg = (
-            "downloading lines needs the hitran-api package:"
-            " pip install 'tgo-spectra[lines]'"
+            "downloading lines needs the hitran-api package: pip install"
+            " 'tgo-spectra[lines]'; or name a mirror folder or a file"
         )
-        raise LineListError(
-            msg,
-            rule="fetch.package",
-        ) from error
+        raise LineListError(msg, rule="fetch.package") from error
+    return hapi
+
+
+def _from_service(request: Request, place: Path) -> tuple[Path, Origin]:
+    """Download from HITRANonline through hitran-api."""
+    hapi = _hapi()
+    info = gas_info(request.gas)
     numbers = info.isotopologues or isotopologues_of(info.molecule)
     ids = [
         hapi.ISO[(info.molecule, iso)][hapi.ISO_INDEX["id"]]
         for iso in numbers
         if (info.molecule, iso) in hapi.ISO
     ]
-    folder.mkdir(parents=True, exist_ok=True)
-    name = f"{gas}_{low:g}-{high:g}"
-    target = folder / f"{name}.data"
-    groups = ["160-char"] if gas == "co2" else ["160-char", "Voigt_CO2"]
+    groups = ["160-char"] if request.gas == "co2" else ["160-char", "Voigt_CO2"]
+    made = place / f"{request.name}.data"
     try:
-        with contextlib.redirect_stdout(said):
-            hapi.db_begin(str(folder))
-            hapi.fetch_by_ids(name, ids, low, high, ParameterGroups=groups)
+        with contextlib.redirect_stdout(io.StringIO()):
+            hapi.db_begin(str(place))
+            hapi.fetch_by_ids(
+                request.name, ids, request.low, request.high, ParameterGroups=groups
+            )
     # the package raises bare Exception for anything from HTTP errors to no network
     except Exception as error:
+        network = _unreachable(error)
+        what = (
+            f"HITRANonline cannot be reached ({network})"
+            if network is not None
+            else f"HITRANonline gave no lines: {error}"
+        )
         msg = (
-            f"cannot download from HITRANonline: {error}."
-            " Is the network reachable? Are there lines in this range?"
+            f"{what}. Without the network, take the list from a mirror folder"
+            " (--mirror DIR) or a file of yours (--file FILE)"
         )
-        raise LineListError(
-            msg,
-            field="gas",
-            value=gas,
-            rule="fetch.network",
-        ) from error
-    if not target.is_file() or target.stat().st_size == 0:
+        rule = "fetch.network" if network is not None else "fetch.service"
+        raise LineListError(msg, field="gas", value=request.gas, rule=rule) from error
+    if not made.is_file() or made.stat().st_size == 0:
         msg = "HITRANonline returned no lines for this range"
-        raise LineListError(
-            msg,
-            path=target,
-            value=(low, high),
-            rule="fetch.empty",
-        )
-    return target
+        value = (request.low, request.high)
+        raise LineListError(msg, path=made.name, value=value, rule="fetch.empty")
+    version = getattr(hapi, "HAPI_VERSION", "of unknown version")
+    origin = Origin(
+        request.gas,
+        request.low,
+        request.high,
+        source=f"HITRANonline through hitran-api {version}",
+        edition=request.edition
+        or f"HITRANonline on {_now()[:10]}; the service does not state the edition",
+        fetched=_now(),
+        query={
+            "isotopologue_ids": ids,
+            "low": request.low,
+            "high": request.high,
+            "parameter_groups": groups,
+        },
+    )
+    return made, origin

@@ -77,11 +77,14 @@ class Records:
         (line, 160) bytes.
     extras : list of bytes or None
         What follows column 160 in each line, if lines are longer.
+    open_end : bool
+        Nothing ends the last line: the file may have been cut there.
     """
 
     path: str
     text: NDArray[np.uint8]
     extras: list[bytes] | None
+    open_end: bool = False
 
     def column(self, first: int, last: int) -> NDArray[np.bytes_]:
         """Characters of columns first..last (1-based, inclusive) of every line."""
@@ -187,7 +190,7 @@ def cut(data: bytes, path: str, *, longer: bool = False) -> Records:
         text = np.frombuffer(b"".join(s[:LENGTH] for s in lines), np.uint8)
         text = text.reshape(-1, LENGTH)
         extras = [line[LENGTH:] for line in lines]
-    records = Records(path, text, extras)
+    records = Records(path, text, extras, not data.endswith(b"\n"))
     wrong = (text < _BLANK) | (text > 126)
     if wrong.any():
         row, place = (int(i) for i in np.argwhere(wrong)[0])

@@ -37,6 +37,10 @@ __all__ = [
 
 # Half-widths per step: above it equivalent widths err by more than 1e-4 at tau = 5
 MAX_STEP_HWHM = 0.8
+# Shapes of the wings farther than 3 cm-1 from a line
+FAR_WINGS = ("lorentz", "tonkov1996")
+# HITRAN number of carbon dioxide
+_CO2 = 2
 # Relative: a grid counts as uniform when no step differs by more
 _UNIFORM = 1e-6
 
@@ -77,13 +81,17 @@ def cross_section_grid(
     isotopologue_factor: Mapping[int, float] | None = None,
     wing: float = 25.0,
     gas: str | None = None,
+    *,
+    accuracy: float = 5e-5,
+    negligible: float = 0.0,
+    far_wing: str = "lorentz",
 ) -> Floats:
     """Cross sections for many states, as an array.
 
     Parameters
     ----------
     lines : xarray.Dataset or LineArrays
-        `LineArrays` are already chosen: the arguments after `temperature_k` are
+        `LineArrays` are already chosen: the arguments from `broadening` to `gas` are
         then ignored.
     wavenumber_cm1 : array_like
         (wavenumber,), cm-1. A uniform ascending grid is fast; at other points each
@@ -91,6 +99,8 @@ def cross_section_grid(
     pressure_pa, temperature_k : array_like
         (state,) or scalar, broadcast together; Pa and K.
     broadening, isotopologues, isotopologue_factor, wing, gas
+        As in `absorption_cross_section`.
+    accuracy, negligible, far_wing
         As in `absorption_cross_section`.
 
     Returns
@@ -105,18 +115,14 @@ def cross_section_grid(
 
     Notes
     -----
-    One thread without the GIL: run blocks of states in threads for speed. Lines
-    reach over the whole window; none is cut inside it.
+    One thread without the GIL: run blocks of states in threads for speed. Each state
+    is summed by itself in one order, so that any number of threads gives the same
+    bits. Lines reach over the whole window; none is cut inside it.
 
     Examples
     --------
     >>> cross_section_grid(lines, grid, [1.0, 10.0], 180.0, "air")  # doctest: +SKIP
     """
-    from tgo_spectra.spectroscopy.lineshape import (
-        sum_lines,
-        sum_lines_at,
-    )
-
     points = _checked_points(wavenumber_cm1)
     pressure, temperature = np.broadcast_arrays(
         np.atleast_1d(np.asarray(pressure_pa, float)),
@@ -133,15 +139,61 @@ def cross_section_grid(
             wing,
             gas,
         )
-    step = _uniform_step(points)
+    _check_choices(lines, accuracy, negligible, far_wing)
     out = np.empty((pressure.size, points.size))
     for i in range(pressure.size):
         state = line_parameters(lines, float(pressure[i]), float(temperature[i]))
-        if step is None:
-            out[i] = sum_lines_at(points, *state)
-        else:
-            out[i] = sum_lines(float(points[0]), step, points.size, *state)
+        out[i] = _one_state(points, state, accuracy, negligible, far_wing)
     return out
+
+
+def _check_choices(
+    lines: LineArrays, accuracy: float, negligible: float, far_wing: str
+) -> None:
+    from tgo_spectra.spectroscopy.lineshape import COARSEST, FINEST
+
+    if not FINEST <= accuracy <= COARSEST:
+        msg = f"must be {FINEST:g} to {COARSEST:g}"
+        raise LineListError(msg, field="accuracy", value=accuracy)
+    if not 0.0 <= negligible < 1.0:
+        msg = "must be at least 0 and below 1"
+        raise LineListError(msg, field="negligible", value=negligible)
+    if far_wing not in FAR_WINGS:
+        msg = f"must be one of {', '.join(FAR_WINGS)}"
+        raise LineListError(msg, field="far_wing", value=far_wing)
+    if far_wing != "lorentz" and lines.molecule != _CO2:
+        msg = f"{far_wing} is for CO2 (HITRAN molecule {_CO2})"
+        raise LineListError(msg, field="molecule", value=lines.molecule)
+
+
+def _one_state(
+    points: Floats,
+    state: tuple[Floats, Floats, Floats, Floats],
+    accuracy: float,
+    negligible: float,
+    far_wing: str,
+) -> Floats:
+    """Sum of the profiles of one state at the points."""
+    from tgo_spectra.spectroscopy.farwing import wing_deficit
+    from tgo_spectra.spectroscopy.lineshape import (
+        select_lines,
+        sum_lines,
+        sum_lines_at,
+    )
+
+    if negligible > 0.0:
+        window = float(points.min()), float(points.max())
+        keep = select_lines(*state, negligible, *window)
+        position, doppler, lorentz, intensity = (array[keep] for array in state)
+        state = position, doppler, lorentz, intensity
+    step = _uniform_step(points)
+    if step is None:
+        total = sum_lines_at(points, *state)
+    else:
+        total = sum_lines(float(points[0]), step, points.size, *state, accuracy)
+    if far_wing != "lorentz":
+        total -= wing_deficit(points, state[0], state[2], state[3])
+    return total
 
 
 def absorption_cross_section(
@@ -155,6 +207,9 @@ def absorption_cross_section(
     wing: float = 25.0,
     *,
     gas: str | None = None,
+    accuracy: float = 5e-5,
+    negligible: float = 0.0,
+    far_wing: str = "lorentz",
 ) -> xr.DataArray:
     """Absorption cross section of a gas.
 
@@ -167,10 +222,12 @@ def absorption_cross_section(
     pressure, temperature : float, array_like or DataArray
         Pa and K; scalars, or broadcast together (DataArrays by their dimensions,
         arrays by shape, then called ``state`` when 1-D).
-    broadening : {"co2", "self", "air"} or ("air", factor), optional
+    broadening : {"co2", "self", "air"}, ("air", factor) or mapping, optional
         What broadens the lines. ``self`` takes gamma_self with n_air and delta_air
         (HITRAN has no others), the right choice for CO2 in CO2. With a factor,
-        gamma_air is multiplied by it; n_air and delta_air stay.
+        gamma_air is multiplied by it; n_air and delta_air stay. A mapping of these
+        names to mole fractions, such as ``{"co2": 0.95, "air": 0.05}``, must add up
+        to 1; widths and shifts add up by mole fraction.
     isotopologues : sequence of int, optional
         HITRAN numbers to use; all by default.
     isotopologue_factor : mapping of int to float, optional
@@ -181,18 +238,28 @@ def absorption_cross_section(
     gas : str, optional
         Name in the gas table: fixes the isotopologues, and for ``hdo`` makes the
         result a cross section per molecule of HDO.
+    accuracy : float, optional
+        Largest relative error of the sum of profiles on a uniform grid, 1e-5 to 1e-3.
+        At other points it is 3e-6 whatever is asked for.
+    negligible : float, optional
+        Lines are left out, the lowest first, as long as all of them together add
+        nowhere more than this part of the height of the highest line in the window;
+        in every state anew. With 0, the default, none is.
+    far_wing : {"lorentz", "tonkov1996"}, optional
+        Shape beyond 3 cm-1; ``tonkov1996``, for CO2 only, multiplies the wings by
+        `tgo_spectra.spectroscopy.farwing.chi_tonkov`.
 
     Returns
     -------
     xarray.DataArray
         Dimensions of the state and ``wavenumber``; cm2 per molecule. Attributes name
-        broadening, isotopologues, factors, wing and line list.
+        broadening, isotopologues, factors, wing, accuracy and line list.
 
     Raises
     ------
     LineListError
-        If no line is left, a state is not physical, or the temperature is outside
-        40 to 400 K.
+        If no line is left, a state is not physical, the temperature is outside 40 to
+        400 K, mole fractions do not add up, or a choice is not one of those above.
     MissingBroadeningError
         If CO2 broadening is wanted and the list lacks it.
 
@@ -226,7 +293,13 @@ def absorption_cross_section(
     )
     p, t = xr.broadcast(_state(pressure), _state(temperature))
     values = cross_section_grid(
-        chosen, points, p.values.ravel(), t.values.ravel()
+        chosen,
+        points,
+        p.values.ravel(),
+        t.values.ravel(),
+        accuracy=accuracy,
+        negligible=negligible,
+        far_wing=far_wing,
     ).reshape(*p.shape, points.size)
     _warn_step(chosen, points, float(t.min()))
     attrs: dict[str, Any] = {
@@ -237,6 +310,9 @@ def absorption_cross_section(
         "isotopologue_factor": str(dict(isotopologue_factor or {})),
         "gas": gas or "not stated",
         "wing_cm1": float(wing),
+        "far_wing": far_wing,
+        "accuracy": float(accuracy),
+        "negligible": float(negligible),
         "partition_sums": "TIPS-2021, Gamache et al. 2021, JQSRT 271, 107713",
     }
     for key in ("source_file", "source_sha256", "edition", "citation"):

@@ -13,7 +13,6 @@ References
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +24,12 @@ from tgo_spectra.spectroscopy.measuring import (
     choose_rank,
     measure_direct,
     packed,
+)
+from tgo_spectra.spectroscopy.states import (
+    default_pressures,
+    default_temperatures,
+    fill_states,
+    run_tasks,
 )
 from tgo_spectra.spectroscopy.training import (
     CELL_POINTS,
@@ -41,110 +46,23 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import ArrayLike, NDArray
 
+    from tgo_spectra.spectroscopy.lineparameters import Broadening
     from tgo_spectra.spectroscopy.measuring import CrossSection
 
 __all__ = ["build_table", "default_pressures", "default_temperatures"]
 
-QUADRATIC_PA = 25.0
 WIDEN = 3.0  # columns of the training over those of the measurement
+CHECK = 8  # atmospheres on which a choice is checked, per atmosphere of training
 WING = 25.0  # cm-1, how far outside the window lines are taken
-
-Broadening = str | tuple[str, float]
-
-
-def default_pressures() -> NDArray[np.float64]:
-    """Return the pressures of the grid, Pa.
-
-    Returns
-    -------
-    ndarray of float64, (34,)
-        1e-3 to 1203 Pa, step 0.5 in ln p, 0.25 above 99 Pa, where lines become
-        Lorentzian and the end of the spline is near.
-
-    Examples
-    --------
-    >>> default_pressures()[[0, -1]]
-    array([1.00e-03, 1.2026e+03])
-    """
-    coarse, fine = 0.5 * np.arange(24), 11.5 + 0.25 * np.arange(11)
-    return np.asarray(1e-3 * np.exp(np.unique(np.concatenate([coarse, fine]))))
-
-
-def default_temperatures() -> NDArray[np.float64]:
-    """Return the temperatures of the grid, K.
-
-    Returns
-    -------
-    ndarray of float64, (18,)
-        100 to 260 K, step 10 K, and 105 K, where hot lines vary fastest.
-
-    Examples
-    --------
-    >>> default_temperatures()[:3]
-    array([100., 105., 110.])
-    """
-    return np.insert(np.arange(100.0, 261.0, 10.0), 1, 105.0)
-
-
-def fill_states(
-    band: Band, gas: str, cross_section: CrossSection, points: int, threads: int
-) -> None:
-    """Compute the cross sections of a gas at every state of the band.
-
-    Up to `QUADRATIC_PA` a Voigt profile and the shift of its line are quadratic in
-    pressure (the next term is the cube of Lorentz over Doppler width, 1e-6), so the
-    states there follow from those at three pressures.
-
-    Parameters
-    ----------
-    band : Band
-        Filled in place.
-    gas : str
-        Gas key.
-    cross_section : callable
-        ``(wavenumber, pressure, temperature) -> (state, wavenumber)`` in cm2.
-    points : int
-        Fine points.
-    threads : int
-        Temperatures computed at a time.
-    """
-    nu = np.asarray(band.low + (np.arange(points) + 0.5) * band.step, np.float64)
-    pressure, temperature = band.pressure_pa, band.temperature_k
-    shape = (pressure.size, temperature.size, points)
-    sigma = np.empty(shape, np.float32)
-    low = int(np.count_nonzero(pressure < QUADRATIC_PA))
-    base = np.array([0, low - 2, low - 1]) if low > 3 else np.arange(low)
-    direct = np.concatenate([base, np.arange(low, pressure.size)])
-    filled = np.setdiff1d(np.arange(low), base)
-    share = np.stack(
-        [
-            np.prod(
-                [
-                    (pressure[filled] - pressure[b]) / (pressure[a] - pressure[b])
-                    for b in base
-                    if b != a
-                ],
-                axis=0,
-            )
-            for a in base
-        ],
-        axis=-1,
-    )
-
-    def one(index: int) -> None:
-        same = np.full(direct.size, temperature[index])
-        values = SCALE * cross_section(nu, pressure[direct], same)
-        sigma[direct, index] = values
-        for k, weights in zip(filled, share, strict=True):
-            sigma[k, index] = weights @ values[: base.size]
-
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(one, range(temperature.size)))
-    band.sigma[gas] = sigma.reshape(-1, points)
 
 
 def select(
-    band: Band, tolerance: float, atmospheres: int, heights: int, seed: int
+    band: Band,
+    tolerance: float,
+    atmospheres: int,
+    heights: int,
+    seed: int,
+    workers: int = 1,
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]:
     """Choose the nodes of a band, piece by piece to spare memory.
 
@@ -156,6 +74,8 @@ def select(
         See `tgo_spectra.spectroscopy.nodes.choose_nodes`.
     atmospheres, heights, seed : int
         Training set.
+    workers : int
+        Pieces of the band chosen at a time.
 
     Returns
     -------
@@ -169,11 +89,13 @@ def select(
     layer = draw(band, seed + 1, atmospheres // 8, heights, WIDEN)
     depth = {gas: small[gas] @ value for gas, value in depth.items()}
     layer = {gas: small[gas] @ value for gas, value in layer.items()}
-    check = draw(band, seed + 10, atmospheres, heights, WIDEN)
+    check = draw(band, seed + 10, CHECK * atmospheres, heights, WIDEN)
     check = {gas: small[gas] @ value for gas, value in check.items()}
     cells, piece = band.points // CELL_POINTS, 100
-    parts = []
-    for first in range(0, cells, piece):
+
+    def choose(
+        first: int,
+    ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]:
         last = min(first + piece, cells)
         points = slice(first * CELL_POINTS, last * CELL_POINTS)
         sigma = {gas: small[gas] @ band.sigma[gas][:, points] for gas in small}
@@ -183,7 +105,9 @@ def select(
         point, cell, weight = choose_nodes(
             by_cell.transpose(1, 0, 2), unseen.transpose(1, 0, 2), tolerance=tolerance
         )
-        parts.append((point + first * CELL_POINTS, cell + np.int32(first), weight))
+        return point + first * CELL_POINTS, cell + np.int32(first), weight
+
+    parts = run_tasks(choose, [(k,) for k in range(0, cells, piece)], workers)
     return (
         np.concatenate([p[0] for p in parts]),
         np.concatenate([p[1] for p in parts]),
@@ -204,7 +128,9 @@ def build_table(
     atmospheres: int = 64,
     verify_atmospheres: int = 2,
     verify_width: float = 30.0,
-    threads: int = 2,
+    verify_heights: int = 8,
+    workers: int = 2,
+    processes: bool = False,
     seed: int = 1,
 ) -> xr.Dataset:
     """Build the absorption table of a band.
@@ -213,14 +139,14 @@ def build_table(
     ----------
     lines : mapping of str to (Dataset, broadening)
         For each gas key its line list (`read_line_list`) and broadening: ``"co2"``,
-        ``"self"``, ``"air"`` or ``("air", factor)``.
+        ``"self"``, ``"air"``, ``("air", factor)`` or a mixture of these.
     window : tuple of float
         Lower and upper wavenumber, cm-1; widened to whole cells of 50 steps.
     band : str
         Name of the band, for messages.
     pressure_pa, temperature_k : array_like, optional
         Grid of states; default `default_pressures` and
-        `default_temperatures`, 1e-3 to 1203 Pa and 100 to 260 K.
+        `default_temperatures`, 1e-3 to 1203 Pa and 100 to 300 K.
     step : float
         Fine step, cm-1, at most 0.8 of the narrowest Doppler half width.
     tolerance : float
@@ -228,13 +154,20 @@ def build_table(
     rank_tolerance : float
         Error of transmittance spectra allowed to the number of vectors.
     atmospheres : int
-        Random training atmospheres, each with eight tangent heights.
+        Random training atmospheres, each with eight tangent heights; cells whose
+        nodes fail on eight times as many others are chosen anew with those.
     verify_atmospheres : int
         Unseen atmospheres computed line by line for the error in the attributes.
     verify_width : float
-        Piece of the band for that, where absorption is strongest, cm-1.
-    threads : int
-        Threads for the cross sections.
+        Piece of the band for that, where absorption is strongest, cm-1; infinity
+        stands for the whole band.
+    verify_heights : int
+        Tangent heights in each of those atmospheres.
+    workers : int
+        Temperatures and pieces of the band computed at a time by Dask; no number of
+        workers changes the result.
+    processes : bool
+        Processes in place of threads for the cross sections.
     seed : int
         Seed; equal seeds and inputs give equal tables.
 
@@ -273,8 +206,8 @@ def build_table(
     functions = {g: _function(g, *choice, *edges) for g, choice in lines.items()}
     for gas, function in functions.items():
         points = (last - first) * CELL_POINTS
-        fill_states(working, gas, function, points, threads)
-    nodes = select(working, tolerance, atmospheres, 8, seed)
+        fill_states(working, gas, function, points, workers, processes=processes)
+    nodes = select(working, tolerance, atmospheres, 8, seed, workers)
     table, errors = _assemble(working, nodes, first * width, rank_tolerance, seed)
     table.attrs = {
         "title": "Absorption cross sections on selected wavenumbers",
@@ -288,21 +221,23 @@ def build_table(
         "rank_tolerance": rank_tolerance,
     }
     if verify_atmospheres:
-        strongest = _strongest(working, verify_width)
+        piece = min(verify_width, (last - first) * width)
+        begin = _strongest(working, piece)
         worst, rms = measure_direct(
             table,
             functions,
-            low=strongest,
-            width=verify_width,
+            low=begin,
+            width=piece,
             atmospheres=verify_atmospheres,
+            heights=verify_heights,
             seed=seed + 4,
         )
         table.attrs |= {
             "line_by_line_error_transmittance": worst,
             "line_by_line_error_rms": rms,
             "line_by_line_error_measured": (
-                f"{verify_atmospheres} unseen random atmospheres, 8 tangent heights, "
-                f"{verify_width:g} cm-1 from {strongest:.1f} cm-1"
+                f"{verify_atmospheres} unseen random atmospheres, {verify_heights} "
+                f"tangent heights of 0-100 km, {piece:g} cm-1 from {begin:.1f} cm-1"
             ),
         }
     return table
@@ -336,6 +271,14 @@ def _strongest(band: Band, width: float) -> float:
     return float(band.low + begin * band.step)
 
 
+def _in_words(broadening: Broadening) -> str:
+    if isinstance(broadening, str):
+        return broadening
+    if isinstance(broadening, tuple | list):
+        return "{} x {:g}".format(*broadening)
+    return ", ".join(f"{name} {share:g}" for name, share in broadening.items())
+
+
 def _provenance(
     lines: Mapping[str, tuple[xr.Dataset, Broadening]],
 ) -> dict[str, str | float]:
@@ -346,12 +289,7 @@ def _provenance(
         "software": f"tgo_spectra {__version__}",
     }
     for gas, (source, broadening) in lines.items():
-        shown = (
-            broadening
-            if isinstance(broadening, str)
-            else "{} x {:g}".format(*broadening)
-        )
-        attrs[f"{gas}_broadening"] = shown
+        attrs[f"{gas}_broadening"] = _in_words(broadening)
         for name, key in (
             ("lines", "source_file"),
             ("lines_sha256", "source_sha256"),

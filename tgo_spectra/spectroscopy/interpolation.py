@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tgo_spectra.errors import TableError
+from tgo_spectra.product import steady_product
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -171,4 +172,6 @@ def interpolate_coefficients(
     values = np.asarray(coefficients, np.float64)
     # one product of matrices is faster than two steps with a sum over levels
     both = (by_p.T[:, None, :] * by_t.T[None, :, :]).reshape(-1, by_p.shape[0])
-    return np.asarray(values.reshape(values.shape[0], -1) @ both)
+    return np.asarray(
+        steady_product(values.reshape(values.shape[0], -1), both), np.float64
+    )

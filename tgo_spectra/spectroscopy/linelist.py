@@ -15,6 +15,7 @@ import numpy as np
 import xarray as xr
 
 from tgo_spectra.errors import LineListError, TgoWarning
+from tgo_spectra.spectroscopy._origin import HITRAN_CITATION, Origin, read_origin
 from tgo_spectra.spectroscopy._records import LENGTH, Records, convert, cut
 from tgo_spectra.spectroscopy.partition import (
     _table,
@@ -235,6 +236,8 @@ def _flag(records: Records, energy: NDArray[Any], *, strict: bool) -> dict[str, 
     """Count lines that are suspect but readable; refuse or warn."""
     counts: dict[str, int] = {}
     unknown = energy == -1.0
+    cut_off = np.zeros(energy.size, bool)
+    cut_off[-1] = records.open_end
     keys = [
         key + line
         for key, line in zip(
@@ -253,6 +256,8 @@ def _flag(records: Records, energy: NDArray[Any], *, strict: bool) -> dict[str, 
          " right near 296 K only")),
         ("duplicate_lines", duplicate, (1, 25),
          "the same transition stands in the list before"),
+        ("missing_final_line_end", cut_off, (1, LENGTH),
+         "the last line does not end: the file may have been cut there"),
     ):  # fmt: skip
         if not bad.any():
             continue
@@ -262,6 +267,28 @@ def _flag(records: Records, energy: NDArray[Any], *, strict: bool) -> dict[str, 
             raise error
         warnings.warn(f"{error}; {counts[name]} such lines", TgoWarning, stacklevel=4)
     return counts
+
+
+def _check_whole(
+    path: Path,
+    digest: str,
+    count: int,
+    stated: Mapping[str, Any],
+    origin: Origin | None,
+) -> None:
+    """Compare hash and number of lines with what other files or the caller state."""
+    wanted = stated["sha256"] or (origin.sha256 if origin else "")
+    if wanted and digest != wanted.lower():
+        msg = f"SHA-256 of the file is {digest}, {wanted} is stated: not the same file"
+        raise LineListError(
+            msg, path=path, field="sha256", value=digest, rule="file.hash"
+        )
+    rows = stated["rows"]
+    if isinstance(rows, int) and rows >= 0 and rows != count:
+        msg = f"{count} lines, the header states {rows}: the file was cut or changed"
+        raise LineListError(
+            msg, path=path, field="number_of_rows", value=count, rule="header.rows"
+        )
 
 
 def _extra_items(extra: Extra | None) -> list[tuple[Path, Sequence[str] | None]]:
@@ -281,6 +308,7 @@ def read_line_list(
     edition: str | None = None,
     strict: bool = False,
     fortran_exponents: bool = False,
+    sha256: str | None = None,
 ) -> xr.Dataset:
     """Read a line list in the HITRAN format of 160 characters.
 
@@ -297,9 +325,13 @@ def read_line_list(
     edition : str, optional
         Edition of HITRAN, recorded in the attributes.
     strict : bool, optional
-        Refuse what is otherwise a `TgoWarning`: duplicate lines, unknown energies.
+        Refuse what is otherwise a `TgoWarning`: duplicate lines, unknown energies,
+        a last line without an end.
     fortran_exponents : bool, optional
         Accept ``1.0D-20`` and ``1.0-120`` as intensities.
+    sha256 : str, optional
+        Hash that the file must have: the only thing that tells a list cut between
+        two lines, or a changed digit. A list from `fetch_lines` has it beside itself.
 
     Returns
     -------
@@ -332,16 +364,21 @@ def read_line_list(
     known: dict[int, tuple[int, ...]] = {}
     for molecule, iso in _table().mass:
         known[molecule] = (*known.get(molecule, ()), iso)
+    origin = read_origin(file)
+    stated = {"sha256": sha256, "rows": (header or {}).get("number_of_rows")}
+    _check_whole(file, digest, len(records.text), stated, origin)
     fields = convert(records, known, fortran=fortran_exponents)
     counts = _flag(records, fields["lower_state_energy"], strict=strict)
     attrs: dict[str, Any] = {
         "source_file": file.name,
         "source_sha256": digest,
-        "edition": edition or "not stated",
-        "citation": "HITRAN; cite the edition, such as Gordon et al. 2022,"
-        " JQSRT 277, 107949",
+        "edition": edition or (origin.edition if origin else "not stated"),
+        "citation": origin.citation if origin else HITRAN_CITATION,
         **counts,
     }
+    if origin is not None:
+        attrs["source"], attrs["fetched"] = origin.source, origin.fetched
+        attrs["query"] = json.dumps(origin.query, sort_keys=True)
     more: dict[str, NDArray[np.float64]] = {}
     if names and header is not None:
         separator = str(header.get("extra_separator", ","))
@@ -365,8 +402,21 @@ def read_line_list(
     return xr.Dataset(variables, attrs=attrs)
 
 
-def fetch_lines(gas: str, low: float, high: float, cache_dir: PathLike) -> Path:
-    """Download the lines of a gas from HITRANonline into a folder.
+def fetch_lines(
+    gas: str,
+    low: float,
+    high: float,
+    cache_dir: PathLike | None = None,
+    *,
+    mirror: PathLike | None = None,
+    file: PathLike | None = None,
+    edition: str | None = None,
+    refresh: bool = False,
+) -> Path:
+    """Get the lines of a gas: from the cache, a mirror, a file, or HITRANonline.
+
+    Beside the list lies ``<name>.origin.json`` with edition, date, query, citation
+    and hash, which `read_line_list` checks and copies into the attributes.
 
     Parameters
     ----------
@@ -374,23 +424,44 @@ def fetch_lines(gas: str, low: float, high: float, cache_dir: PathLike) -> Path:
         Name such as ``ch4``.
     low, high : float
         Range, cm-1.
-    cache_dir : path
-        Folder for the files, made if absent.
+    cache_dir : path, optional
+        Folder for the files, made if absent; default ``lines`` in the user's cache
+        (``XDG_CACHE_HOME``). A list that lies there whole is not fetched again.
+    mirror : path, optional
+        Folder with lists named ``GAS_..._LOW-HIGH....par`` (or ``.data``, and
+        ``.gz``), such as the cache of another machine; the one that covers the range
+        is cut to it. No network is used.
+    file : path, optional
+        A list of your own, checked and cut to the range. No network is used.
+    edition : str, optional
+        Edition of HITRAN, if you know it; the service does not state it.
+    refresh : bool, optional
+        Fetch again.
 
     Returns
     -------
     Path
-        The ``.data`` file, readable by `read_line_list`; a ``.header`` is beside it.
+        The list, readable by `read_line_list`.
 
     Raises
     ------
     LineListError
-        If the hitran-api package is absent, or nothing could be downloaded.
+        Nothing could be downloaded, or the hitran-api package is absent, or no list
+        or several lists of the mirror cover the range, or the list is malformed.
 
     Examples
     --------
-    >>> fetch_lines("hcl", 2600, 3100, "lines")  # doctest: +SKIP
+    >>> fetch_lines("hcl", 2600, 3100)  # doctest: +SKIP
     """
-    from tgo_spectra.spectroscopy._fetch import fetch
+    from tgo_spectra.spectroscopy._fetch import Request, fetch
+    from tgo_spectra.spectroscopy.caching import cache_folder
 
-    return fetch(gas, low, high, Path(cache_dir))
+    folder = cache_folder("lines") if cache_dir is None else Path(cache_dir)
+    request = Request(gas, float(low), float(high), edition)
+    return fetch(
+        request,
+        folder,
+        mirror=None if mirror is None else Path(mirror),
+        file=None if file is None else Path(file),
+        refresh=refresh,
+    )

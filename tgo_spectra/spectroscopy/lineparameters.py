@@ -2,13 +2,15 @@
 
 For each line, with p in atm and T0 = 296 K (Rothman et al. 1998, JQSRT 60, 665):
 
-* S(T) = S0 Q(T0)/Q(T) exp(-c2 E (1/T - 1/T0)) (1 - exp(-c2 nu/T)) / (1 - exp(-c2 nu/T0))
-* Lorentz half-width = p gamma (T0/T)^n; shift = p delta; Doppler half-width from nu, T, M.
-"""  # noqa: E501
+* S(T) = S0 Q(T0)/Q(T) exp(-c2 E (1/T - 1/T0)) F(T)/F(T0), F(T) = 1 - exp(-c2 nu/T)
+* Lorentz half-width = p sum_k x_k gamma_k (T0/T)^n_k over the broadeners of mole
+  fractions x_k; shift = p sum_k x_k delta_k; Doppler half-width from nu, T, M.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -23,7 +25,7 @@ from tgo_spectra.spectroscopy.partition import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     import xarray as xr
     from numpy.typing import ArrayLike, NDArray
@@ -38,7 +40,7 @@ __all__ = [
     "line_parameters",
 ]
 
-Broadening: TypeAlias = "str | tuple[str, float]"
+Broadening: TypeAlias = "str | tuple[str, float] | Mapping[str, float]"
 
 # hc/k, cm K (CODATA 2018)
 SECOND_RADIATION_CM_K = 1.438776877
@@ -46,6 +48,8 @@ SECOND_RADIATION_CM_K = 1.438776877
 REFERENCE_K = 296.0
 # Pa per atm, exact
 PASCAL_PER_ATM = 101325.0
+# Mole fractions of a mixture must add up to 1 as well as this.
+_FRACTIONS = 1e-6
 # sqrt(2 ln2 R)/c with R = 8.314462618 J/(mol K), c = 299792458 m/s, M in g/mol
 DOPPLER_FACTOR = math.sqrt(2.0 * math.log(2.0) * 8314.462618) / 299792458.0
 
@@ -68,8 +72,10 @@ class LineArrays:
         Per line.
     position, intensity, lower_state_energy : ndarray
         cm-1, cm-1/(molecule cm-2) at 296 K with all factors, cm-1.
-    gamma, exponent, shift : ndarray
-        cm-1/atm, 1, cm-1/atm, of the chosen broadener.
+    gamma, exponent : ndarray
+        (broadener, line), cm-1/atm and 1; gamma times the broadener's mole fraction.
+    shift : ndarray
+        cm-1/atm, of the mixture.
     broadening : str
         The choice in words, for attributes.
     """
@@ -114,7 +120,10 @@ def _broadening_columns(lines: xr.Dataset, broadening: Broadening) -> tuple[Floa
     if isinstance(broadening, tuple | list) and len(broadening) == 2:
         name, factor = broadening[0], float(broadening[1])
     if name not in _COLUMNS or not (factor == 1.0 or name == "air") or not factor > 0.0:
-        msg = "broadening must be 'co2', 'self', 'air' or ('air', factor)"
+        msg = (
+            "broadening must be 'co2', 'self', 'air', ('air', factor) or a mapping of"
+            " these names to mole fractions"
+        )
         raise LineListError(
             msg,
             field="broadening",
@@ -152,6 +161,30 @@ def _broadening_columns(lines: xr.Dataset, broadening: Broadening) -> tuple[Floa
     if factor != 1.0:
         label = f"air: gamma_air times {factor:g}, n_air, delta_air"
     return lines[width].values * factor, lines[exponent].values, deltas, label
+
+
+def _mixture(lines: xr.Dataset, broadening: Broadening) -> tuple[Floats, Floats, Floats, str]:  # noqa: E501  # fmt: skip
+    """Widths and exponents (broadener, line), shifts (line,), the choice in words."""
+    if not isinstance(broadening, Mapping):
+        gamma, exponent, shift, label = _broadening_columns(lines, broadening)
+        return gamma[None], exponent[None], shift, label
+    fractions = {str(name): float(x) for name, x in broadening.items()}
+    total = sum(fractions.values())
+    positive = all(x > 0.0 for x in fractions.values())
+    if not (positive and abs(total - 1.0) <= _FRACTIONS):
+        msg = f"mole fractions of broadeners must be positive with sum 1, not {total:g}"
+        raise LineListError(
+            msg,
+            field="broadening",
+            value=fractions,
+            rule="broadening.fractions",
+        )
+    parts = [_broadening_columns(lines, name) for name in fractions]
+    x = np.array(list(fractions.values()))[:, None]
+    gamma = x * np.stack([part[0] for part in parts])
+    shift = (x * np.stack([part[2] for part in parts])).sum(axis=0)
+    words = [f"{f:g} {part[3]}" for f, part in zip(fractions.values(), parts, strict=True)]  # noqa: E501  # fmt: skip
+    return gamma, np.stack([part[1] for part in parts]), shift, " + ".join(words)
 
 
 def line_arrays(
@@ -213,7 +246,7 @@ def line_arrays(
             rule="line_list.no_lines",
         )
     chosen = lines.isel(line=np.flatnonzero(keep))
-    gamma, exponent, shift, label = _broadening_columns(chosen, broadening)
+    gamma, exponent, shift, label = _mixture(chosen, broadening)
     scale = np.ones(int(keep.sum()))
     numbers = chosen["isotopologue"].values.astype(np.int64)
     for key, factor in factors.items():
@@ -309,6 +342,6 @@ def line_parameters(
     stimulated /= np.expm1(-c2 / REFERENCE_K * lines.position)
     intensity = lines.intensity * ratio * boltzmann * stimulated
     warmth = math.log(REFERENCE_K / temperature_k)
-    lorentz = atm * lines.gamma * np.exp(warmth * lines.exponent)
+    lorentz = atm * (lines.gamma * np.exp(warmth * lines.exponent)).sum(axis=0)
     doppler = doppler_hwhm(lines.position, temperature_k, mass)
     return lines.position + atm * lines.shift, doppler, lorentz, intensity

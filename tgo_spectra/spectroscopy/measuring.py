@@ -347,6 +347,7 @@ def measure_direct(
                 temperature,
                 paths.pressure_pa,
                 paths.temperature_k,
+                doppler_limit=True,
             )
             fast += (column @ levels.T) @ table[f"{gas}_vectors"].values[:, node]
         errors.append(reduced @ np.exp(-fast).T - full @ np.exp(-exact).T)

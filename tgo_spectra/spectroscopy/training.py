@@ -38,6 +38,7 @@ CELL_POINTS = 50
 BOLTZMANN = 1.380649e-23  # J/K, exact (SI 2019)
 GRAVITY = 3.71  # m/s2 at the mean radius
 MEAN_MASS = 43.34 * 1.66053907e-27  # kg, CO2 95 %, N2 2.8 %, Ar 2 % (Trainer 2019)
+TEMPERATURES_K = (105.0, 295.0)  # within the grid of `states.default_temperatures`
 SHELLS_KM = np.linspace(0.0, 104.0, 53)  # km, edges
 
 # Volume mixing ratios drawn log-uniformly. A gas not named here uses "other".
@@ -47,6 +48,8 @@ VMR_RANGES: Mapping[str, tuple[float, float]] = {
     "ch4": (1e-11, 1e-7),
     "co": (1e-5, 5e-3),
     "co2": (0.9, 1.0),
+    "c2h4": (1e-12, 1e-7),
+    "c2h6": (1e-12, 1e-7),
     "other": (1e-11, 1e-5),
 }
 
@@ -105,12 +108,12 @@ def random_paths(
     (3, 52)
     """
     z = 0.5 * (SHELLS_KM[1:] + SHELLS_KM[:-1])
-    temperature = _profile(generator, z, 105.0, 255.0)
+    temperature = _profile(generator, z, *TEMPERATURES_K)
     gravity = GRAVITY * (MEAN_RADIUS_KM / (MEAN_RADIUS_KM + z)) ** 2
     scale_km = BOLTZMANN * temperature / (MEAN_MASS * gravity) * 1e-3
     step = np.diff(SHELLS_KM)
     depth = np.cumsum(step / scale_km) - 0.5 * step / scale_km
-    pressure = generator.uniform(300.0, 1150.0) * np.exp(-depth)
+    pressure = generator.uniform(300.0, 1200.0) * np.exp(-depth)
     density = pressure / (BOLTZMANN * temperature) * 1e-6  # cm-3
     # squared: most of them low, where the columns are
     part = (np.arange(paths) + generator.uniform(0.0, 1.0, paths)) / paths
@@ -127,7 +130,7 @@ def random_paths(
             low = max(low, 0.2 * high)
         vmr = np.exp(_profile(generator, z, np.log(low), np.log(high)))
         column[gas] = air * vmr
-    return RandomPaths(np.maximum(pressure, 1.01e-3), temperature, column)
+    return RandomPaths(pressure, temperature, column)
 
 
 @dataclass
@@ -168,6 +171,7 @@ class Band:
             self.temperature_k,
             paths.pressure_pa,
             paths.temperature_k,
+            doppler_limit=True,
         )
         return (by_p[:, :, None] * by_t[:, None, :]).reshape(by_p.shape[0], -1)
 

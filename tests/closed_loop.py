@@ -1,0 +1,89 @@
+"""Occultations seen by the fit's own model: truth known to the last digit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+import tgo_spectra as tgo
+from tgo_spectra import forward
+from tgo_spectra.retrieval import evaluation, level2, optimal_estimation, solver
+
+
+def scene_of(level1, setup, **options):
+    return level2.build_scene(level1, setup, tgo.reference_atmosphere(), **options)[0]
+
+
+def pinned(scene):
+    """Rows at grid heights without a field of view: the fit's Jacobian is exact."""
+    heights = scene.limb.height_km
+    at = np.abs(heights[None, :] - scene.prepared.altitude_km[:, None]).argmin(axis=1)
+    at = np.clip(at, 0, heights.size - 1)
+    rows = np.eye(heights.size)[at]
+    prepared = replace(
+        scene.prepared,
+        altitude_km=heights[at],
+        boxcars_km=np.zeros_like(scene.prepared.boxcars_km),
+    )
+    return replace(scene, prepared=prepared, rows=rows, jacobian_rows=rows)
+
+
+def prior_state(scene):
+    return optimal_estimation.prior_of(scene)[0]
+
+
+def spectra(scene, state):
+    """Model transmittance of the rows, baseline 1."""
+    measurement = evaluation.measurement_of(scene)
+    evaluator = evaluation.Evaluator(scene, measurement, evaluation.layout_of(scene))
+    fields = evaluator.fields(state, False)
+    depth = np.zeros(len(measurement.rows))
+    return solver.row_spectra(fields, measurement, state, evaluator.built, depth)[0]
+
+
+def measured(scene, transmittance):
+    """Return the scene with other spectra; masked pixels stay masked."""
+    values = np.where(scene.prepared.weight > 0, transmittance, 0.0)
+    return replace(scene, prepared=replace(scene.prepared, transmittance=values))
+
+
+def noisy(scene, transmittance, rng):
+    weight = scene.prepared.weight
+    sigma = np.where(weight > 0, 1.0 / np.where(weight > 0, weight, 1.0), 0.0)
+    return measured(scene, transmittance + sigma * rng.standard_normal(sigma.shape))
+
+
+def dense(scene, state):
+    """Whitened Jacobian and residual of all measurements, baselines projected out."""
+    measurement, layout = (
+        evaluation.measurement_of(scene),
+        evaluation.layout_of(scene),
+    )
+    evaluator = evaluation.Evaluator(scene, measurement, layout)
+    linear = evaluator.linearise(state, True)
+    fields = evaluator.fields(state, True)
+    spectrum, small = solver.row_spectra(
+        fields, measurement, state, evaluator.built, evaluator.depth
+    )
+    columns, inner, coefficients, residual = solver.fit_baseline(measurement, spectrum)
+    base = coefficients @ measurement.polynomials
+    paths = evaluation.row_paths(scene)
+    k = np.zeros((*spectrum.shape, layout.size))
+    for gas in layout.gases:
+        seen = np.einsum("rh,pkh->rkp", measurement.jacobian_rows, fields.gas[gas])
+        k[:, :, layout.gas(gas)] = np.einsum("rkp,rkl->rpl", seen, paths[gas])
+    for row, b in enumerate(measurement.bin):
+        k[row, :, layout.shift.start + b] = small[0][row]
+        k[row, :, layout.common.start] = small[1][row]
+        k[row, :, layout.common.start + 1] = small[2][row]
+    k *= (base * measurement.weight)[:, :, None]
+    cross = columns.transpose(0, 2, 1) @ k
+    k -= columns @ np.linalg.solve(inner, cross)
+    return k.reshape(-1, layout.size), residual.ravel(), linear
+
+
+def transmittance(scene, vmr, shift_px=0.0, stretch_px=0.0):
+    """Model of the rows with an operator built anew: no expansion in shift."""
+    built = scene.operator(shift_px, stretch_px)
+    return scene.rows @ forward.pixel_values(scene.limb, built, vmr).value.T

@@ -1,0 +1,493 @@
+"""One table of methods, one contract; what each must satisfy by itself."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import tgo_spectra as tgo
+from tgo_spectra import retrieval
+from tgo_spectra.errors import RetrievalError, SetupError
+from tgo_spectra.retrieval import (
+    evaluation,
+    interferents,
+    iteration,
+    onion,
+    optimal_estimation,
+    regularisation,
+    solver,
+    systematics,
+    tikhonov,
+)
+from tgo_spectra.retrieval.diagnostics import gas_diagnostics
+from tgo_spectra.retrieval.setup import Prior
+from tgo_spectra.variables import validate
+
+sys.path.append(str(Path(__file__).parent))
+
+import closed_loop as loop
+
+PROFILES = ("oe", "tikhonov", "weak", "onion")
+
+
+@pytest.fixture(scope="module")
+def setup():
+    return tgo.load_setup("so_134")
+
+
+@pytest.fixture(scope="module")
+def thin(level1):
+    return level1.isel(spectrum=slice(0, None, 6))
+
+
+@pytest.fixture(scope="module")
+def fitted(level1, setup):
+    return {m: tgo.retrieve(level1, setup, method=m) for m in PROFILES}
+
+
+@pytest.fixture(scope="module")
+def exact(thin, setup):
+    """Small scene whose Jacobian is exact: all directions, double precision."""
+    setup = setup.replace(grid={"top_km": 90.0, "step_km": 2.0})
+    scene = loop.scene_of(
+        thin, setup, jacobian_rank=None, jacobian_every=1, dtype=np.float64
+    )
+    return loop.pinned(scene)
+
+
+# the contract
+
+
+def test_methods__are_those_a_setup_may_name(setup):
+    assert set(retrieval._methods()) == {"slant", *PROFILES}
+    for method in retrieval._methods():
+        assert setup.replace(method=method).method == method
+
+
+@pytest.mark.parametrize("method", PROFILES)
+def test_methods__give_the_same_diagnostics(fitted, method):
+    result = fitted[method]
+    validate(result, 2)
+    assert result.attrs["method"] == method
+    for gas in ("h2o", "ch4"):
+        for name in (
+            "vmr", "vmr_noise_error", "vmr_error", "averaging_kernel",
+            "vmr_noise_covariance", "upper_limit", "detected", "delta_chi_square",
+            "limit_linear", "limit_delta_chi_square", "limit_flag",
+            "degrees_of_freedom", "slant_column",
+        ):  # fmt: skip
+            assert f"{gas}_{name}" in result, name
+        assert np.isfinite(result[f"{gas}_vmr"].values).all()
+        assert (result[f"{gas}_vmr_noise_error"].values > 0).all()
+        for name in ("upper_limit", "limit_linear", "limit_delta_chi_square"):
+            assert result[f"{gas}_{name}"].attrs["sigma_level"] > 0
+
+
+def mean_of(result, gas="ch4", low=10.0, high=30.0):
+    z = result.altitude.values
+    part = (z >= low) & (z <= high)
+    weight = result[f"{gas}_vmr_noise_error"].values[part] ** -2
+    covariance = result[f"{gas}_vmr_noise_covariance"].values[np.ix_(part, part)]
+    mean = weight @ result[f"{gas}_vmr"].values[part] / weight.sum()
+    return mean, np.sqrt(weight @ covariance @ weight) / weight.sum()
+
+
+@pytest.mark.parametrize("method", PROFILES)
+def test_methods__find_the_methane_that_is_there(fitted, method):
+    """2 ppbv: within 3 sigma; all within 2 sigma of each other.
+
+    They weight the same noise differently, so that they do not agree to the last digit.
+    """
+    mean, sigma = mean_of(fitted[method])
+    best, spread = mean_of(fitted["oe"])
+    print(f"{method}: {1e9 * mean:.4f} +- {1e9 * sigma:.4f} ppbv")
+    assert abs(mean - 2e-9) < 3.0 * sigma
+    assert abs(mean - best) < 2.0 * max(sigma, spread)
+
+
+def test_slant__agrees_with_the_profiles(level1, setup, fitted):
+    """Columns of a faint gas, 10 to 40 km: within a quarter of their errors."""
+    slant = tgo.retrieve(level1.isel(spectrum=slice(0, None, 6)), setup, method="slant")
+    best = fitted["oe"]["ch4_slant_column"].values[::6]
+    height = level1["tangent_altitude"].values[::6]
+    part = (height > 10.0) & (height < 40.0)
+    off = (slant["ch4_slant_column"].values - best)[part]
+    off /= slant["ch4_slant_column_error"].values[part]
+    print(f"slant against profiles: mean {off.mean():+.2f}, sd {off.std():.2f} sigma")
+    assert abs(off.mean()) < 4.0 / np.sqrt(part.sum())
+    assert 0.8 < off.std() < 1.2
+
+
+# optimal estimation
+
+
+def test_oe__n_form_equals_m_form(level1, setup):
+    """K^T K + Sa^-1 against K Sa K^T + Se on at most 500 measurements."""
+    left_out = [p for p in range(20, 311) if p % 8]
+    small = setup.replace(
+        window={"masked_pixels": left_out, "noise_ratio": 1e9},
+        grid={"top_km": 80.0, "step_km": 4.0},
+    )
+    some = level1.isel(spectrum=slice(0, None, level1.sizes["spectrum"] // 13))
+    scene = loop.scene_of(some, small, jacobian_every=1, dtype=np.float64)
+    k, residual, linear = loop.dense(scene, loop.prior_state(scene))
+    assert np.count_nonzero(scene.prepared.weight) <= 500
+    layout, measurement = (
+        evaluation.layout_of(scene),
+        evaluation.measurement_of(scene),
+    )
+    matrix, gradient = solver.normal_equations(
+        linear, evaluation.row_paths(scene), layout, measurement.bin
+    )
+    _, sa = optimal_estimation.prior_of(scene)
+    posterior = iteration.invert(matrix + regularisation.prior_inverse(sa, layout))
+    sigma = np.sqrt(np.diag(sa))
+    scaled = k * sigma
+    inner = scaled @ (sa / sigma[:, None] / sigma) @ scaled.T + np.eye(residual.size)
+    gain = np.linalg.solve(inner, k @ sa).T
+    step = (posterior @ gradient - gain @ residual) / sigma
+    assert np.abs(step).max() < 1e-10
+    off = (posterior - (sa - gain @ k @ sa)) / sigma[:, None] / sigma
+    assert np.abs(off).max() < 1e-10
+
+
+def test_oe__averaging_kernel_equals_perturb_and_retrieve(exact, monkeypatch):
+    monkeypatch.setattr(iteration, "SMALL_STEP", 1e-14)
+    truth = loop.prior_state(exact)
+    vmr = dict(truth.vmr)
+    vmr["ch4"] = np.full_like(vmr["ch4"], 2e-9)
+    truth = replace(truth, vmr=vmr)
+    setup = exact.setup.replace(max_iterations=12)
+    scene = replace(exact, setup=setup)
+
+    def retrieved(state):
+        return optimal_estimation.solve(
+            loop.measured(scene, loop.spectra(scene, state))
+        )
+
+    base = retrieved(truth)
+    layout = base.layout
+    d = gas_diagnostics(base.data_matrix, base.covariance, layout.gas("ch4"))
+    for level in (5, 9, 14):
+        delta = 1e-10
+        moved = vmr["ch4"].copy()
+        moved[level] += delta
+        other = retrieved(replace(truth, vmr=vmr | {"ch4": moved}))
+        column = (other.state.vmr["ch4"] - base.state.vmr["ch4"]) / delta
+        assert np.abs(column - d.averaging_kernel[:, level]).max() < 1e-3
+
+
+def test_oe__both_solvers_end_at_the_same_state(thin, setup):
+    one = tgo.retrieve(thin, setup)
+    other = tgo.retrieve(
+        thin, setup.replace(solver="levenberg-marquardt", max_iterations=20)
+    )
+    assert bool(other.converged)
+    assert int(other.iterations) > int(one.iterations)
+    for gas in setup.gases:
+        off = (one[f"{gas}_vmr"] - other[f"{gas}_vmr"]) / one[f"{gas}_vmr_error"]
+        assert float(np.abs(off).max()) < 0.2
+
+
+def test_oe__log_state_is_covered(thin, setup):
+    """Water as a logarithm: z in the logarithm over 40 noise draws."""
+    prior = dict(setup.prior) | {"h2o": Prior(relative_sigma=0.5, state="log")}
+    scene = loop.scene_of(thin, setup.replace(prior=prior))
+    truth = loop.prior_state(scene)
+    altitude = scene.limb.altitude_km
+    true = truth.vmr["h2o"] * np.exp(0.3 * np.sin(altitude / 6.0))
+    clean = loop.spectra(scene, replace(truth, vmr=dict(truth.vmr) | {"h2o": true}))
+    rng = np.random.default_rng(8)
+    z = []
+    for _ in range(40):
+        solution = optimal_estimation.solve(loop.noisy(scene, clean, rng))
+        assert solution.converged
+        found = solution.state.vmr["h2o"]
+        assert (found > 0).all()
+        d = gas_diagnostics(
+            solution.data_matrix, solution.covariance, solution.layout.gas("h2o")
+        )
+        kernel = d.averaging_kernel / found[:, None] * found
+        good = np.diag(kernel) > 0.3
+        assert good.sum() > 15
+        reference = np.log(truth.vmr["h2o"])
+        expected = reference + kernel @ (np.log(true) - reference)
+        z.append(((np.log(found) - expected) / (d.noise_error / found))[good])
+    z = np.concatenate(z)
+    coverage = np.mean(np.abs(z) < 1.0)
+    print(f"log state: mean z {z.mean():+.3f}, coverage {coverage:.1%}")
+    assert abs(z.mean()) < 0.15
+    assert 0.62 <= coverage <= 0.74
+
+
+def test_oe__log_state_needs_a_positive_prior(thin, setup):
+    zero = dict(setup.prior) | {"ch4": Prior(constant=0.0, state="log")}
+    with pytest.raises(SetupError, match="no logarithm"):
+        setup.replace(prior=zero)
+    sigma = dict(setup.prior) | {"h2o": Prior(sigma=1e-6, state="log")}
+    with pytest.raises(SetupError, match="relative"):
+        setup.replace(prior=sigma)
+    air = tgo.reference_atmosphere()
+    air["h2o_vmr"] = 0.0 * air["h2o_vmr"]
+    log = dict(setup.prior) | {"h2o": Prior(state="log")}
+    with pytest.raises(SetupError, match="not positive"):
+        tgo.retrieve(thin, setup.replace(prior=log), air)
+
+
+def test_bins__combined_information_equals_the_joint_fit(thin, setup):
+    """At the same state to 1e-10; averaging posteriors would count the prior twice."""
+    scene = loop.scene_of(thin, setup, dtype=np.float64)
+    prior, covariance = optimal_estimation.prior_of(scene)
+    layout = evaluation.layout_of(scene)
+    constraint = regularisation.prior_inverse(covariance, layout)
+    xa = layout.pack(prior)
+    everything = evaluation.measurement_of(scene)
+    whole = optimal_estimation._Bin.__new__(optimal_estimation._Bin)
+    whole.measurement, whole.layout = everything, layout
+    whole.paths = evaluation.row_paths(scene)
+    whole.evaluator = evaluation.Evaluator(scene, everything, layout)
+    bins = [
+        optimal_estimation._Bin(scene, layout, int(b))
+        for b in np.unique(everything.bin)
+    ]
+    assert len(bins) > 1
+
+    def inform(one):
+        return iteration.inform(one.evaluator, one.expand, layout, prior, prior)
+
+    x, _, s = iteration.combine([inform(b) for b in bins], xa, constraint)
+    y, _, t = iteration.combine([inform(whole)], xa, constraint)
+    sigma = np.sqrt(np.diag(t))
+    assert np.abs((x - y) / sigma).max() < 1e-10 * max(1.0, np.abs(x / sigma).max())
+    assert np.abs((s - t) / sigma[:, None] / sigma).max() < 1e-10
+
+
+def test_bins__separate_ends_where_joint_does(thin, setup):
+    joint = tgo.retrieve(thin, setup)
+    separate = tgo.retrieve(thin, setup.replace(bins="separate"))
+    assert separate.attrs["bins"] == "separate"
+    off = (joint["ch4_vmr"] - separate["ch4_vmr"]) / joint["ch4_vmr_error"]
+    assert float(np.abs(off).max()) < 0.1
+    ratio = separate["ch4_vmr_error"] / joint["ch4_vmr_error"]
+    assert float(np.abs(ratio - 1.0).max()) < 0.05
+
+
+def test_registration__ghost_and_aotf_are_found(thin, setup):
+    plain = loop.scene_of(thin, setup)
+    other = replace(plain, setup=setup.replace(instrument={"ghost_amplitude": 0.25}))
+    clean = loop.spectra(other, loop.prior_state(other))
+    free = setup.replace(registration={"ghost_sigma": 0.05, "aotf_sigma_cm1": 0.5})
+    rng = np.random.default_rng(2)
+    scene = loop.noisy(replace(plain, setup=free), clean, rng)
+    solution = optimal_estimation.solve(scene)
+    ghost, aotf = solution.state.extra
+    sigma = np.sqrt(np.diag(solution.covariance)[-2:])
+    print(f"ghost {ghost:+.4f} +- {sigma[0]:.4f}, AOTF {aotf:+.3f} +- {sigma[1]:.3f}")
+    assert abs(ghost - (0.25 - setup.instrument.ghost_amplitude)) < 4.0 * sigma[0]
+    assert abs(aotf) < 4.0 * sigma[1]
+    assert sigma[0] < 0.02
+
+
+# Tikhonov
+
+
+def steps_of(chi, rough, expected, dof):
+    return regularisation.Ladder(
+        np.logspace(-2, 2, len(chi)), *map(np.asarray, (chi, rough, expected, dof))
+    )
+
+
+def test_alpha__each_rule_picks_what_it_says():
+    chi = np.array([90.0, 90.5, 91.0, 110.0, 400.0])
+    steps = steps_of(chi, [1e4, 1e2, 1.0, 0.5, 0.4], [5, 3, 2, 4, 9], [10] * 5)
+    choose = regularisation.choose_alpha
+    assert choose(steps, "expected-error", 110.0) == steps.alpha[2]
+    assert choose(steps, "discrepancy", 110.0) == steps.alpha[3]
+    assert choose(steps, "l-curve", 110.0) == steps.alpha[2]
+    with pytest.raises(RetrievalError, match="discrepancy"):
+        choose(steps, "discrepancy", 50.0)
+
+
+def test_ladder__equals_explicit_solutions():
+    rng = np.random.default_rng(4)
+    k, y = rng.normal(size=(50, 8)), rng.normal(size=50)
+    shape, fixed = np.zeros((8, 8)), np.zeros((8, 8))
+    shape[:6, :6] = regularisation.roughness(np.ones(6))
+    fixed[6:, 6:] = np.eye(2)
+    assumed = regularisation.exponential_covariance(np.arange(6.0), np.ones(6), 2.0)
+    found = regularisation.ladder(
+        k.T @ k, k.T @ y, float(y @ y), shape, fixed, assumed, slice(0, 6),
+        np.array([0.1, 10.0]),
+    )  # fmt: skip
+    for index, alpha in enumerate((0.1, 10.0)):
+        gain = np.linalg.solve(k.T @ k + alpha * shape + fixed, k.T)
+        x = gain @ y
+        kernel = gain @ k
+        off = kernel[:6, :6] - np.eye(6)
+        trace = np.trace((gain @ gain.T)[:6, :6] + off @ assumed @ off.T)
+        assert np.isclose(found.chi_square[index], np.sum((y - k @ x) ** 2))
+        assert np.isclose(found.roughness[index], np.sum(np.diff(x[:6]) ** 2))
+        assert np.isclose(found.expected_error[index], trace)
+        assert np.isclose(found.degrees_of_freedom[index], np.trace(kernel))
+
+
+@pytest.mark.parametrize("choice", ["expected-error", "l-curve", "discrepancy"])
+def test_tikhonov__records_its_alpha(thin, setup, choice):
+    result = tgo.retrieve(
+        thin, setup.replace(tikhonov={"choice": choice}), method="tikhonov"
+    )
+    assert result.attrs["tikhonov_choice"] == choice
+    assert result.attrs["tikhonov_alpha"] > 0
+    assert bool(result.converged)
+    mean, sigma = mean_of(result)
+    assert abs(mean - 2e-9) < 4.0 * sigma
+
+
+def test_tikhonov__smoothing_only_with_an_assumed_covariance(thin, setup):
+    blind = {"assumed_covariance": "none", "alpha": 30.0}
+    result = tgo.retrieve(thin, setup.replace(tikhonov=blind), method="tikhonov")
+    assert "ch4_vmr_smoothing_error" not in result
+    np.testing.assert_array_equal(result.ch4_vmr_error, result.ch4_vmr_noise_error)
+    assert "noise only" in result.ch4_vmr_error.attrs["comment"]
+    with pytest.raises(SetupError, match="assumed covariance"):
+        setup.replace(tikhonov={"assumed_covariance": "none"})
+
+
+def test_tikhonov__nothing_pulls_the_level_of_a_profile(exact):
+    """Noise-free, twice the reference: comes back unbiased whatever the strength."""
+    truth = loop.prior_state(exact)
+    vmr = dict(truth.vmr) | {"h2o": 2.0 * truth.vmr["h2o"]}
+    clean = loop.spectra(exact, replace(truth, vmr=vmr))
+    strong = exact.setup.replace(tikhonov={"alpha": 1e4}, max_iterations=12)
+    scene = loop.measured(replace(exact, setup=strong), clean)
+    found = tikhonov.solve(scene).state.vmr["h2o"]
+    altitude = exact.limb.altitude_km
+    part = (altitude > 5.0) & (altitude < 60.0)
+    np.testing.assert_allclose(found[part], vmr["h2o"][part], rtol=2e-3)
+
+
+# onion
+
+
+def test_peel__exact_columns_give_the_exact_profile():
+    rng = np.random.default_rng(6)
+    layer = np.repeat(np.arange(6), 3)
+    path = np.triu(1.0 + rng.random((6, 6)))[layer] * rng.uniform(1, 2, (18, 1))
+    true, sigma = rng.normal(size=6), rng.uniform(0.5, 2.0, 18)
+    found = onion.peel(path @ true, sigma, path, layer)
+    np.testing.assert_allclose(found.vmr, true, atol=1e-12)
+    np.testing.assert_allclose(found.kernel, np.eye(6), atol=1e-12)
+    assert found.chi_square < 1e-20
+
+
+def test_peel__noise_is_propagated():
+    rng = np.random.default_rng(7)
+    layer = np.repeat(np.arange(5), 4)
+    path = np.triu(1.0 + 0.2 * np.eye(5))[layer]
+    sigma = rng.uniform(0.5, 2.0, 20)
+    draws = np.array(
+        [
+            onion.peel(sigma * rng.standard_normal(20), sigma, path, layer).vmr
+            for _ in range(4000)
+        ]
+    )
+    expected = onion.peel(sigma, sigma, path, layer).covariance
+    scale = np.sqrt(np.diag(expected))
+    off = (np.cov(draws.T) - expected) / scale[:, None] / scale
+    assert np.abs(off).max() < 0.1
+
+
+def test_onion__kernel_is_the_identity(fitted):
+    kernel = fitted["onion"]["h2o_averaging_kernel"].values
+    np.testing.assert_allclose(kernel, np.eye(len(kernel)), atol=1e-6)
+
+
+# interferents
+
+
+def test_interferents__one_that_is_forgotten_is_named(thin, setup):
+    forgotten = setup.replace(interferents_absent=("hdo", "o3"))
+    with pytest.raises(SetupError, match="co2 magnetic dipole band") as caught:
+        tgo.retrieve(thin, forgotten)
+    assert caught.value.rule == "setup.interferent"
+    named = tgo.retrieve(thin, setup)
+    assert "co2 magnetic dipole band" in named.attrs["interferents_absent"]
+
+
+@pytest.mark.parametrize("name", tgo.retrieval.list_setups())
+def test_interferents__shipped_setups_account_for_all(name):
+    shipped = tgo.load_setup(name)
+    for order in shipped.orders:
+        interferents.check_interferents(shipped, order)
+
+
+# systematic errors
+
+
+def test_systematics__equal_retrieving_the_changed_spectra(exact):
+    """G [F(b + db) - F(b)] against fits of both, for lines and instrument."""
+    on = exact.setup.replace(
+        systematics={"enabled": True, "spectroscopy": 0.01, "pointing_km": 0.0,
+                     "temperature_k": 1.0},
+        max_iterations=12,
+    )  # fmt: skip
+    scene = replace(exact, setup=on)
+    truth = loop.prior_state(scene)
+    vmr = dict(truth.vmr) | {"ch4": np.full_like(truth.vmr["ch4"], 5e-9)}
+    truth = replace(truth, vmr=vmr)
+    base = optimal_estimation.solve(loop.measured(scene, loop.spectra(scene, truth)))
+    found = systematics.errors(scene, base)
+    changed = {
+        "ghost": systematics._instrument(scene, "ghost", 0.022),
+        "temperature": systematics._warmed(
+            scene, np.full(scene.limb.altitude_km.size, 1.0)
+        ),
+    }
+    for source, other in changed.items():
+        moved = optimal_estimation.solve(
+            loop.measured(scene, loop.spectra(other, truth))
+        )
+        for gas in ("h2o", "ch4"):
+            difference = moved.state.vmr[gas] - base.state.vmr[gas]
+            largest = np.abs(difference).max()
+            off = np.abs(found[gas][source] - difference).max()
+            print(f"{source} {gas}: within {off / largest:.1%} of the largest")
+            assert off < 0.1 * largest
+
+
+def test_systematics__stored_one_by_one_and_added(thin, setup):
+    on = setup.replace(systematics={"enabled": True})
+    result = tgo.retrieve(thin, on)
+    validate(result, 2)
+    squares = 0.0
+    for source, size, _ in systematics.sizes(on):
+        one = result[f"ch4_vmr_error_{source}"]
+        assert one.attrs["magnitude"] == size
+        squares = squares + one**2
+    xr.testing.assert_allclose(
+        result["ch4_vmr_systematic_error"] ** 2, squares, rtol=1e-10, atol=0.0
+    )
+    total = result["ch4_vmr_systematic_error"] ** 2 + result["ch4_vmr_error"] ** 2
+    xr.testing.assert_allclose(
+        result["ch4_vmr_total_error"] ** 2, total, rtol=1e-10, atol=0.0
+    )
+    signs = np.sign(result["h2o_vmr_error_pointing"].values[:30])
+    assert np.abs(signs.sum()) > 20  # one error for all levels, with its sign
+
+
+def test_systematics__temperature_of_long_correlation_is_a_common_one(thin, setup):
+    off = ("pointing_km", "aotf_width", "aotf_side_lobe", "ghost",
+           "spectroscopy")  # fmt: skip
+    sources = {"enabled": True} | dict.fromkeys(off, 0.0)
+    one = tgo.retrieve(thin, setup.replace(systematics=sources))
+    wide = sources | {"temperature_correlation_km": 1000.0}
+    other = tgo.retrieve(thin, setup.replace(systematics=wide))
+    a = np.abs(one["h2o_vmr_error_temperature"].values)
+    b = other["h2o_vmr_error_temperature"].values
+    part = (one.altitude.values > 5) & (one.altitude.values < 50)
+    assert np.abs(b - a)[part].max() < 0.25 * a[part].max()

@@ -1,0 +1,189 @@
+"""Limits: three definitions, one scalar against its bound, and averaging."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.polynomial import legendre
+
+import tgo_spectra as tgo
+from tgo_spectra.errors import RetrievalError
+from tgo_spectra.retrieval import evaluation, limits, optimal_estimation
+from tgo_spectra.retrieval.diagnostics import GasDiagnostics
+from tgo_spectra.retrieval.scene import detector_position
+
+sys.path.append(str(Path(__file__).parent))
+
+import closed_loop as loop
+
+
+def diagnostics_of(sigma, response):
+    n = sigma.size
+    covariance = np.diag(sigma**2)
+    return GasDiagnostics(
+        averaging_kernel=np.diag(np.full(n, response)),
+        noise_covariance=covariance,
+        total_covariance=covariance,
+        noise_error=sigma,
+        smoothing_error=np.zeros(n),
+        total_error=sigma,
+        degrees_of_freedom=n * response,
+    )
+
+
+def test_limits__agree_where_levels_are_independent():
+    sigma = np.array([1.0, 2.0, 4.0])
+    vmr = np.array([3.5, 5.0, -20.0])
+    z = np.arange(3.0)
+    found = limits.of_profile(vmr, diagnostics_of(sigma, 0.9), z, 0.0, 3.0, 2.0, 0.2)
+    np.testing.assert_allclose(found.linear, sigma)
+    np.testing.assert_allclose(found.by_chi_square, 2.0 * sigma)
+    np.testing.assert_allclose(found.by_flag, 3.0 * sigma)
+    np.testing.assert_allclose(found.delta_chi_square, (vmr / sigma) ** 2)
+    # chi-square rises for the negative value too: it is no detection
+    np.testing.assert_array_equal(found.detected, [True, False, False])
+
+
+def test_limits__nothing_is_detected_without_response():
+    sigma, vmr = np.ones(3), np.full(3, 100.0)
+    blind = diagnostics_of(sigma, 0.1)
+    found = limits.of_profile(vmr, blind, np.arange(3.0), 0.0, 3.0, 2.0, 0.2)
+    assert not found.detected.any()
+    assert np.isinf(found.by_flag).all()
+
+
+def test_limits__delta_chi_square_of_a_group_is_smaller_than_of_one_level():
+    z = np.arange(5.0)
+    d = diagnostics_of(np.ones(5), 1.0)
+    one = limits.of_profile(np.ones(5), d, z, 0.0, 3.0, 1.0, 0.2)
+    three = limits.of_profile(np.ones(5), d, z, 1.0, 3.0, 1.0, 0.2)
+    np.testing.assert_allclose(one.by_chi_square, 1.0)
+    np.testing.assert_allclose(three.by_chi_square[1:4], 1.0 / np.sqrt(3.0))
+
+
+def numeric_bound(scene, inside):
+    """Cramer-Rao bound of one CH4 mole fraction in the layer, by differences.
+
+    Free: the mole fraction, a factor on water, the shift of each bin, the stretch, and
+    five coefficients of the baseline of each row.
+    """
+    prepared = scene.prepared
+    prior = loop.prior_state(scene).vmr
+    altitude = scene.limb.altitude_km
+
+    def model(ch4=0.0, water=1.0, shift=0.0, stretch=0.0):
+        vmr = {"h2o": water * prior["h2o"], "ch4": ch4 * inside.astype(float)}
+        return loop.transmittance(scene, vmr, shift, stretch)
+
+    assert altitude.size == inside.size
+    columns = []
+    for name, at, step in (("ch4", 0.0, 1e-9), ("water", 1.0, 1e-3),
+                           ("stretch", 0.0, 1e-3)):  # fmt: skip
+        sides = [model(**{name: at + sign * step}) for sign in (1.0, -1.0)]
+        columns.append((sides[0] - sides[1]) / (2.0 * step))
+    sides = [model(shift=sign * 1e-3) for sign in (1.0, -1.0)]
+    shift = (sides[0] - sides[1]) / 2e-3
+    columns += [shift * (prepared.bin == b)[:, None] for b in range(prepared.n_bins)]
+    value = model()
+    position = detector_position(prepared.pixels)
+    polynomials = legendre.legvander(position, scene.setup.baseline_degree).T
+    n_base = len(polynomials)
+    size = len(columns)
+    jacobian = np.zeros((*value.shape, size + n_base * len(value)))
+    for index, column in enumerate(columns):
+        jacobian[:, :, index] = column
+    for row in range(len(value)):
+        start = size + row * n_base
+        jacobian[row, :, start : start + n_base] = (polynomials * value[row]).T
+    whitened = (jacobian * prepared.weight[:, :, None]).reshape(-1, jacobian.shape[2])
+    scale = np.linalg.norm(whitened, axis=0)
+    used = scale > 0
+    whitened = whitened[:, used] / scale[used]
+    inverse = np.linalg.inv(whitened.T @ whitened)
+    return np.sqrt(inverse[0, 0]) / scale[0]
+
+
+def test_layer_limit__is_within_a_fifth_of_the_bound(level1):
+    setup = tgo.load_setup("so_134")
+    step = level1.sizes["spectrum"] // 30
+    thin = level1.isel(spectrum=slice(0, None, step))
+    exact = loop.scene_of(
+        thin, setup, jacobian_rank=None, jacobian_every=1, dtype=np.float64
+    )
+    # the baseline of the model is 1: spectra without aerosol, measured noise
+    clean = loop.spectra(exact, loop.prior_state(exact))
+    scene = loop.scene_of(thin, setup)
+    scene = loop.measured(scene, clean)
+    altitude = scene.limb.altitude_km
+    inside = (altitude >= 10.0) & (altitude <= 30.0)
+    solution = optimal_estimation.solve(scene)
+    references = {g: np.asarray(scene.prior_vmr[g]) for g in setup.gases}
+    limit = limits.layer_limit(
+        solution.data_matrix, solution.layout, "ch4", inside, references
+    )
+    bound = numeric_bound(exact, inside)
+    print(f"limit {1e12 * limit:.1f} pptv, bound {1e12 * bound:.1f} pptv")
+    assert 0.95 * bound < limit < 1.2 * bound
+
+
+def test_layer_limit__no_lines_no_limit():
+    from tgo_spectra.retrieval.solver import Layout
+
+    layout = Layout(("ch4",), 4, 1)
+    blind = np.zeros((layout.size, layout.size))
+    inside, references = np.ones(4, dtype=bool), {"ch4": np.zeros(4)}
+    assert limits.layer_limit(blind, layout, "ch4", inside, references) == np.inf
+
+
+def test_layer_limit__is_stored_with_its_layer(level1):
+    thin = level1.isel(spectrum=slice(0, None, 6))
+    result = tgo.retrieve(thin)
+    stored = result["ch4_layer_limit"]
+    assert stored.attrs["sigma_level"] == 1.0
+    assert (stored.attrs["bottom_km"], stored.attrs["top_km"]) == (10.0, 30.0)
+    inside = (result.altitude >= 10) & (result.altitude <= 30)
+    assert float(stored) < float(result["ch4_vmr_noise_error"].where(inside).min())
+
+
+def test_allan__white_noise_falls_as_the_root():
+    rng = np.random.default_rng(3)
+    found = limits.allan_deviation(rng.normal(0, 2.0, 8192), np.full(8192, 2.0))
+    np.testing.assert_allclose(found.expected, 2.0 / np.sqrt(found.n))
+    pairs = 8192 / found.n
+    z = (found.deviation / found.expected - 1.0) * np.sqrt(pairs)
+    assert np.abs(z[pairs > 16]).max() < 4.0
+
+
+def test_allan__a_drift_stays_above_what_noise_gives():
+    rng = np.random.default_rng(3)
+    values = rng.normal(0, 1.0, 4096) + 0.3 * np.sin(np.arange(4096) / 300.0)
+    found = limits.allan_deviation(values, np.ones(4096))
+    at = int(np.flatnonzero(found.n == 256)[0])
+    assert found.deviation[at] > 2.0 * found.expected[at]
+    assert abs(found.deviation[0] - 1.0) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("values", "errors", "rule"),
+    [
+        ([1.0, 2.0], [1.0, 1.0], "limits.too_few"),
+        ([1.0] * 5, [1.0] * 4, "limits.too_few"),
+        ([1.0] * 5, [0.0] * 5, "limits.bad_error"),
+        ([np.nan] * 5, [1.0] * 5, "limits.bad_error"),
+    ],
+)
+def test_allan__refuses_what_it_cannot_use(values, errors, rule):
+    with pytest.raises(RetrievalError) as caught:
+        limits.allan_deviation(values, errors)
+    assert caught.value.rule == rule
+
+
+def test_layout_of__extras_follow_the_setup(level1):
+    thin = level1.isel(spectrum=slice(0, None, 20))
+    setup = tgo.load_setup("so_134").replace(registration={"aotf_sigma_cm1": 0.5})
+    layout = evaluation.layout_of(loop.scene_of(thin, setup))
+    assert layout.extras == ("aotf_offset",)
+    assert layout.common.stop - layout.common.start == 3

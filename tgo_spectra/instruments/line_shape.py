@@ -1,0 +1,272 @@
+"""Line shapes of unit area on plain arrays, with their derivatives.
+
+A line shape is a function of the distance x = nu - nu_pixel in cm-1 (or nm). The
+`doublet` is a Gaussian and a second one of the same width, displaced and weaker: the
+ghost of NOMAD SO, the double image of ACS MIR. With amplitude 0 it is a Gaussian.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from tgo_spectra.errors import InstrumentError
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+__all__ = [
+    "FWHM_PER_SIGMA",
+    "REACH_SIGMA",
+    "DoubletDerivatives",
+    "doublet",
+    "doublet_derivatives",
+    "doublet_fwhm",
+    "gaussian",
+    "resolving_power_sigma",
+]
+
+#: Full width at half maximum of a Gaussian over its standard deviation, 1.
+FWHM_PER_SIGMA = float(np.sqrt(8.0 * np.log(2.0)))
+
+#: Reach of a Gaussian in sigma, 1: 3e-7 of its height is left out there.
+REACH_SIGMA = 5.5
+
+# Points across the line where its half maximum is sought, and reach in sigma.
+_FWHM_POINTS = 2001
+_FWHM_REACH = 5.0
+
+
+class DoubletDerivatives(NamedTuple):
+    """What `doublet_derivatives` returns, each of the broadcast shape of the arguments.
+
+    Attributes
+    ----------
+    centre : ndarray
+        By the wavenumber of the pixel: minus that by x.
+    centre_twice : ndarray
+        The second derivative by the same.
+    sigma, delta, amplitude : ndarray
+        By width, displacement of the second Gaussian (both cm-1) and its amplitude.
+    """
+
+    centre: NDArray[np.float64]
+    centre_twice: NDArray[np.float64]
+    sigma: NDArray[np.float64]
+    delta: NDArray[np.float64]
+    amplitude: NDArray[np.float64]
+
+
+def _positive(name: str, values: ArrayLike) -> NDArray[np.float64]:
+    array = np.asarray(values, dtype=np.float64)
+    good = np.isfinite(array) & (array > 0.0)
+    if not good.all():
+        msg = f"{name} must be positive and finite"
+        worst = float(array[~good].flat[0])
+        raise InstrumentError(
+            msg, field=name, value=worst, rule=f"instrument.{name}_positive"
+        )
+    return array
+
+
+def resolving_power_sigma(
+    wavenumber_cm1: ArrayLike, resolving_power: ArrayLike
+) -> NDArray[np.float64]:
+    """Return the standard deviation of a Gaussian from the resolving power nu / FWHM.
+
+    Parameters
+    ----------
+    wavenumber_cm1, resolving_power : array_like
+        cm-1; 1; broadcast.
+
+    Returns
+    -------
+    ndarray
+        cm-1.
+
+    Raises
+    ------
+    InstrumentError
+        If the resolving power is not positive.
+
+    Examples
+    --------
+    >>> round(float(resolving_power_sigma(3000.0, 10000.0)), 5)
+    0.1274
+    """
+    power = _positive("resolving_power", resolving_power)
+    nu = np.asarray(wavenumber_cm1, dtype=np.float64)
+    return np.asarray(nu / (power * FWHM_PER_SIGMA))
+
+
+def gaussian(offset: ArrayLike, sigma: ArrayLike) -> NDArray[np.float64]:
+    """Gaussian of unit area.
+
+    Parameters
+    ----------
+    offset, sigma : array_like
+        Distance from the centre, standard deviation, in the same unit; broadcast.
+
+    Returns
+    -------
+    ndarray
+        Per that unit.
+
+    Raises
+    ------
+    InstrumentError
+        If the width is not positive.
+
+    Examples
+    --------
+    >>> round(float(gaussian(0.0, 1.0)), 6)
+    0.398942
+    """
+    width = _positive("sigma", sigma)
+    x = np.asarray(offset, dtype=np.float64) / width
+    return np.asarray(np.exp(-0.5 * x * x) / (width * np.sqrt(2.0 * np.pi)))
+
+
+def doublet(
+    offset: ArrayLike, sigma: ArrayLike, delta: ArrayLike, amplitude: ArrayLike
+) -> NDArray[np.float64]:
+    """Two Gaussians of the same width, of unit area together.
+
+    ``[G(x) + A G(x - delta)] / (1 + A)`` with G of unit area: the second one lies at
+    higher wavenumber for a positive displacement.
+
+    Parameters
+    ----------
+    offset : array_like
+        Distance x from the pixel's wavenumber, cm-1.
+    sigma, delta : array_like
+        Standard deviation, displacement of the second Gaussian, cm-1.
+    amplitude : array_like
+        Its height over that of the first, 1. All broadcast.
+
+    Returns
+    -------
+    ndarray
+        cm.
+
+    Raises
+    ------
+    InstrumentError
+        If the width is not positive.
+
+    Examples
+    --------
+    >>> one = doublet(0.1, 0.08, 0.16, 0.27)
+    >>> round(float(one), 4)
+    2.598
+    >>> float(doublet(0.1, 0.08, 0.16, 0.0)) == float(gaussian(0.1, 0.08))
+    True
+    """
+    a = np.asarray(amplitude, dtype=np.float64)
+    x = np.asarray(offset, dtype=np.float64)
+    second = a * gaussian(x - np.asarray(delta, dtype=np.float64), sigma)
+    return np.asarray((gaussian(x, sigma) + second) / (1.0 + a))
+
+
+def doublet_derivatives(
+    offset: ArrayLike, sigma: ArrayLike, delta: ArrayLike, amplitude: ArrayLike
+) -> DoubletDerivatives:
+    """Return the derivatives of `doublet` by what a fit may vary.
+
+    Parameters
+    ----------
+    offset, sigma, delta, amplitude : array_like
+        As in `doublet`.
+
+    Returns
+    -------
+    DoubletDerivatives
+
+    Raises
+    ------
+    InstrumentError
+        If the width is not positive.
+
+    Examples
+    --------
+    >>> found = doublet_derivatives(0.0, 0.1, 0.0, 0.0)
+    >>> float(found.centre), round(float(found.sigma), 4)
+    (0.0, -39.8942)
+    """
+    width = _positive("sigma", sigma)
+    a = np.asarray(amplitude, dtype=np.float64)
+    first = np.asarray(offset, dtype=np.float64)
+    second = first - np.asarray(delta, dtype=np.float64)
+    norm = 1.0 / (1.0 + a)
+    main, side = gaussian(first, width), gaussian(second, width)
+    x, y = first / width, second / width
+    # by the centre: dG/dcentre = x G / sigma, since x falls as the centre rises
+    slope_side = a * y * side * norm / width
+    centre = x * main * norm / width + slope_side
+    twice = ((x * x - 1.0) * main + a * (y * y - 1.0) * side) * norm / width**2
+    by_sigma = twice * width
+    by_amplitude = (side - main) * norm**2
+    parts = np.broadcast_arrays(centre, twice, by_sigma, slope_side, by_amplitude)
+    return DoubletDerivatives(*(np.array(part) for part in parts))
+
+
+def doublet_fwhm(
+    sigma: ArrayLike, delta: ArrayLike, amplitude: ArrayLike
+) -> NDArray[np.float64]:
+    """Full width at half maximum of the whole `doublet`.
+
+    The distance between the outermost places where the line is half its maximum, good
+    to 1e-5 of the width.
+
+    Parameters
+    ----------
+    sigma, delta, amplitude : array_like
+        As in `doublet`; broadcast.
+
+    Returns
+    -------
+    ndarray
+        cm-1.
+
+    Raises
+    ------
+    InstrumentError
+        If the width is not positive.
+
+    Examples
+    --------
+    >>> round(float(doublet_fwhm(0.1, 0.0, 0.0)), 4)
+    0.2355
+    """
+    arrays = np.broadcast_arrays(_positive("sigma", sigma), delta, amplitude)
+    s, d, a = (np.asarray(item, dtype=np.float64)[..., None] for item in arrays)
+    low = np.minimum(d, 0.0) - _FWHM_REACH * s
+    high = np.maximum(d, 0.0) + _FWHM_REACH * s
+    x = low + (high - low) * np.linspace(0.0, 1.0, _FWHM_POINTS)
+    line = doublet(x, s, d, a)
+    above = line >= 0.5 * line.max(axis=-1, keepdims=True)
+    half = 0.5 * line.max(axis=-1)
+    left = np.argmax(above, axis=-1)
+    right = _FWHM_POINTS - 1 - np.argmax(above[..., ::-1], axis=-1)
+    return np.asarray(
+        _crossing(x, line, half, right, right + 1)
+        - _crossing(x, line, half, left, left - 1)
+    )
+
+
+def _crossing(
+    x: NDArray[np.float64],
+    line: NDArray[np.float64],
+    half: NDArray[np.float64],
+    inside: NDArray[np.intp],
+    outside: NDArray[np.intp],
+) -> NDArray[np.float64]:
+    """Place of the half maximum between a point above it and one below."""
+
+    def at(values: NDArray[np.float64], index: NDArray[np.intp]) -> NDArray[np.float64]:
+        return np.take_along_axis(values, np.asarray(index)[..., None], -1)[..., 0]
+
+    top, bottom = at(line, inside), at(line, outside)
+    part = (top - half) / (top - bottom)
+    return np.asarray(at(x, inside) + part * (at(x, outside) - at(x, inside)))

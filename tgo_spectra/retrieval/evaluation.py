@@ -1,0 +1,197 @@
+"""The forward model along a fit: one scene, evaluated at one state after another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tgo_spectra import forward, operator
+from tgo_spectra.retrieval import solver
+from tgo_spectra.retrieval.scene import detector_position
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from tgo_spectra.operator import Operator
+    from tgo_spectra.retrieval.scene import Scene
+
+    Array = npt.NDArray[np.floating]
+
+__all__ = ["Evaluator", "full_jacobian", "layout_of", "measurement_of", "row_paths"]
+
+REBUILD_PX = 0.05
+"""The operator is rebuilt when the mean shift has moved farther than this; within it
+the second-order expansion in shift is good to 3e-6 in transmittance (order 134)."""
+
+EXTRAS = {"ghost_amplitude": 0.01, "aotf_offset": 0.1}
+"""What may be fitted beside, and the step of its derivative: ghost amplitude (1) and
+AOTF centre (cm-1). Central differences of the operator: the error is of second order,
+below 1e-3 of the derivative."""
+
+
+def layout_of(scene: Scene) -> solver.Layout:
+    """Return the order of the state vector that the setup asks for."""
+    setup = scene.setup
+    log = frozenset(g for g, prior in setup.prior.items() if prior.state == "log")
+    register = setup.registration
+    sigmas = {
+        "ghost_amplitude": register.ghost_sigma,
+        "aotf_offset": register.aotf_sigma_cm1,
+    }
+    return solver.Layout(
+        setup.gases,
+        scene.limb.altitude_km.size,
+        scene.prepared.n_bins,
+        log,
+        tuple(name for name in EXTRAS if sigmas[name] > 0.0),
+    )
+
+
+def measurement_of(scene: Scene) -> solver.Measurement:
+    """Return the scene's measurement in the solver's terms."""
+    p = scene.prepared
+    pixels = p.pixels.astype(float)
+    return solver.Measurement(
+        transmittance=p.transmittance,
+        weight=p.weight,
+        bin=p.bin,
+        n_bins=p.n_bins,
+        rows=scene.rows,
+        jacobian_rows=scene.jacobian_rows,
+        position=detector_position(pixels),
+        dispersion_cm1=p.dispersion(pixels),
+        baseline_degree=scene.setup.baseline_degree,
+    )
+
+
+def row_paths(scene: Scene) -> dict[str, Array]:
+    """Path weights as the rows see them: per gas (row, k, level)."""
+    paths: dict[str, Array] = {}
+    dtype = scene.limb.dtype
+    rows = scene.rows.astype(dtype)
+    altitude, prepared = scene.limb.altitude_km, scene.prepared
+    lowest = prepared.altitude_km - 0.5 * prepared.boxcars_km.sum(axis=1)
+    hidden = altitude[None, :] + np.diff(altitude).max() < lowest[:, None]
+    for gas, item in scene.limb.gases.items():
+        k, heights, levels = item.path.shape
+        flat = item.path.transpose(1, 0, 2).reshape(heights, k * levels)
+        seen = (rows @ flat.astype(dtype)).reshape(-1, k, levels)
+        # the spline through the heights leaves crumbs below the line of sight
+        paths[gas] = np.where(hidden[:, None, :], dtype(0.0), seen)
+    return paths
+
+
+@dataclass
+class Evaluator:
+    """The forward model along an iteration: keeps the operator while it is good.
+
+    ``depth``: aerosol optical depth per row, from the brightness last fitted.
+    """
+
+    scene: Scene
+    measurement: solver.Measurement
+    layout: solver.Layout
+
+    def __post_init__(self) -> None:
+        self.built = (np.inf, np.inf)
+        self.settings: tuple[float, ...] = ()
+        self.operator: Operator | None = None
+        self.beside: list[Operator] = []
+        used = self.measurement.weight > 0
+        mean = (self.measurement.transmittance * used).sum(axis=1) / used.sum(axis=1)
+        self.depth = depth_of(mean)
+
+    def __call__(self, state: solver.State, with_jacobian: bool) -> solver.Linearised:
+        """Evaluate at a state."""
+        result = self.linearise(state, with_jacobian)
+        self.depth = depth_of(result.baseline[:, 0])
+        return result
+
+    def linearise(
+        self, state: solver.State, with_jacobian: bool, measured: Array | None = None
+    ) -> solver.Linearised:
+        """Evaluate at a state; with other spectra than those measured if given."""
+        fields = self.fields(state, with_jacobian)
+        measurement = self.measurement
+        if measured is not None:
+            measurement = replace(measurement, transmittance=measured)
+        extra = self.extra_fields(state)
+        return solver.linearise(
+            fields, measurement, state, self.built, self.depth, extra
+        )
+
+    def fields(self, state: solver.State, with_jacobian: bool) -> forward.PixelFields:
+        """Return the convolved fields; rebuild the operator if it has to be."""
+        wanted = (float(state.shift_px.mean()), state.stretch_px)
+        moved = max(abs(wanted[0] - self.built[0]), abs(wanted[1] - self.built[1]))
+        if self.operator is None or moved > REBUILD_PX or self.settings != state.extra:
+            self.operator, self.beside = self._operators(wanted, state.extra)
+            self.built, self.settings = wanted, state.extra
+        model = forward.pixel_fields if with_jacobian else forward.pixel_values
+        return model(self.scene.limb, self.operator, state.vmr)
+
+    def _operators(
+        self, wanted: tuple[float, float], extra: tuple[float, ...]
+    ) -> tuple[Operator, list[Operator]]:
+        """Build the operator and, for each extra element, those on either side."""
+        values = dict(zip(self.layout.extras, extra, strict=True))
+        middle = self.scene.operator(*wanted, offsets=values)
+        sides = []
+        for name in self.layout.extras:
+            for sign in (1.0, -1.0):
+                moved = values | {name: values[name] + sign * EXTRAS[name]}
+                sides.append(self.scene.operator(*wanted, offsets=moved))
+        return middle, sides
+
+    def extra_fields(self, state: solver.State) -> Array | None:
+        """Return d(transmittance)/d(extra element), (height, extra, pixel)."""
+        if not self.layout.extras:
+            return None
+        t = forward.node_transmittance(self.scene.limb, state.vmr)
+        seen = [operator.apply(side, t) for side in self.beside]
+        steps = [EXTRAS[name] for name in self.layout.extras]
+        pairs = zip(seen[::2], seen[1::2], steps, strict=True)
+        fields = [(plus - minus) / (2.0 * step) for plus, minus, step in pairs]
+        return np.stack(fields).transpose(2, 0, 1)
+
+    def truncation(self, state: solver.State) -> float:
+        """Largest change of pixel transmittance by the outermost pair of orders.
+
+        Seen at a few of the lower heights. Light falls off outwards, so that the
+        orders beyond would change less.
+        """
+        assert self.operator is not None
+        count = self.scene.limb.height_km.size
+        heights = np.unique(np.linspace(0, count // 3, 4).astype(int))
+        limb = forward.at_heights(self.scene.limb, heights)
+        field = forward.node_transmittance(limb, state.vmr)
+        return operator.truncation_residual(self.operator, field)
+
+
+def depth_of(brightness: Array) -> Array:
+    """Aerosol optical depth from the brightness level of a row."""
+    return np.clip(-np.log(np.clip(brightness, 1e-3, None)), 0.0, None)
+
+
+def full_jacobian(scene: Scene, state: solver.State) -> tuple[Array, Array]:
+    """Model without baseline and its derivative to every profile element.
+
+    The slow, explicit path: the product of field and path is averaged over the field
+    of view, not the factors. With a scene whose limb keeps all directions in float64
+    this is the exact derivative; the fit uses the fast one.
+
+    Returns
+    -------
+    model : array, shape (row, pixel)
+    jacobian : array, shape (row, pixel, gas x level)
+    """
+    built = scene.operator(float(state.shift_px.mean()), state.stretch_px)
+    fields = forward.pixel_fields(scene.limb, built, state.vmr)
+    blocks = []
+    for gas in scene.setup.gases:
+        path = scene.limb.gases[gas].path
+        by_height = np.einsum("pkh,khl->hpl", fields.gas[gas], path, optimize=True)
+        blocks.append(np.einsum("rh,hpl->rpl", scene.rows, by_height, optimize=True))
+    return scene.rows @ fields.value.T, np.concatenate(blocks, axis=2)

@@ -1,0 +1,200 @@
+"""Errors that noise does not hold: what a wrong parameter does to the profiles.
+
+For each source the forward model is run once more with the parameter moved by its
+standard error, and the change of the spectra is taken through the gain matrix of the
+fit: G [F(b + db) - F(b)]. Baseline and shift are refitted on the way, as in the fit.
+What is common to all levels is one profile with its signs, not a diagonal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tgo_spectra import forward, geometry
+from tgo_spectra.errors import RetrievalError
+from tgo_spectra.retrieval import scene as scenes
+from tgo_spectra.retrieval import solver
+from tgo_spectra.retrieval.evaluation import Evaluator, row_paths
+from tgo_spectra.retrieval.regularisation import exponential_covariance
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy.typing as npt
+
+    from tgo_spectra.retrieval.scene import Scene
+    from tgo_spectra.retrieval.setup import RetrievalSetup
+    from tgo_spectra.retrieval.solution import Solution
+
+    Array = npt.NDArray[np.floating]
+
+__all__ = ["errors", "sizes"]
+
+EXPLAINED = 0.98
+"""Part of the variance of a correlated temperature error that is followed."""
+
+
+def sizes(setup: RetrievalSetup) -> list[tuple[str, float, str]]:
+    """Return name, size (1 sigma) and unit of the sources that are on."""
+    wish = setup.systematics
+    if not wish.enabled:
+        return []
+    every = [
+        ("temperature", wish.temperature_k, "K"),
+        ("pointing", wish.pointing_km, "km"),
+        ("aotf_width", wish.aotf_width, "1"),
+        ("aotf_side_lobe", wish.aotf_side_lobe, "1"),
+        ("ghost", wish.ghost, "1"),
+        ("shift", wish.shift_px, "pixel"),
+        ("spectroscopy", wish.spectroscopy, "1"),
+    ]
+    return [item for item in every if item[1] > 0.0]
+
+
+def errors(scene: Scene, solution: Solution) -> dict[str, dict[str, Array]]:
+    """Return the error of every gas by every source, each (level,).
+
+    Profiles of ``temperature`` with a correlation length, and of ``spectroscopy``, are
+    sums in squares without sign; all others are the response to +1 sigma.
+
+    Parameters
+    ----------
+    scene : Scene
+    solution : Solution
+        At which the model is linear.
+    """
+    respond = _Response(scene, solution)
+    setup = scene.setup
+    result: dict[str, dict[str, Array]] = {gas: {} for gas in setup.gases}
+    for source, size, _ in sizes(setup):
+        if source == "temperature":
+            found = _temperature(scene, respond, size)
+        elif source == "spectroscopy":
+            found = _spectroscopy(scene, respond, size)
+        elif source == "shift":
+            found = respond(scene, shift_px=size)
+        elif source == "pointing":
+            found = respond(_pointed(scene, size))
+        else:
+            found = respond(_instrument(scene, source, size))
+        for gas in setup.gases:
+            result[gas][source] = found[solution.layout.gas(gas)]
+    return result
+
+
+class _Response:
+    """Gain matrix times the change of the spectra by a change of the scene."""
+
+    def __init__(self, scene: Scene, solution: Solution) -> None:
+        self.solution = solution
+        self.paths = row_paths(scene)
+        self.evaluator = solution.evaluator
+        self.measurement = self.evaluator.measurement
+        self.base = solution.final.baseline @ self.measurement.polynomials
+        self.fields = self.evaluator.fields(solution.state, True)
+        self.depth = self.evaluator.depth
+
+    def __call__(self, changed: Scene, shift_px: float = 0.0) -> Array:
+        """Return the change of the state; mole fractions for profiles."""
+        state, m = self.solution.state, self.measurement
+        moved = replace(state, shift_px=state.shift_px + shift_px)
+        other = replace(m, rows=changed.rows)
+        evaluator = Evaluator(changed, other, self.solution.layout)
+        fields = evaluator.fields(moved, False)
+        spectrum, _ = solver.row_spectra(
+            fields, other, moved, evaluator.built, self.depth
+        )
+        as_measured = replace(m, transmittance=self.base * spectrum)
+        linear = solver.linearise(
+            self.fields, as_measured, state, self.evaluator.built, self.depth,
+            self.evaluator.extra_fields(state),
+        )  # fmt: skip
+        gradient = solver.expand_gradient(
+            linear, self.paths, self.solution.layout, m.bin
+        )
+        return np.asarray(self.solution.covariance @ gradient)
+
+
+def _instrument(scene: Scene, source: str, size: float) -> Scene:
+    """Return the scene seen by another instrument."""
+    given = scene.setup.instrument
+    changed = {
+        "aotf_width": {"aotf_width_factor": given.aotf_width_factor * (1.0 + size)},
+        "aotf_side_lobe": {
+            "aotf_side_lobe_factor": given.aotf_side_lobe_factor * (1.0 + size)
+        },
+        "ghost": {"ghost_amplitude": given.ghost_amplitude + size},
+    }[source]
+    values = {f: getattr(given, f) for f in given.__struct_fields__} | changed
+    return replace(scene, setup=scene.setup.replace(instrument=values))
+
+
+def _pointed(scene: Scene, size_km: float) -> Scene:
+    """Return the scene with all rows seen higher."""
+    p = scene.prepared
+    heights = scene.limb.height_km
+    centre = np.clip(p.altitude_km + size_km, heights[0], heights[-1])
+    rows = geometry.fov_operator(heights, centre, p.boxcars_km)
+    return replace(scene, rows=rows)
+
+
+def _warmed(scene: Scene, change_k: Array) -> Scene:
+    """Return the scene with another temperature at the same pressure."""
+    limb = scene.limb
+    points, air = scene.points_km, scene.air
+    change = np.interp(points, limb.altitude_km, change_k)
+    temperature = air["temperature"] + change
+    density = air["number_density"] * air["temperature"] / temperature
+    warm = air.assign(temperature=temperature, number_density=density)
+    coefficients = scenes.coefficients_on(scene.band, scene.setup.gases, warm)
+    new = forward.limb(
+        altitude_km=limb.altitude_km,
+        height_km=limb.height_km,
+        points_km=points,
+        number_density_cm3=warm["number_density"].values,
+        planet_radius_km=scene.planet_radius_km,
+        vectors={gas: scene.band.vectors[gas] for gas in scene.setup.gases},
+        coefficients=coefficients,
+        jacobian_rank=1,
+        dtype=limb.dtype,
+    )
+    return scene.with_limb(new)
+
+
+def _temperature(scene: Scene, respond: _Response, size_k: float) -> Array:
+    """Response to one offset, or to a field of errors of some correlation length."""
+    altitude = scene.limb.altitude_km
+    length = scene.setup.systematics.temperature_correlation_km
+    if length is None:
+        return respond(_warmed(scene, np.full(altitude.size, size_k)))
+    covariance = exponential_covariance(
+        altitude, np.full(altitude.size, size_k), length
+    )
+    values, vectors = np.linalg.eigh(covariance)
+    part = np.cumsum(values[::-1]) / values.sum()
+    count = int(np.searchsorted(part, EXPLAINED)) + 1
+    squares = np.zeros(respond.solution.layout.size)
+    for value, vector in zip(values[::-1][:count], vectors.T[::-1], strict=False):
+        squares += respond(_warmed(scene, np.sqrt(value) * vector)) ** 2
+    return np.sqrt(squares)
+
+
+def _spectroscopy(scene: Scene, respond: _Response, size: float) -> Array:
+    """Response to the intensities of each gas, summed in squares."""
+    squares = np.zeros(respond.solution.layout.size)
+    for changed in _stronger(scene, size):
+        squares += respond(changed) ** 2
+    return np.sqrt(squares)
+
+
+def _stronger(scene: Scene, size: float) -> Iterator[Scene]:
+    for gas, path in scene.limb.gases.items():
+        if not np.isfinite(path.coefficients).all():
+            message = "coefficients of the table are not finite"
+            raise RetrievalError(message, field=gas, rule="table.not_finite")
+        stronger = replace(path, coefficients=path.coefficients * (1.0 + size))
+        gases = dict(scene.limb.gases) | {gas: stronger}
+        yield scene.with_limb(replace(scene.limb, gases=gases))

@@ -1,0 +1,484 @@
+"""Ozone and aerosol from ultraviolet transmittances, on plain arrays.
+
+Transmittance on a grid of wavelengths is exp(-sum over terms of spectrum times path),
+averaged over the rays of a field of view and convolved onto pixels. Absorption is
+linear in the state, so that one product of matrices gives model and derivatives.
+Fitted are transmittances, whose noise is Gaussian also where almost no light is left.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tgo_spectra.errors import RetrievalError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Array = npt.NDArray[np.floating]
+
+__all__ = [
+    "Model",
+    "Profile",
+    "SlantFit",
+    "data_terms",
+    "evaluate",
+    "fit_profile",
+    "fit_slant",
+    "gradient_of",
+    "unconstrained_profile",
+]
+
+_COST_CHANGE = 1e-3
+"""Convergence of a single spectrum: chi-square falls by less."""
+_STEP = 0.05
+"""Convergence of profiles: square of the next step in units of the posterior error,
+over the whole state."""
+_DEEPEST = 50.0
+"""Optical depths are kept above minus this: a wild trial step must not overflow."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """Arrays of a forward model and its measurement.
+
+    Attributes
+    ----------
+    spectra : array, shape (term, wavelength)
+        Optical depth per unit of the term's path.
+    paths : array, shape (term, row, node, level)
+        Path of each term through the levels of its part of the state.
+    block : array of int, shape (term,)
+        Part of the state: 0 ozone, then the continuum's coefficients.
+    fixed : array, shape (row, node, wavelength)
+        Optical depth that is not fitted.
+    node_weight : array, shape (node,)
+        Of the rays of a field of view; their sum is one.
+    convolution : array, shape (pixel, wavelength)
+    transmittance : array, shape (row, pixel)
+    weight : array, shape (row, pixel)
+        1 / sigma; zero where a pixel is left out.
+    nuisance : array, shape (row, pixel, element)
+        Changes of a spectrum in units of their 1 sigma, which are allowed for and not
+        reported.
+    """
+
+    spectra: Array
+    paths: Array
+    block: npt.NDArray[np.intp]
+    fixed: Array
+    node_weight: Array
+    convolution: Array
+    transmittance: Array
+    weight: Array
+    nuisance: Array
+
+
+def _convolved(model: Model, spectra: Array) -> Array:
+    """Convolve along the last axis: (..., wavelength) to (..., pixel)."""
+    flat = spectra.reshape(-1, spectra.shape[-1])
+    # a product of full matrices: the sparse one would have to copy its right side
+    seen = flat @ model.convolution.T
+    return np.asarray(seen.reshape(*spectra.shape[:-1], -1))
+
+
+def _light(model: Model, depth: Array) -> Array:
+    """Weighted transmittance of each ray, (row, node, wavelength)."""
+    light = np.exp(-np.maximum(depth, -_DEEPEST))
+    return np.asarray(light * model.node_weight[:, None])
+
+
+def evaluate(model: Model, state: Array) -> tuple[Array, Array]:
+    """Calculate transmittances and their derivatives by the terms' paths.
+
+    Parameters
+    ----------
+    model : Model
+    state : array, shape (block, level)
+
+    Returns
+    -------
+    array, shape (row, pixel)
+    array, shape (row, node, term, pixel)
+        Derivative by the path of a term along a ray.
+    """
+    along = np.einsum("trql,tl->rqt", model.paths, state[model.block])
+    light = _light(model, model.fixed + along @ model.spectra)
+    value = _convolved(model, light.sum(axis=1))
+    slope = _convolved(model, -light[:, :, None, :] * model.spectra)
+    return value, slope
+
+
+def _cost(model: Model, residual: Array) -> float:
+    """Chi-square with the nuisances taken at their best."""
+    scaled = model.weight * residual
+    basis = model.weight[:, :, None] * model.nuisance
+    inner = np.eye(basis.shape[2]) + np.einsum("rpk,rpm->rkm", basis, basis)
+    projected = np.einsum("rpk,rp->rk", basis, scaled)
+    best = np.linalg.solve(inner, projected[:, :, None])[:, :, 0]
+    return float((scaled**2).sum() - (projected * best).sum())
+
+
+def _weighted(model: Model, columns: Array) -> Array:
+    """Apply the inverse of the noise's covariance, nuisances included.
+
+    `columns` (row, pixel, any): D - D B (1 + B^T D B)^-1 B^T D, D = 1 / sigma^2.
+    """
+    square = model.weight[:, :, None] ** 2
+    heavy = square * model.nuisance
+    inner = np.eye(heavy.shape[2]) + np.swapaxes(model.nuisance, 1, 2) @ heavy
+    removed = heavy @ np.linalg.solve(inner, np.swapaxes(heavy, 1, 2) @ columns)
+    return np.asarray(square * columns - removed)
+
+
+def _size(model: Model) -> int:
+    return (int(model.block.max()) + 1) * int(model.paths.shape[3])
+
+
+def _elements(model: Model, term: int) -> slice:
+    levels, block = model.paths.shape[3], int(model.block[term])
+    return slice(block * levels, (block + 1) * levels)
+
+
+def data_terms(model: Model, slope: Array, residual: Array) -> tuple[Array, Array]:
+    """Return K^T Se^-1 K and K^T Se^-1 residual.
+
+    Parameters
+    ----------
+    model : Model
+    slope : array, shape (row, node, term, pixel)
+    residual : array, shape (row, pixel)
+    """
+    rows, nodes, terms, pixels = slope.shape
+    columns = np.swapaxes(slope.reshape(rows, nodes * terms, pixels), 1, 2)
+    heavy = _weighted(model, columns)
+    inner = np.swapaxes(columns, 1, 2) @ heavy
+    inner = inner.reshape(rows, nodes, terms, nodes, terms)
+    push = np.einsum("rpk,rp->rk", heavy, residual).reshape(rows, nodes, terms)
+    levels = model.paths.shape[3]
+    flat = model.paths.reshape(terms, rows * nodes, levels)
+    matrix, vector = np.zeros((_size(model),) * 2), np.zeros(_size(model))
+    for s in range(terms):
+        vector[_elements(model, s)] += push[:, :, s].ravel() @ flat[s]
+        for t in range(s + 1):
+            seen = inner[:, :, s, :, t] @ model.paths[t]
+            part = flat[s].T @ seen.reshape(rows * nodes, levels)
+            matrix[_elements(model, s), _elements(model, t)] += part
+            if t != s:
+                matrix[_elements(model, t), _elements(model, s)] += part.T
+    return matrix, vector
+
+
+def gradient_of(model: Model, slope: Array, change: Array) -> Array:
+    """Return K^T Se^-1 change for a change (row, pixel) of the transmittances."""
+    rows, nodes, terms, _ = slope.shape
+    heavy = _weighted(model, change[:, :, None])[:, :, 0]
+    push = np.einsum("rqtp,rp->rqt", slope, heavy)
+    vector = np.zeros(_size(model))
+    for s in range(terms):
+        flat = model.paths[s].reshape(rows * nodes, -1)
+        vector[_elements(model, s)] += push[:, :, s].ravel() @ flat
+    return vector
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Result of a fit of profiles; matrices over the whole state."""
+
+    model: Model
+    state: Array
+    data_matrix: Array
+    covariance: Array
+    value: Array
+    slope: Array
+    chi_square: float
+    iterations: int
+    converged: bool
+
+
+def fit_profile(
+    model: Model,
+    prior: Array,
+    constraint: Array,
+    first: Array,
+    max_iterations: int,
+) -> Profile:
+    """Fit profiles by optimal estimation (Gauss-Newton, damped where it must be).
+
+    Parameters
+    ----------
+    model : Model
+    prior : array, shape (block, level)
+    constraint : array, shape (state, state)
+        Inverse of the a priori covariance, blocks one after the other.
+    first : array, shape (block, level)
+        First guess.
+    max_iterations : int
+
+    Returns
+    -------
+    Profile
+
+    Raises
+    ------
+    RetrievalError
+        No step lowers the cost.
+
+    References
+    ----------
+    Rodgers, C. D., 2000, Inverse Methods for Atmospheric Sounding, ch. 5.
+    """
+    from tgo_spectra.retrieval.iteration import invert
+
+    def cost_of(state: Array, residual: Array) -> float:
+        off = (state - prior).ravel()
+        return _cost(model, residual) + float(off @ constraint @ off)
+
+    state, damping, converged = first.copy(), 0.0, False
+    value, slope = evaluate(model, state)
+    cost = cost_of(state, model.transmittance - value)
+    iterations = 0
+    while iterations < max_iterations:
+        iterations += 1
+        matrix, vector = data_terms(model, slope, model.transmittance - value)
+        pull = vector - constraint @ (state - prior).ravel()
+        step = invert(matrix + constraint) @ pull
+        if pull @ step < _STEP:
+            converged = True
+            break
+        for _ in range(12):
+            if damping:
+                step = invert(matrix + (1.0 + damping) * constraint) @ pull
+            trial = state + step.reshape(state.shape)
+            new_value, new_slope = evaluate(model, trial)
+            new_cost = cost_of(trial, model.transmittance - new_value)
+            if new_cost <= cost:
+                break
+            damping = max(10.0 * damping, 1.0)
+        else:
+            message = f"no step lowers the cost {cost:.6g}: the model does not fit"
+            raise RetrievalError(message, value=cost, rule="fit.diverged")
+        state, value, slope, cost = trial, new_value, new_slope, new_cost
+        damping = 0.1 * damping if damping > 0.05 else 0.0
+    matrix, _ = data_terms(model, slope, model.transmittance - value)
+    return Profile(
+        model=model,
+        state=state,
+        data_matrix=matrix,
+        covariance=invert(matrix + constraint),
+        value=value,
+        slope=slope,
+        chi_square=_cost(model, model.transmittance - value),
+        iterations=iterations,
+        converged=converged,
+    )
+
+
+@dataclass(frozen=True)
+class SlantFit:
+    """Result of fits spectrum by spectrum; the first parameter is the ozone column.
+
+    ``state``, ``error`` (row, parameter); ``gain`` (row, pixel): derivative of the
+    ozone column by the transmittances; ``chi_square``, ``degrees`` (row,): of the
+    fit, and pixels less parameters; ``converged`` (row,).
+    """
+
+    state: Array
+    error: Array
+    gain: Array
+    value: Array
+    chi_square: Array
+    degrees: Array
+    converged: npt.NDArray[np.bool_]
+
+
+def _rows_evaluated(model: Model, state: Array) -> tuple[Array, Array]:
+    """Transmittance and derivatives by a row's own parameters (row, pixel, block)."""
+    along = np.einsum("trq,rt->rqt", model.paths[..., 0], state[:, model.block])
+    light = _light(model, model.fixed + along @ model.spectra)
+    change = np.zeros((light.shape[0], state.shape[1], light.shape[2]))
+    for term, block in enumerate(model.block):
+        seen = np.einsum("rqw,rq->rw", light, model.paths[term, :, :, 0])
+        change[:, block] -= seen * model.spectra[term]
+    return (
+        _convolved(model, light.sum(axis=1)),
+        np.swapaxes(_convolved(model, change), 1, 2),
+    )
+
+
+def _of_rows(model: Model, rows: npt.NDArray[np.intp]) -> Model:
+    """Keep some rows; nuisances, which single spectra do not use, are left alone."""
+    return replace(
+        model,
+        paths=model.paths[:, rows],
+        fixed=model.fixed[rows],
+        transmittance=model.transmittance[rows],
+        weight=model.weight[rows],
+    )
+
+
+def _first_guess(model: Model, free: npt.NDArray[np.bool_], start: Array) -> Array:
+    """Solve for optical depths, weighted with the light that is left."""
+    y = np.maximum(model.transmittance, 0.02)
+    unlit = np.zeros_like(start)
+    held = start * ~free
+    base, slope = _rows_evaluated(model, unlit)
+    slope = slope / base[:, :, None]
+    depth = np.log(y) - np.log(base) - np.einsum("rpb,rb->rp", slope, held)
+    weight = model.weight * y
+    a = weight[:, :, None] * slope[:, :, free]
+    return _solved(a, weight * depth, free, held, np.zeros(len(held)))
+
+
+def _solved(
+    a: Array, b: Array, free: npt.NDArray[np.bool_], start: Array, brake: Array
+) -> Array:
+    """Least squares of each row for its free parameters, added to `start`."""
+    scale = np.sqrt((a**2).sum(axis=1))
+    scale = np.where(scale > 0.0, scale, 1.0)
+    a = a / scale[:, None, :]
+    inner = np.swapaxes(a, 1, 2) @ a
+    inner += (brake + 1e-14)[:, None, None] * np.eye(a.shape[2])
+    step = np.linalg.solve(inner, np.einsum("rpb,rp->rb", a, b)[:, :, None])[:, :, 0]
+    result = start.copy()
+    result[:, free] += step / scale
+    return result
+
+
+def fit_slant(
+    model: Model,
+    max_iterations: int,
+    *,
+    held_column: Array | None = None,
+    first: Array | None = None,
+) -> SlantFit:
+    """Fit each spectrum by itself.
+
+    Parameters
+    ----------
+    model : Model
+        With one level: ``paths`` (term, row, node, 1) are relative to the row.
+        Nuisances are not used: the continuum takes them.
+    max_iterations : int
+    held_column : array, shape (row,), optional
+        Ozone columns that are kept, for the chi-square with them; by default fitted.
+    first : array, shape (row, parameter), optional
+        First guess.
+
+    Returns
+    -------
+    SlantFit
+    """
+    blocks = int(model.block.max()) + 1
+    rows = model.transmittance.shape[0]
+    free = np.ones(blocks, dtype=bool)
+    state = np.zeros((rows, blocks)) if first is None else first.copy()
+    if held_column is not None:
+        free[0] = False
+        state[:, 0] = held_column
+    if first is None or held_column is not None:
+        state = _first_guess(model, free, state)
+
+    def cost_of(part: Model, value: Array) -> Array:
+        off = part.weight * (part.transmittance - value)
+        return np.asarray((off**2).sum(axis=1))
+
+    value, slope = _rows_evaluated(model, state)
+    cost = cost_of(model, value)
+    brake = np.zeros(rows)
+    converged = np.zeros(rows, dtype=bool)
+    for _ in range(max_iterations):
+        live = np.flatnonzero(~converged)
+        part = _of_rows(model, live)
+        off = part.weight * (part.transmittance - value[live])
+        a = part.weight[:, :, None] * slope[live][:, :, free]
+        trial = _solved(a, off, free, state[live], brake[live])
+        new_value, new_slope = _rows_evaluated(part, trial)
+        fall = cost[live] - cost_of(part, new_value)
+        better = fall >= -_COST_CHANGE
+        taken = live[better]
+        state[taken], value[taken] = trial[better], new_value[better]
+        slope[taken] = new_slope[better]
+        cost[taken] -= fall[better]
+        converged[live] = better & (fall < _COST_CHANGE)
+        brake[live] = np.where(
+            better, 0.1 * brake[live], np.maximum(10.0 * brake[live], 1e-3)
+        )
+        if converged.all():
+            break
+    return _slant_result(model, state, value, slope, cost, converged, free)
+
+
+def _slant_result(
+    model: Model,
+    state: Array,
+    value: Array,
+    slope: Array,
+    cost: Array,
+    converged: npt.NDArray[np.bool_],
+    free: npt.NDArray[np.bool_],
+) -> SlantFit:
+    a = model.weight[:, :, None] * slope[:, :, free]
+    scale = np.sqrt((a**2).sum(axis=1))
+    known = (scale > 0.0).all(axis=1)
+    scale = np.where(scale > 0.0, scale, 1.0)
+    a = a / scale[:, None, :]
+    inner = np.swapaxes(a, 1, 2) @ a + 1e-14 * np.eye(a.shape[2])
+    inverse = np.linalg.inv(inner)
+    error = np.zeros_like(state)
+    variance = np.einsum("rbb->rb", inverse)
+    error[:, free] = np.sqrt(np.where(variance > 0.0, variance, np.nan)) / scale
+    gain = np.einsum("rb,rpb->rp", inverse[:, 0], a) * model.weight / scale[:, :1]
+    return SlantFit(
+        state=state,
+        error=error,
+        gain=gain,
+        value=value,
+        chi_square=cost,
+        degrees=(model.weight > 0.0).sum(axis=1) - float(free.sum()),
+        converged=converged & known,
+    )
+
+
+def unconstrained_profile(
+    path_cm: Array, column_cm2: Array, sigma_cm2: Array
+) -> tuple[Array, Array, Array]:
+    """Peel slant columns: least squares without a priori.
+
+    With as many levels as columns this is onion peeling from the top; with more columns
+    the same, overdetermined.
+
+    Parameters
+    ----------
+    path_cm : array, shape (row, level)
+    column_cm2, sigma_cm2 : array, shape (row,)
+
+    Returns
+    -------
+    density : array, shape (level,)
+        cm-3.
+    covariance : array, shape (level, level)
+        Propagated from the columns' errors.
+    gain : array, shape (level, row)
+        Derivative by the columns.
+
+    Raises
+    ------
+    RetrievalError
+        A level is seen by no column.
+    """
+    a = path_cm / sigma_cm2[:, None]
+    scale = np.sqrt((a**2).sum(axis=0))
+    if not (scale > 0.0).all():
+        message = "a level of the profile is seen by no slant column"
+        raise RetrievalError(
+            message, value=int(np.argmin(scale)), rule="fit.undetermined"
+        )
+    a = a / scale
+    inverse = np.linalg.pinv(a) / scale[:, None]
+    covariance = inverse @ inverse.T
+    gain = inverse / sigma_cm2
+    return gain @ column_cm2, covariance, gain

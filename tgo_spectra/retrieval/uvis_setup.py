@@ -1,0 +1,235 @@
+"""Choices of an ozone fit in the ultraviolet, read by the rules of other setups."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from tgo_spectra.errors import SetupError
+
+__all__ = ["OzonePrior", "UvisSetup", "load_uvis_setup"]
+
+Positive = Annotated[float, Meta(gt=0)]
+NonNegative = Annotated[float, Meta(ge=0)]
+
+
+class _Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Common rules of all sections."""
+
+
+class UvisWindow(_Section, frozen=True):
+    """Pixels and rows that enter the fit."""
+
+    low_nm: Annotated[float, Meta(ge=200, le=400)] = 220.0
+    """Straylight matters below 220 to 250 nm (to be verified)."""
+    high_nm: Annotated[float, Meta(ge=250, le=650)] = 340.0
+    minimum_transmittance: Annotated[float, Meta(gt=0, lt=1)] = 0.05
+    """Rows whose median transmittance in the last 15 nm is lower are left out."""
+    bottom_km: float = 0.0
+    top_km: float = 95.0
+    """Rows between these tangent altitudes."""
+
+
+class UvisInstrument(_Section, frozen=True):
+    """Line shape and field of view."""
+
+    fwhm_nm: Positive = 1.5
+    """Of the line shape, a Gaussian (inferred)."""
+    field_of_view_arcmin: NonNegative = 2.0
+    """Diameter of the field of view during occultations (to be verified); the points
+    of the table are the rim of a wider one."""
+    grid_step_nm: Annotated[float, Meta(gt=0, le=0.5)] = 0.2
+    """Of the wavelengths on which transmittances are calculated."""
+
+
+class UvisGrid(_Section, frozen=True):
+    """Levels of the profiles."""
+
+    step_km: Annotated[float, Meta(gt=0, le=5)] = 1.0
+    """At least; levels are not closer than the spectra."""
+    top_km: Annotated[float, Meta(gt=20, le=150)] = 100.0
+    onion_step_km: Annotated[float, Meta(gt=0, le=10)] = 2.0
+    """Of the levels of the profile without a priori: finer ones amplify noise, coarser
+    ones do not follow the profile."""
+
+
+class Continuum(_Section, frozen=True):
+    """Aerosol extinction, and brightness changes of single spectra.
+
+    The extinction is a polynomial in 1 / wavelength; its coefficients have no mean a
+    priori and a standard deviation that falls exponentially with altitude.
+    """
+
+    degree: Annotated[int, Meta(ge=1, le=5)] = 3
+    """Quadratic represents a power between 0 and 2 to 3e-4 of the optical depth from
+    220 to 340 nm, cubic to 3e-5."""
+    extinction_sigma_km1: Positive = 0.05
+    """1 sigma at altitude zero, km-1."""
+    scale_height_km: Positive = 15.0
+    correlation_km: Positive = 5.0
+    slope_ratios: Annotated[tuple[Positive, ...], Meta(min_length=1)] = (0.5, 0.1, 0.03)
+    """1 sigma of the coefficients above the first, relative to it; the last one serves
+    all higher degrees."""
+    brightness_sigma: NonNegative = 0.002
+    """1 sigma of a change common to all pixels of a spectrum, and of its tilt: the
+    archived error is the random part only."""
+
+
+class OzonePrior(_Section, frozen=True):
+    """A priori of the ozone profile (mole fraction), linear: it may be negative."""
+
+    sigma: Positive = 1e-6
+    """1 sigma, mol/mol."""
+    constant: NonNegative | None = None
+    """Mean; default the atmosphere's ``o3_vmr`` or, where it has none, zero: the result
+    says which."""
+    correlation_km: Positive = 4.0
+
+
+class UvisDetection(_Section, frozen=True):
+    """Sigma levels of detection flags and limits."""
+
+    detection_sigma: Positive = 3.0
+    limit_sigma: Positive = 2.0
+    minimum_response: Annotated[float, Meta(ge=0, le=1)] = 0.2
+    """Sum of a row of the averaging kernel below which nothing is detected."""
+
+
+class UvisSystematics(_Section, frozen=True):
+    """Sizes (1 sigma) of what the noise does not hold; zero leaves a source out."""
+
+    cross_section: NonNegative = 0.02
+    """Of ozone, relative (inferred)."""
+    temperature_k: NonNegative = 20.0
+    """Of the ozone: its cross section is held constant below the coldest measured one,
+    so that this stands for the extrapolation too (inferred)."""
+    wavelength_nm: NonNegative = 0.05
+    """Of the wavelength scale; air against vacuum is 0.06 to 0.1 nm."""
+    air_density: NonNegative = 0.05
+    """Of Rayleigh scattering, relative."""
+    straylight: NonNegative = 0.002
+    """Transmittance added to pixels below `straylight_limit_nm` (to be verified)."""
+    straylight_limit_nm: Positive = 250.0
+
+
+class UvisSetup(_Section, frozen=True):
+    """Every choice of one ozone retrieval.
+
+    Attributes
+    ----------
+    name, cross_section, medium, method, max_iterations, window, instrument, grid, \
+continuum, prior, detection, systematics
+        Keys of the file; all have defaults.
+
+    Examples
+    --------
+    >>> setup = UvisSetup(prior=OzonePrior(constant=0.0))
+    >>> setup.window.low_nm, setup.continuum.degree
+    (220.0, 3)
+    """
+
+    name: str = "uvis_o3"
+    cross_section: str | None = None
+    """Path of the ozone cross sections, relative to the setup file."""
+    medium: Literal["air", "vacuum"] | None = None
+    """What the wavelengths of that file are: most files do not say."""
+    method: Literal["oe", "slant"] = "oe"
+    """Profiles and slant columns, or slant columns alone."""
+    max_iterations: Annotated[int, Meta(ge=1, le=50)] = 25
+    """Where the lowest spectra are almost dark, profiles take ten or more."""
+    window: UvisWindow = field(default_factory=UvisWindow)
+    instrument: UvisInstrument = field(default_factory=UvisInstrument)
+    grid: UvisGrid = field(default_factory=UvisGrid)
+    continuum: Continuum = field(default_factory=Continuum)
+    prior: OzonePrior = field(default_factory=OzonePrior)
+    detection: UvisDetection = field(default_factory=UvisDetection)
+    systematics: UvisSystematics = field(default_factory=UvisSystematics)
+
+    def hash(self) -> str:
+        """SHA-256 of the canonical form: equal exactly when all choices are."""
+        canonical = msgspec.json.encode(
+            msgspec.to_builtins(self), order="deterministic"
+        )
+        return hashlib.sha256(canonical).hexdigest()
+
+    def replace(self, **changes: object) -> UvisSetup:
+        """Return a copy with some top-level keys changed, checked again.
+
+        Examples
+        --------
+        >>> UvisSetup().replace(continuum={"degree": 2}).continuum.degree
+        2
+        """
+        raw = msgspec.to_builtins(self)
+        raw.update(msgspec.to_builtins(changes))
+        return _convert(raw, None)
+
+
+def load_uvis_setup(path: str | Path) -> UvisSetup:
+    """Read a setup from a TOML file.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    UvisSetup
+        Its `cross_section` is resolved against the file's folder.
+
+    Raises
+    ------
+    SetupError
+        No file, not TOML, an unknown key, a wrong type or value, with its path.
+
+    Examples
+    --------
+    >>> load_uvis_setup("uvis.toml")  # doctest: +SKIP
+    """
+    file = Path(path)
+    try:
+        raw = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        message = "there is no such setup file"
+        raise SetupError(message, path=file, rule="setup.missing") from error
+    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
+        message = f"not valid TOML: {error}"
+        raise SetupError(message, path=file, rule="setup.not_toml") from error
+    setup = _convert(raw, file)
+    if setup.cross_section is None or Path(setup.cross_section).is_absolute():
+        return setup
+    return setup.replace(cross_section=str(file.parent / setup.cross_section))
+
+
+def _convert(raw: dict[str, object], path: Path | None) -> UvisSetup:
+    try:
+        setup = msgspec.convert(raw, UvisSetup)
+    except msgspec.ValidationError as error:
+        found = re.search(r"at `(.+?)`", str(error))
+        raise SetupError(
+            str(error),
+            path=path,
+            field=found.group(1) if found else "$",
+            rule="setup.invalid",
+        ) from error
+    window, grid = setup.window, setup.grid
+    checks: tuple[tuple[bool, str, object, str], ...] = (
+        (window.high_nm - window.low_nm >= 40.0, "$.window.high_nm", window.high_nm,
+         "the window must be 40 nm wide or more"),
+        (window.bottom_km + 10.0 <= window.top_km <= grid.top_km, "$.window.top_km",
+         window.top_km, "top_km must be 10 km above bottom_km and not above the grid"),
+        (setup.cross_section is None or setup.medium is not None, "$.medium", None,
+         "say whether the wavelengths of the file are those of air or of vacuum"),
+    )  # fmt: skip
+    for good, where, value, text in checks:
+        if not good:
+            raise SetupError(
+                text, path=path, field=where, value=value, rule="setup.inconsistent"
+            )
+    return setup

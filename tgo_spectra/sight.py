@@ -1,0 +1,342 @@
+r"""One line of sight as a function of temperature, pressure and mole fractions.
+
+On the quadrature points the optical depth of a gas is :math:`U\,W` with
+:math:`W = \sum_q A_q\, c(p_q, T_q)\, x_q`: slant columns A of air, coefficients c of
+the cross-section vectors U, mole fraction x. This module gives W and its derivative to
+every level, in double precision and without approximation: temperature and pressure
+act through c (the table's spline) and through the density at the given pressure, and,
+if wanted, through the hydrostatic pressure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from tgo_spectra import ray
+from tgo_spectra.atmosphere import GAS_CONSTANT, MOLAR_MASS
+from tgo_spectra.errors import AtmosphereError
+from tgo_spectra.forward import hat_matrix
+from tgo_spectra.mars import GM_M3_S2
+from tgo_spectra.spectroscopy.interpolation import interpolate_coefficients
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from tgo_spectra.forward import Top
+    from tgo_spectra.spectroscopy.tables import BandTable
+
+    Array = NDArray[np.float64]
+
+__all__ = [
+    "AirState",
+    "Balance",
+    "Sight",
+    "Weights",
+    "absorption_weights",
+    "make_sight",
+]
+
+Balance = Literal["fixed_pressure", "hydrostatic"]
+
+
+@dataclass(frozen=True)
+class Sight:
+    """An atmosphere on the points of the path integrals, and the table it absorbs with.
+
+    Attributes
+    ----------
+    altitude_km : ndarray, shape (level,)
+        Levels of the profiles; linear in between, constant beyond.
+    height_km : ndarray, shape (height,)
+        Tangent heights.
+    points_km : ndarray, shape (point,)
+        Altitudes of the quadrature.
+    pressure_pa, temperature_k, number_density_cm3 : ndarray, shape (point,)
+        Where the state's offset is zero and its pressure scale one.
+    radius_km : float
+        Radius of the areoid.
+    band : BandTable
+        Absorption table.
+    hats : ndarray, shape (point, level)
+        From levels to points.
+    balance : {"fixed_pressure", "hydrostatic"}
+        What a change of temperature does to the pressure: nothing, or hydrostatic
+        equilibrium with the pressure of the point nearest to the anchor held.
+    anchor : int
+        That point.
+    top : {"exponential", "cut"}
+        See `tgo_spectra.forward.limb`.
+    """
+
+    altitude_km: Array
+    height_km: Array
+    points_km: Array
+    pressure_pa: Array
+    temperature_k: Array
+    number_density_cm3: Array
+    radius_km: float
+    band: BandTable
+    hats: Array
+    balance: Balance
+    anchor: int
+    top: Top
+
+
+@dataclass(frozen=True)
+class AirState:
+    """Mole fractions, temperature and pressure of the air.
+
+    Attributes
+    ----------
+    vmr : dict of ndarray, shape (level,)
+        Mole fractions.
+    temperature_offset_k : ndarray, shape (level,), optional
+        Added to the temperature, linear between levels; None: nothing.
+    pressure_scale : float
+        One factor on all pressures.
+    """
+
+    vmr: Mapping[str, Array]
+    temperature_offset_k: Array | None = None
+    pressure_scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Weights:
+    """W of each gas and its derivatives.
+
+    Attributes
+    ----------
+    value : dict of ndarray, shape (vector, height)
+        W: the optical depth is vectors.T @ value.
+    vmr : dict of ndarray, shape (vector, height, level)
+        Its derivative by the mole fractions.
+    temperature : dict of ndarray, shape (vector, height, level)
+        By the temperature offset, per K.
+    pressure : dict of ndarray, shape (vector, height)
+        By the pressure scale.
+    """
+
+    value: dict[str, Array] = field(default_factory=dict)
+    vmr: dict[str, Array] = field(default_factory=dict)
+    temperature: dict[str, Array] = field(default_factory=dict)
+    pressure: dict[str, Array] = field(default_factory=dict)
+
+
+def make_sight(
+    band: BandTable,
+    *,
+    altitude_km: Array,
+    height_km: Array,
+    points_km: Array,
+    pressure_pa: Array,
+    temperature_k: Array,
+    number_density_cm3: Array,
+    planet_radius_km: float,
+    balance: Balance = "fixed_pressure",
+    anchor_km: float | None = None,
+    top: Top = "exponential",
+) -> Sight:
+    """Put an atmosphere on the line of sight.
+
+    Parameters
+    ----------
+    band : BandTable
+        Absorption table with the gases of the states to come.
+    altitude_km, height_km : ndarray, shapes (level,), (height,)
+        Levels of the profiles and tangent heights, km above the areoid.
+    points_km : ndarray, shape (point,)
+        From `tgo_spectra.forward.quadrature_altitudes`.
+    pressure_pa, temperature_k, number_density_cm3 : ndarray, shape (point,)
+        The atmosphere there.
+    planet_radius_km : float
+        Local radius of the areoid.
+    balance : {"fixed_pressure", "hydrostatic"}
+        What a change of temperature does to the pressure.
+    anchor_km : float, optional
+        Altitude whose pressure hydrostatic balance keeps; default the lowest point.
+    top : {"exponential", "cut"}
+        Above the last point.
+
+    Returns
+    -------
+    Sight
+
+    Raises
+    ------
+    AtmosphereError
+        Unknown balance, or shapes that differ.
+    """
+    if balance not in ("fixed_pressure", "hydrostatic"):
+        message = "balance is fixed_pressure or hydrostatic"
+        raise AtmosphereError(
+            message, field="balance", value=balance, rule="sight.balance"
+        )
+    shapes = {np.shape(v) for v in (pressure_pa, temperature_k, number_density_cm3)}
+    if shapes != {points_km.shape}:
+        message = f"pressure, temperature and density need the shape {points_km.shape}"
+        raise AtmosphereError(
+            message, field="points_km", value=sorted(shapes), rule="sight.shape"
+        )
+    anchor = 0
+    if anchor_km is not None:
+        anchor = int(np.abs(points_km - anchor_km).argmin())
+    return Sight(
+        altitude_km=altitude_km,
+        height_km=height_km,
+        points_km=points_km,
+        pressure_pa=pressure_pa,
+        temperature_k=temperature_k,
+        number_density_cm3=number_density_cm3,
+        radius_km=planet_radius_km,
+        band=band,
+        hats=hat_matrix(altitude_km, points_km),
+        balance=balance,
+        anchor=anchor,
+        top=top,
+    )
+
+
+def _pull(sight: Sight) -> Array:
+    """Molar mass times gravity over the gas constant, K per km, on the points."""
+    gravity = GM_M3_S2 / (1e3 * (sight.radius_km + sight.points_km)) ** 2
+    return np.asarray(1e-3 * MOLAR_MASS * gravity / GAS_CONSTANT * 1e3)
+
+
+def _integrated(sight: Sight, integrand: Array) -> Array:
+    """Trapezoidal integral over altitude from the anchor, along the first axis."""
+    step = np.diff(sight.points_km)
+    step = step.reshape(-1, *(1,) * (integrand.ndim - 1))
+    total = np.zeros_like(integrand)
+    np.cumsum(0.5 * step * (integrand[1:] + integrand[:-1]), axis=0, out=total[1:])
+    return np.asarray(total - total[sight.anchor])
+
+
+def _air(sight: Sight, state: AirState) -> tuple[Array, Array, Array]:
+    """Pressure, temperature and number density on the points at a state."""
+    t0 = sight.temperature_k
+    t = t0
+    log_factor = np.full(t0.shape, np.log(state.pressure_scale))
+    if state.temperature_offset_k is not None:
+        t = t0 + sight.hats @ state.temperature_offset_k
+        if sight.balance == "hydrostatic":
+            log_factor -= _integrated(sight, _pull(sight) * (1.0 / t - 1.0 / t0))
+    factor = np.exp(log_factor)
+    density = sight.number_density_cm3 * factor * t0 / t
+    return sight.pressure_pa * factor, t, density
+
+
+def absorption_weights(
+    sight: Sight, state: AirState, *, derivatives: bool = True
+) -> Weights:
+    """W of each gas of the state, and its derivatives.
+
+    Parameters
+    ----------
+    sight : Sight
+        The line of sight.
+    state : AirState
+        Gases, temperature and pressure.
+    derivatives : bool
+        False: the value alone.
+
+    Returns
+    -------
+    Weights
+
+    Raises
+    ------
+    TableError
+        A pressure or temperature is outside the table.
+    AtmosphereError
+        As `tgo_spectra.ray.layer_columns`.
+    """
+    p, t, n = _air(sight, state)
+    radius = sight.radius_km + sight.points_km
+    impact = sight.radius_km + sight.height_km
+    scale = None
+    if sight.top == "exponential":
+        scale = ray.top_scale_height(sight.points_km, n)
+    air = ray.layer_columns(impact, radius, n, top_scale_km=scale)
+    moments = ray.column_moments(impact, radius, n, top_scale_km=scale)
+    density_slope, log_pressure = _slopes(sight, t)
+    result = Weights()
+    for gas, vmr in state.vmr.items():
+        x = sight.hats @ vmr
+        c, by_pressure, by_temperature = _coefficients(sight, gas, p, t, derivatives)
+        result.value[gas] = (c * x) @ air.T
+        if not derivatives:
+            continue
+        result.vmr[gas] = _through(c, air, sight.hats)
+        by_density = _by_log_density(c * x, moments, sight.points_km)
+        by_state = air * (by_pressure * x)[:, None, :] + by_density
+        result.pressure[gas] = by_state.sum(axis=2) / state.pressure_scale
+        through = _through(by_temperature * x, air, sight.hats)
+        through += by_density @ density_slope
+        if log_pressure is not None:
+            through += by_state @ log_pressure
+        result.temperature[gas] = through
+    return result
+
+
+def _slopes(sight: Sight, t: Array) -> tuple[Array, Array | None]:
+    """Differentiate by the levels' temperatures, each (point, level).
+
+    Of the logarithms of the density at fixed pressure, and of the pressure.
+    """
+    density = -sight.hats / t[:, None]
+    if sight.balance == "fixed_pressure":
+        return density, None
+    return density, _integrated(sight, (_pull(sight) / t**2)[:, None] * sight.hats)
+
+
+def _coefficients(
+    sight: Sight, gas: str, p: Array, t: Array, derivatives: bool
+) -> tuple[Array, Array, Array]:
+    """Coefficients and their derivatives by ln p and T, each (vector, point)."""
+    band = sight.band
+    orders = [(0, 0), (1, 0), (0, 1)] if derivatives else [(0, 0)]
+    found = [
+        interpolate_coefficients(
+            band.coefficients[gas],
+            band.ln_pressure,
+            band.temperature_k,
+            p,
+            t,
+            doppler_limit=True,
+            derivative=order,
+        )
+        for order in orders
+    ]
+    if derivatives:  # below the grid the pressure is taken as its lowest
+        found[1][:, np.log(p) < band.ln_pressure[0]] = 0.0
+    return found[0], found[-2] if derivatives else found[0], found[-1]
+
+
+def _by_log_density(
+    integrand: Array, moments: ray.ColumnMoments, points_km: Array
+) -> Array:
+    """Differentiate columns of an integrand (vector, point) by ln n at a point.
+
+    Shape (vector, height, point).
+    """
+    q = integrand[:, None, :]
+    result = moments.own * q
+    result[:, :, :-1] += moments.cross * q[:, :, 1:]
+    result[:, :, 1:] += moments.cross * q[:, :, :-1]
+    if moments.top.any():
+        # the scale height above follows the two highest points
+        tail = moments.top * integrand[:, -1:] / (points_km[-1] - points_km[-2])
+        result[:, :, -2] += tail
+        result[:, :, -1] -= tail
+    return np.asarray(result)
+
+
+def _through(coefficients: Array, air: Array, hats: Array) -> Array:
+    """Sum over the points: (vector, height, level)."""
+    return np.asarray((air * coefficients[:, None, :]) @ hats)
