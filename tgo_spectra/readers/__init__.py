@@ -9,17 +9,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import xarray as xr
-
 from tgo_spectra.errors import ProductError
 from tgo_spectra.pds4 import Source, archive_members, parse_label
 from tgo_spectra.readers import acs, nomad
 from tgo_spectra.readers.acs_stripes import acs_spectra
+from tgo_spectra.readers.arrays import kept_once_read
 from tgo_spectra.readers.many import open_products
 from tgo_spectra.readers.trees import open_product_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import xarray as xr
 
     from tgo_spectra.pds4 import Label
     from tgo_spectra.pds4.check import Mode
@@ -115,14 +116,8 @@ def open_product(
     ...
     tgo_spectra.errors.ProductError: ...no_such_product.xml: no such file ...
     """
-    from tgo_spectra.readers.backend import TgoBackendEntrypoint
-
-    return xr.open_dataset(
-        Path(path),
-        engine=TgoBackendEntrypoint,
-        apply_mask=apply_mask,
-        verify_md5=verify_md5,
-        mode=mode,
+    return kept_once_read(
+        read_product(path, apply_mask=apply_mask, verify_md5=verify_md5, mode=mode)
     )
 
 

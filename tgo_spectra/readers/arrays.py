@@ -12,9 +12,11 @@ from xarray.core import indexing
 from tgo_spectra.pds4.types import INTEGER_TYPES, REAL_TYPES, TIME_TYPES
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from tgo_spectra.pds4 import Columns, Field, Table
 
-__all__ = ["ColumnArray", "MaskedArray", "dtype_of", "snake_case"]
+__all__ = ["ColumnArray", "MaskedArray", "dtype_of", "kept_once_read", "snake_case"]
 
 
 class ColumnArray(BackendArray):
@@ -104,6 +106,21 @@ class MaskedArray(BackendArray):
     def read(self, key: tuple[int | slice, ...] = ()) -> np.ndarray[Any, Any]:
         """Parse values and mask of a basic index."""
         return np.where(self.mask.read(key), np.nan, self.values.read(key))
+
+
+def kept_once_read(ds: xr.Dataset) -> xr.Dataset:
+    """Make the lazy variables of a Dataset keep their values once they are read.
+
+    That is what ``xarray.open_dataset`` does for an engine, without the copies of all
+    variables that it makes on the way.
+    """
+    for variable in ds.variables.values():
+        lazy = variable._data
+        if isinstance(lazy, indexing.LazilyIndexedArray):
+            guarded: Any = indexing.CopyOnWriteArray(lazy)
+            kept: Any = indexing.MemoryCachedArray
+            variable.data = kept(guarded)
+    return ds
 
 
 def dtype_of(item: Field) -> np.dtype[Any]:
