@@ -282,15 +282,18 @@ def load_setup(path_or_name: str | Path) -> RetrievalSetup:
 def default_setup(channel: str, order: int) -> RetrievalSetup:
     """Return the shipped setup for a channel and diffraction order.
 
+    Of several, the one for the fewest orders, then with the fewest gases; the others
+    are to be named.
+
     Raises
     ------
     SetupError
         No shipped setup covers them; the message lists those there are.
     """
     setups = [_load_shipped(name) for name in list_setups()]
-    for setup in setups:
-        if setup.channel == channel and order in setup.orders:
-            return setup
+    fitting = [s for s in setups if s.channel == channel and order in s.orders]
+    if fitting:
+        return min(fitting, key=lambda s: (len(s.orders), len(s.gases), s.name))
     have = ", ".join(f"{s.channel} {s.orders}" for s in setups)
     message = (
         f"no shipped setup for channel {channel!r}, order {order}; there are {have}"
