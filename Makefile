@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 OUT ?= demo-output
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check format docs bench clean
+.PHONY: help venv demo test check format docs bench validate clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/'
@@ -42,6 +42,9 @@ docs: $(STAMP) ## build the documentation, examples executed, warnings are error
 bench: $(STAMP) ## timings as ratios to peers, installed in .bench; one table at the end
 	$(BIN)/python tests/benchmarks/peers.py
 	$(BIN)/python -m pytest -q -s --override-ini=testpaths=tests/benchmarks --override-ini=python_files='bench_*.py' tests/benchmarks
+
+validate: $(STAMP) ## the validation campaign (about ten minutes), writes its report
+	OMP_NUM_THREADS=1 $(BIN)/python tests/validation/campaign.py 1000
 
 clean: ## remove build products and the environment
 	rm -rf $(VENV) .bench docs/_build docs/auto_examples demo-output .pytest_cache .mypy_cache .ruff_cache
