@@ -100,7 +100,7 @@ class Columns:
     Attributes
     ----------
     fields : tuple of Field
-    starts : ndarray of int64, shape (field, *repetitions)
+    starts : ndarray of int64, shape ``(field, *repetitions)``
         First byte of every cell.
     """
 
