@@ -1,0 +1,198 @@
+"""Choices of a nadir column fit, read by the rules of other setups."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from tgo_spectra.errors import SetupError
+
+__all__ = ["NadirSetup", "list_nadir_setups", "load_nadir_setup"]
+
+Positive = Annotated[float, Meta(gt=0)]
+Pixel = Annotated[int, Meta(ge=0, le=319)]
+
+
+class _Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Common rules of all sections."""
+
+
+class NadirWindow(_Section, frozen=True):
+    """Pixels and spectra that enter the fit."""
+
+    first_pixel: Pixel = 20
+    last_pixel: Pixel = 299
+    masked_pixels: tuple[Pixel, ...] = ()
+    clip_sigma: Positive = 6.0
+    """Pixels farther off than this near the solution are left out."""
+    minimum_pixels: Annotated[int, Meta(ge=50, le=320)] = 150
+    minimum_reflectance: float = 0.01
+    """Spectra whose median is lower are left out."""
+    maximum_angle_deg: Annotated[float, Meta(ge=10, le=80)] = 75.0
+    """Largest incidence and emission: there 1/cos is 4.5 % too much."""
+
+
+class NadirInstrument(_Section, frozen=True):
+    """LNO as the fit takes it."""
+
+    resolving_power: Annotated[float, Meta(ge=3000, le=20000)] = 10000.0
+    """Not settled: 5600 to 14000 in the sources (to be verified)."""
+    n_orders: Annotated[int, Meta(ge=0, le=12)] = 6
+    aotf_offset_cm1: float = 0.0
+    aotf_width_factor: Positive = 1.0
+
+
+class NadirSetup(_Section, frozen=True):
+    """Every choice of one nadir retrieval.
+
+    Attributes
+    ----------
+    name, orders, table, gas, interferents, interferents_absent, signal, average, \
+baseline_degree, relative_sigma, shift_sigma_px, noise, reference_pressure_pa, \
+detection_sigma, limit_sigma, max_iterations, window, instrument
+        Keys of the file; the first four and the two on interferents have no default.
+
+    Examples
+    --------
+    >>> load_nadir_setup("lno_189_190_co").replace(average=10).average
+    10
+    """
+
+    name: str
+    orders: Annotated[tuple[int, ...], Meta(min_length=1)]
+    table: str
+    gas: str
+    interferents: dict[str, Positive]
+    """Gases fitted beside it, and 1 sigma of their factors on the atmosphere's
+    profile."""
+    interferents_absent: tuple[str, ...]
+    """Absorbers of the window that are left out; the result repeats it."""
+    signal: Literal["reflectance_factor", "reflectance_factor_corrected"] = (
+        "reflectance_factor"
+    )
+    average: Annotated[int, Meta(ge=1, le=1000)] = 1
+    """Consecutive spectra averaged before the fit."""
+    baseline_degree: Annotated[int, Meta(ge=0, le=10)] = 4
+    relative_sigma: Positive = 100.0
+    """1 sigma of the factor on the gas: by default nearly none."""
+    shift_sigma_px: Positive = 1.5
+    noise: Positive | None = None
+    """1 sigma of a pixel of one spectrum, reflectance factor; default: from the
+    residuals of each fit, as LNO nadir products have no error."""
+    reference_pressure_pa: Positive = 610.0
+    """Surface pressure to which the normalised column refers."""
+    detection_sigma: Positive = 3.0
+    limit_sigma: Positive = 2.0
+    max_iterations: Annotated[int, Meta(ge=2, le=50)] = 20
+    window: NadirWindow = field(default_factory=NadirWindow)
+    instrument: NadirInstrument = field(default_factory=NadirInstrument)
+
+    @property
+    def gases(self) -> tuple[str, ...]:
+        """All gases fitted, the one wanted first."""
+        return (self.gas, *self.interferents)
+
+    def hash(self) -> str:
+        """SHA-256 of the canonical form: equal exactly when all choices are."""
+        canonical = msgspec.json.encode(
+            msgspec.to_builtins(self), order="deterministic"
+        )
+        return hashlib.sha256(canonical).hexdigest()
+
+    def replace(self, **changes: object) -> NadirSetup:
+        """Return a copy with some top-level keys changed, checked again."""
+        raw = msgspec.to_builtins(self)
+        raw.update(msgspec.to_builtins(changes))
+        return _convert(raw, None)
+
+
+def list_nadir_setups() -> list[str]:
+    """Return the names of the shipped nadir setups.
+
+    Examples
+    --------
+    >>> list_nadir_setups()
+    ['lno_167_169_h2o', 'lno_189_190_co']
+    """
+    folder = resources.files("tgo_spectra") / "setups" / "nadir"
+    return sorted(p.name[:-5] for p in folder.iterdir() if p.name.endswith(".toml"))
+
+
+def load_nadir_setup(path_or_name: str | Path) -> NadirSetup:
+    """Read a nadir setup: a shipped one by name, or a TOML file.
+
+    Parameters
+    ----------
+    path_or_name : str or path
+        A name that `list_nadir_setups` returns, or the path of a ``.toml`` file.
+
+    Returns
+    -------
+    NadirSetup
+
+    Raises
+    ------
+    SetupError
+        No such setup, not TOML, an unknown key, a wrong type or value, with its path.
+
+    Examples
+    --------
+    >>> load_nadir_setup("lno_167_169_h2o").gases
+    ('h2o',)
+    """
+    shipped = list_nadir_setups()
+    path = Path(path_or_name)
+    if str(path_or_name) in shipped:
+        folder = resources.files("tgo_spectra") / "setups" / "nadir"
+        text = (folder / f"{path_or_name}.toml").read_text(encoding="utf-8")
+    elif path.is_file():
+        text = path.read_text(encoding="utf-8", errors="replace")
+    else:
+        message = f"no such file, nor one of the shipped {', '.join(shipped)}"
+        raise SetupError(
+            message, path=path, value=str(path_or_name), rule="setup.missing"
+        )
+    try:
+        raw = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
+        message = f"not valid TOML: {error}"
+        raise SetupError(message, path=path, rule="setup.not_toml") from error
+    return _convert(raw, path)
+
+
+def _convert(raw: dict[str, object], path: Path | None) -> NadirSetup:
+    try:
+        setup = msgspec.convert(raw, NadirSetup)
+    except msgspec.ValidationError as error:
+        found = re.search(r"at `(.+?)`", str(error))
+        raise SetupError(
+            str(error),
+            path=path,
+            field=found.group(1) if found else "$",
+            rule="setup.invalid",
+        ) from error
+    window = setup.window
+    used = set(range(window.first_pixel, window.last_pixel + 1))
+    used -= set(window.masked_pixels)
+    checks: tuple[tuple[bool, str, object, str], ...] = (
+        (len(used) >= window.minimum_pixels, "$.window.minimum_pixels",
+         window.minimum_pixels, "the window has fewer pixels than the least number"),
+        (setup.gas not in setup.interferents, "$.interferents", setup.gas,
+         "the gas wanted cannot be an interferent"),
+        (not set(setup.gases) & set(setup.interferents_absent),
+         "$.interferents_absent", list(setup.interferents_absent),
+         "a gas cannot be both fitted and absent"),
+    )  # fmt: skip
+    for good, where, value, text in checks:
+        if not good:
+            raise SetupError(
+                text, path=path, field=where, value=value, rule="setup.inconsistent"
+            )
+    return setup
