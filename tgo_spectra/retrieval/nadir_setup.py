@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
-import tomllib
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,6 +11,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from tgo_spectra.errors import SetupError
+from tgo_spectra.retrieval.setup_files import parse_toml, to_struct
 
 __all__ = ["NadirSetup", "list_nadir_setups", "load_nadir_setup"]
 
@@ -159,25 +158,11 @@ def load_nadir_setup(path_or_name: str | Path) -> NadirSetup:
         raise SetupError(
             message, path=path, value=str(path_or_name), rule="setup.missing"
         )
-    try:
-        raw = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
-        message = f"not valid TOML: {error}"
-        raise SetupError(message, path=path, rule="setup.not_toml") from error
-    return _convert(raw, path)
+    return _convert(parse_toml(text, path), path)
 
 
 def _convert(raw: dict[str, object], path: Path | None) -> NadirSetup:
-    try:
-        setup = msgspec.convert(raw, NadirSetup)
-    except msgspec.ValidationError as error:
-        found = re.search(r"at `(.+?)`", str(error))
-        raise SetupError(
-            str(error),
-            path=path,
-            field=found.group(1) if found else "$",
-            rule="setup.invalid",
-        ) from error
+    setup = to_struct(raw, NadirSetup, path)
     window = setup.window
     used = set(range(window.first_pixel, window.last_pixel + 1))
     used -= set(window.masked_pixels)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
-import tomllib
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -19,6 +18,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from tgo_spectra.errors import SetupError
+from tgo_spectra.retrieval.setup_files import parse_toml, to_struct
 from tgo_spectra.variables import GASES
 
 if TYPE_CHECKING:
@@ -312,26 +312,11 @@ def _load_shipped(name: str) -> RetrievalSetup:
 
 
 def _parse(text: str, path: Path) -> RetrievalSetup:
-    try:
-        raw = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
-        message = f"not valid TOML: {error}"
-        raise SetupError(message, path=path, rule="setup.not_toml") from error
-    return _convert(raw, path)
+    return _convert(parse_toml(text, path), path)
 
 
 def _convert(raw: dict[str, object], path: Path | None) -> RetrievalSetup:
-    try:
-        setup = msgspec.convert(raw, RetrievalSetup)
-    except msgspec.ValidationError as error:
-        message = f"{error}{_nearest(str(error), raw)}"
-        found = re.search(r"at `(.+?)`", message)
-        raise SetupError(
-            message,
-            path=path,
-            field=found.group(1) if found else "$",
-            rule="setup.invalid",
-        ) from error
+    setup = to_struct(raw, RetrievalSetup, path, _nearest)
     _check(setup, path)
     return setup
 
@@ -344,9 +329,8 @@ def _known_keys(kind: type[Struct]) -> Iterator[str]:
     yield from (f.name for f in msgspec.structs.fields(Prior))
 
 
-def _nearest(message: str, raw: dict[str, object]) -> str:
+def _nearest(message: str) -> str:
     """Suggest the nearest valid key for an unknown one."""
-    del raw
     found = re.search(r"unknown field `(.+?)`", message)
     if not found:
         return ""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
-import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,6 +10,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from tgo_spectra.errors import SetupError
+from tgo_spectra.retrieval.setup_files import parse_toml, to_struct
 
 __all__ = ["OzonePrior", "UvisSetup", "load_uvis_setup"]
 
@@ -194,30 +193,21 @@ def load_uvis_setup(path: str | Path) -> UvisSetup:
     """
     file = Path(path)
     try:
-        raw = tomllib.loads(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         message = "there is no such setup file"
         raise SetupError(message, path=file, rule="setup.missing") from error
-    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
+    except UnicodeDecodeError as error:
         message = f"not valid TOML: {error}"
         raise SetupError(message, path=file, rule="setup.not_toml") from error
-    setup = _convert(raw, file)
+    setup = _convert(parse_toml(text, file), file)
     if setup.cross_section is None or Path(setup.cross_section).is_absolute():
         return setup
     return setup.replace(cross_section=str(file.parent / setup.cross_section))
 
 
 def _convert(raw: dict[str, object], path: Path | None) -> UvisSetup:
-    try:
-        setup = msgspec.convert(raw, UvisSetup)
-    except msgspec.ValidationError as error:
-        found = re.search(r"at `(.+?)`", str(error))
-        raise SetupError(
-            str(error),
-            path=path,
-            field=found.group(1) if found else "$",
-            rule="setup.invalid",
-        ) from error
+    setup = to_struct(raw, UvisSetup, path)
     window, grid = setup.window, setup.grid
     checks: tuple[tuple[bool, str, object, str], ...] = (
         (window.high_nm - window.low_nm >= 40.0, "$.window.high_nm", window.high_nm,
