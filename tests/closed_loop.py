@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 import tgo_spectra as tgo
-from tgo_spectra import forward
+from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.retrieval import evaluation, level2, optimal_estimation, solver
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tgo_spectra.errors import InstrumentError
-from tgo_spectra.instrument import (
+from tgo_spectra.instruments.so import (
     AOTF_FREQUENCY_KHZ,
     SoInstrument,
     aotf_centre,
@@ -16,7 +16,7 @@ from tgo_spectra.instrument import (
     nearest_order,
     pixel_wavenumber,
 )
-from tgo_spectra.operator import (
+from tgo_spectra.operators.tabulated import (
     KINDS,
     apply,
     apply_many,
@@ -308,13 +308,13 @@ def test_apply_forms_agree(nodes):
 def test_blocks_do_not_matter(nodes, monkeypatch):
     field = spectrum(fine_grid())
     whole = apply_many(build(nodes), field)
-    monkeypatch.setattr("tgo_spectra.operator.BLOCK_PIXELS", 3)
+    monkeypatch.setattr("tgo_spectra.operators.tabulated.BLOCK_PIXELS", 3)
     parts = apply_many(build(nodes), field)
     np.testing.assert_allclose(parts, whole, atol=1e-9)
 
 
 def test_kernels_as_python_agree(nodes):
-    from tgo_spectra import operator_kernel
+    from tgo_spectra.operators import kernel as operator_kernel
 
     field = spectrum(fine_grid(), 1)
     few = {"pixels": PIXELS[5:6], "pixel_wavenumber_cm1": wavenumbers()[5:6]}

@@ -5,18 +5,28 @@ import pathlib
 import numpy as np
 import pytest
 
-from tgo_spectra.channel_operators import (
+from tgo_spectra.errors import InstrumentError
+from tgo_spectra.instruments import acs_mir, acs_nir, lno, so
+from tgo_spectra.instruments.line_shape import resolving_power_sigma
+from tgo_spectra.instruments.pixel_shapes import DoubletShape, SampledShape
+from tgo_spectra.operators.channels import (
     acs_mir_operator,
     acs_nir_operator,
     lno_operator,
     table_cells,
 )
-from tgo_spectra.errors import InstrumentError
-from tgo_spectra.instruments import acs_mir, acs_nir, lno, so
-from tgo_spectra.instruments.line_shape import resolving_power_sigma
-from tgo_spectra.instruments.pixel_shapes import DoubletShape, SampledShape
-from tgo_spectra.line_operator import Cells, expansion_error, line_shape_operator
-from tgo_spectra.operator import KINDS, apply, apply_many, as_csr, build_operator
+from tgo_spectra.operators.line_by_line import (
+    Cells,
+    expansion_error,
+    line_shape_operator,
+)
+from tgo_spectra.operators.tabulated import (
+    KINDS,
+    apply,
+    apply_many,
+    as_csr,
+    build_operator,
+)
 from tgo_spectra.spectroscopy.absorption import absorption_cross_section
 from tgo_spectra.spectroscopy.interpolation import interpolate_coefficients
 from tgo_spectra.spectroscopy.shipped import band_lines

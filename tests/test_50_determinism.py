@@ -11,14 +11,16 @@ import numpy as np
 import pytest
 
 import tgo_spectra as tgo
-from tgo_spectra import forward, instrument, operator
+from tgo_spectra.forward import transmittance as forward
+from tgo_spectra.instruments import so as instrument
+from tgo_spectra.operators import tabulated as operator
 from tgo_spectra.spectroscopy.tables import interpolate_coefficients, table_arrays
 
 PROGRAM = """
 import hashlib
 import numpy as np
 import tgo_spectra as tgo
-from tgo_spectra import forward
+from tgo_spectra.forward import transmittance as forward
 from tests_forward import lines, model, seen_by, vmr
 
 def show(name, *arrays):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tgo_spectra as tgo
-from tgo_spectra import forward
+from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.retrieval import level2, optimal_estimation, solver
 
 
@@ -194,7 +194,7 @@ def test_cut_top__leaves_out_what_is_above_160_km():
 
 def test_refraction__adds_air_at_low_heights():
     """Sees about N r / H of the way deeper: a tenth of a percent at the ground."""
-    from tgo_spectra import ray
+    from tgo_spectra.forward import ray
 
     points = np.arange(0.0, 160.1, forward.SUBSTEP_KM)
     density = 2e17 * np.exp(-points / SCALE)

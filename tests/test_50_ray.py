@@ -7,8 +7,9 @@ import pytest
 from scipy.integrate import solve_ivp
 from scipy.special import k0e, k1e, kve
 
-from tgo_spectra import geometry, ray
+from tgo_spectra import geometry
 from tgo_spectra.errors import AtmosphereError
+from tgo_spectra.forward import ray
 
 RADIUS = 3389.5  # km
 SURFACE = 2.1e17  # cm-3, about 610 Pa at 210 K
@@ -237,7 +238,7 @@ def test_refracted_path__equals_a_traced_ray(times):
 
 
 def test_kernels__as_python_agree():
-    from tgo_spectra import ray_kernel
+    from tgo_spectra.forward import ray_kernel
 
     r, n = isothermal(10.0)
     impact = RADIUS + np.array([0.0, 25.0])

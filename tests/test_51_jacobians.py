@@ -8,9 +8,13 @@ import numpy as np
 import pytest
 
 import tgo_spectra as tgo
-from tgo_spectra import forward, geometry, instrument, jacobian, operator, sight
+from tgo_spectra import geometry
 from tgo_spectra.errors import AtmosphereError, InstrumentError, RetrievalError
-from tgo_spectra.operator_derivative import EXACT_KINDS, build_exact_operator
+from tgo_spectra.forward import jacobian, sight
+from tgo_spectra.forward import transmittance as forward
+from tgo_spectra.instruments import so as instrument
+from tgo_spectra.operators import tabulated as operator
+from tgo_spectra.operators.derivative import EXACT_KINDS, build_exact_operator
 from tgo_spectra.spectroscopy.tables import table_arrays
 
 PIXELS = np.arange(40, 280, 6)
@@ -425,7 +429,7 @@ def test_exact_operator__transposes_and_names_its_rows(model):
 
 
 def test_kernels__as_python_agree():
-    from tgo_spectra import operator_kernel
+    from tgo_spectra.operators import kernel as operator_kernel
 
     band = table_arrays(tgo.open_table(TABLES[190]))
     pixels = np.array([100, 200])

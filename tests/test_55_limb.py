@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import tgo_spectra as tgo
-from tgo_spectra import forward
 from tgo_spectra.atmosphere import on_altitudes
 from tgo_spectra.errors import AtmosphereError, TableError
+from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.spectroscopy.tables import interpolate_coefficients, table_arrays
 
 
@@ -129,7 +129,8 @@ def test_top_and_refraction__are_recorded_and_act(air):
 
 
 def test_kernels__as_python_agree():
-    from tgo_spectra import limb_kernel, product_kernel
+    from tgo_spectra import matrices_kernel
+    from tgo_spectra.forward import limb_kernel
 
     rng = np.random.default_rng(0)
     weights, basis = rng.normal(size=(2, 4, 3)), rng.normal(size=(4, 9))
@@ -142,9 +143,9 @@ def test_kernels__as_python_agree():
     left, long = rng.normal(size=(3, 6)), rng.normal(size=(6, 1100))
     expected = left @ long
     sums = [np.zeros((3, 1100)) for _ in range(2)]
-    product_kernel.sum_spectra(left, long, sums[0])
-    product_kernel.sum_spectra.py_func(left, long, sums[1])
+    matrices_kernel.sum_spectra(left, long, sums[0])
+    matrices_kernel.sum_spectra.py_func(left, long, sums[1])
     blocks = np.empty((3, 1100))
-    product_kernel.multiply_in_blocks.py_func(left, long, 5000, blocks)
+    matrices_kernel.multiply_in_blocks.py_func(left, long, 5000, blocks)
     for found in (*sums, blocks):
         np.testing.assert_allclose(found, expected, atol=1e-13)

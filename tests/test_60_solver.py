@@ -7,7 +7,7 @@ import pytest
 from numpy.polynomial import legendre
 
 from tgo_spectra.errors import RetrievalError
-from tgo_spectra.forward import PixelFields
+from tgo_spectra.forward.transmittance import PixelFields
 from tgo_spectra.retrieval import diagnostics, iteration, limits, regularisation, solver
 
 ROWS, PIXELS, HEIGHTS, LEVELS, BINS, K = 13, 40, 7, 5, 2, 3

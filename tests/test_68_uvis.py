@@ -15,10 +15,10 @@ import xarray as xr
 import tgo_spectra as tgo
 from tgo_spectra.atmosphere import read_atmosphere
 from tgo_spectra.errors import LineListError, RetrievalError, SetupError
-from tgo_spectra.retrieval import uvis_fit, uvis_solve
-from tgo_spectra.retrieval.uvis import detected_levels, retrieve_uvis
-from tgo_spectra.retrieval.uvis_scene import build_scene, continuum_basis
-from tgo_spectra.retrieval.uvis_setup import OzonePrior, UvisSetup, load_uvis_setup
+from tgo_spectra.retrieval.uvis import detected_levels, retrieve_uvis, uvis_solve
+from tgo_spectra.retrieval.uvis import fit as uvis_fit
+from tgo_spectra.retrieval.uvis.scene import build_scene, continuum_basis
+from tgo_spectra.retrieval.uvis.setup import OzonePrior, UvisSetup, load_uvis_setup
 from tgo_spectra.simulate.uvis import (
     simulate_uvis_level1,
     simulate_uvis_product,

@@ -8,11 +8,11 @@ import xarray as xr
 
 import tgo_spectra as tgo
 from tgo_spectra.errors import RetrievalError
-from tgo_spectra.retrieval import nadir_fit
+from tgo_spectra.retrieval.nadir import fit as nadir_fit
 from tgo_spectra.retrieval.nadir import retrieve_nadir
-from tgo_spectra.retrieval.nadir_scene import STATUS, AirProfile, layers_above
-from tgo_spectra.retrieval.nadir_scene import nadir_model as make_model
-from tgo_spectra.retrieval.nadir_setup import load_nadir_setup
+from tgo_spectra.retrieval.nadir.scene import STATUS, AirProfile, layers_above
+from tgo_spectra.retrieval.nadir.scene import nadir_model as make_model
+from tgo_spectra.retrieval.nadir.setup import load_nadir_setup
 from tgo_spectra.simulate.nadir import simulate_nadir_level1, simulate_nadir_product
 
 SETUP = load_nadir_setup("lno_189_190_co")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from tgo_spectra import forward
 from tgo_spectra.errors import InstrumentError, SetupError, TableError
+from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.readers import open_product
 from tgo_spectra.retrieval import level2
 from tgo_spectra.retrieval.prepare import planet_radius

@@ -21,7 +21,7 @@ _HOME = {
     "find": "archive",
     "grid_level2": "maps",
     "index_archive": "archive",
-    "limb_transmittance": "limb",
+    "limb_transmittance": "forward.limb",
     "load_setup": "retrieval.setup",
     "mars_year": "mars",
     "merge_maps": "maps",
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from tgo_spectra.atmosphere import reference_atmosphere as reference_atmosphere
     from tgo_spectra.batch import run as run
     from tgo_spectra.errors import TgoError as TgoError
-    from tgo_spectra.limb import limb_transmittance as limb_transmittance
+    from tgo_spectra.forward.limb import limb_transmittance as limb_transmittance
     from tgo_spectra.maps import Grid as Grid
     from tgo_spectra.maps import grid_level2 as grid_level2
     from tgo_spectra.maps import merge_maps as merge_maps

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tgo_spectra.retrieval.nadir import retrieve_nadir
-from tgo_spectra.retrieval.nadir_setup import NadirSetup, load_nadir_setup
+from tgo_spectra.retrieval.nadir.setup import NadirSetup, load_nadir_setup
 from tgo_spectra.simulate.nadir import simulate_nadir_level1
 
 if TYPE_CHECKING:

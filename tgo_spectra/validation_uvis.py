@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tgo_spectra.retrieval.uvis_scene import UvisScene, build_scene
-from tgo_spectra.retrieval.uvis_setup import UvisSetup
-from tgo_spectra.retrieval.uvis_solve import (
+from tgo_spectra.retrieval.uvis.scene import UvisScene, build_scene
+from tgo_spectra.retrieval.uvis.setup import UvisSetup
+from tgo_spectra.retrieval.uvis.solve import (
     UvisSolution,
     fit_columns,
     prior_covariance,

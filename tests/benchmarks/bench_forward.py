@@ -17,8 +17,12 @@ import numpy as np
 import pytest
 
 import tgo_spectra as tgo
-from tgo_spectra import forward, geometry, instrument, jacobian, operator, sight
-from tgo_spectra.operator_derivative import build_exact_operator
+from tgo_spectra import geometry
+from tgo_spectra.forward import jacobian, sight
+from tgo_spectra.forward import transmittance as forward
+from tgo_spectra.instruments import so as instrument
+from tgo_spectra.operators import tabulated as operator
+from tgo_spectra.operators.derivative import build_exact_operator
 from tgo_spectra.spectroscopy.tables import interpolate_coefficients, table_arrays
 
 SHARED = pathlib.Path(__file__).resolve().parents[3] / "shared" / "linelists"

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 import tgo_spectra as tgo
-from tgo_spectra import forward, operator
+from tgo_spectra.forward import transmittance as forward
+from tgo_spectra.operators import tabulated as operator
 from tgo_spectra.spectroscopy.tables import write_table
 
 SHARED = pathlib.Path(__file__).resolve().parents[3] / "shared" / "linelists"

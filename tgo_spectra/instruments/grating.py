@@ -157,8 +157,8 @@ def add_orders(transmittance: ArrayLike, weight: ArrayLike) -> NDArray[np.float6
 
     Notes
     -----
-    The AOTF is taken at the pixel here; `tgo_spectra.operator` has it inside the
-    integral over the line shape.
+    The AOTF is taken at the pixel here; `tgo_spectra.operators.tabulated` has it
+    inside the integral over the line shape.
 
     Examples
     --------

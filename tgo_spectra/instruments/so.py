@@ -2,7 +2,8 @@
 
 Wavenumbers in cm-1, AOTF frequency in kHz, temperature in degree Celsius, pixels
 counted from 0, sinc(u) = sin(pi u) / (pi u). Coefficients and their sources:
-``instruments.toml``. The operator made of these parts is in ``tgo_spectra.operator``.
+``instruments.toml``. The operator made of these parts is in
+``tgo_spectra.operators.tabulated``.
 """
 
 from __future__ import annotations

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tgo_spectra import forward, operator
+from tgo_spectra.forward import transmittance as forward
+from tgo_spectra.operators import tabulated as operator
 from tgo_spectra.retrieval import solver
 from tgo_spectra.retrieval.scene import detector_position
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from tgo_spectra.operator import Operator
+    from tgo_spectra.operators.tabulated import Operator
     from tgo_spectra.retrieval.scene import Scene
 
     Array = npt.NDArray[np.floating]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.polynomial import legendre
 
-from tgo_spectra import forward
+from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.retrieval.scene import detector_position
 from tgo_spectra.retrieval.solver import State
 

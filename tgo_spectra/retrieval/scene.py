@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tgo_spectra import atmosphere as atmospheres
-from tgo_spectra import forward, geometry, instrument, operator
+from tgo_spectra import geometry
 from tgo_spectra.errors import RetrievalError, TableError
+from tgo_spectra.forward import transmittance as forward
+from tgo_spectra.instruments import so as instrument
+from tgo_spectra.operators import tabulated as operator
 from tgo_spectra.spectroscopy.interpolation import interpolate_coefficients
 from tgo_spectra.spectroscopy.tables import check_range
 

@@ -15,9 +15,10 @@ import xarray as xr
 from numpy.polynomial import legendre
 
 from tgo_spectra import atmosphere as atmospheres
-from tgo_spectra import forward, geometry
-from tgo_spectra import operator as operators
+from tgo_spectra import geometry
+from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.mars import MEAN_RADIUS_KM
+from tgo_spectra.operators import tabulated as operators
 from tgo_spectra.retrieval.level2 import band_of, provenance
 from tgo_spectra.retrieval.prepare import scalar, smooth_wavenumber
 from tgo_spectra.retrieval.scene import (

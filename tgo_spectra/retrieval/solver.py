@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from tgo_spectra.forward import PixelFields
+    from tgo_spectra.forward.transmittance import PixelFields
 
     Array = npt.NDArray[np.floating]
     IntArray = npt.NDArray[np.intp]

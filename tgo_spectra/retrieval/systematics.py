@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tgo_spectra import forward, geometry
+from tgo_spectra import geometry
 from tgo_spectra.errors import RetrievalError
+from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.retrieval import scene as scenes
 from tgo_spectra.retrieval import solver
 from tgo_spectra.retrieval.evaluation import Evaluator, row_paths

@@ -16,7 +16,6 @@ import numpy as np
 import xarray as xr
 
 from tgo_spectra import mars
-from tgo_spectra import operator as operators
 from tgo_spectra.atmosphere import (
     BOLTZMANN,
     GAS_CONSTANT,
@@ -24,16 +23,17 @@ from tgo_spectra.atmosphere import (
     read_atmosphere,
     reference_atmosphere,
 )
-from tgo_spectra.channel_operators import lno_operator, table_cells
 from tgo_spectra.errors import SetupError
 from tgo_spectra.instruments import lno
+from tgo_spectra.operators import tabulated as operators
+from tgo_spectra.operators.channels import lno_operator, table_cells
 from tgo_spectra.spectroscopy.interpolation import interpolate_coefficients
 from tgo_spectra.spectroscopy.tables import open_table, table_arrays, table_gases
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from tgo_spectra.operator import Operator
+    from tgo_spectra.operators.tabulated import Operator
     from tgo_spectra.spectroscopy.tables import BandTable
 
     Array = npt.NDArray[np.floating]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from tgo_spectra.errors import SetupError
-from tgo_spectra.instrument import AOTF_FREQUENCY_KHZ
+from tgo_spectra.instruments.so import AOTF_FREQUENCY_KHZ
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tgo_spectra.errors import TableError
-from tgo_spectra.product import steady_product
+from tgo_spectra.matrices import steady_product
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

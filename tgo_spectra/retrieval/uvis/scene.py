@@ -14,7 +14,7 @@ from tgo_spectra.instruments import number as parameter
 from tgo_spectra.instruments import uvis
 from tgo_spectra.instruments.line_shape import FWHM_PER_SIGMA
 from tgo_spectra.retrieval.prepare import planet_radius
-from tgo_spectra.retrieval.uvis_fit import Model
+from tgo_spectra.retrieval.uvis.fit import Model
 from tgo_spectra.spectroscopy.rayleigh import rayleigh_cross_section_co2
 from tgo_spectra.spectroscopy.ultraviolet import ozone_cross_section
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import xarray as xr
 
-    from tgo_spectra.retrieval.uvis_setup import UvisSetup
+    from tgo_spectra.retrieval.uvis.setup import UvisSetup
 
     Array = npt.NDArray[np.floating]
 

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tgo_spectra.retrieval import uvis_fit
 from tgo_spectra.retrieval.iteration import invert
 from tgo_spectra.retrieval.regularisation import exponential_covariance
-from tgo_spectra.retrieval.uvis_scene import UvisScene, slant_model
+from tgo_spectra.retrieval.uvis import fit as uvis_fit
+from tgo_spectra.retrieval.uvis.scene import UvisScene, slant_model
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from tgo_spectra.retrieval.uvis_setup import UvisSetup
+    from tgo_spectra.retrieval.uvis.setup import UvisSetup
 
     Array = npt.NDArray[np.floating]
 

@@ -13,12 +13,17 @@ from typing import TYPE_CHECKING, NamedTuple, cast, get_args
 import numpy as np
 import xarray as xr
 
-from tgo_spectra import ray
 from tgo_spectra.atmosphere import on_altitudes, read_atmosphere
 from tgo_spectra.errors import AtmosphereError, TableError
-from tgo_spectra.forward import SUBSTEP_KM, Top, hat_matrix, quadrature_altitudes
+from tgo_spectra.forward import ray
+from tgo_spectra.forward.transmittance import (
+    SUBSTEP_KM,
+    Top,
+    hat_matrix,
+    quadrature_altitudes,
+)
 from tgo_spectra.mars import MEAN_RADIUS_KM
-from tgo_spectra.product import steady_product
+from tgo_spectra.matrices import steady_product
 from tgo_spectra.spectroscopy.absorption import cross_section_grid
 from tgo_spectra.spectroscopy.tables import (
     interpolate_coefficients,
@@ -208,7 +213,7 @@ def _transmittance(
     absorbers: Mapping[str, _Absorber], path: _Path, vmr: Mapping[str, Array]
 ) -> Array:
     """Transmittance, shape (height, wavenumber)."""
-    from tgo_spectra.product_kernel import sum_spectra
+    from tgo_spectra.matrices_kernel import sum_spectra
 
     nodes = next(iter(absorbers.values())).basis.shape[1]
     minus = np.zeros((path.air.shape[0], nodes))
@@ -226,11 +231,11 @@ def _jacobian(absorber: _Absorber, path: _Path, factor: Array) -> Array:
     heights, levels = air.shape[0], hats.shape[1]
     field = np.zeros((heights, levels, basis.shape[1]))
     if coefficients is None:
-        from tgo_spectra.limb_kernel import scaled_bands
+        from tgo_spectra.forward.limb_kernel import scaled_bands
 
         scaled_bands(_bands(path), basis, factor, field)
         return field
-    from tgo_spectra.product_kernel import sum_spectra
+    from tgo_spectra.matrices_kernel import sum_spectra
 
     for height in range(heights):
         through = steady_product(hats.T * air[height], coefficients.T)

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from tgo_spectra import operator, ray
 from tgo_spectra.errors import RetrievalError
-from tgo_spectra.product import steady_product
+from tgo_spectra.forward import ray
+from tgo_spectra.matrices import steady_product
+from tgo_spectra.operators import tabulated as operator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -166,8 +167,8 @@ def limb(
         Above the last point: the density goes on falling as between the last two, with
         what the last point has of everything else; or nothing.
     refractivity_cm3 : float
-        From `tgo_spectra.ray.refractivity_per_density`: the heights are those of the
-        impact parameters, the rays pass lower. 0: straight rays.
+        From `tgo_spectra.forward.ray.refractivity_per_density`: the heights are those
+        of the impact parameters, the rays pass lower. 0: straight rays.
 
     Returns
     -------
@@ -176,7 +177,7 @@ def limb(
     Raises
     ------
     AtmosphereError
-        As `tgo_spectra.ray.layer_columns`.
+        As `tgo_spectra.forward.ray.layer_columns`.
     """
     scale = None
     if top == "exponential":

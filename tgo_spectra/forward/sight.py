@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from tgo_spectra import ray
 from tgo_spectra.atmosphere import GAS_CONSTANT, MOLAR_MASS
 from tgo_spectra.errors import AtmosphereError
-from tgo_spectra.forward import hat_matrix
+from tgo_spectra.forward import ray
+from tgo_spectra.forward.transmittance import hat_matrix
 from tgo_spectra.mars import GM_M3_S2
 from tgo_spectra.spectroscopy.interpolation import interpolate_coefficients
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tgo_spectra.forward import Top
+    from tgo_spectra.forward.transmittance import Top
     from tgo_spectra.spectroscopy.tables import BandTable
 
     Array = NDArray[np.float64]
@@ -70,7 +70,7 @@ class Sight:
     anchor : int
         That point.
     top : {"exponential", "cut"}
-        See `tgo_spectra.forward.limb`.
+        See `tgo_spectra.forward.transmittance.limb`.
     """
 
     altitude_km: Array
@@ -151,7 +151,7 @@ def make_sight(
     altitude_km, height_km : ndarray, shapes (level,), (height,)
         Levels of the profiles and tangent heights, km above the areoid.
     points_km : ndarray, shape (point,)
-        From `tgo_spectra.forward.quadrature_altitudes`.
+        From `tgo_spectra.forward.transmittance.quadrature_altitudes`.
     pressure_pa, temperature_k, number_density_cm3 : ndarray, shape (point,)
         The atmosphere there.
     planet_radius_km : float
@@ -254,7 +254,7 @@ def absorption_weights(
     TableError
         A pressure or temperature is outside the table.
     AtmosphereError
-        As `tgo_spectra.ray.layer_columns`.
+        As `tgo_spectra.forward.ray.layer_columns`.
     """
     p, t, n = _air(sight, state)
     radius = sight.radius_km + sight.points_km

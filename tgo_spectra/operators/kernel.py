@@ -341,7 +341,7 @@ def apply_blocks(
         First kind of rows to apply.
     limit : int
         Multiplications in one call of the linear algebra library, see
-        `tgo_spectra.product`.
+        `tgo_spectra.matrices`.
     values : ndarray, shape (node, column)
         C-contiguous, of the type of `data`.
     out : ndarray, shape (kind, pixel, column)

@@ -1,8 +1,9 @@
 """Operators of LNO and of ACS on the nodes of an absorption table.
 
-Each puts the parts of its channel into `tgo_spectra.line_operator.line_shape_operator`.
-Resolving powers and filters that are not settled come from the caller;
-`tgo_spectra.instruments.uncertain` gives the attribute that records them.
+Each puts the parts of its channel into
+`tgo_spectra.operators.line_by_line.line_shape_operator`. Resolving powers and filters
+that are not settled come from the caller; `tgo_spectra.instruments.uncertain` gives the
+attribute that records them.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from tgo_spectra.instruments import acs_nir, lno
 from tgo_spectra.instruments.acs_mir import DoubleImage, ImageShape
 from tgo_spectra.instruments.line_shape import resolving_power_sigma
 from tgo_spectra.instruments.pixel_shapes import DoubletShape
-from tgo_spectra.line_operator import Cells, line_shape_operator
+from tgo_spectra.operators.line_by_line import Cells, line_shape_operator
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from tgo_spectra.operator import Operator
+    from tgo_spectra.operators.tabulated import Operator
     from tgo_spectra.spectroscopy.tables import BandTable
 
 __all__ = ["acs_mir_operator", "acs_nir_operator", "lno_operator", "table_cells"]
@@ -36,7 +37,7 @@ def table_cells(table: BandTable) -> Cells:
 
     Returns
     -------
-    tgo_spectra.line_operator.Cells
+    tgo_spectra.operators.line_by_line.Cells
     """
     return Cells(
         node_cell=table.node_cell.astype(np.int64),
@@ -88,9 +89,9 @@ def lno_operator(
 
     Returns
     -------
-    tgo_spectra.operator.Operator
-        Kinds: those of `tgo_spectra.operator.KINDS`, ``width`` (logarithm of the line
-        width, minus that of the resolving power), ``aotf_offset``,
+    tgo_spectra.operators.tabulated.Operator
+        Kinds: those of `tgo_spectra.operators.tabulated.KINDS`, ``width`` (logarithm
+        of the line width, minus that of the resolving power), ``aotf_offset``,
         ``aotf_width_factor``.
 
     Raises
@@ -161,9 +162,9 @@ def acs_nir_operator(
 
     Returns
     -------
-    tgo_spectra.operator.Operator
-        Kinds: those of `tgo_spectra.operator.KINDS`, ``width`` (logarithm of the line
-        width), ``aotf_offset``, ``aotf_fwhm``, ``aotf_side_lobes``.
+    tgo_spectra.operators.tabulated.Operator
+        Kinds: those of `tgo_spectra.operators.tabulated.KINDS`, ``width`` (logarithm
+        of the line width), ``aotf_offset``, ``aotf_fwhm``, ``aotf_side_lobes``.
 
     Raises
     ------
@@ -220,8 +221,9 @@ def acs_mir_operator(
 
     Returns
     -------
-    tgo_spectra.operator.Operator
-        Kinds: those of `tgo_spectra.operator.KINDS` and the seven parameters.
+    tgo_spectra.operators.tabulated.Operator
+        Kinds: those of `tgo_spectra.operators.tabulated.KINDS` and the seven
+        parameters.
 
     Raises
     ------

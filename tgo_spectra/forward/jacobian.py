@@ -1,9 +1,9 @@
 r"""The exact derivative of the spectra to every state element.
 
-The slow companion of `tgo_spectra.forward`: double precision, all vectors of the
-cross-sections, the field of view averaged after the product. With T the monochromatic
-transmittance on the nodes, R the instrument operator, V the rows' fields of view, B the
-baseline:
+The slow companion of `tgo_spectra.forward.transmittance`: double precision, all
+vectors of the cross-sections, the field of view averaged after the product. With T the
+monochromatic transmittance on the nodes, R the instrument operator, V the rows' fields
+of view, B the baseline:
 
 .. math:: y = B \circ V\, R\, T, \qquad
           \frac{\partial y}{\partial x_l} = -B \circ V \sum_k
@@ -23,16 +23,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tgo_spectra.errors import RetrievalError
-from tgo_spectra.operator import apply, apply_factors, apply_many, apply_transposed
-from tgo_spectra.sight import absorption_weights
+from tgo_spectra.forward.sight import absorption_weights
+from tgo_spectra.operators.tabulated import (
+    apply,
+    apply_factors,
+    apply_many,
+    apply_transposed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from tgo_spectra.operator import Operator
-    from tgo_spectra.sight import AirState, Sight, Weights
+    from tgo_spectra.forward.sight import AirState, Sight, Weights
+    from tgo_spectra.operators.tabulated import Operator
 
     Array = NDArray[np.float64]
 
@@ -105,7 +110,7 @@ class View:
     Attributes
     ----------
     operator : Operator
-        From `tgo_spectra.operator_derivative.build_exact_operator`, at the shift and
+        From `tgo_spectra.operators.derivative.build_exact_operator`, at the shift and
         stretch of the state.
     rows : ndarray, shape (row, height)
         From heights to rows, from `tgo_spectra.geometry.fov_operator`.
@@ -134,7 +139,7 @@ def monochromatic(
     sight : Sight
         Line of sight.
     weights : Weights
-        From `tgo_spectra.sight.absorption_weights`.
+        From `tgo_spectra.forward.sight.absorption_weights`.
     light : Light
         Aerosol; a baseline plays no part.
     heights : slice
@@ -187,7 +192,7 @@ def spectra(sight: Sight, air: AirState, light: Light, view: View) -> Array:
     Raises
     ------
     TableError, AtmosphereError
-        As `tgo_spectra.sight.absorption_weights`.
+        As `tgo_spectra.forward.sight.absorption_weights`.
     """
     weights = absorption_weights(sight, air, derivatives=False)
     t = monochromatic(sight, weights, light)
@@ -225,7 +230,7 @@ def spectra_and_jacobian(
     RetrievalError
         An element that the state does not have.
     TableError, AtmosphereError
-        As `tgo_spectra.sight.absorption_weights`.
+        As `tgo_spectra.forward.sight.absorption_weights`.
     """
     wanted = _wanted(air, light, elements)
     weights = absorption_weights(sight, air)

@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Literal, cast
 import numpy as np
 
 from tgo_spectra.errors import InstrumentError
-from tgo_spectra.instrument import (
+from tgo_spectra.instruments.so import (
     SoInstrument,
     aotf_transmission,
     blaze,
     covered_orders,
     free_spectral_range,
 )
-from tgo_spectra.operator_layout import arrange
-from tgo_spectra.product import LIMIT
+from tgo_spectra.matrices import LIMIT
+from tgo_spectra.operators.layout import arrange
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
     from scipy.sparse import csr_array
 
-    from tgo_spectra.operator_layout import Layout
+    from tgo_spectra.operators.layout import Layout
 
 __all__ = [
     "KINDS",
@@ -205,7 +205,7 @@ def build_operator(
     nu_c = float(layout.wavenumber.mean())
     data = np.zeros(layout.size)
     sums = np.zeros((*layout.centre.shape, len(KINDS)))
-    from tgo_spectra.operator_kernel import fill_blocks, normalise_blocks
+    from tgo_spectra.operators.kernel import fill_blocks, normalise_blocks
 
     where = (layout.limits, layout.node_low, layout.node_high, layout.offset)
     fill_blocks(
@@ -337,7 +337,7 @@ def apply_many(operator: Operator, field: NDArray[np.floating]) -> NDArray[np.fl
 def _apply(
     operator: Operator, field: NDArray[np.floating], kinds: slice
 ) -> NDArray[np.floating]:
-    from tgo_spectra.operator_kernel import apply_blocks
+    from tgo_spectra.operators.kernel import apply_blocks
 
     values = _on_nodes(operator, field)
     first, last, _ = kinds.indices(len(operator.kinds))
@@ -396,7 +396,7 @@ def apply_factors(
     InstrumentError
         If factors or field have another number of nodes.
     """
-    from tgo_spectra.operator_kernel import apply_products
+    from tgo_spectra.operators.kernel import apply_products
 
     values = _on_nodes(operator, field)
     rows = np.ascontiguousarray(factors.T, dtype=operator.data.dtype)

@@ -1,10 +1,10 @@
 """Operator from the nodes of an absorption table to pixels, for any line shape.
 
-The sum of `tgo_spectra.operator` with its parts given from outside: the line shapes,
-the weight of each order at each pixel, and a transfer function inside the integral (an
-AOTF). It serves LNO and ACS as well as any instrument whose pixels are wider than the
-cells of the table; how well the table's moments carry a line shape is measured while
-the operator is built, and refused beyond a tolerance.
+The sum of `tgo_spectra.operators.tabulated` with its parts given from outside: the
+line shapes, the weight of each order at each pixel, and a transfer function inside the
+integral (an AOTF). It serves LNO and ACS as well as any instrument whose pixels are
+wider than the cells of the table; how well the table's moments carry a line shape is
+measured while the operator is built, and refused beyond a tolerance.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tgo_spectra.errors import InstrumentError
-from tgo_spectra.operator import BLOCK_PIXELS, KINDS, Operator
+from tgo_spectra.operators.tabulated import BLOCK_PIXELS, KINDS, Operator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -179,9 +179,9 @@ def line_shape_operator(
     .. math:: T(p) = \sum_k W_k(p) \int F \, L(\nu - c_k)\, T \, d\nu \; / \;
               \sum_k W_k(p) \int F \, L(\nu - c_k) \, d\nu
 
-    Kinds of rows: those of `tgo_spectra.operator.KINDS` (order k shifts by c_k over
-    the nominal c), then one for each parameter of the shape and each derivative of the
-    transfer function, all of the normalised operator.
+    Kinds of rows: those of `tgo_spectra.operators.tabulated.KINDS` (order k shifts by
+    c_k over the nominal c), then one for each parameter of the shape and each
+    derivative of the transfer function, all of the normalised operator.
 
     Parameters
     ----------
@@ -211,8 +211,8 @@ def line_shape_operator(
 
     Returns
     -------
-    tgo_spectra.operator.Operator
-        For `tgo_spectra.operator.apply` and its like.
+    tgo_spectra.operators.tabulated.Operator
+        For `tgo_spectra.operators.tabulated.apply` and its like.
 
     Raises
     ------

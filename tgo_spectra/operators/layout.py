@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tgo_spectra.errors import InstrumentError
-from tgo_spectra.instrument import (
+from tgo_spectra.instruments.so import (
     SoInstrument,
     aotf_centre,
     covered_orders,
@@ -161,7 +161,7 @@ def arrange(
     Parameters
     ----------
     node_cell, node_weight, cell_start_cm1, cell_width_cm1
-        See `tgo_spectra.operator.build_operator`.
+        See `tgo_spectra.operators.tabulated.build_operator`.
     pixel_wavenumber_cm1, order, aotf_frequency_khz, temperature_c, pixels
         The same.
     cell_points, n_orders, settings

@@ -12,13 +12,13 @@ from tgo_spectra import atmosphere as atmospheres
 from tgo_spectra.errors import AtmosphereError, RetrievalError, TableError
 from tgo_spectra.instruments import uncertain
 from tgo_spectra.retrieval.level2 import band_of
-from tgo_spectra.retrieval.nadir_fit import (
+from tgo_spectra.retrieval.nadir.fit import (
     ColumnFit,
     LayeredColumn,
     NadirModel,
     fit_spectrum,
 )
-from tgo_spectra.retrieval.nadir_scene import (
+from tgo_spectra.retrieval.nadir.scene import (
     CIRCLES,
     LAYER_EDGES_KM,
     STATUS,
@@ -29,7 +29,7 @@ from tgo_spectra.retrieval.nadir_scene import (
     nadir_model,
     screened,
 )
-from tgo_spectra.retrieval.nadir_setup import NadirSetup, load_nadir_setup
+from tgo_spectra.retrieval.nadir.setup import NadirSetup, load_nadir_setup
 from tgo_spectra.variables import annotate
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ import xarray as xr
 from numpy.polynomial import legendre, polynomial
 
 from tgo_spectra import atmosphere as atmospheres
-from tgo_spectra import operator as operators
-from tgo_spectra.channel_operators import lno_operator, table_cells
 from tgo_spectra.errors import AtmosphereError
 from tgo_spectra.instruments import nadir as views
-from tgo_spectra.retrieval.nadir_fit import (
+from tgo_spectra.operators import tabulated as operators
+from tgo_spectra.operators.channels import lno_operator, table_cells
+from tgo_spectra.retrieval.nadir.fit import (
     SEARCH_PX,
     LayeredColumn,
     NadirModel,
@@ -24,7 +24,7 @@ from tgo_spectra.retrieval.prepare import smooth_wavenumber
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from tgo_spectra.retrieval.nadir_setup import NadirSetup
+    from tgo_spectra.retrieval.nadir.setup import NadirSetup
 
     Array = npt.NDArray[np.floating]
 

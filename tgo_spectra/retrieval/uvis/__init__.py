@@ -10,9 +10,9 @@ import xarray as xr
 import tgo_spectra
 from tgo_spectra.errors import RetrievalError, SetupError
 from tgo_spectra.retrieval import diagnostics, limits
-from tgo_spectra.retrieval.uvis_scene import REFERENCE_NM, build_scene
-from tgo_spectra.retrieval.uvis_setup import UvisSetup, load_uvis_setup
-from tgo_spectra.retrieval.uvis_solve import Onion, Slant, UvisSolution, solve
+from tgo_spectra.retrieval.uvis.scene import REFERENCE_NM, build_scene
+from tgo_spectra.retrieval.uvis.setup import UvisSetup, load_uvis_setup
+from tgo_spectra.retrieval.uvis.solve import Onion, Slant, UvisSolution, solve
 from tgo_spectra.variables import annotate
 
 if TYPE_CHECKING:

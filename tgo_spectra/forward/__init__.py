@@ -1,0 +1,1 @@
+"""Forward model: limb transmittance as the pixels see it, and its Jacobian."""

@@ -1,0 +1,1 @@
+"""Instrument operators: from spectral nodes to what each pixel sees."""
