@@ -216,7 +216,27 @@ def test_level2__retrieved_has_only_known_names(tmp_path, simulated, method):
     assert {v.attrs.get("units", "1") for n, v in back.items() if "shift" in n} == {"1"}
 
 
-@pytest.mark.parametrize("kind", ["level2", "map", "map_all_axes"])
+def columns_level2() -> xr.Dataset:
+    from tgo_spectra import retrieve
+    from tgo_spectra.simulate.nadir import simulate_nadir_level1
+
+    level1, _ = simulate_nadir_level1(order=190, n_spectra=2)
+    return retrieve(level1)
+
+
+def ozone_level2() -> xr.Dataset:
+    from tgo_spectra.retrieval.uvis import retrieve_uvis
+    from tgo_spectra.simulate import uvis
+
+    data = uvis.synthetic_ozone_cross_section()
+    options = {"ozone": 2e-7, "pixels": 128, "row_step_km": 3.0}
+    level1, _ = uvis.simulate_uvis_level1(data, **options)
+    return retrieve_uvis(level1, data)
+
+
+@pytest.mark.parametrize(
+    "kind", ["level2", "map", "map_all_axes", "columns", "map_columns", "ozone"]
+)
 def test_files__cf_clean_also_after_open_and_save(tmp_path, kind):
     # the checker takes a time that grows with the square of the variables
     ds, write = synthetic_level2(gases=("ch4",)), write_level2
@@ -234,6 +254,13 @@ def test_files__cf_clean_also_after_open_and_save(tmp_path, kind):
             local_time_class=True,
         )
         ds, write = grid_level2(ds, grid), write_map
+    elif kind == "columns":
+        ds = columns_level2()
+    elif kind == "map_columns":
+        grid = Grid(latitude=[-90, 0, 90])
+        ds, write = grid_level2(columns_level2(), grid, gases=["co"]), write_map
+    elif kind == "ozone":
+        ds = ozone_level2()
     path = write(ds, tmp_path / "a.nc")
     with xr.open_dataset(path) as lazy:
         again = write(lazy.load(), tmp_path / "b.nc")

@@ -350,7 +350,7 @@ def test_fast_path__agrees_with_the_exact_one(model):
     weights = sight.absorption_weights(line, air)
     exact = jacobian.monochromatic(line, weights, light)
     coefficients = {
-        gas: sight._coefficients(
+        gas: sight.coefficients_on_points(
             line, gas, line.pressure_pa, line.temperature_k, derivatives=False
         )[0]
         for gas in model.vmr

@@ -55,6 +55,37 @@ def test_slant__agrees_with_the_truth(occultation, thin, whole):
     assert 0.9 < np.nanmedian(whole["spectrum_reduced_chi_square"].values) < 1.1
 
 
+def test_slant__a_displaced_wavenumber_column_is_found(thin, whole):
+    """X wrong by 3 pixels: the same columns, the shift larger by 3.
+
+    Rows whose lines are strong enough to tell (the shift is certain within 0.02 pixel).
+    """
+    pixel = np.arange(thin.sizes["pixel"])
+    smooth = np.polynomial.Polynomial.fit(pixel, thin["wavenumber"].values, 2)
+    moved = thin.assign_coords(wavenumber=("pixel", smooth(pixel - 3.0)))
+    result = tgo.retrieve(moved, method="slant")
+    sure = whole["spectrum_shift_error"].values < 0.02
+    assert sure.sum() > 10
+    shift = (result["spectrum_shift"] - whole["spectrum_shift"]).values[sure]
+    sigma = whole["spectrum_shift_error"].values[sure]
+    print("off", ((shift - 3.0) / sigma).round(2))
+    assert np.abs((shift - 3.0) / sigma).max() < 0.3
+    off = (result["h2o_slant_column"] - whole["h2o_slant_column"]).values
+    assert np.abs(off / whole["h2o_slant_column_error"].values)[sure].max() < 0.3
+
+
+def test_slant__spectra_half_hidden_by_the_surface_stay_empty(thin):
+    part = thin.isel(spectrum=slice(0, 6))
+    corners = part["tangent_altitude_areoid"].values.copy()
+    corners[2, 3] = np.nan
+    dims = part["tangent_altitude_areoid"].dims
+    part = part.assign(tangent_altitude_areoid=(dims, corners))
+    result = tgo.retrieve(part, method="slant")
+    empty = np.isnan(result["h2o_slant_column"].values)
+    assert empty[2]
+    assert not empty[3:].any()
+
+
 def test_slant__rows_without_light_stay_empty(thin):
     dark = thin.copy()
     y = dark["transmittance"].values.copy()

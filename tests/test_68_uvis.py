@@ -15,8 +15,9 @@ import xarray as xr
 import tgo_spectra as tgo
 from tgo_spectra.atmosphere import read_atmosphere
 from tgo_spectra.errors import LineListError, RetrievalError, SetupError
-from tgo_spectra.retrieval.uvis import detected_levels, retrieve_uvis, uvis_solve
+from tgo_spectra.retrieval.uvis import detected_levels, retrieve_uvis
 from tgo_spectra.retrieval.uvis import fit as uvis_fit
+from tgo_spectra.retrieval.uvis import solve as uvis_solve
 from tgo_spectra.retrieval.uvis.scene import build_scene, continuum_basis
 from tgo_spectra.retrieval.uvis.setup import OzonePrior, UvisSetup, load_uvis_setup
 from tgo_spectra.simulate.uvis import (

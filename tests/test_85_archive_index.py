@@ -573,8 +573,11 @@ def test_run__takes_found_paths(folder, tmp_path):
 def test_verify__products_and_own_files(folder, tmp_path):
     ds = xr.Dataset({"ch4_vmr": ("altitude", [1e-11, 2e-11])}, {"altitude": [1.0, 2.0]})
     file = tgo.write_level2(ds, folder / "l2" / "a.nc")
+    truth = file.with_name("a.truth.nc")
+    truth.write_bytes(b"beside a simulated product, without a hash")
     rows = {r.path: r.rule for r in archive.verify(folder)}
     assert len(rows) == 7
+    assert archive.verify(truth)[0].rule == "io.unreadable"
     assert [r for r in rows.values() if r] == ["label.filesize_mismatch"]
     assert rows[str(file)] == ""
     with netCDF4.Dataset(file, "r+") as stored:

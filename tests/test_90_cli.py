@@ -90,6 +90,41 @@ def test_retrieve__exit_codes(monkeypatch, capsys, states, code):
     assert captured.err.count("failed ") == states.count("failed")
 
 
+def test_retrieve__setups_and_climatology(monkeypatch, tmp_path, capsys):
+    given = {}
+
+    def run(products, out, setup, workers, atmosphere, *, client, **more):
+        given.update(more, setup=setup)
+        return []
+
+    monkeypatch.setattr(batch, "run", run)
+    air = tmp_path / "air.nc"
+    air.write_text("")
+    start = ["retrieve", "a.xml", "--out", "o"]
+    chosen = ["--setup", "so_134", "--setup", "mine.toml"]
+    files = ["--climatology", str(air), "--climatology", str(tmp_path)]
+    choices = [
+        "--climatology-form", "mcd", "--climatology-set", "mars_year=35",
+        "--climatology-set", "altitude_km=10:40:10",
+        "--climatology-set", "anchor=[0, 610.0]", "--climatology-set", "units.CO=ppm",
+    ]  # fmt: skip
+    assert main([*start, *chosen, *files, *choices]) == 0
+    assert given["setup"] == ("so_134", "mine.toml")
+    assert given["climatology"] == (str(air), str(tmp_path))
+    found = batch.choose_climatology(air, given["climatology_choices"])
+    assert found.text() == (
+        '{"altitude_km": [10.0, 20.0, 30.0, 40.0], "anchor": [0.0, 610.0], '
+        '"form": "mcd", "mars_year": 35, "method": "linear", "units": {"CO": "ppm"}}'
+    )
+    assert main([*start, *chosen, "--set", "window.top_km=90"]) == 64
+    assert "one --setup" in capsys.readouterr().err
+    assert main([*start, "--climatology-form", "mcd"]) == 64
+    assert "need --climatology" in capsys.readouterr().err
+    given.clear()
+    assert main(start) == 0
+    assert given == {"setup": None}
+
+
 def test_retrieve__bad_setup_is_one_line(tmp_path, capsys):
     label = tmp_path / "a.xml"
     label.write_text("<x/>")

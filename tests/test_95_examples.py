@@ -13,8 +13,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 SCRIPTS = sorted((ROOT / "examples").glob("plot_*.py"))
 
 
-def test_there_are_three_short_examples():
-    assert len(SCRIPTS) == 3
+def test_there_are_five_short_examples():
+    assert len(SCRIPTS) == 5
     for script in SCRIPTS:
         assert len(script.read_text(encoding="utf-8").splitlines()) < 80
 

@@ -17,6 +17,8 @@ _HOME = {
     "TgoError": "errors",
     "absorption_cross_section": "spectroscopy.absorption",
     "acs_spectra": "readers",
+    "atmosphere_at": "climatology",
+    "atmosphere_for_product": "climatology",
     "build_table": "spectroscopy.tables",
     "find": "archive",
     "grid_level2": "maps",
@@ -25,18 +27,23 @@ _HOME = {
     "load_setup": "retrieval.setup",
     "mars_year": "mars",
     "merge_maps": "maps",
+    "open_climatology": "climatology",
     "open_product": "readers",
     "open_product_tree": "readers",
     "open_products": "readers",
     "open_table": "spectroscopy.tables",
     "partition_sum": "spectroscopy.linelist",
     "read_atmosphere": "atmosphere",
+    "read_bira": "exchange",
     "read_line_list": "spectroscopy.linelist",
     "reference_atmosphere": "atmosphere",
     "retrieve": "retrieval",
     "run": "batch",
     "simulate_product": "simulate",
     "solar_longitude": "mars",
+    "to_harp": "exchange",
+    "write_bira": "exchange",
+    "write_harp": "exchange",
     "write_level2": "netcdf",
     "write_map": "netcdf",
 }
@@ -49,7 +56,16 @@ if TYPE_CHECKING:
     from tgo_spectra.atmosphere import read_atmosphere as read_atmosphere
     from tgo_spectra.atmosphere import reference_atmosphere as reference_atmosphere
     from tgo_spectra.batch import run as run
+    from tgo_spectra.climatology import atmosphere_at as atmosphere_at
+    from tgo_spectra.climatology import (
+        atmosphere_for_product as atmosphere_for_product,
+    )
+    from tgo_spectra.climatology import open_climatology as open_climatology
     from tgo_spectra.errors import TgoError as TgoError
+    from tgo_spectra.exchange import read_bira as read_bira
+    from tgo_spectra.exchange import to_harp as to_harp
+    from tgo_spectra.exchange import write_bira as write_bira
+    from tgo_spectra.exchange import write_harp as write_harp
     from tgo_spectra.forward.limb import limb_transmittance as limb_transmittance
     from tgo_spectra.maps import Grid as Grid
     from tgo_spectra.maps import grid_level2 as grid_level2

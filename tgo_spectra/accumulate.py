@@ -1,4 +1,4 @@
-"""Sums of a map: one profile's levels to samples, samples into cells, statistics.
+"""Sums of a map: levels or single values to samples, samples into cells, statistics.
 
 Plain arrays only; `tgo_spectra.maps` gives them names.
 """
@@ -25,6 +25,7 @@ __all__ = [
     "add_samples",
     "cell_samples",
     "new_sums",
+    "single_samples",
     "statistics",
 ]
 
@@ -143,33 +144,70 @@ def cell_samples(
     }
 
 
+def single_samples(levels: Levels, sigma_level: float) -> dict[str, npt.NDArray[Any]]:
+    """Take each value as a sample of its own, such as columns of single spectra.
+
+    Parameters
+    ----------
+    levels : Levels
+        Values that fall into a cell.
+    sigma_level : float
+        Multiple of the error in limits.
+
+    Returns
+    -------
+    dict of str to array, shape (value,)
+        As of `cell_samples`; a cell appears as often as it has values.
+
+    Examples
+    --------
+    >>> one = np.ones(2)
+    >>> values = Levels(np.array([4, 4]), one, 3 * one, one, one > 2, one, None)
+    >>> single_samples(values, 2.0)["best_upper_limit"]
+    array([5., 5.])
+    """
+    return {
+        "cell": levels.cell,
+        "value": levels.value,
+        "variance": levels.error**2,
+        "detected": levels.detected,
+        "best_upper_limit": np.maximum(levels.value, 0.0) + sigma_level * levels.error,
+        "local_time_min": levels.local_time,
+        "local_time_max": levels.local_time,
+    }
+
+
 def add_samples(
     sums: dict[str, Floats], samples: dict[str, npt.NDArray[Any]], weights: Weights
 ) -> None:
-    """Add the samples of one profile; its cells are all different.
+    """Add the samples of one product.
 
     Parameters
     ----------
     sums : dict of str to array
         Sums by name, changed in place; see `new_sums`.
     samples : dict of str to array
-        Of `cell_samples`.
+        Of `cell_samples` or `single_samples`; cells may repeat.
     weights : {"inverse_variance", "uniform"}
         Weight of a sample.
     """
     cell, x, variance = samples["cell"], samples["value"], samples["variance"]
     w = np.ones_like(x) if weights == "uniform" else 1.0 / variance
-    sums["count"][cell] += 1.0
-    sums["sum_w"][cell] += w
-    sums["sum_wx"][cell] += w * x
-    sums["sum_wx2"][cell] += w * x * x
-    sums["sum_w2"][cell] += w * w
-    sums["sum_w2_variance"][cell] += w * w * variance
-    sums["detected_count"][cell] += samples["detected"]
+    added = {
+        "count": np.ones_like(x),
+        "sum_w": w,
+        "sum_wx": w * x,
+        "sum_wx2": w * x * x,
+        "sum_w2": w * w,
+        "sum_w2_variance": w * w * variance,
+        "detected_count": samples["detected"],
+    }
+    for name, values in added.items():
+        np.add.at(sums[name], cell, values)
     for name in LOWEST:
-        sums[name][cell] = np.fmin(sums[name][cell], samples[name])
+        np.fmin.at(sums[name], cell, samples[name])
     for name in HIGHEST:
-        sums[name][cell] = np.fmax(sums[name][cell], samples[name])
+        np.fmax.at(sums[name], cell, samples[name])
 
 
 def new_sums(size: int) -> dict[str, Floats]:

@@ -239,7 +239,8 @@ def read_atmosphere(source: xr.Dataset | str | pathlib.Path) -> xr.Dataset:
     ------
     AtmosphereError
         If a variable is missing, not finite, not positive or in an unknown unit,
-        the altitude is not strictly monotonic, or the file is unreadable.
+        the altitude is not strictly monotonic, or the file is unreadable; or if it is
+        a whole climatology (``atmosphere.climatology``).
 
     Examples
     --------
@@ -250,6 +251,17 @@ def read_atmosphere(source: xr.Dataset | str | pathlib.Path) -> xr.Dataset:
     path: str | None = None
     if isinstance(source, xr.Dataset):
         raw = source
+        if "climatology_form" in raw.attrs and "level" in raw.dims:
+            msg = (
+                "this is a whole climatology: give the profile that "
+                "atmosphere_for_product(level1, climatology) or atmosphere_at returns"
+            )
+            raise AtmosphereError(
+                msg,
+                path=raw.attrs.get("source_file"),
+                value=str(raw.attrs["climatology_form"]),
+                rule="atmosphere.climatology",
+            )
     elif isinstance(source, str) and "\n" in source:
         raw = profile_from_text(source, None)
     else:

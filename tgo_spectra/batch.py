@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import glob
 import hashlib
 import itertools
@@ -22,26 +21,28 @@ import re
 import sys
 import time
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from tgo_spectra import __version__
 from tgo_spectra.archive.gathering import Gathered, gather, identity
 from tgo_spectra.archive.products import open_place, source_of, split_place
-from tgo_spectra.errors import OutputError, ProductError, SetupError, TgoError
+from tgo_spectra.climatology.choices import ClimatologyChoices, choose_climatology
+from tgo_spectra.errors import AtmosphereError, OutputError, ProductError, TgoError
 from tgo_spectra.netcdf import PROCESSING_VERSION, open_verified, sweep_temporary
-from tgo_spectra.pds4 import Source, archive_members
+from tgo_spectra.resume import choices, instrument_hash, resume_key
+from tgo_spectra.retrieval.kinds import level1_for
+from tgo_spectra.retrieval.mixed import load_setups, setup_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     import xarray as xr
     from distributed import Client
 
-    from tgo_spectra.retrieval.setup import RetrievalSetup
+    from tgo_spectra.retrieval.kinds import Setup
 
-    Process = Callable[[Path, Path, "RetrievalSetup | None", Any], dict[str, Any]]
+    Process = Callable[[Path, Path, tuple[Setup, ...], Any], dict[str, Any]]
 
 __all__ = ["ProductStatus", "run"]
 
@@ -73,6 +74,8 @@ class ProductStatus:
         Time of the task.
     spectra : int
         Number of spectra in the product.
+    setup : str or None
+        Name of the setup that was taken.
     resume_key : str or None
         Hash of everything the result depends on.
     content_sha256 : str or None
@@ -88,6 +91,7 @@ class ProductStatus:
     output: str | None = None
     seconds: float = 0.0
     spectra: int = 0
+    setup: str | None = None
     resume_key: str | None = None
     content_sha256: str | None = None
     rule: str | None = None
@@ -97,10 +101,12 @@ class ProductStatus:
 def run(
     products: str | Path | Iterable[str | Path],
     out: str | Path,
-    setup: RetrievalSetup | str | Path | None = None,
+    setup: Setup | str | Path | Iterable[Setup | str | Path] | None = None,
     workers: int = 1,
     atmosphere: xr.Dataset | str | Path | None = None,
     *,
+    climatology: str | Path | Sequence[str | Path] | ClimatologyChoices | None = None,
+    climatology_choices: Mapping[str, object] | None = None,
     client: Client | None = None,
     progress: bool = True,
     process: Process | None = None,
@@ -117,19 +123,29 @@ def run(
     out : path
         Output folder: ``l2/<product>.nc``, ``journal.jsonl``, ``quarantine.jsonl``
         and ``run.json``.
-    setup : RetrievalSetup, str or path, optional
-        Setup, or the name or file of one. Default: the shipped setup of each
-        product's channel and order.
+    setup : setup, str or path, or iterable of these, optional
+        Setups of any kind, or the names or files of such. Each product takes the one
+        for its channel, observation and order; a product for which there is none is
+        reported as failed (``setup.wrong_channel`` and the like). Only by default, when
+        no setup is given, all take the shipped ones.
     workers : int, optional
         Worker processes; with 1 (the default) or 0 all runs in this process.
     atmosphere : Dataset or path, optional
-        Atmosphere for all products. Default: the reference atmosphere.
+        One profile for all products. Default: the reference atmosphere.
+    climatology : path, sequence of paths, or ClimatologyChoices, optional
+        Files of a climatology, from which each product takes the profile at its
+        tangent points; in place of `atmosphere`. A product outside is reported as
+        failed.
+    climatology_choices : mapping, optional
+        How it is opened and used, such as ``{"form": "mcd", "mars_year": 35}``: the
+        arguments of `tgo_spectra.open_climatology` and of
+        `tgo_spectra.atmosphere_for_product`.
     client : distributed.Client, optional
         Client of a running cluster to use in place of own workers.
     progress : bool, optional
         Show a progress bar when the error stream is a terminal. Default true.
     process : callable, optional
-        Replaces the task: ``process(path, out, setup, atmosphere) -> dict`` with the
+        Replaces the task: ``process(path, out, setups, atmosphere) -> dict`` with the
         fields of :class:`ProductStatus`.
 
     Returns
@@ -140,8 +156,9 @@ def run(
     Raises
     ------
     TgoError
-        No product found (``batch.no_products``), or a setup or atmosphere that
-        cannot be read.
+        No product found (``batch.no_products``); a setup, atmosphere or climatology
+        that cannot be read; setups of which two are for the same products
+        (``setup.overlap``); an atmosphere beside a climatology (``batch.two_airs``).
     OutputError
         The output disk is full (``io.no_space``): what is written stays, and the
         same call continues the run.
@@ -157,13 +174,14 @@ def run(
     """
     gathered = _find_products(products)
     paths = gathered.paths
-    loaded = _load(setup)
+    loaded = load_setups(setup)
+    air = _air(atmosphere, climatology, climatology_choices)
     folder = Path(out)
     level2 = folder / "l2"
     level2.mkdir(parents=True, exist_ok=True)
     sweep_temporary(level2)
-    _write_run(folder, loaded, gathered)
-    task = _Task(process or _process_product, level2, loaded, atmosphere)
+    _write_run(folder, loaded, air, gathered)
+    task = _Task(process or _process_product, level2, loaded, air)
     rows: dict[Path, ProductStatus] = {}
     with (
         (folder / "journal.jsonl").open("a", encoding="utf-8") as journal,
@@ -180,7 +198,37 @@ def run(
     ordered = [rows[path] for path in paths]
     failed = [_journal_line(row) for row in ordered if row.state == "failed"]
     (folder / "quarantine.jsonl").write_text("".join(failed), encoding="utf-8")
+    taken = {row.setup for row in ordered}
+    for one in loaded:
+        if one.name not in taken:
+            _LOG.warning("no product was fitted with the setup %s", one.name)
     return ordered
+
+
+def _air(
+    atmosphere: xr.Dataset | str | Path | None,
+    climatology: str | Path | Sequence[str | Path] | ClimatologyChoices | None,
+    choices_given: Mapping[str, object] | None,
+) -> xr.Dataset | str | Path | ClimatologyChoices | None:
+    """Return what the products' atmosphere is from, once it is known to be readable."""
+    if climatology is None:
+        if choices_given:
+            message = "choices for a climatology, and no climatology"
+            raise AtmosphereError(
+                message, value=dict(choices_given), rule="climatology.no_file"
+            )
+        if isinstance(atmosphere, str | Path):
+            from tgo_spectra.atmosphere import read_atmosphere
+
+            read_atmosphere(atmosphere)
+        return atmosphere
+    if atmosphere is not None:
+        message = "give an atmosphere or a climatology, not both"
+        raise AtmosphereError(message, field="atmosphere", rule="batch.two_airs")
+    if not isinstance(climatology, ClimatologyChoices):
+        climatology = choose_climatology(climatology, choices_given)
+    climatology.check()
+    return climatology
 
 
 @dataclass(frozen=True)
@@ -189,14 +237,14 @@ class _Task:
 
     process: Process
     out: Path
-    setup: RetrievalSetup | None
+    setups: tuple[Setup, ...]
     atmosphere: Any
 
     def __call__(self, path: Path) -> ProductStatus:
         """Process one product; every error becomes a row."""
         start = time.perf_counter()
         try:
-            found = self.process(path, self.out, self.setup, self.atmosphere)
+            found = self.process(path, self.out, self.setups, self.atmosphere)
             row = ProductStatus(**{"product": str(path), **found})
         except TgoError as error:
             row = _failed(path, error.rule or "error", str(error))
@@ -207,13 +255,16 @@ class _Task:
 
 
 def _process_product(
-    path: Path, out: Path, setup: RetrievalSetup | None, atmosphere: Any
+    path: Path, out: Path, setups: tuple[Setup, ...], atmosphere: Any
 ) -> dict[str, Any]:
     """Read, fit and write one product, unless that is done already."""
     if not Path(split_place(path)[0]).is_file():
         message = "no such product"
         raise ProductError(message, path=path, rule="product.missing")
-    key = _resume_key(path, setup, atmosphere)
+    # which setup is taken, and so the key, is known when the product is opened
+    level1 = open_place(path) if setups else None
+    setup = None if level1 is None else setup_for(setups, level1)
+    key = resume_key(path, setup, atmosphere)
     target = out / f"{_product_name(path)}.nc"
     done = _done(target, key)
     if done is not None:
@@ -223,8 +274,14 @@ def _process_product(
     from tgo_spectra.netcdf import write_level2
     from tgo_spectra.retrieval import retrieve
 
-    level1 = open_place(path)
-    if atmosphere is not None:
+    own = None if setup is None else level1_for(setup, path)
+    if own is not None:
+        level1 = own
+    elif level1 is None:
+        level1 = open_place(path)
+    if isinstance(atmosphere, ClimatologyChoices):
+        atmosphere = atmosphere.profile_for(level1)
+    elif atmosphere is not None:
         atmosphere = read_atmosphere(atmosphere)
     level2 = retrieve(level1, setup=setup, atmosphere=atmosphere)
     spectra = int(level1.sizes.get("spectrum", 0))
@@ -235,6 +292,7 @@ def _process_product(
         "output": str(target),
         "resume_key": key,
         "spectra": spectra,
+        "setup": str(level2.attrs.get("setup", "")) or None,
         "content_sha256": digest,
     }
 
@@ -252,6 +310,7 @@ def _done(target: Path, key: str) -> dict[str, Any] | None:
         return None
     return {
         "spectra": int(attrs.get("n_spectra", 0)),
+        "setup": str(attrs.get("setup", "")) or None,
         "content_sha256": str(attrs["content_sha256"]),
     }
 
@@ -261,69 +320,6 @@ def _stated(target: Path) -> dict[str, Any]:
 
     with netCDF4.Dataset(target, "r") as file:
         return {"content_sha256": file.getncattr("content_sha256")}
-
-
-def _resume_key(path: Path, setup: RetrievalSetup | None, atmosphere: Any) -> str:
-    """Hash of input files, setup, absorption table, atmosphere, processing version."""
-    digest = hashlib.sha256(f"processing {PROCESSING_VERSION}".encode())
-    for name, content in _inputs(path):
-        # MD5 because the archive's own labels state it; not for security
-        digest.update(f"|{name} {content.hexdigest()}".encode())
-    digest.update(f"|{'default' if setup is None else setup.hash()}".encode())
-    digest.update(_tables_hash(setup).encode())
-    digest.update(_atmosphere_hash(atmosphere).encode())
-    return digest.hexdigest()
-
-
-def _inputs(path: Path) -> Iterator[tuple[str, Any]]:
-    """Name and MD5 of the label and of the files that share its name."""
-    place, member = split_place(path)
-    if member:
-        stem = member.rpartition(".")[0]
-        for name in sorted(archive_members(place)):
-            if name.rpartition(".")[0] == stem:
-                text = Source(place, name).read()
-                yield name, hashlib.md5(text, usedforsecurity=False)
-        return
-    for file in sorted(path.parent.glob(f"{glob.escape(path.stem)}.*")):
-        if file.is_file() and file.stem == path.stem:
-            with file.open("rb") as stream:
-                yield file.name, hashlib.file_digest(stream, "md5")
-
-
-def _tables_hash(setup: RetrievalSetup | None) -> str:
-    """Hash of the setup's table; without a setup, of all that could be chosen."""
-    shipped = Path(str(resources.files("tgo_spectra.spectroscopy") / "data"))
-    if setup is None:
-        setups = Path(str(resources.files("tgo_spectra") / "setups"))
-        files = [*sorted(setups.glob("*.toml")), *sorted(shipped.glob("*.nc"))]
-    else:
-        named = shipped / f"{setup.table}.nc"
-        files = [named if named.is_file() else Path(setup.table)]
-    return "".join(
-        # a missing table is the retrieval's to report
-        f"|{_file_hash(file, file.stat().st_mtime_ns) if file.is_file() else file}"
-        for file in files
-    )
-
-
-@functools.lru_cache(maxsize=64)
-def _file_hash(file: Path, _modified_ns: int) -> str:
-    """Hash of a file, computed once a process unless the file changes."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _atmosphere_hash(atmosphere: Any) -> str:
-    if atmosphere is None:
-        return "|reference"
-    if isinstance(atmosphere, str | Path):
-        return f"|{hashlib.sha256(Path(atmosphere).read_bytes()).hexdigest()}"
-    digest = hashlib.sha256(repr(sorted(atmosphere.attrs.items())).encode())
-    for name in sorted(map(str, atmosphere.variables)):
-        digest.update(name.encode())
-        digest.update(atmosphere[name].values.tobytes())
-    return f"|{digest.hexdigest()}"
 
 
 def _product_name(path: Path) -> str:
@@ -353,22 +349,6 @@ def _find_products(products: str | Path | Iterable[str | Path]) -> Gathered:
         _LOG.warning("%d older versions or copies are left out", found.older)
     _LOG.info("%d products; %d others left out", len(found.paths), found.others)
     return found
-
-
-def _load(setup: object) -> RetrievalSetup | None:
-    if setup is None:
-        return None
-    from tgo_spectra.retrieval.setup import (
-        RetrievalSetup,
-        load_setup,
-    )
-
-    if isinstance(setup, RetrievalSetup):
-        return setup
-    if not isinstance(setup, str | Path):
-        message = "a setup is a RetrievalSetup, the name of one, or a file"
-        raise SetupError(message, value=setup, rule="setup.type")
-    return load_setup(setup)
 
 
 def _outcomes(
@@ -464,11 +444,17 @@ def _journal_line(row: ProductStatus) -> str:
     return json.dumps({"check": check, "row": json.loads(text)}, sort_keys=True) + "\n"
 
 
-def _write_run(folder: Path, setup: RetrievalSetup | None, found: Gathered) -> None:
+def _write_run(
+    folder: Path, setups: tuple[Setup, ...], air: Any, found: Gathered
+) -> None:
+    taken = isinstance(air, ClimatologyChoices)
     record = {
         "tgo_spectra": __version__,
         "processing_version": PROCESSING_VERSION,
-        "setup": "default" if setup is None else setup.hash(),
+        "setups": [choices(setup) for setup in setups] or [choices(None)],
+        "instruments": instrument_hash(),
+        "climatology": air.paths if taken else None,
+        "climatology_choices": air.text() if taken else None,
         "products": len(found.paths),
         "other_labels_left_out": found.others,
         "older_versions_left_out": found.older,

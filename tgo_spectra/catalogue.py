@@ -4,22 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tgo_spectra.quantity import FORMULAE, GASES, Dims, Variable
+from tgo_spectra.catalogue_level2 import gas_level2, level2
+from tgo_spectra.catalogue_temperature import gas_density, temperature_level2
+from tgo_spectra.quantity import CF_SPECIES, FORMULAE, GASES, Dims, Variable, at_level
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = ["CATALOGUE"]
-
-# CF standard name table version 93 (2026-03-17); gases that are not here have none.
-_CF_SPECIES = {
-    "ch4": "methane",
-    "h2o": "water_vapor",
-    "co": "carbon_monoxide",
-    "o3": "ozone",
-    "hcl": "hydrogen_chloride",
-    "co2": "carbon_dioxide",
-}
 
 _S: Dims = ("spectrum",)
 _SP: Dims = ("spectrum", "pixel")
@@ -30,29 +22,15 @@ _Z: Dims = ("altitude",)
 _NO: Dims = ()
 
 
-def _one(
-    level: int,
-    dims: Dims,
-    units: str,
-    long_name: str,
-    standard_name: str | None = None,
-    comment: str | None = None,
-    *other: Dims,
-) -> Variable:
-    return Variable(
-        dims, units, long_name, standard_name, comment, {level: (dims, *other)}
-    )
-
-
 _AREOID = "above the areoid (MOLA equipotential surface)"
 
 
 def _level1() -> Iterator[tuple[str, Variable]]:
     signal = "transmittance"
-    yield signal, _one(1, _SP, "1", "atmospheric transmittance")
+    yield signal, at_level(1, _SP, "1", "atmospheric transmittance")
     yield (
         "transmittance_error",
-        _one(
+        at_level(
             1,
             _SP,
             "1",
@@ -61,35 +39,41 @@ def _level1() -> Iterator[tuple[str, Variable]]:
             "pixel-to-pixel noise, about one standard deviation; no scale error",
         ),
     )
-    yield "reflectance_factor", _one(1, _SP, "1", "reflectance factor")
+    yield "reflectance_factor", at_level(1, _SP, "1", "reflectance factor")
     yield (
         "reflectance_factor_corrected",
-        _one(1, _SP, "1", "reflectance factor, baseline removed"),
+        at_level(1, _SP, "1", "reflectance factor, baseline removed"),
     )
-    yield "radiance", _one(1, _SP, "W m-2 sr-1 nm-1", "spectral radiance")
+    yield "radiance", at_level(1, _SP, "W m-2 sr-1 nm-1", "spectral radiance")
     yield (
         "radiance_error",
-        _one(1, _SP, "W m-2 sr-1 nm-1", "standard error of the spectral radiance"),
+        at_level(1, _SP, "W m-2 sr-1 nm-1", "standard error of the spectral radiance"),
     )
-    yield "mask", _one(1, _SP, "1", "pixel mask", None, "true: do not use this pixel")
-    yield "time", _one(1, _S, "", "mid time of the integration (UTC)", "time")
-    yield "time_bounds", _one(1, _SE, "", "start and end of the integration (UTC)")
-    yield "bin", _one(1, _S, "1", "detector bin", None, "rank of the first row, from 0")
+    yield (
+        "mask",
+        at_level(1, _SP, "1", "pixel mask", None, "true: do not use this pixel"),
+    )
+    yield "time", at_level(1, _S, "", "mid time of the integration (UTC)", "time")
+    yield "time_bounds", at_level(1, _SE, "", "start and end of the integration (UTC)")
+    yield (
+        "bin",
+        at_level(1, _S, "1", "detector bin", None, "rank of the first row, from 0"),
+    )
     yield (
         "order",
-        _one(1, _NO, "1", "diffraction order", None, None, _S),
+        at_level(1, _NO, "1", "diffraction order", None, None, _S),
     )
     yield (
         "aotf_frequency",
-        _one(1, _NO, "kHz", "AOTF driving frequency", None, None, _S),
+        at_level(1, _NO, "kHz", "AOTF driving frequency", None, None, _S),
     )
     yield (
         "instrument_temperature",
-        _one(1, _NO, "degC", "instrument temperature", None, None, _S),
+        at_level(1, _NO, "degC", "instrument temperature", None, None, _S),
     )
     yield (
         "detector_temperature",
-        _one(1, _S, "K", "detector temperature", None, None, _NO),
+        at_level(1, _S, "K", "detector temperature", None, None, _NO),
     )
     for name, text in (
         ("bin_top", "first detector row of the window"),
@@ -98,7 +82,7 @@ def _level1() -> Iterator[tuple[str, Variable]]:
         ("bin_end", "last detector row of the bin"),
         ("y_valid_flag", "validity flag of the producer (true: valid)"),
     ):
-        yield name, _one(1, _S, "1", text)
+        yield name, at_level(1, _S, "1", text)
     yield from _level1_geometry()
 
 
@@ -117,9 +101,15 @@ def _level1_geometry() -> Iterator[tuple[str, Variable]]:
         ),
     )
     for name, units, text in per_edge:
-        yield name, _one(1, _SE, units, text)
-    yield "point_x", _one(1, _SQ, "1", "field-of-view point, fraction of half width")
-    yield "point_y", _one(1, _SQ, "1", "field-of-view point, fraction of half height")
+        yield name, at_level(1, _SE, units, text)
+    yield (
+        "point_x",
+        at_level(1, _SQ, "1", "field-of-view point, fraction of half width"),
+    )
+    yield (
+        "point_y",
+        at_level(1, _SQ, "1", "field-of-view point, fraction of half height"),
+    )
     per_point = (
         ("point_longitude", "degree", "east longitude of the point"),
         ("point_latitude", "degree", "planetocentric latitude of the point"),
@@ -139,7 +129,7 @@ def _level1_geometry() -> Iterator[tuple[str, Variable]]:
         ("surface_radius", "km", "distance of the surface from the centre of Mars"),
     )
     for name, units, text in per_point:
-        yield name, _one(1, _SQE, units, text)
+        yield name, at_level(1, _SQE, units, text)
 
 
 def _shared() -> Iterator[tuple[str, Variable]]:
@@ -147,7 +137,7 @@ def _shared() -> Iterator[tuple[str, Variable]]:
     maps3: dict[int, tuple[Dims, ...]] = {3: (_NO,)}  # any map axes, see _fits
     yield (
         "wavenumber",
-        _one(
+        at_level(
             1,
             ("pixel",),
             "cm-1",
@@ -159,7 +149,7 @@ def _shared() -> Iterator[tuple[str, Variable]]:
     )
     yield (
         "wavelength",
-        _one(
+        at_level(
             1, ("pixel",), "nm", "vacuum wavelength", "radiation_wavelength", None, _SP
         ),
     )
@@ -226,7 +216,7 @@ def _shared() -> Iterator[tuple[str, Variable]]:
             "Mars Year",
             None,
             "year 1 began on 1955-04-11 (Clancy et al. 2000)",
-            {1: (_NO,), 2: (_NO,), 3: (("mars_year",), _NO)},
+            {1: (_NO,), 2: (_NO, _S), 3: (("mars_year",), _NO)},
         ),
     )
     yield (
@@ -242,7 +232,7 @@ def _shared() -> Iterator[tuple[str, Variable]]:
     )
     yield (
         "altitude_in",
-        _one(2, ("altitude_in",), "km", f"altitude of the true state {_AREOID}"),
+        at_level(2, ("altitude_in",), "km", f"altitude of the true state {_AREOID}"),
     )
     yield (
         "local_time_class",
@@ -250,219 +240,73 @@ def _shared() -> Iterator[tuple[str, Variable]]:
     )
 
 
-def _level2() -> Iterator[tuple[str, Variable]]:
-    yield (
-        "pressure",
-        Variable(
-            _Z,
-            "Pa",
-            "pressure",
-            "air_pressure",
-            None,
-            {2: (_Z,), 3: (("pressure",),)},
-        ),
-    )
-    yield "temperature", _one(2, _Z, "K", "temperature", "air_temperature")
-    yield "number_density", _one(2, _Z, "cm-3", "number of molecules per volume")
-    yield from _level2_registration()
-    yield (
-        "baseline",
-        _one(2, ("spectrum", "coefficient"), "1", "Legendre coefficients of baseline"),
-    )
-    yield (
-        "residual",
-        _one(
-            2,
-            _SP,
-            "1",
-            "measured less fitted transmittance",
-            None,
-            None,
-            ("row", "fitted_pixel"),
-        ),
-    )
-    yield "reduced_chi_square", _one(2, _NO, "1", "chi-square per degree of freedom")
-    yield "degrees_of_freedom", _one(2, _NO, "1", "degrees of freedom for signal")
-    yield "converged", _one(2, _NO, "1", "the fit converged")
-    yield "iterations", _one(2, _NO, "1", "iterations of the fit")
-
-
-_PIXELS = "in pixels; true wavenumber = X(p + shift), X the wavenumber of the product"
-
-
-def _level2_registration() -> Iterator[tuple[str, Variable]]:
-    """Yield fitted quantities of the instrument and the aerosol."""
-    shift = "wavenumber shift in pixels"
-    # CF asks for UDUNITS, which has no pixel: the names say it
-    yield "wavenumber_shift", _one(2, ("bin",), "1", shift, None, _PIXELS, _NO)
-    yield (
-        "wavenumber_shift_error",
-        _one(2, ("bin",), "1", f"standard error of the {shift}", None, None, _NO),
-    )
-    stretch = "wavenumber stretch in pixels"
-    yield (
-        "wavenumber_stretch",
-        _one(
-            2, _NO, "1", stretch, None, "shift at the detector's end less the middle's"
-        ),
-    )
-    yield (
-        "wavenumber_stretch_error",
-        _one(2, _NO, "1", f"standard error of the {stretch}"),
-    )
-    exponent = "exponent of the aerosol's optical depth in wavenumber"
-    yield "aerosol_exponent", _one(2, _NO, "1", exponent)
-    yield (
-        "aerosol_exponent_error",
-        _one(2, _NO, "1", f"standard error of the {exponent}"),
-    )
-    for name, units, text in (
-        ("fitted_ghost_amplitude", "1", "ghost amplitude less the setup's"),
-        ("fitted_aotf_offset", "cm-1", "AOTF centre less its calibration"),
-    ):
-        yield name, _one(2, _NO, units, text)
-        yield f"{name}_error", _one(2, _NO, units, f"standard error of the {text}")
-    yield (
-        "spectrum_bin",
-        _one(2, _S, "1", "detector bin of the spectrum", None, "index along bin"),
-    )
-    one = f"{shift}, each spectrum by itself"
-    yield "spectrum_shift", _one(2, _S, "1", one, None, _PIXELS)
-    yield "spectrum_shift_error", _one(2, _S, "1", f"standard error of the {one}")
-    yield (
-        "spectrum_reduced_chi_square",
-        _one(2, _S, "1", "chi-square per degree of freedom of the spectrum"),
-    )
-
-
-_SYSTEMATICS = (
-    ("temperature", "temperature"),
-    ("pointing", "tangent altitude"),
-    ("aotf_width", "the AOTF's width"),
-    ("aotf_side_lobe", "the AOTF's side lobes"),
-    ("ghost", "the line shape's ghost"),
-    ("shift", "the wavenumber shift"),
-    ("spectroscopy", "line intensities"),
-)
-
-
-def _gas2(gas: str) -> Iterator[tuple[str, Variable]]:
-    formula = FORMULAE[gas]
-    species = _CF_SPECIES.get(gas)
-    mole = f"mole_fraction_of_{species}_in_air" if species else None
-    error = f"{mole} standard_error" if mole else None
-    limit = f"{mole} detection_minimum" if mole else None
-    kernel = (  # the name exists for methane only
-        "remote_sensing_averaging_kernel_of_mole_fraction_of_methane_in_air"
-        if gas == "ch4"
-        else None
-    )
-    vmr = f"mole fraction of {formula}"
-    per_level = (
-        ("vmr", vmr, mole),
-        ("vmr_apriori", f"a priori {vmr}", None),
-        ("vmr_noise_error", f"standard error of the {vmr} from noise", None),
-        ("vmr_smoothing_error", f"standard error of the {vmr} from smoothing", None),
-        ("vmr_error", f"total standard error of the {vmr}", error),
-        ("upper_limit", f"upper limit of the {vmr}", limit),
-        ("detected", f"{formula} is detected", None),
-        ("delta_chi_square", f"rise of chi-square without {formula}", None),
-        ("limit_linear", f"limit of the {vmr}, linear fit (noise)", None),
-        ("limit_delta_chi_square", f"limit of the {vmr}, rise of chi-square", None),
-        ("limit_flag", f"least {vmr} that would be detected", None),
-        ("vmr_systematic_error", f"systematic error of the {vmr}", None),
-        ("vmr_total_error", f"random and systematic error of the {vmr}", None),
-        *(
-            (f"vmr_error_{source}", f"error of the {vmr} by {text}", None)
-            for source, text in _SYSTEMATICS
-        ),
-    )
-    for name, text, standard in per_level:
-        yield f"{gas}_{name}", _one(2, _Z, "1", text, standard)
-    yield (
-        f"{gas}_averaging_kernel",
-        _one(
-            2,
-            ("altitude", "altitude_in"),
-            "1",
-            f"averaging kernel of the {vmr}",
-            kernel,
-        ),
-    )
-    yield (
-        f"{gas}_vmr_noise_covariance",
-        _one(
-            2,
-            ("altitude", "altitude_in"),
-            "1",
-            f"error covariance of the {vmr} from noise",
-        ),
-    )
-    for name, text in (
-        ("slant_column", f"{formula} molecules along the line of sight"),
-        ("column", f"{formula} molecules in the vertical column"),
-        ("column_normalised", f"{formula} column scaled to the reference pressure"),
-    ):
-        yield f"{gas}_{name}", _one(2, _S, "cm-2", text)
-        if name != "column_normalised":
-            yield (
-                f"{gas}_{name}_error",
-                _one(2, _S, "cm-2", f"standard error of the {text}"),
-            )
-    yield (
-        f"{gas}_layer_limit",
-        _one(2, _NO, "1", f"standard error of one {vmr} for a whole layer"),
-    )
-    yield (
-        f"{gas}_degrees_of_freedom",
-        _one(2, _NO, "1", f"degrees of freedom for signal of {formula}"),
-    )
-
-
 def _gas3(gas: str) -> Iterator[tuple[str, Variable]]:
     formula = FORMULAE[gas]
-    species = _CF_SPECIES.get(gas)
+    species = CF_SPECIES.get(gas)
     mole = f"mole_fraction_of_{species}_in_air" if species else None
-    vmr = f"mole fraction of {formula}"
+    yield from _map(gas, formula, f"mole fraction of {formula}", ("1", "1"), mole)
+    for name, text in (
+        ("column", f"vertical column of {formula}"),
+        ("column_normalised", f"{formula} column scaled to the reference pressure"),
+    ):
+        # weights are pure numbers: the variance is taken in cm-4
+        yield from _map(f"{gas}_{name}", formula, text, ("cm-2", "cm-4"), None)
+
+
+def _map(
+    field: str, formula: str, text: str, units: tuple[str, str], standard: str | None
+) -> Iterator[tuple[str, Variable]]:
+    """Yield sums and results of one mapped quantity.
+
+    `units` of it and of its square.
+    """
+    one, square = units
+    error = f"standard error of the mean {text}"
     rows = (
-        ("count", f"number of {formula} values", "number_of_observations"),
-        ("sum_w", "sum of the weights", None),
-        ("sum_wx", f"weighted sum of the {vmr}", None),
-        ("sum_wx2", f"weighted sum of the squared {vmr}", None),
-        ("sum_w2", "sum of the squared weights", None),
-        ("sum_w2_variance", "sum of the squared weights times error variance", None),
-        ("detected_count", f"number of profiles with {formula} detected", None),
-        ("mean", f"weighted mean {vmr}", mole),
+        ("count", "1", f"number of {formula} values", "number_of_observations"),
+        ("sum_w", "1", "sum of the weights", None),
+        ("sum_wx", one, f"weighted sum of the {text}", None),
+        ("sum_wx2", square, f"weighted sum of the squared {text}", None),
+        ("sum_w2", "1", "sum of the squared weights", None),
         (
-            "standard_error_formal",
-            f"standard error of the mean {vmr} from the errors",
-            f"{mole} standard_error" if mole else None,
-        ),
-        (
-            "standard_error_scatter",
-            f"standard error of the mean {vmr} from the scatter",
+            "sum_w2_variance",
+            square,
+            "sum of the squared weights times error variance",
             None,
         ),
+        ("detected_count", "1", f"number of samples with {formula} detected", None),
+        ("mean", one, f"weighted mean {text}", standard),
+        (
+            "standard_error_formal",
+            one,
+            f"{error} from the errors",
+            f"{standard} standard_error" if standard else None,
+        ),
+        ("standard_error_scatter", one, f"{error} from the scatter", None),
         (
             "upper_limit",
-            f"upper limit of the mean {vmr}",
-            f"{mole} detection_minimum" if mole else None,
+            one,
+            f"upper limit of the mean {text}",
+            f"{standard} detection_minimum" if standard else None,
         ),
-        ("best_upper_limit", f"lowest single upper limit of the {vmr}", None),
+        ("best_upper_limit", one, f"lowest single upper limit of the {text}", None),
     )
-    for name, text, standard in rows:
-        yield f"{gas}_{name}", _one(3, _NO, "1", text, standard)
-    for name, text in (("min", "earliest"), ("max", "latest")):
+    for name, unit, what, known in rows:
+        yield f"{field}_{name}", at_level(3, _NO, unit, what, known)
+    for name, what in (("min", "earliest"), ("max", "latest")):
         yield (
-            f"{gas}_local_time_{name}",
-            _one(3, _NO, "hour", f"{text} local true solar time of {formula} values"),
+            f"{field}_local_time_{name}",
+            at_level(
+                3, _NO, "hour", f"{what} local true solar time of {formula} values"
+            ),
         )
 
 
 def _build() -> dict[str, Variable]:
     catalogue = dict(_shared())
     catalogue.update(_level1())
-    catalogue.update(_level2())
+    catalogue.update(level2())
+    catalogue.update(temperature_level2())
     time = catalogue["time"]
     catalogue["time"] = Variable(
         time.dims,
@@ -475,8 +319,9 @@ def _build() -> dict[str, Variable]:
     for name in ("order", "aotf_frequency", "instrument_temperature"):
         catalogue[name].forms[2] = (_NO, _S)
     catalogue["bin"].forms[2] = (("bin",), _S)
+    catalogue["wavelength"].forms[2] = (("fitted_pixel",), ("pixel",))
     for gas in GASES:
-        for name, variable in (*_gas2(gas), *_gas3(gas)):
+        for name, variable in (*gas_level2(gas), *gas_density(gas), *_gas3(gas)):
             if name in catalogue:  # <gas>_upper_limit: levels 2 and 3
                 catalogue[name].forms.update(variable.forms)
             else:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tgo_spectra import __version__, cli_spectroscopy
+from tgo_spectra import __version__, cli_exchange, cli_spectroscopy
 from tgo_spectra.errors import TgoError
 
 if TYPE_CHECKING:
@@ -97,28 +97,79 @@ def _describe(ds: Any) -> str:
 @cli.command()
 @click.argument("products", nargs=-1, required=True)
 @click.option("--out", required=True, type=_PATH, help="Output folder.")
-@click.option("--setup", default=None, help="Name of a shipped setup, or a TOML file.")
-@click.option("--atmosphere", default=None, type=_EXISTING, help="Atmosphere file.")
+@click.option(
+    "--setup",
+    "setups_given",
+    multiple=True,
+    metavar="NAME|FILE",
+    help="Shipped setup, or TOML file; one for each kind of product.",
+)
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change one key of the setup, such as window.top_km=90.",
+)
+@click.option(
+    "--atmosphere", default=None, type=_EXISTING, help="One profile for all products."
+)
+@click.option(
+    "--climatology",
+    multiple=True,
+    type=_EXISTING,
+    help="Climate model to take each product's profile from; several files join.",
+)
+@click.option(
+    "--climatology-form",
+    default=None,
+    metavar="NAME",
+    help="mcd, pcm, openmars ...; default: recognised.",
+)
+@click.option(
+    "--climatology-set",
+    "climatology_pairs",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="One choice for it, such as altitude_reference=areoid.",
+)
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(0))
 @click.option("--scheduler", default=None, help="Address of a running Dask scheduler.")
 def retrieve(
     products: tuple[str, ...],
     out: str,
-    setup: str | None,
+    setups_given: tuple[str, ...],
+    changes: tuple[str, ...],
     atmosphere: str | None,
+    climatology: tuple[str, ...],
+    climatology_form: str | None,
+    climatology_pairs: tuple[str, ...],
     workers: int,
     scheduler: str | None,
 ) -> None:
-    """Retrieve PRODUCTS (labels, zips, folders, patterns); done ones are skipped."""
+    """Retrieve PRODUCTS (labels, zips, folders, patterns); done ones are skipped.
+
+    Each product takes the setup for its channel, observation and order: of those
+    given with --setup, or without any the shipped one.
+    """
     from tgo_spectra.batch import run
 
+    chosen: Any = setups_given or None
+    if changes:
+        if len(setups_given) != 1:
+            message = "--set changes one setup: name it with one --setup"
+            raise click.UsageError(message)
+        chosen = _changed(setups_given[0], changes)
+    air: dict[str, Any] = {}
+    if climatology or climatology_form or climatology_pairs:
+        air = _climatology(climatology, climatology_form, climatology_pairs)
     client = None
     if scheduler is not None:
         from distributed import Client
 
         client = Client(scheduler)  # type: ignore[no-untyped-call]
     try:
-        rows = run(products, out, setup, workers, atmosphere, client=client)
+        rows = run(products, out, chosen, workers, atmosphere, client=client, **air)
     finally:
         if client is not None:
             client.close()  # type: ignore[no-untyped-call]
@@ -133,6 +184,27 @@ def retrieve(
 
 
 _STATES = ("done", "skipped", "failed")
+
+
+def _climatology(
+    paths: tuple[str, ...], form: str | None, pairs: tuple[str, ...]
+) -> dict[str, Any]:
+    if not paths:
+        message = "--climatology-form and --climatology-set need --climatology"
+        raise click.UsageError(message)
+    from tgo_spectra.retrieval.setup_files import changes_of
+
+    choices = changes_of(pairs)
+    if form is not None:
+        choices["form"] = form
+    return {"climatology": paths, "climatology_choices": choices}
+
+
+def _changed(setup: str, changes: tuple[str, ...]) -> Any:
+    from tgo_spectra.retrieval.kinds import changed, load
+    from tgo_spectra.retrieval.setup_files import changes_of
+
+    return changed(load(setup), changes_of(changes))
 
 
 @cli.command("map")
@@ -308,13 +380,22 @@ def fetch(
 
 @cli.command()
 def setups() -> None:
-    """List the shipped retrieval setups."""
-    from tgo_spectra.retrieval.setup import list_setups, load_setup
+    """List the shipped retrieval setups: kind, product, orders, gases."""
+    from tgo_spectra.retrieval.kinds import shipped
 
-    for name in list_setups():
-        click.echo(f"{name:12}{' '.join(load_setup(name).gases)}")
+    head = ("name", "kind", "channel", "observation", "orders", "gases")
+    rows = [head]
+    for kind, setup in shipped():
+        orders = " ".join(map(str, setup.orders)) or "-"
+        about = (kind.name, setup.channel, kind.observation)
+        rows.append((setup.name, *about, orders, " ".join(setup.gases)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(size) for cell, size in zip(row, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())
 
 
+cli.add_command(cli_exchange.export)
 cli.add_command(cli_spectroscopy.lines)
 cli.add_command(cli_spectroscopy.tables)
 
@@ -353,7 +434,9 @@ def _run(arguments: Sequence[str] | None) -> int:
         click.echo("stopped", err=True)
         return FAILED
     except TgoError as error:
-        click.echo(f"error: {' '.join(str(error).split())}", err=True)
+        # some messages list commands, one a line
+        lines = [" ".join(line.split()) for line in str(error).splitlines()]
+        click.echo("error: " + "\n".join(filter(None, lines)), err=True)
         return FAILED
     except SystemExit as leave:
         return int(leave.code or 0)

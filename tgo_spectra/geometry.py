@@ -19,6 +19,7 @@ __all__ = [
     "FieldOfView",
     "field_of_view_from_corners",
     "fov_operator",
+    "mean_direction",
     "path_weights",
     "planet_radius_from_table",
 ]
@@ -108,6 +109,35 @@ def path_weights(
     weights[:, 1:] += rising
     weights[:, :-1] += length - rising
     return np.asarray(2.0 * CM_PER_KM * weights)
+
+
+def mean_direction(values: ArrayLike, period: float) -> float:
+    """Mean of angles or hours of the day, taken as directions.
+
+    Parameters
+    ----------
+    values : array_like
+        Any shape; missing ones are left out.
+    period : float
+        360 for degrees, 24 for hours.
+
+    Returns
+    -------
+    float
+        From 0 to below the period; not-a-number if nothing is there.
+
+    Examples
+    --------
+    >>> round(mean_direction([350.0, 20.0], 360.0), 6)
+    5.0
+    """
+    given = np.asarray(values, dtype=np.float64)
+    given = given[np.isfinite(given)]
+    if not given.size:
+        return float("nan")
+    angle = 2.0 * np.pi / period * given
+    mean = np.arctan2(np.sin(angle).mean(), np.cos(angle).mean())
+    return float(np.mod(mean * period / (2.0 * np.pi), period))
 
 
 def planet_radius_from_table(
@@ -272,7 +302,9 @@ def fov_operator(
     >>> float((operator @ heights**2)[0])  # 25 + 1 / 12 + 0.25 / 12
     25.104...
     """
-    from scipy.interpolate import BSpline, make_interp_spline
+    from scipy.interpolate import make_interp_spline
+
+    from tgo_spectra.geometry_kernel import sum_splines
 
     z = np.asarray(heights_km, dtype=np.float64)
     centre = np.atleast_1d(np.asarray(centre_km, dtype=np.float64))
@@ -298,16 +330,9 @@ def fov_operator(
     points, weights = _quadrature(centre, np.sort(boxes, axis=1)[:, ::-1])
     # Cardinal splines: B-spline values at the points times the inverse collocation.
     cardinal = make_interp_spline(z, np.eye(z.size), k=3)
-    flat = np.clip(points.ravel(), z[0], z[-1])
-    basis = BSpline.design_matrix(flat, cardinal.t, 3)
-    first = basis.indices.reshape(flat.size, 4)[:, :1]
-    values = basis.data.reshape(flat.size, 4) * np.tile(weights, centre.size)[:, None]
-    row = np.repeat(np.arange(centre.size), weights.size)[:, None]
-    cell = row * z.size + first + np.arange(4)
-    summed = np.bincount(
-        cell.ravel(), weights=values.ravel(), minlength=centre.size * z.size
-    )
-    return np.asarray(summed.reshape(centre.size, z.size) @ cardinal.c)
+    summed = np.zeros((centre.size, z.size))
+    sum_splines(np.asarray(cardinal.t), np.clip(points, z[0], z[-1]), weights, summed)
+    return np.asarray(summed @ cardinal.c)
 
 
 def _quadrature(

@@ -1,4 +1,4 @@
-"""Maps: level-2 profiles summed into cells, and what follows from the sums.
+"""Maps: level-2 profiles and columns summed into cells, and what follows from them.
 
 A map stores sums (number, weights, weighted values and squares), so that maps of two
 workers, years or instruments merge by addition, in any order. Mean, standard errors
@@ -22,17 +22,22 @@ from tgo_spectra.accumulate import (
     HIGHEST,
     LOWEST,
     SUMS,
-    Levels,
     Weights,
     add_samples,
-    cell_samples,
     new_sums,
     statistics,
 )
 from tgo_spectra.errors import TgoError
 from tgo_spectra.grid import Grid, coordinate
 from tgo_spectra.netcdf import open_verified
-from tgo_spectra.variables import GASES
+from tgo_spectra.samples import (
+    FIELDS,
+    VERTICAL,
+    column_samples,
+    fields_of,
+    profile_samples,
+)
+from tgo_spectra.variables import GASES, lookup
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -86,11 +91,14 @@ def grid_level2(
     vertical_correlation_km: float | Literal["covariance"] | None = None,
     converged_only: bool = True,
 ) -> xr.Dataset:
-    """Sum level-2 profiles into the cells of a grid and derive means and limits.
+    """Sum level 2 into the cells of a grid and derive means and limits.
 
     One sample is one profile in one cell: the levels of a profile that fall into
     the same cell are averaged first (inverse variance), so that dense sampling does
-    not count as independent information.
+    not count as independent information. Of nadir columns, ``<gas>_column`` and
+    ``<gas>_column_normalised``, one sample is one spectrum at its own latitude,
+    longitude, solar longitude and local time; they have no altitude, and a grid with
+    a vertical axis leaves them out.
 
     Parameters
     ----------
@@ -100,17 +108,19 @@ def grid_level2(
     grid : Grid
         The cells.
     gases : sequence of str, optional
-        Gases to map. Default: every gas that has a profile.
+        Gases to map. Default: every gas that has a profile or a column.
     weights : {"inverse_variance", "uniform"}, optional
         Weight of a sample. Inverse variance is best when the errors make the
         scatter; uniform when nature does. Default inverse variance.
     error : {"total", "noise"}, optional
-        ``<gas>_vmr_error`` or ``<gas>_vmr_noise_error``. Default the total error,
-        so that a profile which follows its prior is not taken for a precise one.
+        ``<gas>_vmr_error`` or ``<gas>_vmr_noise_error``, and the same of columns.
+        Default the total error, so that a profile which follows its prior is not taken
+        for a precise one.
     sigma_level : float, optional
         Multiple k of the standard error in limits. Default 2.
     minimum_averaging_kernel : float, optional
-        Levels count where the averaging-kernel diagonal is larger. Default 0.1.
+        Levels count where the averaging-kernel diagonal is larger, columns where
+        their degrees of freedom are. Default 0.1.
     vertical_correlation_km : float or "covariance", optional
         Length of the exponential correlation of errors between levels of one
         profile, km, when they are averaged in a cell; 0 for independent errors;
@@ -118,7 +128,7 @@ def grid_level2(
         Default: fully correlated, the cautious choice (averaging inside a profile
         then does not reduce the error).
     converged_only : bool, optional
-        Leave out profiles whose fit did not converge. Default true.
+        Leave out profiles and spectra whose fit did not converge. Default true.
 
     Returns
     -------
@@ -130,13 +140,15 @@ def grid_level2(
         ``<gas>_upper_limit`` (mean + k times the larger of the two),
         ``<gas>_best_upper_limit`` (lowest limit of a single profile: max(value, 0)
         + k times error), ``<gas>_detected_count`` (profiles with a detection),
-        ``<gas>_local_time_min`` and ``_max``. Cells without samples hold NaN.
+        ``<gas>_local_time_min`` and ``_max``. Cells without samples hold NaN. Of
+        columns the same, named ``<gas>_column_...`` and ``<gas>_column_normalised_...``
+        (cm-2; their weights are pure numbers, the variance taken in cm-4).
 
     Raises
     ------
     TgoError
-        Nothing to map, an unknown gas or choice, or a variable the grid needs is
-        missing (``map.*``).
+        Nothing to map, columns alone on a grid with a vertical axis, an unknown gas or
+        choice, or a variable the grid needs is missing (``map.*``).
     OutputError
         A file fails its verification.
 
@@ -145,7 +157,9 @@ def grid_level2(
     Every profile holds a fixed a priori; where the averaging kernel is small the
     mean tends to it. The formal error contains no spread of nature, the one from
     the scatter does. Limits are made from the signed mean: a mean of limits would
-    not fall with the number of profiles.
+    not fall with the number of profiles. Spectra of one nadir product share the
+    atmosphere that was given: the formal error of their mean takes them for
+    independent and is too small by what they share.
 
     References
     ----------
@@ -169,9 +183,16 @@ def grid_level2(
     """
     _check_choices(weights, error, gases, sigma_level, vertical_correlation_km)
     size = int(np.prod(grid.shape, dtype=np.int64))
-    sums: dict[str, dict[str, Floats]] = {gas: new_sums(size) for gas in gases or ()}
+    sums: dict[str, dict[str, Floats]] = {}
     inherited: dict[str, set[str]] = {}
-    used = left_out = 0
+    used = left_out = spectra = 0
+    flat = not set(VERTICAL) & set(grid.dims)
+    without_height: set[str] = set()
+    choice: dict[str, Any] = {
+        "error": error,
+        "minimum_kernel": minimum_averaging_kernel,
+        "sigma_level": sigma_level,
+    }
     for ds in profiles(level2):
         if converged_only and "converged" in ds and not bool(ds["converged"]):
             left_out += 1
@@ -179,13 +200,30 @@ def grid_level2(
         used += 1
         for key in _inherited(ds.attrs):
             inherited.setdefault(key, set()).add(str(ds.attrs[key]))
-        for gas in gases or [g for g in GASES if f"{g}_vmr" in ds]:
-            if f"{gas}_vmr" not in ds:
+        for field, gas in fields_of(ds, gases, error).items():
+            if field == gas:
+                samples = profile_samples(
+                    ds, gas, grid, correlation_km=vertical_correlation_km, **choice
+                )
+            elif flat:
+                samples = column_samples(
+                    ds, field, gas, grid, converged_only=converged_only, **choice
+                )
+                spectra += samples["cell"].size if field == f"{gas}_column" else 0
+            else:
+                without_height.add(field)
                 continue
-            into = sums.setdefault(gas, new_sums(size))
-            levels = _levels(ds, gas, grid, error, minimum_averaging_kernel)
-            samples = cell_samples(levels, sigma_level, vertical_correlation_km)
+            into = sums.setdefault(field, new_sums(size))
             add_samples(into, samples, weights)
+    if not sums and without_height:
+        message = "columns have no altitude: leave the vertical axis out of the grid"
+        raise TgoError(
+            message, field=" ".join(grid.dims), value=sorted(without_height),
+            rule="map.columns",
+        )  # fmt: skip
+    for gas in gases or ():
+        if not any(f"{gas}{ending}" in sums for ending in FIELDS):
+            sums[gas] = new_sums(size)
     if not sums:
         message = "no profile to map, and no gases named"
         raise TgoError(message, value=f"{left_out} not converged", rule="map.empty")
@@ -200,6 +238,7 @@ def grid_level2(
         "converged_only": str(converged_only).lower(),
         "n_profiles": used,
         "n_profiles_not_converged": left_out,
+        "n_spectra": spectra,
         **{key: _BETWEEN.join(sorted(values)) for key, values in inherited.items()},
     }
     return _derived(_as_dataset(sums, grid, attrs))
@@ -256,9 +295,9 @@ def _merged(left: xr.Dataset, right: xr.Dataset) -> xr.Dataset:
             message = "the maps were made with different choices"
             raise TgoError(message, field=key, value=both, rule="map.merge")
     arrays: dict[str, xr.DataArray] = {}
-    for gas in dict.fromkeys([*_gases_of(left), *_gases_of(right)]):
+    for field in dict.fromkeys([*_fields(left), *_fields(right)]):
         for quantity in (*SUMS, *LOWEST, *HIGHEST):
-            name = f"{gas}_{quantity}"
+            name = f"{field}_{quantity}"
             parts = [ds[name] for ds in (left, right) if name in ds]
             first = parts[0]
             if len(parts) == 1:
@@ -271,7 +310,7 @@ def _merged(left: xr.Dataset, right: xr.Dataset) -> xr.Dataset:
                 values = (np.fmin if quantity in LOWEST else np.fmax)(*pair)
             arrays[name] = first.copy(data=values)
     attrs = dict(left.attrs)
-    for key in ("n_profiles", "n_profiles_not_converged"):
+    for key in ("n_profiles", "n_profiles_not_converged", "n_spectra"):
         attrs[key] = int(left.attrs.get(key, 0)) + int(right.attrs.get(key, 0))
     for key in _inherited({**left.attrs, **right.attrs}):
         both_values = {
@@ -328,61 +367,18 @@ def profiles(level2: Level2Input) -> Iterator[xr.Dataset]:
             yield from profiles(item)
 
 
-def _levels(
-    ds: xr.Dataset, gas: str, grid: Grid, error: str, minimum_kernel: float
-) -> Levels:
-    name = f"{gas}_vmr_error" if error == "total" else f"{gas}_vmr_noise_error"
-    size = ds.sizes["altitude"]
-
-    def along(variable: str) -> Floats:
-        if variable not in ds:
-            message = "level 2 lacks a variable that the map needs"
-            where = ds.attrs.get("product_lid")
-            raise TgoError(message, path=where, field=variable, rule="map.variable")
-        values = np.asarray(ds[variable].values, dtype=np.float64)
-        return np.broadcast_to(values, (size,))
-
-    def local_time() -> Floats:
-        present = "local_true_solar_time" in ds
-        return along("local_true_solar_time") if present else np.full(size, np.nan)
-
-    places = {
-        axis: local_time() if axis == "local_time_class" else along(axis)
-        for axis in grid.dims
-    }
-    value, sigma = along(f"{gas}_vmr"), along(name)
-    cell = grid.cell(places) if places else np.zeros(size, dtype=np.int64)
-    keep = (cell >= 0) & np.isfinite(value) & np.isfinite(sigma) & (sigma > 0)
-    if f"{gas}_averaging_kernel" in ds:
-        kernel = np.asarray(ds[f"{gas}_averaging_kernel"].values)
-        keep &= np.diagonal(kernel) > minimum_kernel
-    noise = ds.get(f"{gas}_vmr_noise_covariance")
-    covariance = None if noise is None else noise.values[np.ix_(keep, keep)]
-    flag = f"{gas}_detected"
-    detected = along(flag) > 0 if flag in ds else np.zeros(size, dtype=bool)
-    return Levels(
-        cell[keep],
-        along("altitude")[keep],
-        value[keep],
-        sigma[keep],
-        detected[keep],
-        local_time()[keep],
-        covariance,
-    )
-
-
 def _as_dataset(
     sums: dict[str, dict[str, Floats]], grid: Grid, attrs: dict[str, Any]
 ) -> xr.Dataset:
     arrays: dict[str, Any] = {}
-    for gas, quantities in sums.items():
+    for field, quantities in sums.items():
         for name, flat in quantities.items():
             whole = name.endswith("count")
             values = flat.reshape(grid.shape)
-            arrays[f"{gas}_{name}"] = (
+            arrays[f"{field}_{name}"] = (
                 grid.dims,
                 values.astype(np.int32) if whole else values,
-                _notes(gas, name, attrs),
+                _notes(field, name, attrs),
             )
     coords: dict[str, Any] = {}
     for axis, edges in grid.axes.items():
@@ -394,52 +390,67 @@ def _derived(ds: xr.Dataset) -> xr.Dataset:
     """Add (or renew) what follows from the sums."""
     k = float(ds.attrs["sigma_level"])
     arrays: dict[str, Any] = {}
-    for gas in _gases_of(ds):
-        sums = {name: ds[f"{gas}_{name}"].values for name in SUMS}
+    for field in _fields(ds):
+        sums = {name: ds[f"{field}_{name}"].values for name in SUMS}
         results = statistics(sums, str(ds.attrs["weights"]), k)
-        dims = ds[f"{gas}_count"].dims
+        dims = ds[f"{field}_count"].dims
         for name, values in results.items():
-            arrays[f"{gas}_{name}"] = (dims, values, _notes(gas, name, ds.attrs))
+            arrays[f"{field}_{name}"] = (dims, values, _notes(field, name, ds.attrs))
     return ds.assign(arrays)
 
 
-def _gases_of(ds: xr.Dataset) -> list[str]:
-    return [gas for gas in GASES if f"{gas}_sum_w" in ds]
+def _fields(ds: xr.Dataset) -> list[str]:
+    """Return gases and columns that a map holds."""
+    names = [f"{gas}{ending}" for gas in GASES for ending in FIELDS]
+    return [name for name in names if f"{name}_sum_w" in ds]
 
 
-def _notes(gas: str, name: str, attrs: Mapping[str, Any]) -> dict[str, Any]:
+_MEANINGS = {
+    "count": "number of {samples}",
+    "sum_w": "sum of weights",
+    "sum_wx": "sum of weight times {what}",
+    "sum_wx2": "sum of weight times squared {what}",
+    "sum_w2": "sum of squared weights",
+    "sum_w2_variance": "sum of squared weight times error variance",
+    "detected_count": "number of {samples} with a detection",
+    "best_upper_limit": "lowest {k}-sigma limit of a single {sample}",
+    "local_time_min": "earliest local true solar time",
+    "local_time_max": "latest local true solar time",
+    "mean": "weighted mean {what}",
+    "standard_error_formal": "standard error of the mean, from the errors",
+    "standard_error_scatter": "standard error of the mean, from the scatter",
+    "upper_limit": "{k}-sigma upper limit of the mean {what}",
+}
+
+
+def _notes(field: str, name: str, attrs: Mapping[str, Any]) -> dict[str, Any]:
     """Units and meaning of one variable of a map."""
     k = f"{attrs['sigma_level']:g}"
     inverse = attrs["weights"] == "inverse_variance"
+    gas, column, scaled = field.partition("_column")
+    what = "mole fraction"
+    if column:
+        what = "column scaled to the reference pressure" if scaled else "column"
+    sample = "spectrum" if column else "profile"
+    samples = "spectra" if column else "profiles"
+    text = _MEANINGS[name].format(what=what, sample=sample, samples=samples, k=k)
+    known = lookup(f"{field}_{name}")
+    units = known.units if known else "1"
     label = gas.upper()
-    units, text = {
-        "count": ("1", "number of profiles"),
-        "sum_w": ("1", "sum of weights"),
-        "sum_wx": ("1", "sum of weight times mole fraction"),
-        "sum_wx2": ("1", "sum of weight times squared mole fraction"),
-        "sum_w2": ("1", "sum of squared weights"),
-        "sum_w2_variance": ("1", "sum of squared weight times error variance"),
-        "detected_count": ("1", "number of profiles with a detection"),
-        "best_upper_limit": ("1", f"lowest {k}-sigma limit of a single profile"),
-        "local_time_min": ("hour", "earliest local true solar time"),
-        "local_time_max": ("hour", "latest local true solar time"),
-        "mean": ("1", "weighted mean mole fraction"),
-        "standard_error_formal": ("1", "standard error of the mean, from the errors"),
-        "standard_error_scatter": ("1", "standard error of the mean, from the scatter"),
-        "upper_limit": ("1", f"{k}-sigma upper limit of the mean mole fraction"),
-    }[name]
     notes: dict[str, Any] = {"units": units, "long_name": f"{label} {text}"}
     if name.endswith("limit"):
         notes["sigma_level"] = float(attrs["sigma_level"])
     if name == "mean":
         notes["comment"] = "signed: negative values are kept"
         notes["ancillary_variables"] = (
-            f"{gas}_count {gas}_standard_error_formal {gas}_standard_error_scatter"
+            f"{field}_count {field}_standard_error_formal "
+            f"{field}_standard_error_scatter"
         )
     if name == "upper_limit":
         notes["comment"] = f"mean + {k} times the larger of the two standard errors"
     if name.startswith("sum_"):
-        notes["comment"] = "weight = 1/variance" if inverse else "weight = 1"
+        weight = "1/variance, in cm-4" if column else "1/variance"
+        notes["comment"] = f"weight = {weight if inverse else 1}"
     return notes
 
 

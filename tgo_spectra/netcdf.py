@@ -143,7 +143,7 @@ def write_level2(
         version, md5 = (ds.attrs.get(k, "") for k in ("product_version", "source_md5"))
         inputs = [f"{lid}::{version} {md5}".strip()]
     extra: dict[str, object] = {
-        "title": f"Trace gas profiles from {lid.rsplit(':', 1)[-1] or 'TGO spectra'}",
+        "title": f"Trace gases from {lid.rsplit(':', 1)[-1] or 'TGO spectra'}",
         "summary": "Level 2: gases, errors and averaging kernels fitted to one product",
         "processing_level": "L2",
         "cdm_data_type": "Other",
@@ -279,7 +279,10 @@ def _encode(ds: xr.Dataset) -> dict[str, Stored]:
     dims = {name: tuple(map(str, v.dims)) for name, v in arrays.items()}
     bounds = {str(v.attrs.get("bounds")) for v in arrays.values()}
     coords = {*map(str, ds.coords), *(n for n in _AUXILIARY if n in arrays)}
-    auxiliary = [n for n in arrays if n in coords and n not in {*ds.dims, *bounds}]
+    # sorted: the order of a Dataset's coordinates is not that of its file
+    auxiliary = sorted(
+        n for n in arrays if n in coords and n not in {*ds.dims, *bounds}
+    )
     mapped = {"latitude", "longitude"} <= set(arrays)
     encoded = {}
     for name, variable in arrays.items():

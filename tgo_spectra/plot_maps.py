@@ -59,7 +59,7 @@ def plot_map(
     level3 : xarray.Dataset
         A map; other axes than two must be selected (``isel``) or have one cell.
     gas : str
-        Gas key.
+        Gas key, or a column such as ``co_column_normalised``.
     quantity : str, optional
         What to draw. Default the mean.
     minimum_count : int, optional
@@ -87,22 +87,31 @@ def plot_map(
     data = data.where(enough)
     vertical, horizontal = _orientation(data.dims)
     data = data.transpose(vertical, horizontal)
-    factor, unit = (1.0, "profiles") if quantity == "count" else readable(data.values)
+    species, column, _ = gas.partition("_column")
+    if quantity == "count":
+        factor, unit = 1.0, "spectra" if column else "profiles"
+    elif column:
+        factor, unit = 1.0, "cm$^{-2}$"
+    else:
+        factor, unit = readable(data.values)
     values = np.ma.masked_invalid(data.values * factor)
     ax = ax or new_axes(7.2, 4.2)
     edges = [_edges(level3, axis) for axis in (horizontal, vertical)]
     mesh = ax.pcolormesh(*edges, values, **_colours(gas, quantity, values))
     text = {
-        "mean": "mean mole fraction",
+        "mean": "mean column" if column else "mean mole fraction",
         "standard_error_formal": "standard error (from the errors)",
         "standard_error_scatter": "standard error (from the scatter)",
         "upper_limit": f"{_sigma(level3)} upper limit of the mean",
-        "best_upper_limit": f"best {_sigma(level3)} limit of one profile",
+        "best_upper_limit": f"best {_sigma(level3)} limit of one "
+        f"{'spectrum' if column else 'profile'}",
         "count": "number",
     }[quantity]
     figure = ax.get_figure()
     if figure is not None:
-        figure.colorbar(mesh, ax=ax, label=f"{formula(gas)} {text} ({unit})", pad=0.02)
+        figure.colorbar(
+            mesh, ax=ax, label=f"{formula(species)} {text} ({unit})", pad=0.02
+        )
     ax.set(xlabel=label(level3[horizontal]), ylabel=label(level3[vertical]))
     _degree_ticks(ax.xaxis, horizontal)
     _degree_ticks(ax.yaxis, vertical)

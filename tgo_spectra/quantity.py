@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-__all__ = ["FORMULAE", "GASES", "MAP_AXES", "Variable"]
+__all__ = ["CF_SPECIES", "FORMULAE", "GASES", "MAP_AXES", "Variable", "at_level"]
 
 FORMULAE: dict[str, str] = {
     "ch4": "CH4",
@@ -30,6 +30,16 @@ FORMULAE: dict[str, str] = {
 
 GASES: tuple[str, ...] = tuple(FORMULAE)
 """Gas keys, as in variable names; ``hdo`` is a gas of its own."""
+
+CF_SPECIES: dict[str, str] = {
+    "ch4": "methane",
+    "h2o": "water_vapor",
+    "co": "carbon_monoxide",
+    "o3": "ozone",
+    "hcl": "hydrogen_chloride",
+    "co2": "carbon_dioxide",
+}
+"""Gases in standard names of CF table version 93 (2026-03-17); others have none."""
 
 MAP_AXES: tuple[str, ...] = (
     "mars_year",
@@ -82,3 +92,24 @@ class Variable:
             "comment": self.comment,
         }
         return {key: text for key, text in found.items() if text}
+
+
+def at_level(
+    level: int,
+    dims: Dims,
+    units: str,
+    long_name: str,
+    standard_name: str | None = None,
+    comment: str | None = None,
+    *other: Dims,
+) -> Variable:
+    """Describe a variable of one level; `other` dimensions are accepted too.
+
+    Examples
+    --------
+    >>> at_level(2, ("altitude",), "K", "temperature").forms
+    {2: (('altitude',),)}
+    """
+    return Variable(
+        dims, units, long_name, standard_name, comment, {level: (dims, *other)}
+    )

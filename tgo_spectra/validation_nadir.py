@@ -50,12 +50,15 @@ def validate_nadir(
     Returns
     -------
     dict of str to float
-        ``mean_z``, ``z_width``, ``coverage`` (within 1 sigma) of the column;
+        ``mean_z``, ``z_width``, ``coverage`` (within 1 sigma), ``within_two_sigma``
+        of the column;
         ``relative_bias`` of the mean column; ``noiseless_bias``: the same without
         noise; ``bias_in_errors``: that over the median error; ``relative_error``:
-        median; ``false_positive_rate``; ``null_mean_z``; ``null_coverage``;
-        ``reduced_chi_square``; ``converged``. Those with ``null`` and the rate are of
-        spectra without the gas.
+        median; ``reduced_chi_square``; ``converged``; ``false_positive_rate``;
+        ``null_mean_z``, ``null_coverage``, ``null_within_two_sigma``,
+        ``null_converged``. Those with ``null`` and the rate are of spectra without the
+        gas, whose error is so large against its lines' curve of growth that z is a
+        little skew.
 
     Raises
     ------
@@ -79,6 +82,7 @@ def validate_nadir(
         "mean_z": float(z.mean()),
         "z_width": float(z.std()),
         "coverage": float((np.abs(z) < 1.0).mean()),
+        "within_two_sigma": float((np.abs(z) < 2.0).mean()),
         "relative_bias": float(column.sum() / true.sum() - 1.0),
         "noiseless_bias": bias,
         "bias_in_errors": bias / relative,
@@ -122,5 +126,7 @@ def _without_gas(
     return {
         "null_mean_z": float(z.mean()),
         "null_coverage": float((np.abs(z) < 1.0).mean()),
+        "null_within_two_sigma": float((np.abs(z) < 2.0).mean()),
+        "null_converged": float((level2["status"] == 0).mean()),
         "false_positive_rate": float(detected.mean()),
     }

@@ -193,6 +193,7 @@ def validate(ds: xr.Dataset, level: int) -> None:
 
 _SIGNALS = ("transmittance", "reflectance_factor", "radiance")
 _RESULTS = frozenset({"vmr", "slant_column", "column"})
+_FIELDS = ("", "column_", "column_normalised_")
 
 
 def _require(ds: xr.Dataset, level: int) -> None:
@@ -213,6 +214,8 @@ def _require(ds: xr.Dataset, level: int) -> None:
     if level == 2 and parts.isdisjoint(_RESULTS):
         msg = "<gas>_vmr, <gas>_slant_column or <gas>_column"
         raise missing(msg)
-    if level == 3 and not {"count", "sum_w"} <= parts:
-        msg = "<gas>_count and <gas>_sum_w"
+    if level == 3 and not any(
+        {f"{field}count", f"{field}sum_w"} <= parts for field in _FIELDS
+    ):
+        msg = "<gas>_count and <gas>_sum_w, or those of a column"
         raise missing(msg)

@@ -38,8 +38,8 @@ class Gathered:
         Products, in the order of the places and within one by path: labels, zips of one
         label, and ``zip::label`` for each product of a zip of several.
     others : int
-        Labels of collections, bundles, documents and pictures, and zips without a
-        product: left out.
+        Labels of collections, bundles, documents and pictures, of geometry alone
+        (ACS, read with the spectra that name it), and zips without a product: left out.
     older : int
         Older versions and further copies of a product that is in `paths`: left out.
     """
@@ -101,7 +101,8 @@ def _inside(place: Path) -> Iterator[tuple[Path, bytes | None]]:
     if place.is_dir():
         for path in labels_and_zips(place):
             if is_product_name(path.name):
-                yield from _products_of(path)
+                for found, text in _products_of(path):
+                    yield found, None if text and _is_geometry(text) else text
             else:
                 yield path, None
     elif place.suffix.lower() == ".zip":
@@ -111,6 +112,12 @@ def _inside(place: Path) -> Iterator[tuple[Path, bytes | None]]:
             yield place, source_of(place).read()
         except ProductError:
             yield place, b""  # the task of this product says what is wrong
+
+
+def _is_geometry(label: bytes) -> bool:
+    """Tell whether a label is of the geometry collection [I]: no spectra are in it."""
+    parts = identity(label)[0].split(":")
+    return len(parts) > 4 and parts[4] == "geometry"
 
 
 def identity(label: bytes) -> tuple[str, str]:

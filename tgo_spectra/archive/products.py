@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from tgo_spectra.errors import ArchiveError, ProductError, TgoError, TgoWarning
+from tgo_spectra.geometry import mean_direction
 from tgo_spectra.pds4 import Source, archive_members, resolve_data
 from tgo_spectra.readers import (
     GROUP_READERS,
@@ -347,7 +348,9 @@ def _facts(ds: xr.Dataset, attrs: dict[Any, Any]) -> dict[str, Any]:
     facts |= {"start": _utc(start), "stop": _utc(stop)}
     for name in ("solar_longitude", "longitude"):
         low = -180.0 if name == "longitude" else 0.0
-        facts[name] = _circular_mean(_finite(ds, name), low)
+        values = _finite(ds, name)
+        mean = mean_direction(values, 360.0) if values.size else None
+        facts[name] = None if mean is None else (mean - low) % 360.0 + low
     for name, source in (("latitude", "latitude"), ("altitude", "tangent_altitude")):
         values = _finite(ds, source)
         if values.size:
@@ -377,13 +380,3 @@ def _finite(ds: xr.Dataset, name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
         return np.empty(0)
     values = np.asarray(ds[name].values, dtype=np.float64).ravel()
     return values[np.isfinite(values)]
-
-
-def _circular_mean(
-    degree: np.ndarray[Any, np.dtype[np.float64]], low: float
-) -> float | None:
-    if not degree.size:
-        return None
-    angle = np.deg2rad(degree)
-    mean = np.rad2deg(np.arctan2(np.sin(angle).mean(), np.cos(angle).mean()))
-    return float((mean - low) % 360.0 + low)

@@ -53,7 +53,9 @@ def verify(paths: str | Path | Iterable[str | Path]) -> list[Verified]:
     Parameters
     ----------
     paths : path or iterable of paths
-        Labels, tables (``.tab``), zips, ``.nc`` files, or folders of these.
+        Labels, tables (``.tab``), zips, ``.nc`` files, or folders of these. Of a folder
+        the truths beside simulated products (``.truth.nc``) are left out: they have no
+        content hash.
 
     Returns
     -------
@@ -70,9 +72,14 @@ def verify(paths: str | Path | Iterable[str | Path]) -> list[Verified]:
     return [row for item in given for row in _verify(Path(item))]
 
 
+def _is_truth(file: Path) -> bool:
+    return file.name.endswith(".truth.nc")
+
+
 def _verify(path: Path) -> Iterator[Verified]:
     if path.is_dir():
-        for found in sorted([*walk(path), *path.rglob("*.nc")]):
+        own = [file for file in path.rglob("*.nc") if not _is_truth(file)]
+        for found in sorted([*walk(path), *own]):
             yield from _verify(found)
         return
     suffix = path.suffix.lower()

@@ -38,6 +38,12 @@ __all__ = [
     "Sight",
     "Weights",
     "absorption_weights",
+    "air_on_points",
+    "by_log_density",
+    "coefficients_on_points",
+    "hydrostatic_log_ratio",
+    "log_pressure_adjoint",
+    "log_pressure_slope",
     "make_sight",
 ]
 
@@ -71,6 +77,8 @@ class Sight:
         That point.
     top : {"exponential", "cut"}
         See `tgo_spectra.forward.transmittance.limb`.
+    molar_mass_g_mol : float or ndarray, shape (point,)
+        Of the air, for the hydrostatic balance.
     """
 
     altitude_km: Array
@@ -85,6 +93,7 @@ class Sight:
     balance: Balance
     anchor: int
     top: Top
+    molar_mass_g_mol: float | Array = MOLAR_MASS
 
 
 @dataclass(frozen=True)
@@ -141,6 +150,7 @@ def make_sight(
     balance: Balance = "fixed_pressure",
     anchor_km: float | None = None,
     top: Top = "exponential",
+    molar_mass_g_mol: float | Array = MOLAR_MASS,
 ) -> Sight:
     """Put an atmosphere on the line of sight.
 
@@ -162,6 +172,8 @@ def make_sight(
         Altitude whose pressure hydrostatic balance keeps; default the lowest point.
     top : {"exponential", "cut"}
         Above the last point.
+    molar_mass_g_mol : float or ndarray, shape (point,)
+        Of the air; default 43.4 at all heights.
 
     Returns
     -------
@@ -199,33 +211,108 @@ def make_sight(
         balance=balance,
         anchor=anchor,
         top=top,
+        molar_mass_g_mol=molar_mass_g_mol,
     )
 
 
-def _pull(sight: Sight) -> Array:
-    """Molar mass times gravity over the gas constant, K per km, on the points."""
-    gravity = GM_M3_S2 / (1e3 * (sight.radius_km + sight.points_km)) ** 2
-    return np.asarray(1e-3 * MOLAR_MASS * gravity / GAS_CONSTANT * 1e3)
+def hydrostatic_log_ratio(
+    points_km: Array,
+    temperature_k: Array,
+    *,
+    planet_radius_km: float,
+    anchor: int,
+    molar_mass_g_mol: float | Array = MOLAR_MASS,
+) -> Array:
+    """Logarithm of the hydrostatic pressure over that of one of the points.
+
+    Gravity is GM / (R + z)^2; temperature and molar mass are linear between points.
+
+    Parameters
+    ----------
+    points_km, temperature_k : ndarray, shape (point,)
+        Altitudes, ascending, and temperatures.
+    planet_radius_km : float
+        Local radius of the areoid.
+    anchor : int
+        The point.
+    molar_mass_g_mol : float or ndarray, shape (point,)
+        Of the air.
+
+    Returns
+    -------
+    ndarray, shape (point,)
+
+    Examples
+    --------
+    >>> z, t = np.arange(3.0), np.full(3, 200.0)
+    >>> found = hydrostatic_log_ratio(z, t, planet_radius_km=3389.5, anchor=1)
+    >>> found.round(4)
+    array([ 0.0973,  0.    , -0.0972])
+    """
+    pull = _pull(points_km, planet_radius_km, molar_mass_g_mol)
+    middle = 0.5 * (temperature_k[1:] + temperature_k[:-1])
+    between = _middle_pull(points_km, planet_radius_km, molar_mass_g_mol)
+    return -_integrated(points_km, pull / temperature_k, between / middle, anchor)
 
 
-def _integrated(sight: Sight, integrand: Array) -> Array:
-    """Trapezoidal integral over altitude from the anchor, along the first axis."""
-    step = np.diff(sight.points_km)
-    step = step.reshape(-1, *(1,) * (integrand.ndim - 1))
-    total = np.zeros_like(integrand)
-    np.cumsum(0.5 * step * (integrand[1:] + integrand[:-1]), axis=0, out=total[1:])
-    return np.asarray(total - total[sight.anchor])
+def _pull(points_km: Array, radius_km: float, molar_mass_g_mol: float | Array) -> Array:
+    """Molar mass times gravity over the gas constant, K per km."""
+    gravity = GM_M3_S2 / (1e3 * (radius_km + points_km)) ** 2
+    return np.asarray(1e-3 * molar_mass_g_mol * gravity / GAS_CONSTANT * 1e3)
 
 
-def _air(sight: Sight, state: AirState) -> tuple[Array, Array, Array]:
-    """Pressure, temperature and number density on the points at a state."""
+def _middle_pull(
+    points_km: Array, radius_km: float, molar_mass_g_mol: float | Array
+) -> Array:
+    """Return the same in the middle between neighbouring points."""
+    mass = np.broadcast_to(molar_mass_g_mol, points_km.shape)
+    middle = 0.5 * (points_km[1:] + points_km[:-1])
+    return _pull(middle, radius_km, 0.5 * (mass[1:] + mass[:-1]))
+
+
+def _integrated(points_km: Array, at: Array, between: Array, anchor: int) -> Array:
+    """Integrate over altitude from the anchor, along the first axis (Simpson's rule).
+
+    ``at``: integrand on the points; ``between``: in the middle of neighbours.
+    """
+    step = np.diff(points_km).reshape(-1, *(1,) * (at.ndim - 1))
+    total = np.zeros_like(at)
+    part = step / 6.0 * (at[1:] + 4.0 * between + at[:-1])
+    np.cumsum(part, axis=0, out=total[1:])
+    return np.asarray(total - total[anchor])
+
+
+def _log_ratio(sight: Sight, temperature_k: Array) -> Array:
+    return hydrostatic_log_ratio(
+        sight.points_km,
+        temperature_k,
+        planet_radius_km=sight.radius_km,
+        anchor=sight.anchor,
+        molar_mass_g_mol=sight.molar_mass_g_mol,
+    )
+
+
+def air_on_points(sight: Sight, state: AirState) -> tuple[Array, Array, Array]:
+    """Pressure (Pa), temperature (K) and number density (cm-3) on the points.
+
+    Parameters
+    ----------
+    sight : Sight
+        The line of sight.
+    state : AirState
+        Temperature offset and pressure scale; its gases play no part.
+
+    Returns
+    -------
+    pressure, temperature, number_density : ndarray, shape (point,)
+    """
     t0 = sight.temperature_k
     t = t0
     log_factor = np.full(t0.shape, np.log(state.pressure_scale))
     if state.temperature_offset_k is not None:
         t = t0 + sight.hats @ state.temperature_offset_k
         if sight.balance == "hydrostatic":
-            log_factor -= _integrated(sight, _pull(sight) * (1.0 / t - 1.0 / t0))
+            log_factor += _log_ratio(sight, t) - _log_ratio(sight, t0)
     factor = np.exp(log_factor)
     density = sight.number_density_cm3 * factor * t0 / t
     return sight.pressure_pa * factor, t, density
@@ -256,7 +343,7 @@ def absorption_weights(
     AtmosphereError
         As `tgo_spectra.forward.ray.layer_columns`.
     """
-    p, t, n = _air(sight, state)
+    p, t, n = air_on_points(sight, state)
     radius = sight.radius_km + sight.points_km
     impact = sight.radius_km + sight.height_km
     scale = None
@@ -268,12 +355,14 @@ def absorption_weights(
     result = Weights()
     for gas, vmr in state.vmr.items():
         x = sight.hats @ vmr
-        c, by_pressure, by_temperature = _coefficients(sight, gas, p, t, derivatives)
+        c, by_pressure, by_temperature = coefficients_on_points(
+            sight, gas, p, t, derivatives
+        )
         result.value[gas] = (c * x) @ air.T
         if not derivatives:
             continue
         result.vmr[gas] = _through(c, air, sight.hats)
-        by_density = _by_log_density(c * x, moments, sight.points_km)
+        by_density = by_log_density(c * x, moments, sight.points_km)
         by_state = air * (by_pressure * x)[:, None, :] + by_density
         result.pressure[gas] = by_state.sum(axis=2) / state.pressure_scale
         through = _through(by_temperature * x, air, sight.hats)
@@ -292,13 +381,91 @@ def _slopes(sight: Sight, t: Array) -> tuple[Array, Array | None]:
     density = -sight.hats / t[:, None]
     if sight.balance == "fixed_pressure":
         return density, None
-    return density, _integrated(sight, (_pull(sight) / t**2)[:, None] * sight.hats)
+    return density, log_pressure_slope(sight, t)
 
 
-def _coefficients(
+def log_pressure_slope(sight: Sight, temperature_k: Array) -> Array:
+    """Differentiate the logarithm of the hydrostatic pressure by the temperatures.
+
+    Parameters
+    ----------
+    sight : Sight
+        The line of sight.
+    temperature_k : ndarray, shape (point,)
+        Where the derivative is taken.
+
+    Returns
+    -------
+    ndarray, shape (point, level), K-1
+    """
+    points, mass = sight.points_km, sight.molar_mass_g_mol
+    t, hats = temperature_k, sight.hats
+    middle = 0.5 * (t[1:] + t[:-1])
+    half = 0.5 * (hats[1:] + hats[:-1])
+    at = (_pull(points, sight.radius_km, mass) / t**2)[:, None] * hats
+    between = (_middle_pull(points, sight.radius_km, mass) / middle**2)[:, None] * half
+    return _integrated(points, at, between, sight.anchor)
+
+
+def log_pressure_adjoint(sight: Sight, temperature_k: Array, weight: Array) -> Array:
+    """Weights on the points' temperatures equal to weights on their log pressures.
+
+    ``weight @ log_pressure_slope(sight, t)`` is ``log_pressure_adjoint(sight, t,
+    weight) @ sight.hats``, without a matrix of all points and levels.
+
+    Parameters
+    ----------
+    sight : Sight
+        The line of sight.
+    temperature_k : ndarray, shape (point,)
+        Where the derivative is taken.
+    weight : ndarray, shape (..., point)
+        On the logarithms of the pressures.
+
+    Returns
+    -------
+    ndarray, shape (..., point), K-1
+    """
+    points, mass = sight.points_km, sight.molar_mass_g_mol
+    at = _pull(points, sight.radius_km, mass) / temperature_k**2
+    middle = 0.5 * (temperature_k[1:] + temperature_k[:-1])
+    between = _middle_pull(points, sight.radius_km, mass) / middle**2
+    # a step counts for all pressures above it, or against those below the anchor
+    above = np.cumsum(weight[..., ::-1], axis=-1)[..., ::-1]
+    step = above[..., 1:].copy()
+    step[..., : sight.anchor] -= above[..., :1]
+    step *= np.diff(points) / 6.0
+    result = np.zeros_like(weight)
+    result[..., :-1] = step * (at[:-1] + 2.0 * between)
+    result[..., 1:] += step * (at[1:] + 2.0 * between)
+    return result
+
+
+def coefficients_on_points(
     sight: Sight, gas: str, p: Array, t: Array, derivatives: bool
 ) -> tuple[Array, Array, Array]:
-    """Coefficients and their derivatives by ln p and T, each (vector, point)."""
+    """Coefficients and their derivatives by ln p and T.
+
+    Parameters
+    ----------
+    sight : Sight
+        Whose table they are of.
+    gas : str
+        Gas of the table.
+    p, t : ndarray, shape (point,)
+        Pressure, Pa, and temperature, K.
+    derivatives : bool
+        False: in the place of the derivatives stands the value.
+
+    Returns
+    -------
+    value, by_log_pressure, by_temperature : ndarray, shape (vector, point)
+
+    Raises
+    ------
+    TableError
+        A pressure or temperature is outside the table.
+    """
     band = sight.band
     orders = [(0, 0), (1, 0), (0, 1)] if derivatives else [(0, 0)]
     found = [
@@ -318,12 +485,23 @@ def _coefficients(
     return found[0], found[-2] if derivatives else found[0], found[-1]
 
 
-def _by_log_density(
+def by_log_density(
     integrand: Array, moments: ray.ColumnMoments, points_km: Array
 ) -> Array:
-    """Differentiate columns of an integrand (vector, point) by ln n at a point.
+    """Differentiate columns of an integrand by the logarithms of the density.
 
-    Shape (vector, height, point).
+    Parameters
+    ----------
+    integrand : ndarray, shape (vector, point)
+        What multiplies the density.
+    moments : ColumnMoments
+        From `tgo_spectra.forward.ray.column_moments`.
+    points_km : ndarray, shape (point,)
+        The points.
+
+    Returns
+    -------
+    ndarray, shape (vector, height, point)
     """
     q = integrand[:, None, :]
     result = moments.own * q

@@ -10,6 +10,7 @@ Wells 2002, J. Quant. Spectrosc. Radiat. Transfer 74, 745).
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -19,6 +20,7 @@ from tgo_spectra.errors import RetrievalError
 from tgo_spectra.forward import ray
 from tgo_spectra.matrices import steady_product
 from tgo_spectra.operators import tabulated as operator
+from tgo_spectra.operators.model import apply_model
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +29,15 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.floating]
 
-__all__ = ["GasPath", "Limb", "PixelFields", "limb", "pixel_fields", "pixel_values"]
+__all__ = [
+    "GasPath",
+    "Limb",
+    "PixelFields",
+    "factor_fields",
+    "limb",
+    "pixel_fields",
+    "pixel_values",
+]
 
 Top = Literal["exponential", "cut"]
 
@@ -86,7 +96,13 @@ class Limb:
     jacobian_heights: npt.NDArray[np.intp]
     dtype: type[np.floating]
 
-    @property
+    @functools.cached_property
+    def factors(self) -> Array:
+        """Directions of all gases, one after another, shape (direction, node)."""
+        parts = [path.directions.T for path in self.gases.values()]
+        return np.ascontiguousarray(np.concatenate(parts))
+
+    @functools.cached_property
     def air_column_cm2(self) -> Array:
         """Slant column of air under the hat of each level, (height, level)."""
         return steady_product(self.air_cm2, self.hats)
@@ -190,43 +206,81 @@ def limb(
         refractivity_cm3=refractivity_cm3,
     )
     hats = hat_matrix(altitude_km, points_km)
-    stacked = np.ascontiguousarray(np.concatenate(list(vectors.values())).T, dtype)
+    stacked = _stacked(tuple(vectors.values()), dtype)
     gases, start = {}, 0
     for gas, vector in vectors.items():
         u = stacked[:, start : start + vector.shape[0]]
-        gases[gas] = _gas_path(u, coefficients[gas], air, hats, jacobian_rank)
+        gases[gas] = _gas_path(u, vector, coefficients[gas], air, hats, jacobian_rank)
         start += vector.shape[0]
     last = height_km.size - 1
     chosen = np.unique(np.append(np.arange(0, last, jacobian_every), last))
     return Limb(altitude_km, height_km, gases, air, hats, stacked, chosen, dtype)
 
 
+_STACKS: list[tuple[tuple[Array, ...], Array]] = []
+"""Vectors of the last tables, as given and side by side: a worker uses few tables."""
+
+
+def _stacked(vectors: tuple[Array, ...], dtype: type[np.floating]) -> Array:
+    """Vectors of all gases, shape (node, vector); made once for the same arrays."""
+    for given, made in _STACKS:
+        same = len(given) == len(vectors) and made.dtype == dtype
+        if same and all(a is b for a, b in zip(given, vectors, strict=True)):
+            return made
+    made = np.ascontiguousarray(np.concatenate(vectors).T, dtype)
+    made.flags.writeable = False
+    _STACKS.append((vectors, made))
+    del _STACKS[:-2]
+    return made
+
+
 def _gas_path(
-    u: Array, coefficients: Array, air: Array, hats: Array, rank: int | None
+    u: Array,
+    vectors: Array,
+    coefficients: Array,
+    air: Array,
+    hats: Array,
+    rank: int | None,
 ) -> GasPath:
     if rank is None or rank >= coefficients.shape[0]:
         return GasPath(u, coefficients, u, _through(coefficients, air, hats))
     # leading left singular vectors; the small matrix is faster and good enough for them
-    _, vectors = np.linalg.eigh(steady_product(coefficients, coefficients.T))
-    q = vectors[:, : -rank - 1 : -1]
+    _, turned = np.linalg.eigh(steady_product(coefficients, coefficients.T))
+    q = turned[:, : -rank - 1 : -1]
     path = _through(steady_product(q.T, coefficients), air, hats)
-    directions = steady_product(u, q.astype(u.dtype))
-    return GasPath(u, coefficients, directions, path)
+    directions = steady_product(q.T.astype(u.dtype), vectors.astype(u.dtype))
+    return GasPath(u, coefficients, directions.T, path)
 
 
 def _through(coefficients: Array, air: Array, hats: Array) -> Array:
     """Sum over the points: (rank, height, level)."""
-    rank, height = coefficients.shape[0], air.shape[0]
-    stacked = (air[None, :, :] * coefficients[:, None, :]).reshape(rank * height, -1)
-    return steady_product(stacked, hats).reshape(rank, height, hats.shape[1])
+    from tgo_spectra.forward.path_kernel import through_hats
+
+    shape = (coefficients.shape[0], air.shape[0], hats.shape[1])
+    out = np.zeros(shape)
+    # two levels see a point, one at a level or beyond the ends
+    lower = np.minimum((hats != 0.0).argmax(axis=1), hats.shape[1] - 2)
+    at = np.arange(hats.shape[0])
+    through_hats(
+        np.ascontiguousarray(coefficients, dtype=float),
+        np.ascontiguousarray(air, dtype=float),
+        lower,
+        hats[at, lower],
+        hats[at, lower + 1],
+        out,
+    )
+    return out
+
+
+def _amounts(model: Limb, gas: str, vmr: Array) -> Array:
+    """Weights of a gas's vectors in the optical depth, (vector, height)."""
+    coefficients = model.gases[gas].coefficients
+    return steady_product(coefficients * (model.hats @ vmr), model.air_cm2.T)
 
 
 def node_transmittance(model: Limb, vmr: Mapping[str, Array]) -> Array:
     """Monochromatic transmittance, shape (node, height)."""
-    weights = [
-        steady_product(path.coefficients * (model.hats @ vmr[gas]), model.air_cm2.T)
-        for gas, path in model.gases.items()
-    ]
+    weights = [_amounts(model, gas, vmr[gas]) for gas in model.gases]
     # minus the optical depth
     minus = np.negative(np.concatenate(weights)).astype(model.dtype)
     depth = steady_product(model.vectors, minus)
@@ -234,8 +288,13 @@ def node_transmittance(model: Limb, vmr: Mapping[str, Array]) -> Array:
     if not brightest < LOG_TRANSMITTANCE_LIMIT:  # NaN included
         message = "transmittance beyond all bounds: the state has run away"
         raise RetrievalError(message, value=brightest, rule="fit.diverged")
-    np.exp(depth, out=depth)
-    return np.asarray(depth)
+    if depth.dtype != np.float32:
+        return np.asarray(np.exp(depth, out=depth))
+    from tgo_spectra.forward.path_kernel import exponentiate
+
+    depth = np.ascontiguousarray(depth)
+    exponentiate(depth.reshape(-1))
+    return depth
 
 
 @dataclass(frozen=True)
@@ -245,7 +304,9 @@ class PixelFields:
     ``value``, ``shift``, ``curvature``: transmittance and its derivatives to the
     wavenumber of the nominal order (cm-1, cm-2); ``slope``: weighted by the relative
     distance from the band centre; ``gas``: per gas (pixel, k, height), the derivative
-    of transmittance to the path along each direction, at the heights of the Jacobian.
+    of transmittance to the path along each direction. ``gas`` is at the heights of the
+    Jacobian, and so is ``curvature``: it changes a spectrum by 3e-4 at most, and what
+    lies between the heights is 1e-3 of it.
     """
 
     value: Array
@@ -255,19 +316,11 @@ class PixelFields:
     gas: Mapping[str, Array]
 
 
-def _four(
-    seen_by: operator.Operator, field: Array
-) -> tuple[Array, Array, Array, Array]:
-    value, shift, curvature, slope = operator.apply_many(seen_by, field)
-    return value, shift, curvature, slope
-
-
 def pixel_values(
     model: Limb, seen_by: operator.Operator, vmr: Mapping[str, Array]
 ) -> PixelFields:
     """Transmittance as the pixels see it, without the Jacobian."""
-    t = node_transmittance(model, vmr)
-    return PixelFields(*_four(seen_by, t), {})
+    return _fields(model, seen_by, vmr, None)
 
 
 def pixel_fields(
@@ -278,17 +331,65 @@ def pixel_fields(
     The derivative to the mole fraction of a gas at level l and tangent height t is
     ``sum_k gas[pixel, k, t] * path[k, t, l]``.
     """
+    return _fields(model, seen_by, vmr, model.factors)
+
+
+def _fields(
+    model: Limb,
+    seen_by: operator.Operator,
+    vmr: Mapping[str, Array],
+    factors: Array | None,
+) -> PixelFields:
     t = node_transmittance(model, vmr)
-    four = _four(seen_by, t)
-    if model.jacobian_heights.size < t.shape[1]:
-        t = np.ascontiguousarray(t[:, model.jacobian_heights])
-    directions = [path.directions for path in model.gases.values()]
-    field = operator.apply_factors(seen_by, np.concatenate(directions, axis=1), t)
-    np.negative(field, out=field)
-    ends = np.cumsum([d.shape[1] for d in directions])
-    split = np.split(field, ends[:-1], axis=1)
-    gas = dict(zip(model.gases, split, strict=True))
-    return PixelFields(*four, gas)
+    dense, few = apply_model(seen_by, t, model.jacobian_heights, factors)
+    if "slope" in seen_by.kinds:  # the rows themselves, where they were made
+        dense[2] = operator.apply(seen_by, t, "slope")
+    value, shift, slope = dense
+    gas: dict[str, Array] = {}
+    start = 1
+    for name, path in model.gases.items() if factors is not None else ():
+        stop = start + path.directions.shape[1]
+        gas[name] = np.negative(few[start:stop]).transpose(1, 0, 2)
+        start = stop
+    return PixelFields(value, shift, few[0], slope, gas)
+
+
+def factor_fields(
+    model: Limb,
+    seen_by: operator.Operator,
+    vmr: Mapping[str, Array],
+    references: Mapping[str, Array],
+) -> tuple[Array, Array, Array]:
+    """Transmittance, and its derivatives to the shift and to a factor on each profile.
+
+    For a few heights: the products of transmittance and optical depth are formed on
+    the nodes.
+
+    Parameters
+    ----------
+    model : Limb
+    seen_by : Operator
+    vmr : dict of array, shape (level,)
+        Profiles at which the derivatives are taken.
+    references : dict of array, shape (level,)
+        Profiles that the factors multiply.
+
+    Returns
+    -------
+    value, shift : array, shape (pixel, height)
+    factors : array, shape (gas, pixel, height)
+    """
+    t = node_transmittance(model, vmr)
+    number = t.shape[1]
+    columns = np.empty((len(t), number * (1 + len(model.gases))), dtype=t.dtype)
+    columns[:, :number] = t
+    for index, (gas, path) in enumerate(model.gases.items(), 1):
+        amounts = _amounts(model, gas, references[gas])
+        depth = steady_product(path.vectors, amounts.astype(t.dtype))
+        np.multiply(t, depth, out=columns[:, index * number : (index + 1) * number])
+    seen = operator.apply(seen_by, columns)
+    factors = -seen[:, number:].reshape(len(seen), -1, number).transpose(1, 0, 2)
+    return seen[:, :number], operator.apply(seen_by, t, "shift"), factors
 
 
 def at_heights(model: Limb, heights: npt.NDArray[np.intp]) -> Limb:

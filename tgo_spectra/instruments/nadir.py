@@ -28,6 +28,7 @@ __all__ = [
     "plane_parallel_error",
     "radiance_factor",
     "reflectance_factor",
+    "slant_factor",
     "surface_reflectance_factor",
     "two_way_air_mass",
     "two_way_transmittance",
@@ -118,6 +119,48 @@ def plane_parallel_error(
     """
     cosine = _cosine("angle_deg", angle_deg, 89.0)
     return np.asarray(scale_height_km / radius_km * (1.0 / cosine**2 - 1.0))
+
+
+def slant_factor(
+    secant: ArrayLike, height_km: ArrayLike, radius_km: float
+) -> NDArray[np.float64]:
+    """Path over height of a straight ray above a sphere, at some height.
+
+    ``1 / sqrt(1 - (R / (R + h))^2 sin^2 z)``, at the surface the secant itself.
+
+    Parameters
+    ----------
+    secant : array_like
+        1 / cos z, with the ray's angle z against the vertical at the surface.
+    height_km : array_like
+        Above the surface, km; broadcast.
+    radius_km : float
+        Of the surface, km.
+
+    Returns
+    -------
+    ndarray
+        1.
+
+    Raises
+    ------
+    InstrumentError
+        If a secant is smaller than one.
+
+    Examples
+    --------
+    >>> slant_factor(4.0, [0.0, 10.0, 50.0], 3390.0).round(3).tolist()
+    [4.0, 3.835, 3.342]
+    """
+    inverse = np.asarray(secant, dtype=np.float64)
+    if (inverse < 1.0).any():
+        msg = "a secant is one or more"
+        raise InstrumentError(
+            msg, field="secant", value=float(np.nanmin(inverse)), rule="nadir.secant"
+        )
+    height = np.asarray(height_km, dtype=np.float64)
+    ratio = (radius_km / (radius_km + height)) ** 2
+    return np.asarray(1.0 / np.sqrt(1.0 - ratio * (1.0 - inverse**-2.0)))
 
 
 def two_way_transmittance(

@@ -60,6 +60,7 @@ def lno_operator(
     n_orders: int,
     aotf_offset: float = 0.0,
     aotf_width_factor: float = 1.0,
+    aotf_derivatives: bool = True,
     dtype: type[np.float32 | np.float64] = np.float32,
 ) -> Operator:
     """Build the operator of NOMAD LNO for one order.
@@ -84,6 +85,8 @@ def lno_operator(
         Shift of the AOTF centre, cm-1, by default 0.
     aotf_width_factor : float
         Factor on its width, by default 1.
+    aotf_derivatives : bool
+        Have the kinds ``aotf_offset`` and ``aotf_width_factor``, a quarter of the work.
     dtype : numpy.float32 or numpy.float64
         Storage of the entries.
 
@@ -119,7 +122,9 @@ def lno_operator(
         transfer_derivatives={
             "aotf_offset": lambda v: derivative("aotf_offset", v),
             "aotf_width_factor": lambda v: derivative("aotf_width_factor", v),
-        },
+        }
+        if aotf_derivatives
+        else None,
         dtype=dtype,
     )
 

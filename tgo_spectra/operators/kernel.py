@@ -36,11 +36,12 @@ def fill_blocks(
     ghost: float,
     slope_centre: float,
     lowest: int,
-    sample: Floats,
+    middle: Floats,
+    cell_width: float,
+    points: Floats,
     aotf: Floats,
-    matrix: Floats,
     starts: Integers,
-    weight: Floats,
+    mix: Floats,
     limits: Integers,
     node_low: Integers,
     node_high: Integers,
@@ -48,7 +49,11 @@ def fill_blocks(
     data: Floats,
     sums: Floats,
 ) -> None:
-    """Write value, shift, curvature and slope entries, not normalised, and row sums.
+    """Write the first two to four kinds of rows, not normalised, and row sums.
+
+    The Gaussian is not evaluated at every sample: with a cell's middle at a and its
+    samples at a + b, exp(-(a + b)^2 / 2) is the product of a term in a, one in b, and
+    exp(-a b), which a constant factor takes from one cell to the next.
 
     Parameters
     ----------
@@ -59,63 +64,91 @@ def fill_blocks(
     first, last : ndarray of int, shape (pixel, order)
         Window in cells.
     ghost, slope_centre, lowest : float, float, int
-        Ghost amplitude; reference of the slope; cell of the first sample row.
-    sample, aotf : ndarray, shape (cell, sample)
-        Wavenumbers in the cells and AOTF transmission there.
-    matrix : ndarray, shape (moment, sample)
-        From samples to Legendre coefficients.
+        Ghost amplitude; reference of the slope; cell of the first middle.
+    middle : ndarray, shape (cell,)
+        Middles of the cells, cm-1, ``cell_width`` apart.
+    points : ndarray, shape (sample,)
+        Samples in a cell, from -1 to 1.
+    aotf : ndarray, shape (cell, sample)
+        AOTF transmission there.
     starts : ndarray of int, shape (cell + 1,)
         First node of each cell.
-    weight : ndarray, shape (node, moment)
-        Node weights.
+    mix : ndarray, shape (node, sample)
+        From the kernel's samples in a cell to the entries of its nodes.
     limits, node_low, node_high, offset : ndarray of int
         Layout of the blocks.
     data, sums : ndarray
-        Written: entries; sums over nodes (pixel, order, kind).
+        Written: entries; sums over nodes (pixel, order, kind). How many kinds, the
+        last says.
     """
-    moments, samples = matrix.shape
-    coefficient = np.empty((4, moments))
-    kernel = np.empty((4, samples))
+    samples, kinds = points.size, sums.shape[2]
+    kernel = np.zeros((4, samples))
+    inner = np.empty(samples)  # b
+    spread = np.empty((2, samples))  # exp(-b^2 / 2 - a b), main peak and ghost
+    onward = np.empty(samples)  # its change from cell to cell
     for b in range(limits.size - 1):
         count = limits[b + 1] - limits[b]
         for k in range(scale.size):
             width = node_high[b, k] - node_low[b, k]
+            stride = count * width
             for local in range(count):
                 p = limits[b] + local
                 base = offset[b, k] + local * width - node_low[b, k]
                 inverse = 1.0 / sigma[p, k]
+                apart = cell_width * inverse
+                away = delta[p, k] * inverse
+                start = (middle[first[p, k] - lowest] - centre[p, k]) * inverse
+                for q in range(samples):
+                    x = 0.5 * apart * points[q]
+                    inner[q] = x
+                    spread[0, q] = np.exp(-x * (0.5 * x + start))
+                    spread[1, q] = np.exp(-x * (0.5 * x + start - away))
+                    onward[q] = np.exp(-apart * x)
+                step = scale[k] * inverse
                 for cell in range(first[p, k], last[p, k]):
                     row = cell - lowest
+                    a = start + (cell - first[p, k]) * apart
+                    main = area[p, k] * np.exp(-0.5 * a * a)
+                    side = area[p, k] * ghost * np.exp(-0.5 * (a - away) ** 2)
                     for q in range(samples):
-                        nu = sample[row, q]
-                        x = (nu - centre[p, k]) * inverse
-                        y = x - delta[p, k] * inverse
-                        main = np.exp(-0.5 * x * x)
-                        side = ghost * np.exp(-0.5 * y * y)
-                        factor = area[p, k] * aotf[row, q]
-                        step = scale[k] * inverse
-                        kernel[0, q] = factor * (main + side)
-                        kernel[1, q] = factor * step * (x * main + y * side)
+                        x = a + inner[q]
+                        y = x - away
+                        one = main * spread[0, q] * aotf[row, q]
+                        two = side * spread[1, q] * aotf[row, q]
+                        kernel[0, q] = one + two
+                        kernel[1, q] = step * (x * one + y * two)
                         kernel[2, q] = (
-                            factor
-                            * step
-                            * step
-                            * ((x * x - 1.0) * main + (y * y - 1.0) * side)
+                            step * step * ((x * x - 1.0) * one + (y * y - 1.0) * two)
                         )
-                        kernel[3, q] = kernel[0, q] * (nu - slope_centre) / slope_centre
-                    for kind in range(4):
-                        for j in range(moments):
-                            total = 0.0
-                            for q in range(samples):
-                                total += matrix[j, q] * kernel[kind, q]
-                            coefficient[kind, j] = total
+                        spread[0, q] *= onward[q]
+                        spread[1, q] *= onward[q]
+                    if kinds == 4:
+                        for q in range(samples):
+                            nu = middle[row] + 0.5 * cell_width * points[q]
+                            kernel[3, q] = (
+                                kernel[0, q] * (nu - slope_centre) / slope_centre
+                            )
                     for node in range(starts[cell], starts[cell + 1]):
-                        for kind in range(4):
-                            total = 0.0
-                            for j in range(moments):
-                                total += coefficient[kind, j] * weight[node, j]
-                            data[base + kind * count * width + node] = total
-                            sums[p, k, kind] += total
+                        t0, t1, t2 = 0.0, 0.0, 0.0
+                        for q in range(samples):
+                            weight = mix[node, q]
+                            t0 += weight * kernel[0, q]
+                            t1 += weight * kernel[1, q]
+                            t2 += weight * kernel[2, q]
+                        at = base + node
+                        data[at] = t0
+                        data[at + stride] = t1
+                        sums[p, k, 0] += t0
+                        sums[p, k, 1] += t1
+                        if kinds > 2:
+                            data[at + 2 * stride] = t2
+                            sums[p, k, 2] += t2
+                        if kinds > 3:
+                            t3 = 0.0
+                            for q in range(samples):
+                                t3 += mix[node, q] * kernel[3, q]
+                            data[at + 3 * stride] = t3
+                            sums[p, k, 3] += t3
 
 
 @compiled()
@@ -141,6 +174,7 @@ def normalise_blocks(
     out : ndarray
         Written: entries of the normalised operator.
     """
+    kinds = total.shape[1]
     for b in range(limits.size - 1):
         count = limits[b + 1] - limits[b]
         for k in range(node_low.shape[1]):
@@ -150,21 +184,24 @@ def normalise_blocks(
                 p = limits[b] + local
                 one = 1.0 / total[p, 0]
                 d1 = total[p, 1] * one
-                d2 = total[p, 2] * one
                 base = offset[b, k] + local * width
                 for i in range(base, base + width):
                     value = data[i] * one
-                    shift = data[i + stride] * one
-                    curvature = data[i + 2 * stride] * one
                     out[i] = value
-                    out[i + stride] = shift - value * d1
-                    out[i + 2 * stride] = (
-                        curvature
-                        - 2.0 * shift * d1
-                        - value * d2
-                        + 2.0 * value * d1 * d1
-                    )
-                    out[i + 3 * stride] = data[i + 3 * stride] * one
+                    out[i + stride] = data[i + stride] * one - value * d1
+                if kinds > 2:
+                    d2 = total[p, 2] * one
+                    for i in range(base, base + width):
+                        value = data[i] * one
+                        out[i + 2 * stride] = (
+                            data[i + 2 * stride] * one
+                            - 2.0 * (data[i + stride] * one) * d1
+                            - value * d2
+                            + 2.0 * value * d1 * d1
+                        )
+                if kinds > 3:
+                    for i in range(base + 3 * stride, base + 3 * stride + width):
+                        out[i] = data[i] * one
 
 
 @compiled()

@@ -53,6 +53,10 @@ class Layout:
         Window in cells.
     lowest : int
         Cell of the first row of samples.
+    middle : ndarray, shape (cell,)
+        Middles of the cells of the samples, cm-1, ``cell_width_cm1`` apart.
+    points : ndarray, shape (sample,)
+        Samples in a cell, from -1 to 1.
     sample : ndarray, shape (cell, sample)
         Wavenumbers at which the kernel is evaluated, cm-1.
     matrix : ndarray, shape (moment, sample)
@@ -79,6 +83,9 @@ class Layout:
     first: Integers
     last: Integers
     lowest: int
+    middle: Floats
+    cell_width_cm1: float
+    points: Floats
     sample: Floats
     matrix: Floats
     starts: Integers
@@ -215,7 +222,8 @@ def arrange(
     ends = np.cumsum(sizes.ravel()).reshape(sizes.shape)
     x, matrix = _cell_matrix(cell_points, weight.shape[1])
     lowest, highest = int(first.min()), int(last.max())
-    middle = cell_start_cm1 + (np.arange(lowest, highest) + 0.5) * cell_width_cm1
+    middle: Floats = np.arange(lowest, highest, dtype=np.float64) + 0.5
+    middle = cell_start_cm1 + middle * cell_width_cm1
     return Layout(
         pixels=pix,
         orders=orders,
@@ -228,6 +236,9 @@ def arrange(
         first=first,
         last=last,
         lowest=lowest,
+        middle=middle,
+        cell_width_cm1=float(cell_width_cm1),
+        points=x,
         sample=middle[:, None] + 0.5 * cell_width_cm1 * x,
         matrix=matrix,
         starts=starts,

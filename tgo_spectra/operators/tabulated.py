@@ -10,7 +10,7 @@ of neighbouring pixels and each order, so that applying it is matrix products.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
@@ -18,12 +18,12 @@ import numpy as np
 from tgo_spectra.errors import InstrumentError
 from tgo_spectra.instruments.so import (
     SoInstrument,
-    aotf_transmission,
     blaze,
     covered_orders,
     free_spectral_range,
 )
 from tgo_spectra.matrices import LIMIT
+from tgo_spectra.operators.filling import fill
 from tgo_spectra.operators.layout import arrange
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ Kind = Literal["value", "shift", "curvature", "slope"]
 KINDS: tuple[Kind, ...] = ("value", "shift", "curvature", "slope")
 
 #: Pixels in a block: more means larger products but more zeros in them.
-BLOCK_PIXELS = 16
+BLOCK_PIXELS = 8
 #: Half window in units of sigma; the Gaussian is 3e-7 there.
 WINDOW_SIGMA = 5.5
 
@@ -85,6 +85,8 @@ class Operator:
         Wavenumber to which the slope refers.
     kinds : tuple of str
         Kinds of rows, in the order in which they are stored.
+    lever : ndarray, shape (pixel, order), optional
+        Relative distance from ``centre_cm1`` of the light of each order.
     """
 
     pixels: NDArray[np.int64]
@@ -98,15 +100,19 @@ class Operator:
     n_nodes: int
     centre_cm1: float
     kinds: tuple[str, ...] = KINDS
+    lever: NDArray[np.float64] | None = None
 
     def blocks(
-        self, kinds: slice
+        self, kinds: slice, orders: tuple[int, ...] | None = None
     ) -> Iterator[tuple[slice, slice, int, NDArray[np.floating]]]:
-        """Yield pixel range, node range, order index and (kind * pixel, node) block."""
+        """Yield pixel range, node range, order index and (kind * pixel, node) block.
+
+        Of all orders, or those at some places.
+        """
         number = len(self.kinds)
         for b in range(len(self.block_start) - 1):
             p0, p1 = int(self.block_start[b]), int(self.block_start[b + 1])
-            for k in range(self.orders.size):
+            for k in range(self.orders.size) if orders is None else orders:
                 n0, n1 = int(self.node_low[b, k]), int(self.node_high[b, k])
                 start, size = int(self.offset[b, k]), (p1 - p0) * (n1 - n0)
                 part = self.data[start : start + number * size]
@@ -129,6 +135,7 @@ def build_operator(
     n_orders: int | None = None,
     settings: SoInstrument | None = None,
     dtype: type[np.float32 | np.float64] = np.float32,
+    kinds: tuple[Kind, ...] = KINDS,
 ) -> Operator:
     r"""Build the operator of NOMAD SO for one order and wavenumber scale.
 
@@ -169,6 +176,8 @@ def build_operator(
         Instrument model.
     dtype : numpy.float32 or numpy.float64
         Storage of the entries; they are computed in double precision.
+    kinds : tuple of str
+        The first two, three or all of `KINDS`.
 
     Returns
     -------
@@ -179,6 +188,9 @@ def build_operator(
     InstrumentError
         If the inputs do not fit together or the table does not cover the orders.
     """
+    if kinds not in (KINDS[:2], KINDS[:3], KINDS):
+        msg = f"an operator has the first two, three or all of {', '.join(KINDS)}"
+        raise InstrumentError(msg, field="kinds", value=kinds, rule="operator.kind")
     settings = settings or SoInstrument()
     layout = arrange(
         node_cell,
@@ -193,7 +205,7 @@ def build_operator(
         cell_points=cell_points,
         n_orders=settings.n_orders if n_orders is None else n_orders,
         settings=settings,
-        kinds=len(KINDS),
+        kinds=len(kinds),
         block_pixels=BLOCK_PIXELS,
         window_sigma=WINDOW_SIGMA,
     )
@@ -203,36 +215,13 @@ def build_operator(
         layout.sigma * (1.0 + settings.ils_amplitude)
     )
     nu_c = float(layout.wavenumber.mean())
-    data = np.zeros(layout.size)
-    sums = np.zeros((*layout.centre.shape, len(KINDS)))
-    from tgo_spectra.operators.kernel import fill_blocks, normalise_blocks
-
-    where = (layout.limits, layout.node_low, layout.node_high, layout.offset)
-    fill_blocks(
-        layout.centre,
-        layout.sigma,
-        layout.delta,
-        area,
-        layout.scale,
-        layout.first,
-        layout.last,
-        settings.ils_amplitude,
-        nu_c,
-        layout.lowest,
-        layout.sample,
-        aotf_transmission(layout.sample, aotf, settings),
-        layout.matrix,
-        layout.starts,
-        layout.weight,
-        *where,
-        data,
-        sums,
-    )
-    total = sums.sum(axis=1)
-    out = np.empty(data.size, dtype=dtype)
-    normalise_blocks(total, *where, data, out)
-    fraction = sums[:, :, 0] / total[:, :1]
-    return from_layout(layout, out, fraction, nu_c, KINDS)
+    data, sums = fill(layout, area, nu_c, settings, len(kinds), dtype)
+    fraction = sums[:, :, 0] / sums[:, :, 0].sum(axis=1, keepdims=True)
+    # the ghost displaces the light of a pixel; the AOTF's slope within the line shape
+    # does so by 1e-3 of that
+    ghost = settings.ils_amplitude / (1.0 + settings.ils_amplitude)
+    lever = (layout.centre + ghost * layout.delta) / nu_c - 1.0
+    return replace(from_layout(layout, data, fraction, nu_c, kinds), lever=lever)
 
 
 def from_layout(
@@ -299,12 +288,13 @@ def apply(
     InstrumentError
         If the field has another number of nodes, or the operator no such kind.
     """
-    index = _kind(operator, kind)
+    index = kind_index(operator, kind)
     result: NDArray[np.floating] = _apply(operator, field, slice(index, index + 1))[0]
     return result
 
 
-def _kind(operator: Operator, kind: str) -> int:
+def kind_index(operator: Operator, kind: str) -> int:
+    """Position of a kind of rows; refuse what the operator does not have."""
     if kind not in operator.kinds:
         msg = f"the operator has the kinds {', '.join(operator.kinds)}"
         raise InstrumentError(msg, field="kind", value=kind, rule="operator.kind")
@@ -339,18 +329,19 @@ def _apply(
 ) -> NDArray[np.floating]:
     from tgo_spectra.operators.kernel import apply_blocks
 
-    values = _on_nodes(operator, field)
+    values = on_nodes(operator, field)
     first, last, _ = kinds.indices(len(operator.kinds))
     shape = (last - first, operator.pixels.size, values.shape[1])
     result = np.zeros(shape, dtype=values.dtype)
     if values.shape[1]:
-        apply_blocks(*_where(operator), operator.data, first, LIMIT, values, result)
+        apply_blocks(*blocks_of(operator), operator.data, first, LIMIT, values, result)
     return result
 
 
-def _where(
+def blocks_of(
     operator: Operator,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Layout of the blocks as the kernels take it."""
     return (
         operator.block_start,
         operator.node_low,
@@ -359,7 +350,7 @@ def _where(
     )
 
 
-def _on_nodes(operator: Operator, field: NDArray[np.floating]) -> NDArray[np.floating]:
+def on_nodes(operator: Operator, field: NDArray[np.floating]) -> NDArray[np.floating]:
     """Field as the operator takes it: its type, contiguous, with all nodes."""
     values = np.ascontiguousarray(field, dtype=operator.data.dtype)
     if values.ndim != 2 or values.shape[0] != operator.n_nodes:
@@ -398,7 +389,7 @@ def apply_factors(
     """
     from tgo_spectra.operators.kernel import apply_products
 
-    values = _on_nodes(operator, field)
+    values = on_nodes(operator, field)
     rows = np.ascontiguousarray(factors.T, dtype=operator.data.dtype)
     if rows.ndim != 2 or rows.shape[1] != operator.n_nodes:
         msg = f"factors must be (node, factor) with {operator.n_nodes} nodes"
@@ -408,7 +399,7 @@ def apply_factors(
     shape = (operator.pixels.size, rows.shape[0], values.shape[1])
     result = np.zeros(shape, dtype=values.dtype)
     if result.size:
-        apply_products(*_where(operator), operator.data, rows, LIMIT, values, result)
+        apply_products(*blocks_of(operator), operator.data, rows, LIMIT, values, result)
     return result
 
 
@@ -435,7 +426,7 @@ def apply_transposed(
     InstrumentError
         If the field has another number of pixels, or the operator no such kind.
     """
-    index = _kind(operator, kind)
+    index = kind_index(operator, kind)
     values = np.asarray(field, dtype=operator.data.dtype)
     if values.ndim != 2 or values.shape[0] != operator.pixels.size:
         msg = f"field must be (pixel, column) with {operator.pixels.size} pixels"
@@ -469,7 +460,7 @@ def as_csr(operator: Operator, kind: str = "value") -> csr_array:
     """
     from scipy.sparse import coo_array
 
-    index = _kind(operator, kind)
+    index = kind_index(operator, kind)
     values, rows, columns = [], [], []
     for pixel, node, _, block in operator.blocks(slice(index, index + 1)):
         i, j = np.nonzero(block)
@@ -504,14 +495,11 @@ def truncation_residual(operator: Operator, field: NDArray[np.floating]) -> floa
     """
     if operator.orders.size < 3:
         return float("nan")
-    values = np.asarray(field, dtype=np.float64)
-    full = np.zeros((operator.pixels.size, values.shape[1]))
+    full = apply(operator, field).astype(np.float64)
+    values = on_nodes(operator, field)
     outer = np.zeros_like(full)
     edges = (0, operator.orders.size - 1)
-    for pixel, node, k, block in operator.blocks(slice(0, 1)):
-        part = block.astype(np.float64) @ values[node]
-        full[pixel] += part
-        if k in edges:
-            outer[pixel] += part
+    for pixel, node, _, block in operator.blocks(slice(0, 1), edges):
+        outer[pixel] += block @ values[node]
     rest = 1.0 - operator.order_fraction[:, edges].sum(axis=1, keepdims=True)
     return float(np.abs(full - (full - outer) / rest).max())

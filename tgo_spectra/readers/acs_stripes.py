@@ -6,15 +6,16 @@ halves of ``Data`` and the columns of the geometry tables are inferred.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
 
-from tgo_spectra.errors import ProductError
+from tgo_spectra.errors import ProductError, TgoError
 from tgo_spectra.variables import annotate
 
-__all__ = ["acs_spectra", "nearest_records"]
+__all__ = ["acs_spectra", "geometry_files", "nearest_records", "open_spectra"]
 
 _KM_PER_UNIT = {"km": 1.0, "kilometer": 1.0, "m": 1e-3, "meter": 1e-3}
 
@@ -130,6 +131,86 @@ def acs_spectra(
         "of the mean of independent rows; nothing that rows share is in it"
     )
     return result
+
+
+def open_spectra(
+    path: str | Path,
+    *,
+    half_width: int,
+    geometry: Literal["time", "record"] = "time",
+    geometry_table: str = "Geometry-1",
+    time_tolerance_s: float | None = None,
+) -> xr.Dataset:
+    """Open a calibrated MIR product with its geometry, and make spectra of its frames.
+
+    Parameters
+    ----------
+    path : path
+        Label; that of the geometry product is looked for as `open_product_tree` does.
+    half_width, geometry, geometry_table, time_tolerance_s
+        As in `acs_spectra`, the last in seconds.
+
+    Returns
+    -------
+    Dataset
+        Level 1, in memory.
+
+    Raises
+    ------
+    ProductError
+        As `open_product_tree` and `acs_spectra`; ``product.geometry_not_joined`` also
+        for a zip, beside which no geometry is looked for.
+
+    Examples
+    --------
+    >>> open_spectra("acs_cal_sc_mir.xml", half_width=2)  # doctest: +SKIP
+    """
+    from tgo_spectra.readers.trees import open_product_tree
+
+    if ".zip" in Path(path).name.lower():
+        msg = "unpack the zip: the geometry product is looked for beside the label"
+        raise ProductError(msg, path=path, rule="product.geometry_not_joined")
+    result = acs_spectra(
+        open_product_tree(path),
+        half_width,
+        geometry=geometry,
+        geometry_table=geometry_table,
+        time_tolerance=time_tolerance_s,
+    )
+    limit = "half the median step of the table"
+    if time_tolerance_s is not None:
+        limit = f"{time_tolerance_s:g} s"
+    result.attrs["geometry_time_tolerance"] = limit if geometry == "time" else "none"
+    return result
+
+
+def geometry_files(path: str | Path) -> tuple[Path, ...]:
+    """Return the label of the geometry product that belongs to one, if it is found.
+
+    Parameters
+    ----------
+    path : path
+        Label of a calibrated product.
+
+    Returns
+    -------
+    tuple of Path
+        One or none; none also for what cannot be read.
+
+    Examples
+    --------
+    >>> geometry_files("acs_cal_sc_mir.xml")
+    ()
+    """
+    from tgo_spectra.readers import find_label, read_label
+    from tgo_spectra.readers.acs import find_geometry
+
+    try:
+        source = find_label(path)
+        found = find_geometry(read_label(source), source)
+    except TgoError:
+        return ()  # opening the product says what is wrong
+    return () if found is None else (found,)
 
 
 def _frames(product: xr.DataTree | xr.Dataset) -> tuple[xr.Dataset, dict[Any, Any]]:

@@ -1,12 +1,16 @@
-"""From spectra to profiles, slant columns and limits: level 1 to level 2."""
+"""From spectra to profiles, columns and limits: level 1 to level 2.
+
+`retrieve` is the one way in for all kinds of retrieval. What a kind needs is imported
+when it is used, so that reading setups stays light.
+"""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tgo_spectra.errors import RetrievalError, SetupError
-from tgo_spectra.retrieval import level2
-from tgo_spectra.retrieval.interferents import check_interferents
+from tgo_spectra.retrieval import kinds
 from tgo_spectra.retrieval.setup import (
     RetrievalSetup,
     default_setup,
@@ -15,78 +19,55 @@ from tgo_spectra.retrieval.setup import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
-
     import xarray as xr
 
-    from tgo_spectra.retrieval.scene import Scene
-    from tgo_spectra.retrieval.solution import Solution
+    from tgo_spectra.retrieval.kinds import Kind, Setup
 
-__all__ = ["RetrievalSetup", "list_setups", "load_setup", "retrieve"]
-
-
-def _methods() -> Mapping[str, Callable[..., xr.Dataset]]:
-    """Table of fit methods: adding one is one file and one row."""
-    from functools import partial
-
-    from tgo_spectra.retrieval import (
-        onion,
-        optimal_estimation,
-        slant,
-        tikhonov,
-        weak,
-    )
-
-    def profiles(
-        method: str, solve: Callable[[Scene], Solution]
-    ) -> Callable[..., xr.Dataset]:
-        return partial(level2.profiles, method=method, solve=solve)
-
-    return {
-        "oe": profiles("oe", optimal_estimation.solve),
-        "tikhonov": profiles("tikhonov", tikhonov.solve),
-        "weak": profiles("weak", weak.solve),
-        "onion": onion.profiles,
-        "slant": slant.slant_columns,
-    }
+__all__ = ["RetrievalSetup", "default_setup", "list_setups", "load_setup", "retrieve"]
 
 
 def retrieve(
     level1: xr.Dataset,
-    setup: RetrievalSetup | str | Path | None = None,
+    setup: Setup | str | Path | None = None,
     atmosphere: xr.Dataset | str | Path | None = None,
     *,
     method: str | None = None,
 ) -> xr.Dataset:
-    """Fit the gases of one occultation.
+    """Fit the gases of one product: profiles or columns, as its setup says.
+
+    SO occultations give profiles of gases, UVIS occultations ozone, and LNO nadir
+    spectra columns; the type of the setup decides.
 
     Parameters
     ----------
     level1 : Dataset
-        As returned by `open_product`; may be chunked along ``spectrum`` with
-        ``method="slant"``, which then stays lazy.
-    setup : RetrievalSetup, str or path, optional
-        A setup, the name of a shipped one, or a TOML file; default: the shipped
-        setup for the product's channel and order.
+        As returned by `open_product`; may be chunked along ``spectrum`` with SO's
+        method "slant" and with LNO nadir, which then stay lazy.
+    setup : setup, str or path, optional
+        A setup of any kind, the name of a shipped one, or a TOML file; default: the
+        shipped setup for the product's channel, observation and order.
     atmosphere : Dataset, str or path, optional
         ``pressure`` and ``temperature`` over ``altitude``, optionally
         ``<gas>_vmr`` as a priori; default: the analytic reference atmosphere,
-        which the attribute ``atmosphere`` of the result then says.
-    method : {"oe", "tikhonov", "weak", "onion", "slant"}, optional
-        Profiles by optimal estimation, by Tikhonov regularisation, by one linear step
-        for faint gases, or by onion peeling; slant columns spectrum by spectrum.
-        Default: the setup's.
+        which the attribute ``atmosphere`` of the result then says. Of a climatology
+        give the profile that `atmosphere_for_product` takes from it; what that says of
+        itself goes into the result.
+    method : str, optional
+        Profiles (SO): "oe" by optimal estimation, "tikhonov" by Tikhonov
+        regularisation, "weak" by one linear step for faint gases, "onion" by onion
+        peeling; "slant" for columns spectrum by spectrum. Ozone (UVIS): "oe" or
+        "slant". Default: the setup's.
 
     Returns
     -------
     Dataset
-        Level 2, new; names and units in the documentation's conventions page.
+        Level 2, new; names and units in the documentation's conventions page. The
+        attribute ``retrieval_kind`` says what kind it is.
 
     Raises
     ------
     SetupError
-        No setup fits the product, or the setup is wrong.
+        No setup fits the product, or the setup is wrong or not for the product.
     TableError
         The absorption table lacks a gas or does not cover the orders.
     AtmosphereError
@@ -108,53 +89,47 @@ def retrieve(
     >>> bool(level2.converged), level2.ch4_vmr.units
     (True, '1')
     """
-    from tgo_spectra.atmosphere import read_atmosphere, reference_atmosphere
-
-    chosen = _setup_for(level1, setup)
-    name = method or chosen.method
-    table = _methods()
-    if name not in table:
-        message = f"unknown method; there are {', '.join(table)}"
-        raise SetupError(message, field="method", value=name, rule="setup.method")
-    if level1["order"].ndim == 0:
-        check_interferents(chosen, int(level1["order"]))
-    if atmosphere is None:
-        air = reference_atmosphere()
-        air.attrs["planet_radius_source"] = "default"
-    else:
-        air = read_atmosphere(atmosphere)
-        given = getattr(atmosphere, "attrs", air.attrs)
-        if "planet_radius_km" not in given:
-            air.attrs["planet_radius_source"] = "default"
-    return table[name](level1, chosen, air)
+    chosen, row = _setup_for(level1, setup)
+    if method is not None:
+        chosen = _with_method(chosen, row, method)
+    result: xr.Dataset = kinds.function_of(row.retrieve)(level1, chosen, atmosphere)
+    air = getattr(atmosphere, "attrs", {})
+    taken = {k: v for k, v in air.items() if str(k).startswith("climatology_")}
+    return result.assign_attrs(taken, retrieval_kind=row.name)
 
 
 def _setup_for(
-    level1: xr.Dataset, setup: RetrievalSetup | str | Path | None
-) -> RetrievalSetup:
-    channel = str(level1.attrs.get("channel", "")).lower()
-    if isinstance(setup, RetrievalSetup):
-        chosen = setup
-    elif setup is not None:
+    level1: xr.Dataset, setup: Setup | str | Path | None
+) -> tuple[Setup, Kind]:
+    """Return the setup and its kind, once they are known to fit the product."""
+    if setup is None:
+        chosen = _default_for(level1)
+    elif isinstance(setup, str | Path):
         chosen = load_setup(setup)
     else:
-        order = level1["order"]
-        if order.ndim:
-            message = "rows differ in order: give a setup and select one order"
-            raise RetrievalError(message, field="order", rule="level1.many_orders")
-        return default_setup(channel, int(order))
-    if chosen.channel != channel:
-        message = f"the setup {chosen.name!r} is for channel {chosen.channel!r}"
-        raise SetupError(
-            message, field="channel", value=channel, rule="setup.wrong_channel"
-        )
-    if level1["order"].ndim == 0 and int(level1["order"]) not in chosen.orders:
-        message = f"the setup {chosen.name!r} is for orders {chosen.orders}"
-        raise SetupError(
-            message,
-            path=level1.attrs.get("source_file"),
-            field="orders",
-            value=int(level1["order"]),
-            rule="setup.wrong_order",
-        )
-    return chosen
+        chosen = setup
+    row = kinds.kind_of_setup(chosen)
+    if row is None:
+        known = ", ".join(kind.setup.partition(":")[2] for kind in kinds.KINDS)
+        message = f"a setup is one of {known}, the name of one, or a file"
+        raise SetupError(message, field="setup", value=setup, rule="setup.type")
+    kinds.check_fit(chosen, row, level1)
+    return chosen, row
+
+
+def _default_for(level1: xr.Dataset) -> Setup:
+    orders = kinds.orders_of(level1)
+    if len(orders) > 1:
+        message = "rows differ in order: give a setup and select one order"
+        raise RetrievalError(message, field="order", rule="level1.many_orders")
+    channel = str(level1.attrs.get("channel", "")).lower()
+    order = orders[0] if orders else None
+    return default_setup(channel, order, kinds.observation_of(level1))
+
+
+def _with_method(setup: Setup, row: Kind, method: str) -> Setup:
+    if method not in row.methods:
+        have = ", ".join(row.methods) or "none to choose from"
+        message = f"unknown method; setups of kind {row.name!r} have {have}"
+        raise SetupError(message, field="method", value=method, rule="setup.method")
+    return setup.replace(method=method)

@@ -10,6 +10,7 @@ import numpy as np
 from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.operators import tabulated as operator
 from tgo_spectra.retrieval import solver
+from tgo_spectra.retrieval.bands import Bands
 from tgo_spectra.retrieval.scene import detector_position
 
 if TYPE_CHECKING:
@@ -71,16 +72,19 @@ def row_paths(scene: Scene) -> dict[str, Array]:
     """Path weights as the rows see them: per gas (row, k, level)."""
     paths: dict[str, Array] = {}
     dtype = scene.limb.dtype
-    rows = scene.rows.astype(dtype)
+    rows = Bands(scene.rows, dtype)
     altitude, prepared = scene.limb.altitude_km, scene.prepared
     lowest = prepared.altitude_km - 0.5 * prepared.boxcars_km.sum(axis=1)
     hidden = altitude[None, :] + np.diff(altitude).max() < lowest[:, None]
     for gas, item in scene.limb.gases.items():
         k, heights, levels = item.path.shape
-        flat = item.path.transpose(1, 0, 2).reshape(heights, k * levels)
-        seen = (rows @ flat.astype(dtype)).reshape(-1, k, levels)
+        flat = item.path.transpose(1, 0, 2).astype(dtype).reshape(heights, k * levels)
+        seen = np.empty((rows.shape[0], k, levels), dtype=dtype)
+        rows.times(flat, seen.reshape(-1, k * levels))
         # the spline through the heights leaves crumbs below the line of sight
-        paths[gas] = np.where(hidden[:, None, :], dtype(0.0), seen)
+        for row, count in enumerate(hidden.sum(axis=1)):
+            seen[row, :, :count] = 0.0
+        paths[gas] = seen
     return paths
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import tomllib
 from importlib import resources
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 from msgspec import Struct
@@ -13,9 +13,15 @@ from msgspec import Struct
 from tgo_spectra.errors import SetupError
 
 if TYPE_CHECKING:
-    from tgo_spectra.retrieval.setup import RetrievalSetup
+    from pathlib import Path
 
-__all__ = ["GasWindow", "check_interferents", "gas_windows"]
+__all__ = [
+    "GasWindow",
+    "WindowSetup",
+    "check_interferents",
+    "check_setup",
+    "gas_windows",
+]
 
 
 class GasWindow(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -39,21 +45,63 @@ def gas_windows() -> tuple[GasWindow, ...]:
     Examples
     --------
     >>> sorted({window.gas for window in gas_windows()})
-    ['ch4', 'co', 'h2o', 'hcl']
+    ['ch4', 'co', 'co2', 'h2o', 'hcl', 'hdo']
     """
     source = resources.files("tgo_spectra.retrieval") / "interferents.toml"
     raw = tomllib.loads(source.read_text(encoding="utf-8"))
     return msgspec.convert(raw, _Windows).window
 
 
-def check_interferents(setup: RetrievalSetup, order: int) -> None:
+class WindowSetup(Protocol):
+    """What the check reads of a setup."""
+
+    @property
+    def channel(self) -> str:
+        """Channel it is for."""
+
+    @property
+    def orders(self) -> tuple[int, ...]:
+        """Orders it is for."""
+
+    @property
+    def gases(self) -> tuple[str, ...]:
+        """Gases fitted."""
+
+    @property
+    def interferents_absent(self) -> tuple[str, ...]:
+        """Absorbers known and left out."""
+
+
+def check_setup(setup: WindowSetup, path: Path | None = None) -> None:
+    """Refuse a setup that says nothing of a known interferent in one of its orders.
+
+    Parameters
+    ----------
+    setup : WindowSetup
+    path : path, optional
+        Its file, for the message.
+
+    Raises
+    ------
+    SetupError
+        As `check_interferents`.
+    """
+    for order in setup.orders:
+        check_interferents(setup, order, path)
+
+
+def check_interferents(
+    setup: WindowSetup, order: int, path: Path | None = None
+) -> None:
     """Refuse a setup that says nothing of a known interferent of its gases.
 
     Parameters
     ----------
-    setup : RetrievalSetup
+    setup : WindowSetup
     order : int
         Of the product.
+    path : path, optional
+        The setup's file, for the message.
 
     Raises
     ------
@@ -61,6 +109,8 @@ def check_interferents(setup: RetrievalSetup, order: int) -> None:
         Names the interferent: fit it, or name it in ``interferents_absent``.
     """
     known = set(setup.gases) | {name.lower() for name in setup.interferents_absent}
+    if "co2" in setup.gases:  # whether the list holds the band, its edition tells
+        known.add("co2 magnetic dipole band")
     for window in gas_windows():
         here = window.channel == setup.channel and order in window.orders
         if not here or window.gas not in setup.gases:
@@ -73,6 +123,7 @@ def check_interferents(setup: RetrievalSetup, order: int) -> None:
                 )
                 raise SetupError(
                     message,
+                    path=path,
                     field="interferents_absent",
                     value=list(setup.interferents_absent),
                     rule="setup.interferent",

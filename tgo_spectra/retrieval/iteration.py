@@ -6,7 +6,7 @@ the inverse a priori covariance (optimal estimation), or a roughness (Tikhonov).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -33,16 +33,12 @@ __all__ = [
     "information",
     "invert",
     "levenberg_marquardt",
-    "single_step",
 ]
 
 SMALL_STEP = 0.05
 """Convergence: the step after this one would have d^2 (Rodgers 2000, eq. 5.29) below
 this times the number of elements; this one is still applied. In three occultations
 followed to the end, what remained was 6 to 13 times smaller than predicted."""
-
-LINEAR = 1e-3
-"""Relative departure from the foreseen chi-square that one step may have."""
 
 BRAKE_START, BRAKE_UP, BRAKE_DOWN, BRAKE_FREE = 1.0, 10.0, 0.3, 0.1
 """Levenberg-Marquardt: first factor on the diagonal, on failure, on success; below the
@@ -210,33 +206,6 @@ def levenberg_marquardt(
     return _ended(
         evaluate, layout, x, step, data_matrix, hessian, gradient, iteration, converged
     )
-
-
-def single_step(
-    evaluate: Evaluate,
-    expand: Expand,
-    layout: Layout,
-    first: State,
-    prior: State,
-    constraint: Array,
-) -> Result:
-    """Linearise once and take one step: the whole fit of a linear problem.
-
-    ``converged`` tells whether the model was linear over the step: its chi-square
-    afterwards is within `LINEAR` of what the linearisation foresaw.
-
-    Parameters and errors as `gauss_newton`.
-    """
-    xa = layout.pack(prior)
-    x = layout.pack(first)
-    linear = evaluate(layout.unpack(x), True)
-    data_matrix, gradient = _in_elements(expand(linear), layout, x)
-    hessian = data_matrix + constraint
-    step = _solve(hessian, gradient - constraint @ (x - xa))
-    result = _ended(evaluate, layout, x, step, data_matrix, hessian, gradient, 1, True)
-    foreseen = linear.chi_square - 2.0 * step @ gradient + step @ data_matrix @ step
-    off = abs(result.final.chi_square - foreseen)
-    return replace(result, converged=bool(off < LINEAR * foreseen))
 
 
 def inform(

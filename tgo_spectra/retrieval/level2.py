@@ -10,13 +10,9 @@ import xarray as xr
 
 import tgo_spectra
 from tgo_spectra import mars
-from tgo_spectra.retrieval import (
-    diagnostics,
-    limits,
-    optimal_estimation,
-    systematics,
-)
+from tgo_spectra.retrieval import optimal_estimation, systematics
 from tgo_spectra.retrieval.prepare import planet_radius, prepare
+from tgo_spectra.retrieval.profile_variables import gas_variables, state_sigma_levels
 from tgo_spectra.retrieval.scene import Scene, make_scene
 from tgo_spectra.spectroscopy import tables
 from tgo_spectra.variables import annotate
@@ -34,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "along_profile",
+    "assembled",
     "band_of",
     "build_scene",
     "epoch",
@@ -75,6 +72,7 @@ def build_scene(
     record = provenance(setup, table_attrs, atmosphere)
     record["planet_radius_km"] = radius
     record["planet_radius_source"] = source
+    record |= {k: v for k, v in scene.levels.attrs.items() if k.startswith("extended_")}
     return scene, record
 
 
@@ -140,9 +138,34 @@ def profiles(
     scene, record = build_scene(level1, setup, atmosphere)
     solution = solve(scene)
     errors = systematics.errors(scene, solution) if setup.systematics.enabled else {}
+    return assembled(level1, scene, solution, record, errors)
+
+
+def assembled(
+    level1: xr.Dataset,
+    scene: Scene,
+    solution: Solution,
+    record: dict[str, object],
+    errors: Mapping[str, Mapping[str, Array]],
+) -> xr.Dataset:
+    """Dress a solution with the names, limits and attributes of level 2.
+
+    Parameters
+    ----------
+    level1 : Dataset
+    scene : Scene
+        Whose levels are the solution's.
+    solution : Solution
+    record : dict
+        Attributes; more are added.
+    errors : dict of dict of array, shape (level,)
+        Systematic errors per gas and source, may be empty.
+    """
+    setup = scene.setup
     data: dict[str, object] = {}
+    air = scene.rows @ scene.limb.air_column_cm2
     for gas in setup.gases:
-        data |= _gas_variables(gas, scene, solution)
+        data |= _gas_variables(gas, scene, solution, air)
         data |= _systematic_variables(gas, data, errors.get(gas, {}))
     data |= _common_variables(level1, scene, solution)
     coords = {
@@ -171,35 +194,24 @@ def _add_attributes(
 ) -> None:
     """Sigma levels, a priori and what an error does not hold, at the variables."""
     setup = scene.setup
+    # variables by themselves: labelled arrays take 0.1 ms each to make
+    items = result.variables
     sigma, length = optimal_estimation.prior_sigma(scene, gas)
-    item = result[f"{gas}_vmr_apriori"].attrs
+    item = items[f"{gas}_vmr_apriori"].attrs
     item["correlation_length_km"] = length
     item["sigma_maximum"] = float(sigma.max())
-    result[f"{gas}_vmr"].attrs["state"] = (
+    items[f"{gas}_vmr"].attrs["state"] = (
         "log" if gas in solution.layout.log else "linear"
     )
     if not solution.smoothing_known:
         text = "noise only: no covariance of the truth is assumed"
-        result[f"{gas}_vmr_error"].attrs["comment"] = text
-    k, limit = setup.detection.detection_sigma, setup.detection.limit_sigma
-    for name, level in (
-        ("upper_limit", limit),
-        ("detected", k),
-        ("delta_chi_square", k),
-        ("limit_linear", 1.0),
-        ("limit_delta_chi_square", limit),
-        ("limit_flag", k),
-        ("layer_limit", 1.0),
-    ):
-        result[f"{gas}_{name}"].attrs["sigma_level"] = level
-    layer = result[f"{gas}_layer_limit"].attrs
-    layer["bottom_km"] = setup.detection.layer_bottom_km
-    layer["top_km"] = setup.detection.layer_top_km
+        items[f"{gas}_vmr_error"].attrs["comment"] = text
+    state_sigma_levels(items, gas, setup.detection)
     for source, size, unit in systematics.sizes(setup):
         name = f"{gas}_vmr_error_{source}"
-        if name in result:
-            result[name].attrs["magnitude"] = size
-            result[name].attrs["magnitude_units"] = unit
+        if name in items:
+            items[name].attrs["magnitude"] = size
+            items[name].attrs["magnitude_units"] = unit
 
 
 def _systematic_variables(
@@ -220,55 +232,26 @@ def _systematic_variables(
     return result
 
 
-def _gas_variables(gas: str, scene: Scene, solution: Solution) -> dict[str, object]:
-    setup, altitude = scene.setup, scene.limb.altitude_km
-    d = diagnostics.gas_diagnostics(
-        solution.data_matrix,
-        solution.covariance,
-        solution.layout.gas(gas),
-        solution.assumed,
+def _gas_variables(
+    gas: str, scene: Scene, solution: Solution, air: Array
+) -> dict[str, object]:
+    """Profile, errors and limits; `air` is the slant column of air, (row, level)."""
+    _, length = optimal_estimation.prior_sigma(scene, gas)
+    return gas_variables(
+        gas,
+        solution.state.vmr[gas],
+        {g: np.asarray(scene.prior_vmr[g]) for g in scene.setup.gases},
+        altitude_km=scene.limb.altitude_km,
+        correlation_km=length,
+        layout=solution.layout,
+        data_matrix=solution.data_matrix,
+        covariance=solution.covariance,
+        detection=scene.setup.detection,
+        air_cm2=air,
+        all_rows=functools.partial(_all_rows, scene),
+        assumed=solution.assumed,
         smoothing_known=solution.smoothing_known,
     )
-    vmr = solution.state.vmr[gas]
-    _, length = optimal_estimation.prior_sigma(scene, gas)
-    wish = setup.detection
-    found = limits.of_profile(
-        vmr, d, altitude, 0.5 * length, wish.detection_sigma, wish.limit_sigma,
-        wish.minimum_response,
-    )  # fmt: skip
-    inside = (altitude >= wish.layer_bottom_km) & (altitude <= wish.layer_top_km)
-    references = {g: np.asarray(scene.prior_vmr[g]) for g in setup.gases}
-    layer = limits.layer_limit(
-        solution.data_matrix, solution.layout, gas, inside, references
-    )
-    air = scene.rows @ scene.limb.air_column_cm2
-    column_error = np.sqrt(((air @ d.total_covariance) * air).sum(axis=1).clip(0.0))
-    level = "altitude"
-    square = ("altitude", "altitude_in")
-    data: dict[str, object] = {
-        f"{gas}_vmr": (level, vmr),
-        f"{gas}_vmr_apriori": (level, np.asarray(scene.prior_vmr[gas])),
-        f"{gas}_vmr_noise_error": (level, d.noise_error),
-        f"{gas}_vmr_error": (level, d.total_error),
-        f"{gas}_averaging_kernel": (square, d.averaging_kernel.astype(np.float32)),
-        f"{gas}_vmr_noise_covariance": (square, d.noise_covariance.astype(np.float32)),
-        f"{gas}_upper_limit": (
-            level,
-            limits.upper_limit(vmr, d.total_error, wish.limit_sigma),
-        ),
-        f"{gas}_detected": (level, found.detected.astype(np.int8)),
-        f"{gas}_delta_chi_square": (level, found.delta_chi_square),
-        f"{gas}_limit_linear": (level, found.linear),
-        f"{gas}_limit_delta_chi_square": (level, found.by_chi_square),
-        f"{gas}_limit_flag": (level, found.by_flag),
-        f"{gas}_layer_limit": ((), layer),
-        f"{gas}_degrees_of_freedom": ((), d.degrees_of_freedom),
-        f"{gas}_slant_column": ("spectrum", _all_rows(scene, air @ vmr)),
-        f"{gas}_slant_column_error": ("spectrum", _all_rows(scene, column_error)),
-    }
-    if solution.smoothing_known:
-        data[f"{gas}_vmr_smoothing_error"] = (level, d.smoothing_error)
-    return data
 
 
 def _all_rows(scene: Scene, values: Array) -> Array:
@@ -292,7 +275,7 @@ def _common_variables(
     residual[:, prepared.pixels] = np.where(
         used, prepared.transmittance - solution.final.model, np.nan
     )
-    total_dof = float(np.trace(covariance @ solution.data_matrix))
+    total_dof = float(np.einsum("ij,ji->", covariance, solution.data_matrix))
     n_free = used.sum() - solution.final.baseline.size - total_dof
     shift = solution.state.shift_px + 0.0
     data: dict[str, object] = {

@@ -1,285 +1,425 @@
-"""Onion peeling: profiles from slant columns, from the top down, without a priori.
+"""Onion peeling: profiles shell by shell from the top down, without a priori.
 
-Each layer is found from the spectra whose line of sight ends in it, with the layers
-above held at what was found; their noise is propagated exactly. The averaging kernel is
-the identity: nothing smooths the profile, and noise grows downwards where layers are
-thin. Layers are shells; within one the mole fraction follows the shape of the reference
-profile. (Linear between levels, noise would grow from layer to layer: the level above
-the tangent point would weigh more than the one below it.)
+The atmosphere is cut in shells. The mole fraction in the middle of one follows from the
+spectra whose line of sight ends in it, given the others; shifts, stretch and aerosol
+exponent follow from all spectra. These are as many equations as unknowns. They are
+solved together for the spectra themselves, iterated like any fit: strong lines need not
+grow in proportion to a column, and noise is propagated exactly. The averaging kernel is
+the identity: nothing smooths the profile, and noise grows where shells are thin.
+
+Between the middles the profile follows the reference and, from the second pass on, is
+exponential through what was found before. Values at the edges of shells instead would
+let noise grow from shell to shell: the level above the tangent point would weigh more
+than the one below it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import xarray as xr
 
 from tgo_spectra import atmosphere as atmospheres
-from tgo_spectra import geometry
 from tgo_spectra.errors import RetrievalError
-from tgo_spectra.retrieval import level2, limits, slant
-from tgo_spectra.retrieval.diagnostics import GasDiagnostics
-from tgo_spectra.variables import annotate
+from tgo_spectra.forward import transmittance as forward
+from tgo_spectra.matrices import steady_product
+from tgo_spectra.retrieval import (
+    level2,
+    optimal_estimation,
+    registration,
+    scene,
+    solver,
+    systematics,
+)
+from tgo_spectra.retrieval.evaluation import (
+    Evaluator,
+    layout_of,
+    measurement_of,
+    row_paths,
+)
+from tgo_spectra.retrieval.iteration import SMALL_STEP
+from tgo_spectra.retrieval.solution import Solution
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
+    from collections.abc import Mapping
 
+    import numpy.typing as npt
+    import xarray as xr
+
+    from tgo_spectra.retrieval.scene import Scene
     from tgo_spectra.retrieval.setup import RetrievalSetup
 
     Array = npt.NDArray[np.floating]
     IntArray = npt.NDArray[np.intp]
 
-__all__ = ["Peeled", "peel", "profiles"]
+__all__ = [
+    "Equations",
+    "Shells",
+    "own_gradient",
+    "peeled",
+    "profiles",
+    "shells",
+    "systematic_errors",
+]
 
-MINIMUM_ROWS = 10
+FREE_SIGMAS = 10.0
+"""A shell is held at its a priori with this many a priori sigmas: felt only where the
+spectra say nothing of it, and where noise would drive strong lines of other orders out
+of all bounds. The averaging kernel tells."""
+
+JACOBIAN_RANK = 4
+"""Directions of each gas in the Jacobian, as in a fit."""
+
+ALLOWED_RISE = 1.02
+"""Chi-square need not fall in each step of what is no least-squares fit."""
 
 
 @dataclass(frozen=True)
-class Peeled:
-    """Profile of one gas: mole fraction, noise covariance, kernel, chi-square."""
+class Shells:
+    """A scene whose levels are the middles of shells, and which spectra they have.
 
-    vmr: Array
-    covariance: Array
-    kernel: Array
-    chi_square: float
-
-
-def peel(column: Array, sigma: Array, path: Array, layer: IntArray) -> Peeled:
-    """Solve for one layer after the other from the top.
-
-    Parameters
+    Attributes
     ----------
-    column, sigma : array, shape (row,)
-        Slant columns and their standard errors, cm-2.
-    path : array, shape (row, layer)
-        Slant column of air in each layer, cm-2; zero below `layer`.
+    scene : Scene
+        Its mole fractions are those in the middles.
     layer : array of int, shape (row,)
-        Layer in which each row's line of sight ends.
-
-    Returns
-    -------
-    Peeled
+        Shell in which each row's line of sight ends.
+    hats : array, shape (point, shell)
+        Linear interpolation from the middles to the quadrature points.
+    shape : dict of array, shape (point,)
+        Mole fraction relative to that of the linear interpolation.
     """
-    levels = path.shape[1]
-    gain = np.zeros((levels, column.size))
-    for level in range(levels - 1, -1, -1):
-        rows = np.flatnonzero(layer == level)
-        ahead = path[rows, level] / sigma[rows] ** 2
-        # what the rows of this layer say, less what the layers above put into them
-        gain[level, rows] = ahead
-        gain[level] -= (ahead @ path[rows, level + 1 :]) @ gain[level + 1 :]
-        gain[level] /= ahead @ path[rows, level]
-    vmr = gain @ column
-    residual = (column - path @ vmr) / sigma
-    return Peeled(
-        vmr, (gain * sigma**2) @ gain.T, gain @ path, float(residual @ residual)
-    )
+
+    scene: Scene
+    layer: IntArray
+    hats: Array
+    shape: Mapping[str, Array]
+
+    def limb_of(self, like: Scene, air: xr.Dataset) -> forward.Limb:
+        """Return the limb of another atmosphere on the quadrature points."""
+        plain = systematics.limb_of(like, air)
+        return _in_shells(plain, like.limb.altitude_km, self.hats, self.shape)
+
+    def columns(self, gas: str) -> Array:
+        """Slant column of each row for a mole fraction of one per shell, cm-2."""
+        limb = self.scene.limb
+        seen = steady_product(limb.air_cm2 * self.shape[gas], self.hats)
+        return np.asarray(self.scene.rows @ seen)
+
+
+@dataclass(frozen=True)
+class Equations:
+    """What determines the state x: ``(data + held) @ (x' - x) = right``.
+
+    ``held`` is diagonal. ``covariance``: of what the noise puts in the right-hand side.
+    All (state, state) but ``right`` and ``held``, (state,).
+    """
+
+    data: Array
+    held: Array
+    right: Array
+    covariance: Array
+
+    @property
+    def matrix(self) -> Array:
+        """Matrix of the equations."""
+        return np.asarray(self.data + np.diag(self.held))
+
+    def information(self) -> tuple[Array, Array]:
+        """Return what stands for K^T Se^-1 K, and for its constrained inverse.
+
+        With M the data's part of the matrix A and B the covariance they are M^T B^-1 M
+        and A^-1 B M^-T: their product is the averaging kernel A^-1 M, and from there
+        the noise is A^-1 B A^-T, as for a least-squares fit.
+        """
+        scale = 1.0 / np.sqrt(np.diag(self.covariance))
+        square = scale[:, None] * scale
+        m, b = self.data * square, self.covariance * square
+        a = self.matrix * square
+        left = np.linalg.solve(a, b)
+        inverse = np.linalg.solve(m, left.T).T
+        data = m.T @ np.linalg.solve(b, m)
+        return data / square, np.asarray(inverse * square)
+
+    def noise_sigma(self) -> Array:
+        """Return the standard error of the solution by noise, (state,)."""
+        gain = np.linalg.inv(self.matrix)
+        return np.asarray(np.sqrt(((gain @ self.covariance) * gain).sum(axis=1)))
 
 
 def profiles(
     level1: xr.Dataset, setup: RetrievalSetup, atmosphere: xr.Dataset
 ) -> xr.Dataset:
-    """Fit slant columns and peel them; parameters and errors as in `retrieve`."""
+    """Peel all gases of a product; parameters and errors as in `retrieve`."""
     if level1.chunks:
         level1 = level1.compute()
-    # faint gases keep the reference that their setup gives
-    shaped = [g for g in setup.gases if not _has_constant(setup, g)]
-    columns, sight, found = _one_pass(level1, setup, atmosphere)
-    air = atmosphere
-    for _ in range(1, setup.onion.passes if shaped else 1):
-        for gas in shaped:
-            air = _with_shape(air, gas, sight.levels_km, found[gas].vmr)
-        columns, sight, found = _one_pass(level1, setup, air)
-    return _dataset(level1, setup, atmosphere, columns, sight, found)
-
-
-def _one_pass(
-    level1: xr.Dataset, setup: RetrievalSetup, atmosphere: xr.Dataset
-) -> tuple[xr.Dataset, _Sights, dict[str, Peeled]]:
-    """Fit slant columns with the shapes of an atmosphere and peel them."""
-    columns = slant.slant_columns(level1, setup, atmosphere)
-    sight = _sights(level1, setup, atmosphere, columns)
-    found = {gas: _peel_gas(columns, sight, gas) for gas in setup.gases}
-    return columns, sight, found
-
-
-@dataclass(frozen=True)
-class _Sights:
-    """Rows with a column, middles of the layers, and the air in them, per gas."""
-
-    rows: IntArray
-    altitude_km: Array
-    levels_km: Array
-    path: dict[str, Array]
-    layer: IntArray
-
-
-def _has_constant(setup: RetrievalSetup, gas: str) -> bool:
-    prior = setup.prior.get(gas)
-    return prior is not None and prior.constant is not None
-
-
-def _sights(
-    level1: xr.Dataset,
-    setup: RetrievalSetup,
-    atmosphere: xr.Dataset,
-    columns: xr.Dataset,
-) -> _Sights:
-    """Layers with rows, and the slant column of air in each."""
-    centre, width = slant.fields_of_view(level1["tangent_altitude_areoid"].values)
-    fitted = np.all(
-        [np.isfinite(columns[f"{g}_slant_column"].values) for g in setup.gases], axis=0
-    )
-    rows = np.flatnonzero(fitted & (centre <= setup.window.top_km))
-    if rows.size < MINIMUM_ROWS:
-        message = f"at least {MINIMUM_ROWS} spectra with a slant column are needed"
-        raise RetrievalError(
-            message, field="spectrum", value=rows.size, rule="fit.no_rows"
-        )
-    heights = centre[rows, None] + 0.5 * width[rows, None] * slant.FIELD_NODES
-    lowest = heights.min(axis=1)
-    step = setup.onion.layer_km
-    edges = np.unique(np.floor(lowest / step)) * step
-    layer = np.searchsorted(edges, lowest, side="right") - 1
-    middle = edges + 0.5 * np.append(np.diff(edges), step)
-    line, _ = slant.line_of_sight(setup, atmosphere)
-    points = line.points_km
-    chord = geometry.path_weights(
-        line.radius_km + heights.ravel(), line.radius_km + points
-    )
-    chord = chord.reshape(*heights.shape, points.size)
-    air = np.einsum("f,rfp->rp", slant.FIELD_WEIGHTS, chord) * line.air_cm3
-    inside = np.searchsorted(edges, points + 1e-9, side="right") - 1
-    member = inside[:, None] == np.arange(edges.size)
-    path = {}
-    for gas, reference in zip(setup.gases, line.reference, strict=True):
-        shape = np.maximum(reference, 1e-6 * reference.max())
-        shape = shape / np.interp(middle, points, shape)[np.maximum(inside, 0)]
-        seen = air @ (member * shape[:, None])
-        below = np.arange(edges.size)[None, :] < layer[:, None]
-        path[gas] = np.where(below, 0.0, seen)
-    return _Sights(rows, centre[rows], middle, path, layer)
-
-
-def _peel_gas(columns: xr.Dataset, sight: _Sights, gas: str) -> Peeled:
-    return peel(
-        columns[f"{gas}_slant_column"].values[sight.rows],
-        columns[f"{gas}_slant_column_error"].values[sight.rows],
-        sight.path[gas],
-        sight.layer,
-    )
-
-
-def _with_shape(
-    atmosphere: xr.Dataset, gas: str, levels_km: Array, vmr: Array
-) -> xr.Dataset:
-    """Return the atmosphere with the profile found, smoothed and kept positive."""
-    wide = np.pad(vmr, 1, mode="edge")
-    smooth = 0.25 * wide[:-2] + 0.5 * wide[1:-1] + 0.25 * wide[2:]
-    smooth = np.maximum(smooth, 1e-3 * max(float(smooth.max()), 1e-15))
-    altitude = atmosphere["altitude"].values
-    return atmosphere.assign(
-        {f"{gas}_vmr": ("altitude", np.interp(altitude, levels_km, smooth))}
-    )
-
-
-def _dataset(
-    level1: xr.Dataset,
-    setup: RetrievalSetup,
-    atmosphere: xr.Dataset,
-    columns: xr.Dataset,
-    sight: _Sights,
-    found: dict[str, Peeled],
-) -> xr.Dataset:
-    """Dress the profiles with the names, limits and attributes of level 2."""
-    levels = atmospheres.on_altitudes(atmosphere, sight.levels_km)
-    data: dict[str, object] = {
-        name: ("altitude", levels[name].values)
-        for name in ("pressure", "temperature", "number_density")
-    }
-    for name in ("latitude", "longitude", "local_true_solar_time"):
-        if name in level1.variables:
-            values = level2.along_profile(
-                level1, sight.rows, sight.altitude_km, sight.levels_km, name
-            )
-            data[name] = ("altitude", values)
-    for gas, peeled in found.items():
-        data |= _gas_variables(gas, setup, sight, peeled)
-    for item, column in columns.data_vars.items():
-        data[str(item)] = (column.dims, column.values)
-    chi = sum(p.chi_square for p in found.values())
-    free = len(found) * (sight.rows.size - sight.levels_km.size)
-    total = sum(float(np.trace(p.kernel)) for p in found.values())
-    data["reduced_chi_square"] = ((), chi / free)
-    data["degrees_of_freedom"] = ((), total)
-    data["converged"] = ((), np.int8(1))
-    data["iterations"] = ((), np.int32(setup.onion.passes))
-    data |= level2.epoch(level1, sight.rows)
-    coords = {
-        "altitude": sight.levels_km,
-        "altitude_in": ("altitude_in", sight.levels_km),
-        "tangent_altitude": ("spectrum", level1["tangent_altitude"].values),
-    }
-    result = annotate(xr.Dataset(data, coords))
-    wish = setup.detection
-    for gas in found:
-        for name, k in (
-            ("upper_limit", wish.limit_sigma),
-            ("detected", wish.detection_sigma),
-            ("delta_chi_square", wish.detection_sigma),
-            ("limit_linear", 1.0),
-            ("limit_delta_chi_square", wish.limit_sigma),
-            ("limit_flag", wish.detection_sigma),
-        ):
-            result[f"{gas}_{name}"].attrs["sigma_level"] = k
-        text = "noise only: no covariance of the truth is assumed"
-        result[f"{gas}_vmr_error"].attrs["comment"] = text
-    result.attrs = dict(columns.attrs) | {
-        "method": "onion",
-        "onion_layer_km": setup.onion.layer_km,
-        "onion_passes": setup.onion.passes,
-        "reduced_chi_square_of": "slant columns against the profiles",
-    }
-    for key in ("instrument", "observation_type", "source_md5"):
-        if key in level1.attrs:
-            result.attrs[key] = level1.attrs[key]
+    if setup.method != "onion":
+        setup = setup.replace(method="onion")
+    whole, record = level2.build_scene(level1, setup, atmosphere)
+    parts, solution, gain = peeled(whole, atmosphere)
+    enabled = setup.systematics.enabled
+    errors = systematic_errors(parts, solution, gain) if enabled else {}
+    result = level2.assembled(level1, parts.scene, solution, record, errors)
+    rows = parts.scene.prepared.rows
+    for gas in setup.gases:
+        path = parts.columns(gas)
+        block = solution.layout.gas(gas)
+        variance = (path @ solution.covariance[block, block] * path).sum(axis=1)
+        found = result[f"{gas}_slant_column"]
+        found.values[rows] = path @ solution.state.vmr[gas]
+        result[f"{gas}_slant_column_error"].values[rows] = np.sqrt(variance)
     return result
 
 
-def _gas_variables(
-    gas: str, setup: RetrievalSetup, sight: _Sights, peeled: Peeled
-) -> dict[str, object]:
-    sigma = np.sqrt(np.diag(peeled.covariance))
-    degrees = float(np.trace(peeled.kernel))
-    d = GasDiagnostics(
-        averaging_kernel=peeled.kernel,
-        noise_covariance=peeled.covariance,
-        total_covariance=peeled.covariance,
-        noise_error=sigma,
-        smoothing_error=np.zeros_like(sigma),
-        total_error=sigma,
-        degrees_of_freedom=degrees,
+def systematic_errors(
+    parts: Shells, solution: Solution, gain: Array
+) -> dict[str, dict[str, Array]]:
+    """Return the error of every gas by every source, each (shell,).
+
+    Parameters as `peeled` returns them; see `tgo_spectra.retrieval.systematics.errors`.
+    """
+    return systematics.errors(
+        parts.scene,
+        solution,
+        limb_of=parts.limb_of,
+        gain=lambda linear: gain @ own_gradient(linear, parts, solution.layout),
     )
-    wish = setup.detection
-    found = limits.of_profile(
-        peeled.vmr, d, sight.levels_km, 0.0, wish.detection_sigma, wish.limit_sigma,
-        wish.minimum_response,
-    )  # fmt: skip
-    level, square = "altitude", ("altitude", "altitude_in")
-    upper = limits.upper_limit(peeled.vmr, sigma, wish.limit_sigma)
-    return {
-        f"{gas}_vmr": (level, peeled.vmr),
-        f"{gas}_vmr_noise_error": (level, sigma),
-        f"{gas}_vmr_error": (level, sigma),
-        f"{gas}_averaging_kernel": (square, peeled.kernel.astype(np.float32)),
-        f"{gas}_vmr_noise_covariance": (square, peeled.covariance),
-        f"{gas}_upper_limit": (level, upper),
-        f"{gas}_detected": (level, found.detected.astype(np.int8)),
-        f"{gas}_delta_chi_square": (level, found.delta_chi_square),
-        f"{gas}_limit_linear": (level, found.linear),
-        f"{gas}_limit_delta_chi_square": (level, found.by_chi_square),
-        f"{gas}_limit_flag": (level, found.by_flag),
-        f"{gas}_degrees_of_freedom": ((), degrees),
-    }
+
+
+def peeled(whole: Scene, atmosphere: xr.Dataset) -> tuple[Shells, Solution, Array]:
+    """Peel one occultation.
+
+    Parameters
+    ----------
+    whole : Scene
+        With the levels of the setup's grid.
+    atmosphere : Dataset
+
+    Returns
+    -------
+    parts : Shells
+    solution : Solution
+        See `Equations.information`.
+    gain : array, shape (state, state)
+        Inverse of the equations' matrix.
+
+    Raises
+    ------
+    RetrievalError
+        The state runs away.
+    """
+    setup = whole.setup
+    shaped = [gas for gas in setup.gases if np.any(whole.prior_vmr[gas])]
+    shapes = {gas: scene.prior_profile(gas, setup, whole.air) for gas in shaped}
+    start, iterations = 0, 0
+    state: solver.State | None = None
+    for number in range(setup.onion.passes if shaped else 1):
+        parts = shells(whole, atmosphere, shapes)
+        layout = replace(layout_of(parts.scene), log=frozenset())
+        prior = optimal_estimation.prior_state(parts.scene, layout)
+        if state is None:
+            start, state = registration.first_guess(parts.scene, prior)
+        fit = _Peeling(parts, layout, prior)
+        state, equations, count, converged = fit.run(state)
+        iterations += count
+        if number + 1 < setup.onion.passes:
+            sigma = equations.noise_sigma()
+            for gas in shaped:
+                shapes[gas] = _shape_of(
+                    whole.points_km,
+                    parts.scene.limb.altitude_km,
+                    state.vmr[gas],
+                    sigma[layout.gas(gas)],
+                )
+    assert state is not None  # there is at least one pass
+    data, covariance = equations.information()
+    solution = Solution(
+        state=state,
+        final=fit.evaluator(state, False),
+        data_matrix=data,
+        covariance=covariance,
+        iterations=iterations,
+        converged=converged,
+        coarse_shift_px=start,
+        truncation_residual=fit.evaluator.truncation(state),
+        layout=layout,
+        evaluator=fit.evaluator,
+        smoothing_known=False,
+        choices={
+            "onion_layer_km": setup.onion.layer_km,
+            "onion_passes": setup.onion.passes,
+        },
+    )
+    return parts, solution, np.linalg.inv(equations.matrix)
+
+
+def shells(whole: Scene, atmosphere: xr.Dataset, shapes: Mapping[str, Array]) -> Shells:
+    """Cut a scene's atmosphere in shells, none without a spectrum.
+
+    Parameters
+    ----------
+    whole : Scene
+    atmosphere : Dataset
+        On any altitudes.
+    shapes : dict of array, shape (point,)
+        Profiles that the mole fraction follows between the middles; default: constant.
+    """
+    setup, points = whole.setup, whole.points_km
+    step = setup.onion.layer_km
+    altitude = whole.prepared.altitude_km
+    edges = np.unique(np.floor(altitude / step)) * step
+    layer = np.searchsorted(edges, altitude, side="right") - 1
+    middle = edges + 0.5 * np.append(np.diff(edges), step)
+    hats = forward.hat_matrix(middle, points)
+    shape = {}
+    for gas in setup.gases:
+        profile = np.asarray(shapes.get(gas, np.ones(points.size)))
+        profile = np.maximum(profile, 1e-6 * profile.max())
+        shape[gas] = profile / (hats @ np.interp(middle, points, profile))
+    levels = atmospheres.on_altitudes(atmosphere, middle)
+    prior = {gas: scene.prior_profile(gas, setup, levels) for gas in setup.gases}
+    limb = _in_shells(whole.limb, middle, hats, shape)
+    cut = replace(whole, limb=limb, levels=levels, prior_vmr=prior)
+    return Shells(cut, layer, hats, shape)
+
+
+def _in_shells(
+    limb: forward.Limb, middle_km: Array, hats: Array, shape: Mapping[str, Array]
+) -> forward.Limb:
+    """Return a limb whose mole fractions are given per shell."""
+    gases = {}
+    for gas, path in limb.gases.items():
+        coefficients = path.coefficients * shape[gas]
+        _, vectors = np.linalg.eigh(steady_product(coefficients, coefficients.T))
+        q = vectors[:, : -JACOBIAN_RANK - 1 : -1]
+        along = steady_product(q.T, coefficients)
+        stacked = (limb.air_cm2[None] * along[:, None, :]).reshape(-1, len(hats))
+        seen = steady_product(stacked, hats)
+        gases[gas] = forward.GasPath(
+            path.vectors,
+            coefficients,
+            steady_product(path.vectors, q.astype(path.vectors.dtype)),
+            seen.reshape(along.shape[0], -1, middle_km.size),
+        )
+    return replace(
+        limb,
+        altitude_km=middle_km,
+        gases=gases,
+        hats=hats,
+    )
+
+
+def _shape_of(points_km: Array, middle_km: Array, vmr: Array, sigma: Array) -> Array:
+    """Exponential between what was found; flat where noise prevails."""
+    floor = np.maximum(sigma, 1e-3 * max(float(vmr.max()), 1e-15))
+    return np.exp(np.interp(points_km, middle_km, np.log(np.maximum(vmr, floor))))
+
+
+class _Peeling:
+    """Newton's iteration for the shells of one scene."""
+
+    def __init__(
+        self, parts: Shells, layout: solver.Layout, prior: solver.State
+    ) -> None:
+        self.parts, self.layout = parts, layout
+        cut = parts.scene
+        self.measurement = measurement_of(cut)
+        self.evaluator = Evaluator(cut, self.measurement, layout)
+        self.xa = layout.pack(prior)
+        sigma = [optimal_estimation.prior_sigma(cut, gas)[0] for gas in layout.gases]
+        held = (FREE_SIGMAS * np.concatenate(sigma)) ** -2.0
+        tail = 1.0 / optimal_estimation.tail_variances(cut, layout)
+        self.held = np.concatenate([held, tail])
+
+    def run(self, first: solver.State) -> tuple[solver.State, Equations, int, bool]:
+        """Iterate until the next step is small against the noise."""
+        layout, evaluate = self.layout, self.evaluator
+        x = layout.pack(first)
+        linear = evaluate(layout.unpack(x), True)
+        last = self.parts.scene.setup.max_iterations
+        previous = 0.0
+        for iteration in range(1, last + 1):
+            equations = self.equations(linear, x)
+            step = np.linalg.solve(equations.matrix, equations.right)
+            spread = equations.covariance + np.diag(self.held)
+            length = float(equations.right @ np.linalg.solve(spread, equations.right))
+            # the rule of `iteration.gauss_newton`
+            ratio = length / previous if previous > length else 1.0
+            small = length * ratio < SMALL_STEP * layout.size
+            if small or iteration == last:
+                break
+            previous = length
+            x, linear = self._stepped(x, step, linear.chi_square)
+        return layout.unpack(x + step), equations, iteration, small
+
+    def _stepped(
+        self, x: Array, step: Array, chi_square: float
+    ) -> tuple[Array, solver.Linearised]:
+        """Take the step, or a shorter one where the model leaves its range."""
+        fraction = 1.0
+        for _ in range(6):
+            trial = x + fraction * step
+            try:
+                linear = self.evaluator(self.layout.unpack(trial), True)
+            except RetrievalError:
+                fraction *= 0.3
+                continue
+            if linear.chi_square <= ALLOWED_RISE * chi_square:
+                return trial, linear
+            fraction *= 0.3
+        message = "peeling does not approach the spectra: no step helps"
+        raise RetrievalError(message, value=chi_square, rule="fit.diverged")
+
+    def equations(self, linear: solver.Linearised, x: Array) -> Equations:
+        """Return the equations at a linearisation."""
+        layout, layer = self.layout, self.parts.layer
+        n, tail = layout.size, slice(layout.shift.start, layout.size)
+        paths = row_paths(self.parts.scene)
+        matrix, covariance = np.zeros((2, n, n))
+        right = np.zeros(n)
+        for number in range(layout.n_levels):
+            rows = np.flatnonzero(layer == number)
+            whole, gradient = solver.normal_equations(
+                _of_rows(linear, rows),
+                {gas: path[rows] for gas, path in paths.items()},
+                layout,
+                self.measurement.bin[rows],
+            )
+            own = _own(layout, number)
+            matrix[own] = whole[own]
+            right[own] = gradient[own]
+            matrix[tail] += whole[tail]
+            right[tail] += gradient[tail]
+            covariance[np.ix_(own, own)] = whole[np.ix_(own, own)]
+            covariance[own, tail] = whole[own, tail]
+            covariance[tail, own] = whole[tail, own]
+            covariance[tail, tail] += whole[tail, tail]
+        right -= self.held * (x - self.xa)
+        return Equations(matrix, self.held, right, covariance)
+
+
+def own_gradient(
+    linear: solver.Linearised, parts: Shells, layout: solver.Layout
+) -> Array:
+    """Right-hand side of the equations by the spectra, (state,)."""
+    cut = parts.scene
+    paths, bins = row_paths(cut), cut.prepared.bin
+    result = solver.expand_gradient(linear, paths, layout, bins)
+    for number in range(layout.n_levels):
+        rows = np.flatnonzero(parts.layer == number)
+        part = {gas: path[rows] for gas, path in paths.items()}
+        own = _own(layout, number)
+        result[own] = solver.expand_gradient(
+            _of_rows(linear, rows), part, layout, bins[rows]
+        )[own]
+    return result
+
+
+def _own(layout: solver.Layout, number: int) -> IntArray:
+    """Elements of one shell."""
+    return np.array([layout.gas(gas).start + number for gas in layout.gases])
+
+
+def _of_rows(linear: solver.Linearised, rows: IntArray) -> solver.Linearised:
+    return replace(linear, gram=linear.gram[rows], gradient=linear.gradient[rows])

@@ -29,6 +29,7 @@ from tgo_spectra.retrieval.solution import Solution, solution_of
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from tgo_spectra.retrieval.profile_scene import ProfileScene
     from tgo_spectra.retrieval.scene import Scene
 
     Array = npt.NDArray[np.floating]
@@ -103,7 +104,7 @@ def prior_state(scene: Scene, layout: solver.Layout) -> solver.State:
     )
 
 
-def prior_sigma(scene: Scene, gas: str) -> tuple[Array, float]:
+def prior_sigma(scene: ProfileScene, gas: str) -> tuple[Array, float]:
     """Return the a priori 1-sigma on the levels and the correlation length, km."""
     from tgo_spectra.retrieval.setup import Prior
 

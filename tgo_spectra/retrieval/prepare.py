@@ -105,12 +105,23 @@ def noisy_pixels(
         width = np.full(y.shape[1], np.inf)
         z = second[:, alive]
         z = z[np.isfinite(z).any(axis=1)]
-        # nanmedian is slow where NaN is rare: only when there is some
-        median = np.nanmedian if np.isnan(z).any() else np.median
-        z = z - median(z, axis=1, keepdims=True)
-        width[alive] = 1.4826 * median(np.abs(z - median(z, axis=0)), axis=0)
+        z = np.ascontiguousarray((z - _medians(z)[:, None]).T)
+        width[alive] = 1.4826 * _medians(np.abs(z - _medians(z)[:, None]))
         noisy[b] = width > ratio * np.median(width[alive])
     return noisy
+
+
+def _medians(values: Array) -> Array:
+    """Median of each row; missing values do not count."""
+    if not np.isfinite(values).all():
+        return np.asarray(np.nanmedian(values, axis=1))
+    # two selections of numpy's median take four times as long as one
+    half = values.shape[1] // 2
+    parted = np.partition(values, half, axis=1)
+    middle = parted[:, half]
+    if values.shape[1] % 2 == 0:
+        middle = 0.5 * (middle + parted[:, :half].max(axis=1))
+    return np.asarray(middle)
 
 
 def prepare(level1: xr.Dataset, setup: RetrievalSetup) -> Prepared:
@@ -199,9 +210,7 @@ def _usable_rows(
     filled = np.isfinite(y) & np.isfinite(error)
     alive = filled.mean(axis=1) > 0.5
     brightness = np.zeros(y.shape[0])
-    bright = y[alive]
-    median = np.median if filled[alive].all() else np.nanmedian
-    brightness[alive] = median(np.where(filled[alive], bright, np.nan), axis=1)
+    brightness[alive] = _medians(np.where(filled[alive], y[alive], np.nan))
     bottom = -np.inf if window.bottom_km is None else window.bottom_km
     good = alive & (brightness >= window.minimum_transmittance)
     good &= np.isfinite(altitude) & (altitude >= bottom) & (altitude <= window.top_km)

@@ -94,15 +94,15 @@ def first_guess(scene: Scene, prior: State) -> tuple[int, State]:
     gases = scene.setup.gases
     factors = np.zeros((len(gases), search.heights.size, 2))
     for index in range(search.heights.size):
-        for row in _nearest_rows(scene, search, index):
-            solution, sigma = _fit(scene, search, int(row), index, whole)
-            weight = sigma**-2.0
-            b = scene.prepared.bin[row]
-            sums[b] += weight[0], weight[0] * solution[0]
-            stretch += weight[1], weight[1] * solution[1]
-            for g in range(len(gases)):
-                pair = weight[2 + g], weight[2 + g] * solution[2 + g]
-                factors[g, index] += pair
+        rows = _nearest_rows(scene, search, index)
+        solution, sigma = _fit(scene, search, rows, index, whole)
+        weight = sigma**-2.0
+        weighted = weight * solution
+        for b, w, v in zip(scene.prepared.bin[rows], weight, weighted, strict=True):
+            sums[b] += w[0], v[0]
+        stretch += weight[:, 1].sum(), weighted[:, 1].sum()
+        factors[:, index, 0] += weight[:, 2:].sum(axis=0)
+        factors[:, index, 1] += weighted[:, 2:].sum(axis=0)
     register = scene.setup.registration
     anyone = sums.sum(axis=0)
     # bins of which no spectrum was looked at take the mean of the others
@@ -147,24 +147,23 @@ def _look(scene: Scene) -> _Search:
     heights = _search_heights(scene)
     vmr = {gas: np.asarray(scene.prior_vmr[gas]) for gas in scene.setup.gases}
     limb = forward.at_heights(scene.limb, heights)
-    fields = forward.pixel_fields(limb, operator, vmr)
     gases = scene.setup.gases
     faint = tuple(not vmr[gas].any() for gas in gases)
-    factors, sigma = [], []
+    references, sigma = dict(vmr), []
     for gas, none in zip(gases, faint, strict=True):
-        reference = vmr[gas] + TRACE if none else vmr[gas]
-        path = limb.gases[gas].path @ reference
-        factors.append(np.einsum("pkh,kh->ph", fields.gas[gas], path))
+        if none:
+            references[gas] = vmr[gas] + TRACE
         prior = scene.setup.prior.get(gas)
         absolute = prior.sigma if none and prior is not None else None
         sigma.append(1.0 if absolute is None else absolute / TRACE)
+    value, shift, factors = forward.factor_fields(limb, operator, vmr, references)
     dispersion = scene.prepared.dispersion(pixels.astype(float))
     position = detector_position(scene.prepared.pixels)
     return _Search(
         heights=heights,
-        value=fields.value.astype(float),
-        slope=fields.shift * dispersion[:, None],
-        factors=np.array(factors, dtype=float),
+        value=value.astype(float),
+        slope=shift * dispersion[:, None],
+        factors=factors.astype(float),
         faint=faint,
         sigma=np.array(sigma),
         position=position,
@@ -195,8 +194,7 @@ def _whole_pixels(scene: Scene, search: _Search) -> int:
     chi = np.zeros(shifts.size)
     for index in range(min(SEARCH_HEIGHTS, search.heights.size)):
         rows = _nearest_rows(scene, search, index)
-        for at, shift in enumerate(shifts):
-            chi[at] += _chi_square(scene, search, rows, index, int(shift))
+        chi += _chi_square(scene, search, rows, index)
     best = int(np.argmin(chi))
     return int(shifts[best]) if chi[reach] - chi[best] > SEARCH_GAIN else 0
 
@@ -207,49 +205,62 @@ def _window(scene: Scene, whole: int) -> slice:
     return slice(start, start + scene.prepared.pixels.size)
 
 
-def _chi_square(
-    scene: Scene, search: _Search, rows: IntArray, index: int, whole: int
-) -> float:
-    """Chi-square of linear fits: baseline x (model + factors x derivatives)."""
-    prepared, seen = scene.prepared, _window(scene, whole)
-    gases = search.factors[:, seen, index]
-    design = np.concatenate([search.polynomials * search.value[seen, index], gases])
-    scale = np.abs(design).max(axis=1)
-    design = design[scale > 0] / scale[scale > 0, None]
+def _chi_square(scene: Scene, search: _Search, rows: IntArray, index: int) -> Array:
+    """Chi-square of linear fits: baseline x (model + factors x derivatives).
+
+    One for each whole-pixel shift; sums over the rows.
+    """
+    prepared = scene.prepared
+    windows = np.lib.stride_tricks.sliding_window_view
+    size = prepared.pixels.size
+    value = windows(search.value[:, index], size)  # (shift, pixel)
+    gases = windows(search.factors[:, :, index], size, axis=1).transpose(1, 0, 2)
+    design = np.concatenate([search.polynomials * value[:, None], gases], axis=1)
+    scale = np.abs(design).max(axis=2, keepdims=True)
+    design = design / np.where(scale > 0.0, scale, 1.0)
     weight = prepared.weight[rows]
     target = prepared.transmittance[rows] * weight
-    columns = design[None] * weight[:, None, :]  # (row, column, pixel)
-    gram = columns @ columns.transpose(0, 2, 1)
-    right = (columns @ target[:, :, None])[:, :, 0]
-    # gases whose lines look alike make it nearly singular: any solution will do
-    ridge = 1e-10 * np.einsum("rcc->r", gram)[:, None, None] * np.eye(len(design))
-    solution = np.linalg.solve(gram + ridge, right[:, :, None])[:, :, 0]
-    return float((target**2).sum() - (right * solution).sum())
+    chi = np.zeros(len(design))
+    for w, y in zip(weight, target, strict=True):
+        columns = design * w
+        gram = columns @ columns.transpose(0, 2, 1)
+        right = columns @ y
+        # gases whose lines look alike make it nearly singular: any solution will do
+        ridge = 1e-10 * np.einsum("scc->s", gram)[:, None, None]
+        gram += ridge * np.eye(design.shape[1])
+        solution = np.linalg.solve(gram, right[:, :, None])[:, :, 0]
+        chi += (y**2).sum() - (right * solution).sum(axis=1)
+    return chi
 
 
 def _fit(
-    scene: Scene, search: _Search, row: int, index: int, whole: int
+    scene: Scene, search: _Search, rows: IntArray, index: int, whole: int
 ) -> tuple[Array, Array]:
-    """Shift, stretch and factors (less one) of one spectrum, with 1-sigma."""
+    """Shift, stretch and factors (less one) of some spectra, with 1-sigma.
+
+    Both (row, element).
+    """
     prepared, seen = scene.prepared, _window(scene, whole)
     register = scene.setup.registration
-    weight = prepared.weight[row]
-    target = prepared.transmittance[row] * weight
-    value, polynomials = search.value[seen, index], search.polynomials
-    columns = (polynomials * value * weight).T
+    weight = prepared.weight[rows]
+    target = (prepared.transmittance[rows] * weight)[:, :, None]
+    polynomials = search.polynomials.T
+    columns = (polynomials * search.value[seen, index, None]) * weight[:, :, None]
     q, r = np.linalg.qr(columns)
-    base = (polynomials.T @ np.linalg.solve(r, q.T @ target)) * weight
+    along = q.transpose(0, 2, 1) @ target
+    base = (polynomials @ np.linalg.solve(r, along)[:, :, 0].T).T * weight
     slope = search.slope[seen, index]
     fields = [slope, slope * search.position, *search.factors[:, seen, index]]
-    design = (np.array(fields) * base).T
-    design -= q @ (q.T @ design)
+    design = np.array(fields).T * base[:, :, None]
+    design -= q @ (q.transpose(0, 2, 1) @ design)
     prior = np.array([1.0, register.stretch_sigma_px**-2])
     prior = np.concatenate([prior, search.sigma**-2])
     if not register.stretch:
         prior[1] = 1e9
-    inverse = np.linalg.inv(design.T @ design + np.diag(prior))
-    residual = target - q @ (q.T @ target)
-    return inverse @ (design.T @ residual), np.sqrt(np.diag(inverse))
+    turned = design.transpose(0, 2, 1)
+    inverse = np.linalg.inv(turned @ design + np.diag(prior))
+    solution = inverse @ (turned @ (target - q @ along))
+    return solution[:, :, 0], np.sqrt(np.diagonal(inverse, axis1=1, axis2=2))
 
 
 def _profile_factor(scene: Scene, search: _Search, sums: Array, faint: bool) -> Array:

@@ -112,20 +112,21 @@ def ladder(
         Strengths.
     """
     scale = 1.0 / np.diag(assumed)
-    n = data_matrix.shape[0]
     rows = np.zeros((alphas.size, 4))
     for index, alpha in enumerate(alphas):
         inverse = invert(data_matrix + alpha * shape + fixed)
         x = inverse @ vector
-        kernel = inverse @ data_matrix
-        noise = ((kernel @ inverse.T).diagonal()[elements] * scale).sum()
-        off = kernel[elements, elements] - np.eye(n)[elements, elements]
-        smoothing = (np.einsum("ij,ji->i", off @ assumed, off.T) * scale).sum()
+        mine = inverse[elements]
+        kernel = mine @ data_matrix
+        noise = (kernel * mine).sum(axis=1) @ scale
+        off = kernel[:, elements].copy()
+        np.fill_diagonal(off, off.diagonal() - 1.0)
+        smoothing = ((off @ assumed) * off).sum(axis=1) @ scale
         rows[index] = (
             chi_square - 2.0 * x @ vector + x @ data_matrix @ x,
             x @ shape @ x,
             noise + smoothing,
-            np.trace(kernel),
+            (inverse * data_matrix).sum(),
         )
     return Ladder(alphas, *rows.T)
 

@@ -1,7 +1,8 @@
 """Row by row: model, baseline, and the reduced Gram matrix, in one compiled pass.
 
 The same as `solver.linearise_plainly`, which the tests compare it with, without the
-wide intermediate arrays: a row's work fits in the cache.
+wide intermediate arrays: a row's work fits in the cache. Beside it what the fit of
+single rows does on the nodes.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.floating]
 
-__all__ = ["reduce_rows"]
+__all__ = ["average_field", "reduce_rows", "sum_depths"]
+
+BRIGHTEST = np.float32(30.0)
+"""Largest logarithm of a transmittance."""
 
 
 @compiled()
@@ -150,3 +154,65 @@ def reduce_rows(
                     total -= sums[f, n_field + c] * right[c, g]
                 gram[row, f, g] = total
     return -1
+
+
+@compiled(fastmath=True)
+def sum_depths(depth: Array, factors: Array, total: Array) -> None:
+    """Fill `total` with minus the optical depth.
+
+    Parameters
+    ----------
+    depth : array, shape (gas, node, column)
+        For a factor of one.
+    factors : array, shape (gas, column)
+    total : array, shape (node, column)
+        At most `BRIGHTEST`: negative factors make light.
+    """
+    n_gas, n_nodes, n_columns = depth.shape
+    for node in range(n_nodes):
+        for c in range(n_columns):
+            total[node, c] = -factors[0, c] * depth[0, node, c]
+        for g in range(1, n_gas):
+            for c in range(n_columns):
+                total[node, c] -= factors[g, c] * depth[g, node, c]
+        for c in range(n_columns):
+            total[node, c] = min(total[node, c], BRIGHTEST)
+
+
+@compiled(fastmath=True)
+def average_field(
+    depth: Array, transmittance: Array, field: Array, mean: Array, change: Array
+) -> None:
+    """Average transmittance and its derivative to the factors over the field of view.
+
+    Parameters
+    ----------
+    depth : array, shape (gas, node, point x row)
+    transmittance : array, shape (node, point x row)
+    field : array, shape (point,)
+        Weights.
+    mean : array, shape (node, row)
+        Filled, as is the next.
+    change : array, shape (node, gas, row)
+    """
+    n_gas, n_nodes, _ = depth.shape
+    n_rows = mean.shape[1]
+    for node in range(n_nodes):
+        for r in range(n_rows):
+            mean[node, r] = field[0] * transmittance[node, r]
+        for f in range(1, field.size):
+            for r in range(n_rows):
+                mean[node, r] += field[f] * transmittance[node, f * n_rows + r]
+        for g in range(n_gas):
+            for r in range(n_rows):
+                change[node, g, r] = (
+                    -field[0] * transmittance[node, r] * depth[g, node, r]
+                )
+            for f in range(1, field.size):
+                start = f * n_rows
+                for r in range(n_rows):
+                    change[node, g, r] -= (
+                        field[f]
+                        * transmittance[node, start + r]
+                        * depth[g, node, start + r]
+                    )

@@ -17,12 +17,13 @@ from tgo_spectra.spectroscopy.interpolation import interpolate_coefficients
 from tgo_spectra.spectroscopy.tables import check_range
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
     import xarray as xr
 
     from tgo_spectra.retrieval.prepare import Prepared
+    from tgo_spectra.retrieval.profile_scene import HasPriors
     from tgo_spectra.retrieval.setup import RetrievalSetup
     from tgo_spectra.spectroscopy.tables import BandTable
 
@@ -34,7 +35,8 @@ HALF_DETECTOR_PX = 159.5
 
 JACOBIAN_STEPS_KM = ((20.0, 2.0), (50.0, 3.0), (np.inf, 5.0))
 """Spacing of the Jacobian's fields up to a height above the lowest: they vary over a
-scale height (6 to 10 km) where lines are weak, faster where they saturate."""
+scale height (6 to 10 km) where lines are weak, faster where they saturate. Wider steps
+aloft suit water but not carbon monoxide, whose lines are strong there."""
 
 LINE_SHAPE_REACH_CM1 = 1.0
 """Half window of the line shape (5.5 sigma and the ghost's displacement), at most."""
@@ -97,6 +99,7 @@ class Scene:
             temperature_c=p.temperature_c,
             settings=operator_settings(self.setup, n_orders, offsets),
             dtype=self.limb.dtype,
+            kinds=operator.KINDS[:3],
         )
 
     def with_limb(self, limb: forward.Limb) -> Scene:
@@ -142,12 +145,14 @@ def height_grid(prepared: Prepared, step_km: float) -> Array:
     return np.arange(low, high + 0.5 * step_km, step_km)
 
 
-def sparse_heights(heights_km: Array) -> npt.NDArray[np.intp]:
-    """Choose heights at least `JACOBIAN_STEPS_KM` apart, ends included."""
+def sparse_heights(
+    heights_km: Array, steps_km: Sequence[tuple[float, float]]
+) -> npt.NDArray[np.intp]:
+    """Choose heights at least some steps apart, ends included."""
     chosen = [0]
-    for index, height in enumerate(heights_km):
+    for index, height in enumerate(heights_km[1:], 1):
         above = height - heights_km[0]
-        step = next(s for top, s in JACOBIAN_STEPS_KM if above <= top)
+        step = next(s for top, s in steps_km if above <= top)
         if height - heights_km[chosen[-1]] >= step - 1e-9:
             chosen.append(index)
     last = heights_km.size - 1
@@ -215,7 +220,8 @@ def make_scene(
     jacobian_rows = rows
     if jacobian_every != 1:
         if jacobian_every is None:
-            limb = replace(limb, jacobian_heights=sparse_heights(heights))
+            chosen = sparse_heights(heights, JACOBIAN_STEPS_KM)
+            limb = replace(limb, jacobian_heights=chosen)
         jacobian_rows = rows @ spline_matrix(heights[limb.jacobian_heights], heights)
     prior = {gas: prior_profile(gas, setup, levels) for gas in setup.gases}
     return Scene(
@@ -228,23 +234,23 @@ def coefficients_on(
     band: BandTable, gases: tuple[str, ...], air: xr.Dataset
 ) -> dict[str, Array]:
     """Coefficients of the gases' vectors at the pressures and temperatures of `air`."""
-    result: dict[str, Array] = {}
     for gas in gases:
         if gas not in band.coefficients:
             message = f"the table has no {gas}; it has {', '.join(band.coefficients)}"
             raise TableError(message, field="gases", value=gas, rule="table.no_gas")
-        result[gas] = interpolate_coefficients(
-            band.coefficients[gas],
-            band.ln_pressure,
-            band.temperature_k,
-            air["pressure"].values,
-            air["temperature"].values,
-            doppler_limit=True,
-        )
-    return result
+    together = interpolate_coefficients(
+        np.concatenate([band.coefficients[gas] for gas in gases]),
+        band.ln_pressure,
+        band.temperature_k,
+        air["pressure"].values,
+        air["temperature"].values,
+        doppler_limit=True,
+    )
+    ends = np.cumsum([len(band.coefficients[gas]) for gas in gases])
+    return dict(zip(gases, np.split(together, ends[:-1]), strict=True))
 
 
-def prior_profile(gas: str, setup: RetrievalSetup, levels: xr.Dataset) -> Array:
+def prior_profile(gas: str, setup: HasPriors, levels: xr.Dataset) -> Array:
     """Return the a priori mole fraction of a gas on the levels."""
     prior = setup.prior.get(gas)
     if prior is not None and prior.constant is not None:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.polynomial import legendre
 
 from tgo_spectra.errors import RetrievalError
+from tgo_spectra.retrieval.bands import Bands
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,6 +75,17 @@ class Measurement:
             rows=self.rows[chosen],
             jacobian_rows=self.jacobian_rows[chosen],
         )
+
+    def bands(self, dtype: npt.DTypeLike) -> Bands:
+        """Return ``rows`` in blocks, for products of some type."""
+        made = self._bands.get(str(dtype))
+        if made is None:
+            made = self._bands[str(dtype)] = Bands(self.rows, dtype)
+        return made
+
+    @functools.cached_property
+    def _bands(self) -> dict[str, Bands]:
+        return {}
 
     @functools.cached_property
     def polynomials(self) -> Array:
@@ -191,11 +203,16 @@ class Linearised:
 
 def _seen(fields: PixelFields, measurement: Measurement) -> Array:
     """Value, first and second derivative, slope per row: (row, 4, pixel)."""
-    four = np.concatenate(
-        [fields.value, fields.shift, fields.curvature, fields.slope]
-    )  # (4 pixel, height)
-    rows = measurement.rows.astype(four.dtype)
-    return np.asarray((rows @ four.T).reshape(len(rows), 4, -1))
+    bands = measurement.bands(fields.value.dtype)
+    shape = (bands.shape[0], 4, len(fields.value))
+    four = np.empty(shape, dtype=fields.value.dtype)
+    each = (fields.value, fields.shift, fields.curvature, fields.slope)
+    for index, field in enumerate(each):
+        if field.shape[1] == bands.shape[1]:
+            bands.times(field.T, four[:, index])
+        else:
+            four[:, index] = measurement.jacobian_rows.astype(field.dtype) @ field.T
+    return four
 
 
 def row_spectra(
@@ -407,17 +424,33 @@ def normal_equations(
     layout : Layout
     bins : array of int, shape (row,)
     """
+    from tgo_spectra.retrieval.expand_kernel import expand_rows
+
     n = layout.size
     matrix, gradient = np.zeros((n, n)), np.zeros(n)
-    spans = _spans(paths, layout)
     lowest = _lowest_level(paths, layout)
     order = np.argsort(lowest, kind="stable")
+    ends = np.cumsum([0, *(paths[gas].shape[1] for gas in layout.gases)])
+    levels = np.arange(len(layout.gases)) * layout.n_levels
     for start in range(0, order.size, BLOCK_ROWS):
         rows = order[start : start + BLOCK_ROWS]
         bottom = int(lowest[rows[0]])
         if bottom == layout.n_levels:  # nothing seen by these rows and those above
             break
-        _add_block(linear, paths, layout, bins, spans, rows, bottom, matrix, gradient)
+        path = np.concatenate(
+            [paths[gas][rows, :, bottom:] for gas in layout.gases], axis=1
+        )
+        gram = linear.gram[rows, : ends[-1]].astype(path.dtype)
+        expand_rows(
+            path,
+            np.ascontiguousarray(gram[:, :, : ends[-1]]),
+            _tail(linear, layout, bins, rows, gram),
+            ends,
+            levels + bottom,
+            layout.shift.start,
+            matrix,
+            gradient,
+        )
     first = sum(paths[gas].shape[1] for gas in layout.gases)
     for b in range(layout.n_bins):
         chosen, at = bins == b, layout.shift.start + b
@@ -449,38 +482,21 @@ def _lowest_level(paths: Mapping[str, Array], layout: Layout) -> IntArray:
     return np.where(seen.any(axis=1), seen.argmax(axis=1), layout.n_levels)
 
 
-def _add_block(
-    linear: Linearised,
-    paths: Mapping[str, Array],
-    layout: Layout,
-    bins: IntArray,
-    spans: Mapping[str, slice],
-    rows: IntArray,
-    bottom: int,
-    matrix: Array,
-    gradient: Array,
-) -> None:
-    """Add what some rows say of the profiles, from the level `bottom` upwards."""
-    first = sum(span.stop - span.start for span in spans.values())
-    gram, slope = linear.gram[rows], linear.gradient[rows]
-    part = {gas: paths[gas][rows, :, bottom:] for gas in layout.gases}
-    levels = layout.n_levels - bottom
-    flat = {gas: p.reshape(-1, levels) for gas, p in part.items()}
-    for j, other in enumerate(layout.gases):
-        p = part[other]
-        theirs = slice(layout.gas(other).start + bottom, layout.gas(other).stop)
-        gradient[theirs] += flat[other].T @ slope[:, spans[other]].reshape(-1)
-        block = gram[:, : spans[other].stop, spans[other]].astype(p.dtype) @ p
-        for gas in layout.gases[: j + 1]:
-            mine = slice(layout.gas(gas).start + bottom, layout.gas(gas).stop)
-            right = block[:, spans[gas]].reshape(-1, levels)
-            matrix[mine, theirs] += flat[gas].T @ right
-        small = gram[:, spans[other], first:].astype(p.dtype)  # (row, k, small)
-        seen = p.transpose(0, 2, 1) @ small  # (row, level, small)
-        for b in np.unique(bins[rows]):
-            column = seen[bins[rows] == b, :, 0].sum(axis=0)
-            matrix[theirs, layout.shift.start + b] += column
-        matrix[theirs, layout.common] += seen[:, :, 1:].sum(axis=0)
+def _tail(
+    linear: Linearised, layout: Layout, bins: IntArray, rows: IntArray, gram: Array
+) -> Array:
+    """Products of the gases' fields with what comes after the profiles, and gradient.
+
+    Shape (row, field, element + 1); the shift is that of the row's bin.
+    """
+    fields = gram.shape[1]
+    n = layout.n_bins
+    size = layout.size - layout.shift.start
+    tail = np.zeros((rows.size, fields, size + 1), dtype=gram.dtype)
+    tail[np.arange(rows.size), :, bins[rows]] = gram[:, :, fields]
+    tail[:, :, n:-1] = gram[:, :, fields + 1 :]
+    tail[:, :, -1] = linear.gradient[rows, :fields]
+    return tail
 
 
 def expand_gradient(

@@ -22,17 +22,20 @@ from tgo_spectra.retrieval.evaluation import Evaluator, row_paths
 from tgo_spectra.retrieval.regularisation import exponential_covariance
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import numpy.typing as npt
+    import xarray as xr
 
     from tgo_spectra.retrieval.scene import Scene
     from tgo_spectra.retrieval.setup import RetrievalSetup
     from tgo_spectra.retrieval.solution import Solution
+    from tgo_spectra.retrieval.solver import Linearised
 
     Array = npt.NDArray[np.floating]
+    LimbOf = Callable[[Scene, xr.Dataset], forward.Limb]
 
-__all__ = ["errors", "sizes"]
+__all__ = ["errors", "limb_of", "sizes"]
 
 EXPLAINED = 0.98
 """Part of the variance of a correlated temperature error that is followed."""
@@ -55,7 +58,13 @@ def sizes(setup: RetrievalSetup) -> list[tuple[str, float, str]]:
     return [item for item in every if item[1] > 0.0]
 
 
-def errors(scene: Scene, solution: Solution) -> dict[str, dict[str, Array]]:
+def errors(
+    scene: Scene,
+    solution: Solution,
+    *,
+    limb_of: LimbOf | None = None,
+    gain: Callable[[Linearised], Array] | None = None,
+) -> dict[str, dict[str, Array]]:
     """Return the error of every gas by every source, each (level,).
 
     Profiles of ``temperature`` with a correlation length, and of ``spectroscopy``, are
@@ -66,13 +75,19 @@ def errors(scene: Scene, solution: Solution) -> dict[str, dict[str, Array]]:
     scene : Scene
     solution : Solution
         At which the model is linear.
+    limb_of : callable, optional
+        (scene, atmosphere on its quadrature points) to its limb; default: `limb_of`.
+    gain : callable, optional
+        From a `Linearised` whose gradients are those of the change of the spectra to
+        the change of the state; default: that of a least-squares fit.
     """
-    respond = _Response(scene, solution)
+    respond = _Response(scene, solution, gain)
+    limb_of = limb_of or _LIMB_OF
     setup = scene.setup
     result: dict[str, dict[str, Array]] = {gas: {} for gas in setup.gases}
     for source, size, _ in sizes(setup):
         if source == "temperature":
-            found = _temperature(scene, respond, size)
+            found = _temperature(scene, respond, size, limb_of)
         elif source == "spectroscopy":
             found = _spectroscopy(scene, respond, size)
         elif source == "shift":
@@ -89,8 +104,14 @@ def errors(scene: Scene, solution: Solution) -> dict[str, dict[str, Array]]:
 class _Response:
     """Gain matrix times the change of the spectra by a change of the scene."""
 
-    def __init__(self, scene: Scene, solution: Solution) -> None:
+    def __init__(
+        self,
+        scene: Scene,
+        solution: Solution,
+        gain: Callable[[Linearised], Array] | None,
+    ) -> None:
         self.solution = solution
+        self.gain = gain or self._least_squares
         self.paths = row_paths(scene)
         self.evaluator = solution.evaluator
         self.measurement = self.evaluator.measurement
@@ -113,8 +134,11 @@ class _Response:
             self.fields, as_measured, state, self.evaluator.built, self.depth,
             self.evaluator.extra_fields(state),
         )  # fmt: skip
+        return self.gain(linear)
+
+    def _least_squares(self, linear: Linearised) -> Array:
         gradient = solver.expand_gradient(
-            linear, self.paths, self.solution.layout, m.bin
+            linear, self.paths, self.solution.layout, self.measurement.bin
         )
         return np.asarray(self.solution.covariance @ gradient)
 
@@ -142,35 +166,51 @@ def _pointed(scene: Scene, size_km: float) -> Scene:
     return replace(scene, rows=rows)
 
 
-def _warmed(scene: Scene, change_k: Array) -> Scene:
-    """Return the scene with another temperature at the same pressure."""
+def limb_of(scene: Scene, air: xr.Dataset) -> forward.Limb:
+    """Return the limb of a scene with another atmosphere.
+
+    Parameters
+    ----------
+    scene : Scene
+    air : Dataset
+        On the scene's quadrature points.
+    """
     limb = scene.limb
-    points, air = scene.points_km, scene.air
-    change = np.interp(points, limb.altitude_km, change_k)
-    temperature = air["temperature"] + change
-    density = air["number_density"] * air["temperature"] / temperature
-    warm = air.assign(temperature=temperature, number_density=density)
-    coefficients = scenes.coefficients_on(scene.band, scene.setup.gases, warm)
-    new = forward.limb(
+    coefficients = scenes.coefficients_on(scene.band, scene.setup.gases, air)
+    return forward.limb(
         altitude_km=limb.altitude_km,
         height_km=limb.height_km,
-        points_km=points,
-        number_density_cm3=warm["number_density"].values,
+        points_km=scene.points_km,
+        number_density_cm3=air["number_density"].values,
         planet_radius_km=scene.planet_radius_km,
         vectors={gas: scene.band.vectors[gas] for gas in scene.setup.gases},
         coefficients=coefficients,
         jacobian_rank=1,
         dtype=limb.dtype,
     )
-    return scene.with_limb(new)
 
 
-def _temperature(scene: Scene, respond: _Response, size_k: float) -> Array:
+_LIMB_OF = limb_of
+
+
+def _warmed(scene: Scene, change_k: Array, limb_of: LimbOf = limb_of) -> Scene:
+    """Return the scene with another temperature at the same pressure."""
+    air = scene.air
+    change = np.interp(scene.points_km, scene.limb.altitude_km, change_k)
+    temperature = air["temperature"] + change
+    density = air["number_density"] * air["temperature"] / temperature
+    warm = air.assign(temperature=temperature, number_density=density)
+    return scene.with_limb(limb_of(scene, warm))
+
+
+def _temperature(
+    scene: Scene, respond: _Response, size_k: float, limb_of: LimbOf
+) -> Array:
     """Response to one offset, or to a field of errors of some correlation length."""
     altitude = scene.limb.altitude_km
     length = scene.setup.systematics.temperature_correlation_km
     if length is None:
-        return respond(_warmed(scene, np.full(altitude.size, size_k)))
+        return respond(_warmed(scene, np.full(altitude.size, size_k), limb_of))
     covariance = exponential_covariance(
         altitude, np.full(altitude.size, size_k), length
     )
@@ -179,7 +219,7 @@ def _temperature(scene: Scene, respond: _Response, size_k: float) -> Array:
     count = int(np.searchsorted(part, EXPLAINED)) + 1
     squares = np.zeros(respond.solution.layout.size)
     for value, vector in zip(values[::-1][:count], vectors.T[::-1], strict=False):
-        squares += respond(_warmed(scene, np.sqrt(value) * vector)) ** 2
+        squares += respond(_warmed(scene, np.sqrt(value) * vector, limb_of)) ** 2
     return np.sqrt(squares)
 
 

@@ -53,12 +53,13 @@ def solve(scene: Scene) -> Solution:
     start, first = registration.first_guess(scene, prior)
     evaluator = Evaluator(scene, measurement, layout)
 
-    def fit(alpha: float, guess: solver.State) -> iteration.Result:
+    def expand(linear: solver.Linearised) -> tuple[Array, Array]:
+        return solver.normal_equations(linear, paths, layout, measurement.bin)
+
+    def fit(alpha: float, guess: solver.State, begun: _Begun) -> iteration.Result:
         return iteration.ITERATIONS[scene.setup.solver](
-            evaluator,
-            lambda linear: solver.normal_equations(
-                linear, paths, layout, measurement.bin
-            ),
+            begun,
+            expand,
             layout,
             guess,
             prior,
@@ -66,13 +67,22 @@ def solve(scene: Scene) -> Solution:
             scene.setup.max_iterations,
         )
 
-    alpha = FIRST_ALPHA if wish.alpha is None else wish.alpha
-    result = fit(alpha, first)
-    iterations = result.iterations
-    if wish.alpha is None:
-        alpha = _chosen(scene, result, layout, prior, shape, fixed, assumed)
-        result = fit(alpha, result.state)
-        iterations += result.iterations
+    iterations = 0
+    begun = _Begun(evaluator, first)
+    if wish.alpha is not None:
+        alpha = wish.alpha
+    elif wish.choice == "expected-error":
+        # it asks for the derivatives only, which the first guess has
+        matrix = iteration.inform(begun, expand, layout, first, prior).matrix
+        alpha = _chosen(scene, matrix, np.zeros(layout.size), 0.0, layout, shape, fixed,
+                        assumed, np.nan)  # fmt: skip
+    else:
+        trial = fit(FIRST_ALPHA, first, begun)
+        iterations += trial.iterations
+        alpha = _by_chi_square(scene, trial, layout, prior, shape, fixed, assumed)
+        first, begun = trial.state, _Begun(evaluator, trial.state)
+    result = fit(alpha, first, begun)
+    iterations += result.iterations
     known = wish.assumed_covariance == "prior"
     choices = {
         "tikhonov_alpha": alpha,
@@ -103,7 +113,23 @@ def _constraints(layout: solver.Layout, assumed: Array) -> tuple[Array, Array]:
     return shape, fixed
 
 
-def _chosen(
+class _Begun:
+    """An evaluator that makes the first evaluation once."""
+
+    def __init__(self, evaluator: Evaluator, first: solver.State) -> None:
+        self.evaluator, self.first = evaluator, evaluator.layout.pack(first)
+        self.linear: solver.Linearised | None = None
+
+    def __call__(self, state: solver.State, with_jacobian: bool) -> solver.Linearised:
+        at = self.evaluator.layout.pack(state)
+        if not (with_jacobian and np.array_equal(at, self.first)):
+            return self.evaluator(state, with_jacobian)
+        if self.linear is None:
+            self.linear = self.evaluator(state, True)
+        return self.linear
+
+
+def _by_chi_square(
     scene: Scene,
     result: iteration.Result,
     layout: solver.Layout,
@@ -112,22 +138,38 @@ def _chosen(
     fixed: Array,
     assumed: Array,
 ) -> float:
-    """Strength by the setup's rule, from the last linearisation."""
+    """Strength by a rule that asks for chi-square, from the last linearisation."""
     off = result.vector - layout.pack(prior)
     vector = result.gradient + result.data_matrix @ off
     # chi-square of the linearised model at x_a, from that at the end of the step
     x = off + result.step
     at_prior = result.final.chi_square + 2.0 * x @ vector - x @ result.data_matrix @ x
+    used = int((scene.prepared.weight > 0).sum())
+    n_free = used - result.final.baseline.size
+    return _chosen(scene, result.data_matrix, vector, float(at_prior), layout, shape,
+                   fixed, assumed, n_free)  # fmt: skip
+
+
+def _chosen(
+    scene: Scene,
+    data_matrix: Array,
+    vector: Array,
+    at_prior: float,
+    layout: solver.Layout,
+    shape: Array,
+    fixed: Array,
+    assumed: Array,
+    n_free: float,
+) -> float:
+    """Strength by the setup's rule."""
     profiles = slice(0, layout.shift.start)
     steps = ladder(
-        result.data_matrix,
+        data_matrix,
         vector,
-        float(at_prior),
+        at_prior,
         shape,
         fixed,
         assumed[profiles, profiles],
         profiles,
     )
-    used = int((scene.prepared.weight > 0).sum())
-    n_free = used - result.final.baseline.size
     return choose_alpha(steps, scene.setup.tikhonov.choice, n_free)

@@ -1,14 +1,16 @@
 """Simulated LNO nadir observations, written as archive products with their truth.
 
-A path of its own, finer than the fit's: levels 0.1 km apart from the surface up instead
-of layers, an atmosphere in hydrostatic balance with a temperature gradient, all orders
-that the table covers, topography under the ground track, and dust that dims and tilts
-the continuum. Light that the dust scatters is left out.
+A path of its own, finer than the fit's: rays through levels 0.1 km apart on a sphere
+instead of layers, an atmosphere in hydrostatic balance with a temperature gradient,
+ten orders on both sides, topography under the ground track, and dust that dims and
+tilts the continuum. Light that the dust scatters is left out; light of orders beyond
+the table is taken as unabsorbed.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +27,11 @@ from tgo_spectra.atmosphere import (
 )
 from tgo_spectra.errors import SetupError
 from tgo_spectra.instruments import lno
+from tgo_spectra.instruments.nadir import slant_factor
 from tgo_spectra.operators import tabulated as operators
-from tgo_spectra.operators.channels import lno_operator, table_cells
-from tgo_spectra.spectroscopy.interpolation import interpolate_coefficients
+from tgo_spectra.operators.channels import lno_operator
+from tgo_spectra.retrieval.nadir.model import Grid, extended_cells
+from tgo_spectra.spectroscopy.interpolation import spline_matrices
 from tgo_spectra.spectroscopy.tables import open_table, table_arrays, table_gases
 
 if TYPE_CHECKING:
@@ -42,8 +46,8 @@ __all__ = ["NadirScenario", "simulate_nadir_level1", "simulate_nadir_product"]
 
 _STEP_KM, _TOP_KM = 0.1, 120.0
 _PIXELS, _POINTS = 320, 5
-_MARGIN_CM1 = 2.5
-"""Room for the line shape at both ends of a table."""
+_MARGIN_CM1 = 6.0
+"""Room for the line shape beyond the outermost pixels: 10 sigma at R = 3000."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +63,9 @@ class NadirScenario:
     mole_fraction : dict of str to float, optional
         Constant mole fractions in place of those of the reference atmosphere; zero
         leaves a gas out.
+    factor_sigma : dict of str to float, optional
+        Each spectrum has these gases times a factor drawn with this 1 sigma around
+        one; the profiles of the truth are those before it, the columns after it.
     n_spectra : int
     start : str
         UTC.
@@ -80,6 +87,8 @@ class NadirScenario:
         Of the true wavenumbers against those in the table.
     resolving_power : float
         nu / FWHM (to be verified on real spectra).
+    n_orders : int
+        Neighbouring orders on each side whose light is added.
     temperature_c : float
         Of the instrument.
     snr : float
@@ -92,6 +101,7 @@ class NadirScenario:
     order: int = 190
     table: str | None = None
     mole_fraction: dict[str, float] | None = None
+    factor_sigma: dict[str, float] | None = None
     n_spectra: int = 20
     start: str = "2019-02-13T12:08:58"
     temperature_gradient_k_km: float = 0.5
@@ -105,6 +115,7 @@ class NadirScenario:
     curvature: float = 0.3
     shift_px: float = 0.4
     resolving_power: float = 10000.0
+    n_orders: int = 10
     temperature_c: float = -5.0
     snr: float = 100.0
     noise: bool = True
@@ -123,6 +134,8 @@ class NadirScenario:
              "and emission_deg must lie within 0..89"),
             ("topography_km", low, low >= -9.0 and sum(self.topography_km) < 25.0,
              "must lie within -9..25"),
+            ("n_orders", self.n_orders, 0 <= self.n_orders <= 20,
+             "must lie within 0..20"),
             ("snr", self.snr, self.snr > 0.0, "must be positive"),
             ("surface_pressure_pa", self.surface_pressure_pa,
              100.0 < self.surface_pressure_pa < 1000.0, "must lie within 100..1000"),
@@ -219,23 +232,24 @@ def simulate_nadir_level1(**options: Any) -> tuple[xr.Dataset, xr.Dataset]:
     nominal = lno.pixel_wavenumber(
         scenario.order, np.arange(_PIXELS), scenario.temperature_c
     )
-    operator = _operator(scenario, band)
     along = (np.arange(scenario.n_spectra) + 0.5) / scenario.n_spectra
     surface = scenario.topography_km[0] + scenario.topography_km[1] * np.sin(
         2.0 * np.pi * along
     )
     incidence = np.interp(along, [0.0, 1.0], scenario.incidence_deg)
     emission = np.interp(along, [0.0, 1.0], scenario.emission_deg)
-    mass = 1.0 / np.cos(np.radians(incidence)) + 1.0 / np.cos(np.radians(emission))
-    depths, columns, dry = _optical_depths(band, gases, air, surface)
-    through = np.exp(-mass[:, None] * depths)
-    seen = operators.apply(operator, np.ascontiguousarray(through.T)).T
+    rng = np.random.default_rng(scenario.seed)
+    factors = _factors(scenario, gases, rng)
+    secants = 1.0 / np.cos(np.radians(np.stack([incidence, emission], axis=1)))
+    depths, columns, dry, mass = _optical_depths(
+        band, gases, air, surface, secants, factors
+    )
+    seen = _seen(scenario, band, np.exp(-depths))
     continuum = _continuum(scenario, nominal, mass)
     clean = continuum * seen
     sigma = np.median(clean, axis=1, keepdims=True) / scenario.snr
     measured = clean
     if scenario.noise:
-        rng = np.random.default_rng(scenario.seed)
         measured = clean + sigma * rng.standard_normal(clean.shape)
     level1 = _level1(
         scenario, nominal, measured, continuum, incidence, emission, surface
@@ -274,43 +288,90 @@ def _air(scenario: NadirScenario, gases: tuple[str, ...]) -> xr.Dataset:
     return read_atmosphere(air)
 
 
-def _operator(scenario: NadirScenario, band: BandTable) -> Operator:
-    """LNO with as many orders on both sides as the table covers."""
-    pixel = np.arange(_PIXELS)
-    moved = lno.pixel_wavenumber(
-        scenario.order, pixel + scenario.shift_px, scenario.temperature_c
+def _factors(
+    scenario: NadirScenario, gases: tuple[str, ...], rng: np.random.Generator
+) -> Array:
+    """Factors on the gases, (gas, spectrum)."""
+    factors = np.ones((len(gases), scenario.n_spectra))
+    for gas, sigma in (scenario.factor_sigma or {}).items():
+        if gas not in gases:
+            message = f"the table has no such gas, only {', '.join(gases)}"
+            raise SetupError(
+                message, field="factor_sigma", value=gas, rule="simulate.option"
+            )
+        factors[gases.index(gas)] += sigma * rng.standard_normal(scenario.n_spectra)
+    return factors
+
+
+def _seen(scenario: NadirScenario, band: BandTable, through: Array) -> Array:
+    """Transmittances on the pixels, (spectrum, pixel), from those on the nodes."""
+    operator, nodes = _operator(
+        Grid.of(band),
+        scenario.order,
+        scenario.shift_px,
+        scenario.temperature_c,
+        scenario.resolving_power,
+        scenario.n_orders,
     )
-    low = float(band.cell_start_cm1[0]) + _MARGIN_CM1
-    high = float(band.cell_start_cm1[-1]) + band.cell_width_cm1 - _MARGIN_CM1
-    below = scenario.order - np.ceil(low / moved.min() * scenario.order)
-    above = np.floor(high / moved.max() * scenario.order) - scenario.order
-    n_orders = int(min(below, above))
-    if n_orders < 1:
-        message = "the table does not cover the order with a neighbour on both sides"
-        raise SetupError(
-            message, field="order", value=scenario.order, rule="simulate.option"
-        )
-    return lno_operator(
-        table_cells(band),
+    field = np.ones((operator.n_nodes, through.shape[0]))
+    field[nodes] = through.T
+    return operators.apply(operator, field).T
+
+
+@lru_cache(maxsize=2)
+def _operator(
+    grid: Grid,
+    order: int,
+    shift_px: float,
+    temperature_c: float,
+    resolving_power: float,
+    n_orders: int,
+) -> tuple[Operator, slice]:
+    """LNO, and where the table's nodes stand among its own; kept for others."""
+    pixel = np.arange(_PIXELS)
+    moved = lno.pixel_wavenumber(order, pixel + shift_px, temperature_c)
+    low, high = grid.cells.range_cm1
+    if not low + _MARGIN_CM1 < moved.min() < moved.max() < high - _MARGIN_CM1:
+        message = "the table does not cover the order"
+        raise SetupError(message, field="order", value=order, rule="simulate.option")
+    step = n_orders / order
+    cells, nodes = extended_cells(
+        grid.cells,
+        moved.min() * (1.0 - step) - _MARGIN_CM1,
+        moved.max() * (1.0 + step) + _MARGIN_CM1,
+    )
+    operator = lno_operator(
+        cells,
         pixels=pixel,
         pixel_wavenumber_cm1=moved,
-        order=scenario.order,
-        aotf_frequency_khz=float(lno.AOTF_FREQUENCY_KHZ[scenario.order]),
-        temperature_c=scenario.temperature_c,
-        resolving_power=scenario.resolving_power,
+        order=order,
+        aotf_frequency_khz=float(lno.AOTF_FREQUENCY_KHZ[order]),
+        temperature_c=temperature_c,
+        resolving_power=resolving_power,
         n_orders=n_orders,
+        aotf_derivatives=False,
         dtype=np.float64,
     )
+    return operator, nodes
 
 
 def _optical_depths(
-    band: BandTable, gases: tuple[str, ...], air: xr.Dataset, surface: Array
-) -> tuple[Array, Array, Array]:
-    """Vertical optical depth (spectrum, node), columns (gas, spectrum) and of air."""
+    band: BandTable,
+    gases: tuple[str, ...],
+    air: xr.Dataset,
+    surface: Array,
+    secants: Array,
+    factors: Array,
+) -> tuple[Array, Array, Array, Array]:
+    """Optical depth down and up (spectrum, node), columns (gas, spectrum) and of air.
+
+    The last one is the air mass.
+    """
     z = air["altitude"].values
     ln_density = np.log(air["number_density"].values)
     depths = np.zeros((surface.size, band.nodes_cm1.size))
     columns, dry = np.zeros((len(gases), surface.size)), np.zeros(surface.size)
+    mass = np.zeros(surface.size)
     for row, ground in enumerate(surface):
         levels = np.append(ground, z[z > ground + 1e-6])
         density = np.exp(np.interp(levels, z, ln_density))
@@ -318,22 +379,23 @@ def _optical_depths(
         kelvin = np.interp(levels, z, air["temperature"].values)
         width = 1e5 * np.diff(levels)
         part = 0.5 * (np.append(width, 0.0) + np.append(0.0, width)) * density
+        slant = slant_factor(
+            secants[row][:, None], levels - ground, mars.MEAN_RADIUS_KM + ground
+        ).sum(axis=0)
         dry[row] = part.sum()
+        mass[row] = slant @ part / dry[row]
+        by_pressure, by_temperature = spline_matrices(
+            band.ln_pressure, band.temperature_k, pressure, kelvin, doppler_limit=True
+        )
         for index, gas in enumerate(gases):
-            amount = part * np.interp(levels, z, air[f"{gas}_vmr"].values)
+            mole = np.interp(levels, z, air[f"{gas}_vmr"].values)
+            amount = factors[index, row] * part * mole
             columns[index, row] = amount.sum()
-            if not amount.any():
-                continue
-            c = interpolate_coefficients(
-                band.coefficients[gas],
-                band.ln_pressure,
-                band.temperature_k,
-                pressure,
-                kelvin,
-                doppler_limit=True,
-            )
-            depths[row] += (c @ amount) @ band.vectors[gas]
-    return depths, columns, dry
+            # summed over the levels before the vectors, as splines are linear
+            state = by_pressure.T @ (by_temperature * (amount * slant)[:, None])
+            coefficients = np.tensordot(band.coefficients[gas], state, axes=2)
+            depths[row] += coefficients @ band.vectors[gas]
+    return depths, columns, dry, mass
 
 
 def _continuum(scenario: NadirScenario, nominal: Array, mass: Array) -> Array:

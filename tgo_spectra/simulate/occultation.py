@@ -136,11 +136,12 @@ def aerosol_depth(scenario: Scenario, height_km: Array) -> Array:
 def _band(scenario: Scenario) -> tuple[tables.BandTable, str]:
     import xarray as xr
 
+    from tgo_spectra.retrieval.kinds import files_of
     from tgo_spectra.retrieval.setup import default_setup
 
     source = scenario.table
     if source is None:
-        source = default_setup("so", scenario.order).table
+        (source,) = files_of(default_setup("so", scenario.order, "occultation"))
     dataset = source if isinstance(source, xr.Dataset) else tables.open_table(source)
     return tables.table_arrays(dataset), str(dataset.attrs.get("content_sha256", ""))
 

@@ -14,6 +14,11 @@ import numpy as np
 from tgo_spectra.atomic import atomic_file
 from tgo_spectra.content import Stored, clean_attributes, content_hash
 from tgo_spectra.errors import TableError
+from tgo_spectra.spectroscopy.user_tables import (
+    USER_TABLES,
+    build_commands,
+    user_table_path,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -58,12 +63,13 @@ def list_tables() -> tuple[str, ...]:
 
 
 def table_path(name_or_path: str | Path) -> Path:
-    """Return the file of a shipped table, or the path given.
+    """Return the file of a shipped table, of one built by the user, or the path given.
 
     Parameters
     ----------
     name_or_path : str or path
-        Name of a shipped table, see `list_tables`, or a file.
+        Name of a shipped table, see `list_tables`; name of one that the user builds,
+        see `tgo_spectra.spectroscopy.user_tables`; or a file.
 
     Returns
     -------
@@ -73,7 +79,7 @@ def table_path(name_or_path: str | Path) -> Path:
     Raises
     ------
     TableError
-        Neither.
+        None of these; for a table to be built, with the commands that build it.
 
     Examples
     --------
@@ -85,6 +91,17 @@ def table_path(name_or_path: str | Path) -> Path:
             f"{name_or_path}.nc"
         )
     path = Path(name_or_path)
+    if isinstance(name_or_path, str) and name_or_path in USER_TABLES:
+        path = user_table_path(name_or_path)
+        if not path.is_file():
+            commands = "\n  ".join(build_commands(name_or_path))
+            message = (
+                f"no table {name_or_path!r}: its lines are not shipped with the "
+                f"package. Build it once with\n  {commands}\n"
+            )
+            raise TableError(
+                message, path=path, value=name_or_path, rule="table.not_built"
+            )
     if not path.is_file():
         message = (
             f"no table {str(name_or_path)!r}: neither a file nor one of "

@@ -1,4 +1,4 @@
-"""What a nadir fit needs: layers of air, spectral model, and the rows that are used."""
+"""What nadir spectra look at: layers of air, and the rows that are used."""
 
 from __future__ import annotations
 
@@ -7,19 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
-from numpy.polynomial import legendre, polynomial
 
 from tgo_spectra import atmosphere as atmospheres
+from tgo_spectra import geometry as geometries
+from tgo_spectra import mars
 from tgo_spectra.errors import AtmosphereError
 from tgo_spectra.instruments import nadir as views
-from tgo_spectra.operators import tabulated as operators
-from tgo_spectra.operators.channels import lno_operator, table_cells
-from tgo_spectra.retrieval.nadir.fit import (
-    SEARCH_PX,
-    LayeredColumn,
-    NadirModel,
-)
-from tgo_spectra.retrieval.prepare import smooth_wavenumber
+from tgo_spectra.retrieval.nadir.model import LayeredColumn
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -31,12 +25,12 @@ if TYPE_CHECKING:
 __all__ = [
     "CIRCLES",
     "LAYER_EDGES_KM",
+    "QUANTITIES",
     "STATUS",
     "AirProfile",
     "grouped",
     "layers_above",
     "mean",
-    "nadir_model",
     "screened",
 ]
 
@@ -62,81 +56,15 @@ STATUS = (
 )
 """Why a spectrum has no result, by number; not converged ones have one."""
 
+QUANTITIES = ("down", "up", "surface_km", "status")
+"""Of the geometry of a row: secants of incidence and emission, means over the field
+of view and the integration; surface altitude, km; number in `STATUS`."""
+
 CIRCLES = {
     "longitude": 360.0,
     "solar_longitude": 360.0,
     "local_true_solar_time": 24.0,
 }
-
-
-def nadir_model(
-    wavenumber_cm1: Array,
-    *,
-    order: int,
-    aotf_frequency_khz: float,
-    temperature_c: float,
-    setup: NadirSetup,
-) -> NadirModel:
-    """Make what all spectra of a product share.
-
-    Parameters
-    ----------
-    wavenumber_cm1 : array, shape (320,)
-        Of the product.
-    order : int
-    aotf_frequency_khz, temperature_c : float
-        kHz; degree Celsius.
-    setup : NadirSetup
-
-    Returns
-    -------
-    NadirModel
-
-    Raises
-    ------
-    TableError, InstrumentError
-        The table has not all gases, or does not cover the order.
-    """
-    from scipy.sparse import vstack
-
-    from tgo_spectra.spectroscopy.tables import open_table, table_arrays
-
-    band = table_arrays(open_table(setup.table), list(setup.gases))
-    window, instrument = setup.window, setup.instrument
-    pixels = np.setdiff1d(
-        np.arange(window.first_pixel, window.last_pixel + 1), window.masked_pixels
-    )
-    # detector rows beyond the ends exist in the model only
-    wide = np.arange(window.first_pixel - SEARCH_PX, window.last_pixel + SEARCH_PX + 1)
-    smooth = smooth_wavenumber(wavenumber_cm1)
-    built = lno_operator(
-        table_cells(band),
-        pixels=wide - wide[0],
-        pixel_wavenumber_cm1=polynomial.polyval(wide, smooth),
-        order=order,
-        aotf_frequency_khz=aotf_frequency_khz,
-        temperature_c=temperature_c,
-        resolving_power=instrument.resolving_power,
-        n_orders=instrument.n_orders,
-        aotf_offset=instrument.aotf_offset_cm1,
-        aotf_width_factor=instrument.aotf_width_factor,
-        dtype=np.float64,
-    )
-    kinds = [operators.as_csr(built, k) for k in ("value", "shift", "curvature")]
-    position = (pixels - 159.5) / 160.0
-    sigma = [setup.relative_sigma, *setup.interferents.values(), setup.shift_sigma_px]
-    return NadirModel(
-        band=band,
-        gases=setup.gases,
-        operator=vstack(kinds).tocsr(),
-        pixels=pixels,
-        first_wide_pixel=int(wide[0]),
-        dispersion_cm1=polynomial.polyval(pixels, polynomial.polyder(smooth)),
-        baseline=legendre.legvander(position, setup.baseline_degree),
-        prior_sigma=np.array(sigma),
-        clip_sigma=window.clip_sigma,
-        max_iterations=setup.max_iterations,
-    )
 
 
 @dataclass(frozen=True)
@@ -148,6 +76,8 @@ class AirProfile:
     temperature_k: Array
     ln_density: Array
     mole_fraction: Array
+    extended: dict[str, float]
+    """Attributes of `tgo_spectra.atmosphere.on_altitudes`: where the air ended."""
 
     @classmethod
     def of(cls, air: xr.Dataset, setup: NadirSetup) -> AirProfile:
@@ -161,27 +91,26 @@ class AirProfile:
             temperature_k=air["temperature"].values,
             ln_density=np.log(air["number_density"].values),
             mole_fraction=np.stack([air[f"{g}_vmr"].values for g in setup.gases]),
+            extended={
+                str(k): v
+                for k, v in air.attrs.items()
+                if str(k).startswith("extended_")
+            },
         )
 
 
 def layers_above(
-    surface_km: float,
-    altitude_km: Array,
-    ln_pressure: Array,
-    temperature_k: Array,
-    ln_density: Array,
-    mole_fraction: Array,
+    air: AirProfile, surface_km: float, down: float, up: float
 ) -> tuple[LayeredColumn, float]:
     """Average an atmosphere over layers above a surface.
 
     Parameters
     ----------
+    air : AirProfile
     surface_km : float
         Altitude of the surface.
-    altitude_km : array, shape (level,)
-    ln_pressure, temperature_k, ln_density : array, shape (level,)
-        Logarithm of Pa; K; logarithm of cm-3.
-    mole_fraction : array, shape (gas, level)
+    down, up : float
+        Secants of incidence and emission at the surface.
 
     Returns
     -------
@@ -194,6 +123,7 @@ def layers_above(
     AtmosphereError
         The surface is outside the levels.
     """
+    altitude_km = air.altitude_km
     if not altitude_km[0] <= surface_km <= altitude_km[-1] - LAYER_EDGES_KM[-1]:
         message = "the atmosphere does not reach from the surface 100 km up"
         raise AtmosphereError(
@@ -207,11 +137,12 @@ def layers_above(
     def at(values: Array) -> Array:
         return np.asarray(np.interp(edges, altitude_km, values))
 
-    n, p = np.exp(at(ln_density)), np.exp(at(ln_pressure))
-    t, x = at(temperature_k), np.array([at(row) for row in mole_fraction])
+    n, p = np.exp(at(air.ln_density)), np.exp(at(air.ln_pressure))
+    t, x = at(air.temperature_k), np.array([at(row) for row in air.mole_fraction])
     # density is exponential within a layer, and pressure falls as the air above
     scale = np.log(n[:-1] / n[1:])
-    air = 1e5 * np.diff(edges) * (n[:-1] - n[1:]) / scale
+    # 1e5 cm in a km
+    amount = 1e5 * np.diff(edges) * (n[:-1] - n[1:]) / scale
     # mean position of the air in the layer, 0 at its lower edge
     place = 1.0 / scale - 1.0 / np.expm1(scale)
     top = np.exp(-scale)
@@ -222,11 +153,15 @@ def layers_above(
     ratio = np.log(p[:-1] / p[1:])
     pressure = p[:-1] * scale / (scale + ratio)
     pressure *= (1.0 - top * np.exp(-ratio)) / (1.0 - top)
-    return LayeredColumn(air, pressure, mean(t), mean(x)), float(p[0])
+    height = mean(LAYER_EDGES_KM)
+    radius = mars.MEAN_RADIUS_KM + surface_km
+    slant = views.slant_factor(down, height, radius)
+    slant += views.slant_factor(up, height, radius)
+    return LayeredColumn(amount, pressure, mean(t), mean(x), slant), float(p[0])
 
 
 def screened(level1: xr.Dataset, setup: NadirSetup) -> xr.Dataset:
-    """Signal, air mass, surface altitude and status of single spectra."""
+    """Signal and geometry (`QUANTITIES`) of single spectra."""
     signal = level1[setup.signal].reset_coords(drop=True)
     valid = xr.ones_like(level1["incidence_angle"].isel(point=0, edge=0), dtype=bool)
     if "y_valid_flag" in level1:
@@ -243,7 +178,7 @@ def screened(level1: xr.Dataset, setup: NadirSetup) -> xr.Dataset:
         kwargs={"setup": setup},
         dask="parallelized",
         output_dtypes=[np.float64],
-        dask_gufunc_kwargs={"output_sizes": {"quantity": 3}},
+        dask_gufunc_kwargs={"output_sizes": {"quantity": len(QUANTITIES)}},
         keep_attrs=False,
     )
     found = xr.Dataset({"signal": signal, "geometry": geometry})
@@ -284,30 +219,28 @@ def _screen(
     for name, failed in reversed(tests):
         status[failed] = STATUS.index(name)
     good = (status == 0)[..., None, None]
-    mass = views.two_way_air_mass(
-        np.where(good, angles[0], np.nan),
-        np.where(good, angles[1], np.nan),
-        window.maximum_angle_deg,
-    ).mean(axis=(-1, -2))
+    secants = 1.0 / np.cos(np.radians(np.where(good, angles, np.nan)))
+    down, up = secants.mean(axis=(-1, -2))
     height = np.where(good, surface, np.nan).mean(axis=(-1, -2))
-    return np.stack([mass, height, status], axis=-1)
+    return np.stack([down, up, height, status], axis=-1)
 
 
 def grouped(rows: xr.Dataset, n: int) -> xr.Dataset:
     """Means of the good ones among n consecutive spectra."""
-    status = rows["geometry"].isel(quantity=2)
+    last = len(QUANTITIES) - 1
+    status = rows["geometry"].isel(quantity=last)
     good = status == 0
     if n == 1:
         return rows.assign(n_averaged=good.astype(np.float64))
     parts = {
         "signal": rows["signal"].where(good),
-        "mass": rows["geometry"].isel(quantity=slice(0, 2)),
+        "sight": rows["geometry"].isel(quantity=slice(0, last)),
     }
     means = xr.Dataset(parts).coarsen(spectrum=n, boundary="pad").mean()
     count = good.astype(np.float64).coarsen(spectrum=n, boundary="pad").sum()
     reason = status.coarsen(spectrum=n, boundary="pad").max()
-    last = reason.where(count <= 0, 0.0).expand_dims(quantity=1, axis=-1)
-    geometry = xr.concat([means["mass"], last], dim="quantity")
+    left_out = reason.where(count <= 0, 0.0).expand_dims(quantity=1, axis=-1)
+    geometry = xr.concat([means["sight"], left_out], dim="quantity")
     if geometry.chunks is not None:
         geometry = geometry.chunk({"quantity": -1})
     geometry = geometry.transpose("spectrum", "quantity")
@@ -322,7 +255,7 @@ def mean(values: npt.NDArray[Any], period: float | None) -> Any:
         return values[0] + (values - values[0]).sum() // values.size
     if period is None:
         return values.mean()
-    turn = np.exp(2j * np.pi * values / period).mean()
-    angle = np.angle(turn) / (2.0 * np.pi) * period
+    turn = geometries.mean_direction(values, period)
     # longitudes count from -180, hours and seasons from zero
-    return angle if (values < 0).any() else np.mod(angle, period)
+    west = (values < 0).any() and turn > 0.5 * period
+    return turn - period if west else turn

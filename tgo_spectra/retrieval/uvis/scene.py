@@ -70,6 +70,8 @@ class UvisScene:
     radius_source : str
     clamped : str
         Whether cross sections were held constant, and beyond which temperature.
+    extended : dict of str to float
+        Attributes of `tgo_spectra.atmosphere.on_altitudes`: where the air ended.
     """
 
     model: Model
@@ -90,6 +92,7 @@ class UvisScene:
     radius_km: float
     radius_source: str
     clamped: str
+    extended: dict[str, float]
 
 
 def continuum_basis(
@@ -234,6 +237,9 @@ def build_scene(
         radius_km=radius,
         radius_source=radius_source,
         clamped=" and ".join(words) or "none",
+        extended={
+            str(k): v for k, v in air.attrs.items() if str(k).startswith("extended_")
+        },
     )
 
 

@@ -10,9 +10,10 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from tgo_spectra.errors import SetupError
-from tgo_spectra.retrieval.setup_files import parse_toml, to_struct
+from tgo_spectra.retrieval import kinds
+from tgo_spectra.retrieval.setup_files import to_struct
 
-__all__ = ["OzonePrior", "UvisSetup", "load_uvis_setup"]
+__all__ = ["OzonePrior", "UvisSetup", "load_uvis_setup", "parse_setup"]
 
 Positive = Annotated[float, Meta(gt=0)]
 NonNegative = Annotated[float, Meta(ge=0)]
@@ -150,6 +151,21 @@ continuum, prior, detection, systematics
     detection: UvisDetection = field(default_factory=UvisDetection)
     systematics: UvisSystematics = field(default_factory=UvisSystematics)
 
+    @property
+    def channel(self) -> str:
+        """Channel it is for."""
+        return "uvis"
+
+    @property
+    def orders(self) -> tuple[int, ...]:
+        """Diffraction orders: the channel has none."""
+        return ()
+
+    @property
+    def gases(self) -> tuple[str, ...]:
+        """All gases fitted."""
+        return ("o3",)
+
     def hash(self) -> str:
         """SHA-256 of the canonical form: equal exactly when all choices are."""
         canonical = msgspec.json.encode(
@@ -170,12 +186,14 @@ continuum, prior, detection, systematics
         return _convert(raw, None)
 
 
-def load_uvis_setup(path: str | Path) -> UvisSetup:
-    """Read a setup from a TOML file.
+def load_uvis_setup(path_or_name: str | Path) -> UvisSetup:
+    """Read an ozone setup: a shipped one by name, or a TOML file.
 
     Parameters
     ----------
-    path : path
+    path_or_name : str or path
+        As for `tgo_spectra.load_setup`; a file without ``kind`` is taken for one of
+        this kind.
 
     Returns
     -------
@@ -185,25 +203,42 @@ def load_uvis_setup(path: str | Path) -> UvisSetup:
     Raises
     ------
     SetupError
-        No file, not TOML, an unknown key, a wrong type or value, with its path.
+        No file, not TOML, another kind, an unknown key, a wrong type or value, with
+        its path.
 
     Examples
     --------
-    >>> load_uvis_setup("uvis.toml")  # doctest: +SKIP
+    >>> load_uvis_setup("uvis_o3").window.high_nm
+    340.0
     """
-    file = Path(path)
-    try:
-        text = file.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        message = "there is no such setup file"
-        raise SetupError(message, path=file, rule="setup.missing") from error
-    except UnicodeDecodeError as error:
-        message = f"not valid TOML: {error}"
-        raise SetupError(message, path=file, rule="setup.not_toml") from error
-    setup = _convert(parse_toml(text, file), file)
+    setup = kinds.load(path_or_name, only="ozone")
+    assert isinstance(setup, UvisSetup)
+    return setup
+
+
+def parse_setup(raw: dict[str, object], path: Path) -> UvisSetup:
+    """Check the values of a file; used for every file of this kind.
+
+    Parameters
+    ----------
+    raw : dict
+        Without the key ``kind``.
+    path : Path
+        To its folder `cross_section` is relative.
+
+    Returns
+    -------
+    UvisSetup
+
+    Raises
+    ------
+    SetupError
+        As `load_uvis_setup`.
+    """
+    setup = _convert(raw, path)
     if setup.cross_section is None or Path(setup.cross_section).is_absolute():
         return setup
-    return setup.replace(cross_section=str(file.parent / setup.cross_section))
+    return setup.replace(cross_section=str(path.parent / setup.cross_section))
 
 
 def _convert(raw: dict[str, object], path: Path | None) -> UvisSetup:

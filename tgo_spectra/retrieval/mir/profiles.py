@@ -1,0 +1,428 @@
+"""From spectra of ACS MIR to a level-2 Dataset with profiles, errors and limits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+import tgo_spectra
+from tgo_spectra import mars
+from tgo_spectra.errors import RetrievalError
+from tgo_spectra.instruments import uncertain
+from tgo_spectra.retrieval.level2 import along_profile
+from tgo_spectra.retrieval.mir.fit import MirSolution, fitted_shape, solve_mir
+from tgo_spectra.retrieval.mir.scene import (
+    MirScene,
+    make_mir_scene,
+    order_rows,
+)
+from tgo_spectra.retrieval.mir.setup import MirSetup, load_mir_setup
+from tgo_spectra.retrieval.mir.systematics import mir_errors, sizes
+from tgo_spectra.retrieval.optimal_estimation import prior_sigma
+from tgo_spectra.retrieval.prepare import planet_radius
+from tgo_spectra.retrieval.profile_variables import gas_variables, state_sigma_levels
+from tgo_spectra.spectroscopy import tables
+from tgo_spectra.variables import annotate
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    Array = npt.NDArray[np.floating]
+
+__all__ = ["build_mir_scene", "level2_of", "retrieve_mir"]
+
+NEEDED = (
+    "transmittance",
+    "transmittance_error",
+    "wavenumber",
+    "order",
+    "tangent_altitude",
+)
+
+_COPIED = (
+    "product_lid",
+    "product_version",
+    "instrument",
+    "channel",
+    "observation_type",
+    "source_file",
+    "source_md5",
+    "experimental",
+    "row_half_width",
+    "geometry_join",
+    "geometry_table",
+    "geometry_time_tolerance",
+    "geometry_product",
+    "frames_without_geometry",
+)
+
+_SHAPE_UNITS = {
+    "order_stretch": "1",
+    "bend": "1",
+    "width": "1",
+    "second_shift": "cm-1",
+    "second_amplitude": "1",
+}
+
+
+def retrieve_mir(
+    level1: xr.Dataset,
+    setup: MirSetup | str | Path,
+    atmosphere: xr.Dataset | str | Path | None = None,
+) -> xr.Dataset:
+    """Fit the gases of one ACS MIR occultation, all orders of the setup jointly.
+
+    Checked on simulated products only, never on real files: what is known of the
+    products and of the line shape is inferred (*to be verified*).
+
+    Parameters
+    ----------
+    level1 : Dataset
+        From `tgo_spectra.acs_spectra`, with tangent altitudes.
+    setup : MirSetup, str or path
+        A setup, the name of a shipped one, or a TOML file.
+    atmosphere : Dataset, str or path, optional
+        ``pressure`` and ``temperature`` over ``altitude``, optionally
+        ``<gas>_vmr`` as a priori; default: the analytic reference atmosphere, which
+        the attribute ``atmosphere`` of the result then says.
+
+    Returns
+    -------
+    Dataset
+        Level 2 with the names of other occultations; ``bin`` counts the orders, whose
+        numbers are ``bin_order``. What else is fitted of each order: ``fitted_width``,
+        ``fitted_second_shift``, ``fitted_second_amplitude``, ``fitted_order_stretch``
+        and ``fitted_bend`` (pixels), with their errors (bin).
+
+    Raises
+    ------
+    SetupError
+        The setup is wrong.
+    RetrievalError
+        The Dataset lacks a variable or an order, too few spectra are usable, or the
+        fit diverges.
+    TableError
+        The table lacks a gas or does not cover the orders.
+    InstrumentError
+        The cells of the table are too wide for the line shape.
+    AtmosphereError
+        The atmosphere lacks a variable or is not physical.
+
+    References
+    ----------
+    Rodgers, C. D., 2000, Inverse Methods for Atmospheric Sounding, World Scientific.
+
+    Examples
+    --------
+    >>> import tgo_spectra as tgo
+    >>> retrieve_mir(tgo.open_product("acs_cal_sc_mir.xml"),
+    ...              "acs_mir_ch4_position_12")  # doctest: +SKIP
+    """
+    chosen = setup if isinstance(setup, MirSetup) else load_mir_setup(setup)
+    if level1.chunks:
+        level1 = level1.compute()
+    scene, record = build_mir_scene(level1, chosen, atmosphere)
+    solution = solve_mir(scene)
+    errors = mir_errors(scene, solution) if chosen.systematics.enabled else {}
+    return level2_of(level1, scene, solution, record, errors)
+
+
+def build_mir_scene(
+    level1: xr.Dataset,
+    setup: MirSetup,
+    atmosphere: xr.Dataset | str | Path | None = None,
+    *,
+    jacobian_rank: int | None = 4,
+    dtype: type[np.floating] = np.float32,
+) -> tuple[MirScene, dict[str, object]]:
+    """Everything between a level-1 Dataset and the solver.
+
+    Parameters
+    ----------
+    level1, setup, atmosphere
+        As in `retrieve_mir`.
+    jacobian_rank, dtype
+        As in `tgo_spectra.retrieval.mir.scene.make_mir_scene`.
+
+    Returns
+    -------
+    scene : MirScene
+    record : dict
+        Every choice that affects a number, as attributes.
+    """
+    from tgo_spectra.atmosphere import read_atmosphere, reference_atmosphere
+
+    _check(level1)
+    if atmosphere is None:
+        air = reference_atmosphere()
+        air.attrs["planet_radius_source"] = "default"
+    else:
+        air = read_atmosphere(atmosphere)
+        if "planet_radius_km" not in getattr(atmosphere, "attrs", air.attrs):
+            air.attrs["planet_radius_source"] = "default"
+    orders = tuple(order_rows(level1, setup, order) for order in setup.orders)
+    table = tables.open_table(setup.table)
+    present = tables.table_gases(table)
+    band = tables.table_arrays(table, [g for g in setup.gases if g in present])
+    radius, source = planet_radius(level1, air)
+    scene = make_mir_scene(
+        orders, setup, band, air, radius, jacobian_rank=jacobian_rank, dtype=dtype
+    )
+    record = _provenance(scene, dict(table.attrs), air)
+    record |= {"planet_radius_km": radius, "planet_radius_source": source}
+    record |= {k: v for k, v in scene.air.attrs.items() if k.startswith("extended_")}
+    return scene, record
+
+
+def _check(level1: xr.Dataset) -> None:
+    path = level1.attrs.get("source_file")
+    for name in NEEDED:
+        if name not in level1.variables:
+            message = (
+                "a variable is missing that the fit needs: acs_spectra makes spectra "
+                "with tangent altitudes from the frames of a product"
+            )
+            raise RetrievalError(
+                message, path=path, field=name, rule="level1.missing_variable"
+            )
+    channel = str(level1.attrs.get("channel", "")).lower()
+    if channel != "mir" or level1["order"].dims != ("spectrum",):
+        message = "not spectra of ACS MIR: acs_spectra makes them from a product"
+        raise RetrievalError(
+            message, path=path, field="channel", value=channel,
+            rule="level1.wrong_channel",
+        )  # fmt: skip
+
+
+def _provenance(
+    scene: MirScene, table: Mapping[Any, object], air: xr.Dataset
+) -> dict[str, object]:
+    setup = scene.setup
+    given = setup.instrument
+    record: dict[str, object] = {
+        "setup": setup.name,
+        "setup_hash": setup.hash(),
+        "method": "oe",
+        "solver": setup.solver,
+        "secondary_grating_position": setup.position,
+        "orders": " ".join(str(order) for order in setup.orders),
+        "table": setup.table,
+        "table_sha256": table.get("content_sha256", ""),
+        "interferents_included": " ".join(setup.gases),
+        "interferents_absent": "; ".join(setup.interferents_absent) or "none named",
+        "baseline_degree": setup.baseline_degree,
+        "instrument_model": (
+            "ACS MIR, double image of two equal Gaussians, constant in wavelength "
+            "within an order, no light of other orders"
+        ),
+        "resolving_power": given.resolving_power,
+        "second_shift_cm1": given.second_shift_cm1,
+        "second_amplitude": given.second_amplitude,
+        "field_of_view_km": given.field_of_view_km,
+        "shift_prior_sigma_px": setup.registration.shift_sigma_px,
+        "minimum_transmittance": setup.window.minimum_transmittance,
+        "fitted_pixels": f"{setup.window.first_pixel}-{setup.window.last_pixel}",
+        "masked_pixels": _masked_text(scene),
+        "atmosphere": str(air.attrs.get("source", "given by the user")),
+        "software": f"tgo_spectra {tgo_spectra.__version__}",
+    }
+    known = uncertain("acs_mir.resolving_power_effective", "acs_mir.order_step")
+    stated = "line shape, field of view, orders of the position: the setup's, to be "
+    record["instrument_uncertain"] = "; ".join([*known.values(), f"{stated}verified"])
+    for gas in setup.gases:
+        for key in ("broadening", "edition", "citation", "lines", "lines_sha256"):
+            if f"{gas}_{key}" in table:
+                record[f"{gas}_{key}"] = table[f"{gas}_{key}"]
+    return record
+
+
+def _masked_text(scene: MirScene) -> str:
+    """Masked pixels as 'order:pixel' pairs."""
+    pairs = [
+        f"{one.order}:{pixel}"
+        for one in scene.orders
+        for pixel in one.pixels[one.masked]
+    ]
+    return " ".join(pairs) or "none"
+
+
+def level2_of(
+    level1: xr.Dataset,
+    scene: MirScene,
+    solution: MirSolution,
+    record: Mapping[str, object],
+    errors: Mapping[str, Mapping[str, Array]],
+) -> xr.Dataset:
+    """Dress a solution with the names, limits and attributes of level 2.
+
+    Parameters
+    ----------
+    level1 : Dataset
+    scene : MirScene
+    solution : MirSolution
+    record : dict
+        Attributes.
+    errors : dict of dict of array, shape (level,)
+        Systematic errors per gas and source, may be empty.
+
+    Returns
+    -------
+    Dataset
+    """
+    data: dict[str, object] = {}
+    for gas in scene.setup.gases:
+        data |= _gas_variables(level1, gas, scene, solution)
+        data |= _systematic_variables(gas, scene, solution, errors.get(gas, {}))
+    data |= _common_variables(level1, scene, solution)
+    orders = np.asarray(level1["order"].values)
+    fitted = list(scene.setup.orders)
+    bins = [fitted.index(order) if order in fitted else -1 for order in orders]
+    coords = {
+        "altitude": scene.altitude_km,
+        "altitude_in": ("altitude_in", scene.altitude_km),
+        "tangent_altitude": ("spectrum", level1["tangent_altitude"].values),
+        "order": ("spectrum", orders),
+        "spectrum_bin": ("spectrum", np.array(bins)),
+        "bin_order": ("bin", np.array(fitted), {"long_name": "order of the bin"}),
+    }
+    result = annotate(xr.Dataset(data, coords))
+    _add_attributes(result, scene)
+    result.attrs = dict(record) | {
+        "coarse_shift_px": solution.coarse_shift_px.tolist(),
+        **{key: level1.attrs[key] for key in _COPIED if key in level1.attrs},
+    }
+    return result
+
+
+def _add_attributes(result: xr.Dataset, scene: MirScene) -> None:
+    """Sigma levels and a priori at the variables."""
+    items = {str(name): item for name, item in result.variables.items()}
+    for gas in scene.setup.gases:
+        sigma, length = prior_sigma(scene, gas)
+        attrs = items[f"{gas}_vmr_apriori"].attrs
+        attrs["correlation_length_km"] = length
+        attrs["sigma_maximum"] = float(sigma.max())
+        state_sigma_levels(items, gas, scene.setup.detection)
+
+
+def _gas_variables(
+    level1: xr.Dataset, gas: str, scene: MirScene, solution: MirSolution
+) -> dict[str, object]:
+    result = solution.result
+    seen = zip(scene.rows, scene.limbs, strict=True)
+    return gas_variables(
+        gas,
+        result.state.vmr[gas],
+        scene.prior_vmr,
+        altitude_km=scene.altitude_km,
+        correlation_km=prior_sigma(scene, gas)[1],
+        layout=solution.layout,
+        data_matrix=result.data_matrix,
+        covariance=result.covariance,
+        detection=scene.setup.detection,
+        air_cm2=np.concatenate([view @ limb.air_column_cm2 for view, limb in seen]),
+        all_rows=lambda values: _all_rows(level1, scene, values),
+    )
+
+
+def _systematic_variables(
+    gas: str, scene: MirScene, solution: MirSolution, errors: Mapping[str, Array]
+) -> dict[str, object]:
+    """Each systematic error as a profile, their sum in squares, and the total."""
+    if not errors:
+        return {}
+    data: dict[str, object] = {}
+    for source, size, unit in sizes(scene.setup):
+        attrs = {
+            "units": "1",
+            "long_name": f"error of the mole fraction of {gas} by {source}",
+            "magnitude": size,
+            "magnitude_units": unit,
+        }
+        data[f"{gas}_vmr_error_{source}"] = ("altitude", errors[source], attrs)
+    result, block = solution.result, solution.layout.gas(gas)
+    random = np.diag(result.covariance[block, block])
+    squares = np.sum([values**2 for values in errors.values()], axis=0)
+    data[f"{gas}_vmr_systematic_error"] = ("altitude", np.sqrt(squares))
+    data[f"{gas}_vmr_total_error"] = ("altitude", np.sqrt(squares + random))
+    return data
+
+
+def _all_rows(level1: xr.Dataset, scene: MirScene, values: Array) -> Array:
+    """Values of the fitted rows in the product's order of spectra, NaN elsewhere."""
+    full = np.full((level1.sizes["spectrum"], *values.shape[1:]), np.nan)
+    full[np.concatenate([one.rows for one in scene.orders])] = values
+    return full
+
+
+def _common_variables(
+    level1: xr.Dataset, scene: MirScene, solution: MirSolution
+) -> dict[str, object]:
+    result, layout = solution.result, solution.layout
+    state, final, levels = result.state, result.final, scene.levels
+    n_bins = layout.n_bins
+    sigma = np.sqrt(np.diag(result.covariance)[layout.shift.start :])
+    residual = np.full((level1.sizes["spectrum"], level1.sizes["pixel"]), np.nan)
+    start, used = 0, 0
+    for one in scene.orders:
+        here = slice(start, start + one.rows.size)
+        off = one.transmittance - final.model[here, : one.pixels.size]
+        seen = one.weight > 0
+        residual[np.ix_(one.rows, one.pixels)] = np.where(seen, off, np.nan)
+        start, used = here.stop, used + int(seen.sum())
+    total = float(np.trace(result.covariance @ result.data_matrix))
+    n_free = used - final.baseline.size - total
+    data: dict[str, object] = {
+        **{name: ("altitude", levels[name].values)
+           for name in ("pressure", "temperature", "number_density")},
+        "wavenumber_shift": ("bin", state.shift_px + 0.0),
+        "wavenumber_shift_error": ("bin", sigma[:n_bins]),
+        "wavenumber_stretch": ((), state.stretch_px),
+        "wavenumber_stretch_error": ((), sigma[n_bins]),
+        "baseline": (
+            ("spectrum", "coefficient"), _all_rows(level1, scene, final.baseline)
+        ),
+        "residual": (("spectrum", "pixel"), residual.astype(np.float32)),
+        "reduced_chi_square": ((), final.chi_square / n_free),
+        "degrees_of_freedom": ((), total),
+        "converged": ((), np.int8(result.converged)),
+        "iterations": ((), np.int32(result.iterations)),
+    }  # fmt: skip
+    values, errors = np.array(state.extra), sigma[n_bins + 2 :]
+    for at, name in enumerate(fitted_shape(scene)):
+        here = slice(at * n_bins, (at + 1) * n_bins)
+        attrs = {
+            "units": _SHAPE_UNITS[name],
+            "long_name": f"{name.replace('_', ' ')} of an order, departure from the "
+            "setup",
+        }
+        data[f"fitted_{name}"] = ("bin", values[here], attrs)
+        attrs = attrs | {"long_name": f"standard error of {attrs['long_name']}"}
+        data[f"fitted_{name}_error"] = ("bin", errors[here], attrs)
+    rows = np.concatenate([one.rows for one in scene.orders])
+    where = np.concatenate([one.altitude_km for one in scene.orders])
+    for name in ("latitude", "longitude", "local_true_solar_time"):
+        if name in level1.variables:
+            data[name] = (
+                "altitude",
+                along_profile(level1, rows, where, scene.altitude_km, name),
+            )
+    return data | _epoch(level1, rows)
+
+
+def _epoch(level1: xr.Dataset, rows: npt.NDArray[np.intp]) -> dict[str, object]:
+    """Time, solar longitude and Mars year in the middle, if frames have times."""
+    if "time" not in level1.variables:
+        return {}
+    times = np.sort(level1["time"].values[rows])
+    middle = times[times.size // 2]
+    return {
+        "time": ((), middle),
+        "solar_longitude": ((), float(mars.solar_longitude(middle))),
+        "mars_year": ((), np.int32(mars.mars_year(middle))),
+    }

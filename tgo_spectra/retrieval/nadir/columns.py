@@ -1,0 +1,418 @@
+"""Columns of a gas from LNO nadir spectra: level 1 to level 2, lazy and chunked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+import tgo_spectra
+from tgo_spectra import atmosphere as atmospheres
+from tgo_spectra import mars
+from tgo_spectra.errors import AtmosphereError, RetrievalError, TableError
+from tgo_spectra.instruments import uncertain
+from tgo_spectra.retrieval.level2 import band_of
+from tgo_spectra.retrieval.nadir.fit import ColumnFit, fit_spectrum
+from tgo_spectra.retrieval.nadir.registration import product_model
+from tgo_spectra.retrieval.nadir.scene import (
+    CIRCLES,
+    LAYER_EDGES_KM,
+    QUANTITIES,
+    STATUS,
+    AirProfile,
+    grouped,
+    layers_above,
+    mean,
+    screened,
+)
+from tgo_spectra.retrieval.nadir.setup import NadirSetup, load_nadir_setup
+from tgo_spectra.variables import annotate
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from tgo_spectra.retrieval.nadir.model import LayeredColumn, NadirModel
+
+    Array = npt.NDArray[np.floating]
+
+__all__ = ["retrieve_nadir"]
+
+_COPIED = ("product_lid", "product_version", "instrument", "channel",
+           "observation_type", "source_file", "source_md5")  # fmt: skip
+
+
+def retrieve_nadir(
+    level1: xr.Dataset,
+    setup: NadirSetup | str | Path,
+    atmosphere: xr.Dataset | str | Path | None = None,
+) -> xr.Dataset:
+    """Fit the column of a gas in every spectrum of an LNO nadir product.
+
+    Checked on simulated products only, never on real files. Lazy when `level1` is
+    chunked along ``spectrum``, with the same bits for any chunks (of one spectrum, or
+    of multiples of the averaged number); up to 100 spectra are read at once, to find
+    the shift of the product.
+
+    Parameters
+    ----------
+    level1 : Dataset
+        As returned by `open_product`, of one order.
+    setup : NadirSetup, str or path
+        A setup, the name of a shipped one, or a TOML file.
+    atmosphere : Dataset, str or path, optional
+        ``pressure``, ``temperature`` and the ``<gas>_vmr`` of all fitted gases over
+        ``altitude``: the column is a factor on that profile. Default: the analytic
+        reference atmosphere, which the attribute ``atmosphere`` then says.
+
+    Returns
+    -------
+    Dataset
+        Over ``spectrum`` (groups, if averaged): ``<gas>_column`` with ``_error``,
+        ``_noise_error``, ``_normalised``, ``_normalised_error``, ``_apriori``,
+        ``_mole_fraction``, ``_detected``, ``_upper_limit``,
+        ``<gas>_column_averaging_kernel`` (with ``layer``),
+        ``<gas>_degrees_of_freedom_of_spectrum``, ``spectrum_shift`` (pixels),
+        ``spectrum_reduced_chi_square``, ``spectrum_noise``, ``surface_pressure``,
+        ``air_mass``, ``status``, ``n_averaged``, ``residual``, ``baseline``.
+
+    Raises
+    ------
+    SetupError
+        The setup is wrong.
+    RetrievalError
+        Not an LNO nadir product, several orders, or an order not of the setup.
+    AtmosphereError
+        The atmosphere lacks a variable or is not physical.
+    TableError
+        The table does not cover the order with its neighbours.
+
+    Examples
+    --------
+    >>> from tgo_spectra.simulate.nadir import simulate_nadir_level1
+    >>> level1, truth = simulate_nadir_level1(order=190, n_spectra=2, snr=1000.0)
+    >>> level2 = retrieve_nadir(level1, "lno_189_190_co")
+    >>> level2.co_column.dims, level2.co_column.units
+    (('spectrum',), 'cm-2')
+    """
+    chosen = setup if isinstance(setup, NadirSetup) else load_nadir_setup(setup)
+    order = _check_product(level1, chosen)
+    air = (
+        atmospheres.reference_atmosphere()
+        if atmosphere is None
+        else atmospheres.read_atmosphere(atmosphere)
+    )
+    for gas in chosen.gases:
+        if f"{gas}_vmr" not in air:
+            message = "the atmosphere has no profile of a fitted gas"
+            raise AtmosphereError(
+                message, field=f"{gas}_vmr", value=gas, rule="atmosphere.missing"
+            )
+    optics = {
+        name: float(np.nanmean(np.asarray(level1[name].values, dtype=float)))
+        for name in ("aotf_frequency", "instrument_temperature")
+    }
+    rows = grouped(screened(level1, chosen), chosen.average)
+    profile = AirProfile.of(air, chosen)
+    model = product_model(
+        np.asarray(level1["wavenumber"].values, dtype=float),
+        rows,
+        order=order,
+        aotf_frequency_khz=optics["aotf_frequency"],
+        temperature_c=optics["instrument_temperature"],
+        setup=chosen,
+        air=profile,
+    )
+    places = _places(chosen)
+    packed = xr.apply_ufunc(
+        _fit_block,
+        rows["signal"],
+        rows["geometry"],
+        rows["n_averaged"],
+        input_core_dims=[["pixel"], ["quantity"], []],
+        output_core_dims=[["output"]],
+        kwargs={"model": model, "setup": chosen, "air": profile},
+        dask="parallelized",
+        output_dtypes=[np.float64],
+        dask_gufunc_kwargs={
+            "output_sizes": {"output": places["end"].stop},
+        },
+        keep_attrs=False,
+    )
+    result = annotate(_named(packed, rows, level1, chosen, places))
+    _, table_attrs = band_of(chosen.table)
+    result.attrs = _provenance(level1, chosen, table_attrs, air, order, atmosphere)
+    result.attrs |= profile.extended
+    result.attrs |= {
+        "orders_beyond_table": " ".join(map(str, model.beyond_table)) or "none",
+        "product_shift_from": "mean spectrum" if model.registered else "a priori",
+        "product_shift_px": float(model.prior[-1]),
+        "product_shift_sigma_px": float(model.prior_sigma[-1]),
+    }
+    return result
+
+
+def _check_product(level1: xr.Dataset, setup: NadirSetup) -> int:
+    def refuse(text: str, name: str, value: object, rule: str) -> RetrievalError:
+        path = level1.attrs.get("source_file")
+        return RetrievalError(text, path=path, field=name, value=value, rule=rule)
+
+    channel = str(level1.attrs.get("channel", "")).lower()
+    if channel != "lno" or setup.signal not in level1:
+        text = f"a nadir column needs an LNO nadir product with {setup.signal}"
+        raise refuse(text, "channel", channel, "level1.wrong_channel")
+    orders = np.unique(np.asarray(level1["order"].values)).tolist()
+    if len(orders) != 1 or orders[0] not in setup.orders:
+        text = f"the setup is for one of the orders {setup.orders} at a time"
+        raise refuse(text, "order", orders, "level1.wrong_order")
+    if level1["wavenumber"].dims != ("pixel",):
+        text = "all spectra must share their wavenumbers"
+        found = level1["wavenumber"].dims
+        raise refuse(text, "wavenumber", found, "level1.wavenumber")
+    return int(orders[0])
+
+
+def _places(setup: NadirSetup) -> dict[str, slice]:
+    """Where each quantity stands in the packed result of a spectrum."""
+    n = len(setup.gases)
+    sizes = {
+        "status": 1,
+        "state": n + 1,
+        "error": n + 1,
+        "noise_error": n + 1,
+        "degrees_of_freedom": n,
+        "reference": n,
+        "air": 1,
+        "air_mass": 1,
+        "surface_pressure": 1,
+        "noise": 1,
+        "reduced_chi_square": 1,
+        "pixels": 1,
+        "iterations": 1,
+        "kernel": LAYER_EDGES_KM.size - 1,
+        "baseline": setup.baseline_degree + 1,
+        "residual": 320,
+    }
+    places, start = {}, 0
+    for name, size in sizes.items():
+        places[name] = slice(start, start + size)
+        start += size
+    places["end"] = slice(start, start)
+    return places
+
+
+def _fit_block(
+    signal: Array,
+    geometry: Array,
+    n_averaged: Array,
+    *,
+    model: NadirModel,
+    setup: NadirSetup,
+    air: AirProfile,
+) -> Array:
+    places = _places(setup)
+    out = np.full((*signal.shape[:-1], places["end"].stop), np.nan)
+    for row in range(out.shape[0]):
+        down, up, height, status = (float(v) for v in geometry[row])
+        out[row, places["status"]] = status
+        if status != 0:
+            continue
+        noise = setup.noise
+        if noise is not None:
+            noise = noise / float(np.sqrt(n_averaged[row]))
+        measured = np.asarray(signal[row], dtype=float)[model.pixels]
+        try:
+            layers, pressure = layers_above(air, height, down, up)
+            fit = fit_spectrum(model, measured, layers, noise=noise)
+        except (AtmosphereError, TableError):
+            # this spectrum alone looks at too deep or too cold a place
+            out[row, places["status"]] = STATUS.index("outside_table_or_atmosphere")
+            continue
+        _pack(out[row], places, fit, layers, pressure, model)
+    return out
+
+
+def _pack(
+    row: Array,
+    places: dict[str, slice],
+    fit: ColumnFit,
+    layers: LayeredColumn,
+    pressure: float,
+    model: NadirModel,
+) -> None:
+    row[places["status"]] = 0 if fit.converged else STATUS.index("not_converged")
+    row[places["state"]] = fit.state
+    row[places["error"]] = fit.error
+    row[places["noise_error"]] = fit.noise_error
+    row[places["degrees_of_freedom"]] = fit.degrees_of_freedom
+    row[places["reference"]] = layers.columns_cm2
+    row[places["air"]] = layers.air_cm2.sum()
+    row[places["air_mass"]] = layers.air_mass
+    row[places["surface_pressure"]] = pressure
+    row[places["noise"]] = fit.noise
+    row[places["reduced_chi_square"]] = fit.reduced_chi_square
+    row[places["pixels"]] = np.isfinite(fit.residual).sum()
+    row[places["iterations"]] = fit.iterations
+    row[places["kernel"]] = fit.column_kernel
+    row[places["baseline"]] = fit.baseline
+    row[places["residual"]][model.pixels] = fit.residual
+
+
+def _named(
+    packed: xr.DataArray,
+    rows: xr.Dataset,
+    level1: xr.Dataset,
+    setup: NadirSetup,
+    places: dict[str, slice],
+) -> xr.Dataset:
+    def part(name: str, index: int = 0) -> xr.DataArray:
+        return packed.isel(output=places[name].start + index)
+
+    pressure, air = part("surface_pressure"), part("air")
+    scale = setup.reference_pressure_pa / pressure
+    data: dict[str, tuple[xr.DataArray, dict[str, Any]]] = {}
+
+    def add(
+        name: str, values: xr.DataArray, units: str, text: str, **more: Any
+    ) -> None:
+        data[name] = (values, {"units": units, "long_name": text, **more})
+
+    for index, gas in enumerate(setup.gases):
+        reference = part("reference", index)
+        column = part("state", index) * reference
+        error = part("error", index) * reference
+        text = f"vertical column of {gas}"
+        add(f"{gas}_column", column, "cm-2", text)
+        add(f"{gas}_column_error", error, "cm-2", f"standard error of the {text}")
+        add(f"{gas}_column_apriori", reference, "cm-2", f"{text} a priori")
+        dof = f"{gas}_degrees_of_freedom_of_spectrum"
+        add(
+            dof,
+            part("degrees_of_freedom", index),
+            "1",
+            "degrees of freedom of the column",
+        )
+        if index:
+            continue
+        k, size = setup.detection_sigma, setup.limit_sigma
+        noise = part("noise_error", index) * reference
+        add(
+            f"{gas}_column_noise_error",
+            noise,
+            "cm-2",
+            f"error of the {text} from noise",
+        )
+        at = f"scaled to a surface pressure of {setup.reference_pressure_pa:g} Pa"
+        add(f"{gas}_column_normalised", column * scale, "cm-2", f"{text} {at}",
+            reference_pressure_pa=setup.reference_pressure_pa)  # fmt: skip
+        name = f"{gas}_column_normalised_error"
+        add(name, error * scale, "cm-2", f"standard error of the {text} {at}")
+        mole = f"{gas}_column_mole_fraction"
+        add(mole, column / air, "1", f"mean mole fraction of {gas} in the column")
+        add(f"{mole}_error", error / air, "1", f"standard error of the mean of {gas}")
+        limit = column.clip(min=0.0) + size * error
+        add(f"{gas}_column_upper_limit", limit.where(np.isfinite(column)), "cm-2",
+            f"upper limit of the {text}", sigma_level=size)  # fmt: skip
+        found = (column > k * error) & (part("status") == 0)
+        add(f"{gas}_column_detected", found.astype(np.int8), "1",
+            f"{gas} detected", sigma_level=k)  # fmt: skip
+        kernel = packed.isel(output=places["kernel"]).rename(output="layer")
+        add(f"{gas}_column_averaging_kernel", kernel, "1",
+            "change of the column by one molecule in the layer")  # fmt: skip
+    n = len(setup.gases)
+    add("spectrum_shift", part("state", n), "pixel", "shift of the wavenumber scale")
+    add(
+        "spectrum_shift_error", part("error", n), "pixel", "standard error of the shift"
+    )
+    add("spectrum_reduced_chi_square", part("reduced_chi_square"), "1",
+        "reduced chi-square" if setup.noise is not None else
+        "variance of the residuals over that of white noise")  # fmt: skip
+    add(
+        "spectrum_noise",
+        part("noise"),
+        "1",
+        "standard deviation of a pixel taken by the errors",
+    )
+    add("n_pixels", part("pixels"), "1", "pixels fitted")
+    add("iterations_of_spectrum", part("iterations"), "1", "iterations")
+    add("surface_pressure", pressure, "Pa", "pressure of the atmosphere at the surface")
+    height = rows["geometry"].isel(quantity=QUANTITIES.index("surface_km"))
+    add("air_mass", part("air_mass"), "1", "slant over vertical column, down and up")
+    add("surface_altitude", height, "km", "surface altitude above the areoid")
+    add("n_averaged", rows["n_averaged"], "1", "spectra averaged")
+    add("status", part("status").astype(np.int8), "1", "why a spectrum has no result",
+        flag_values=np.arange(len(STATUS), dtype=np.int8),
+        flag_meanings=" ".join(STATUS))  # fmt: skip
+    baseline = packed.isel(output=places["baseline"]).rename(output="coefficient")
+    add("baseline", baseline, "1", "Legendre coefficients of the baseline")
+    residual = packed.isel(output=places["residual"]).rename(output="pixel")
+    add("residual", residual, "1", "measured minus fitted reflectance factor")
+    result = xr.Dataset({k: v.assign_attrs(a) for k, (v, a) in data.items()})
+    height_km = 0.5 * (LAYER_EDGES_KM[1:] + LAYER_EDGES_KM[:-1])
+    attrs = {"units": "km", "long_name": "middle of the layer above the surface"}
+    return result.assign_coords(
+        {"height": ("layer", height_km, attrs), **_where(level1, setup.average)}
+    )
+
+
+def _where(level1: xr.Dataset, n: int) -> dict[str, Any]:
+    """Time and place of the groups."""
+    names = ("time", "latitude", "longitude", "solar_longitude",
+             "local_true_solar_time")  # fmt: skip
+    result: dict[str, Any] = {}
+    for name in names:
+        if name not in level1.variables:
+            continue
+        values = level1[name].values
+        if n > 1:
+            starts = np.arange(0, values.size, n)
+            groups = [values[k : k + n] for k in starts]
+            values = np.array([mean(g, CIRCLES.get(name)) for g in groups])
+        result[name] = ("spectrum", values)
+    if "time" in result:
+        years = np.asarray(mars.mars_year(result["time"][1]), dtype=np.int32)
+        result["mars_year"] = ("spectrum", years)
+    return result
+
+
+def _provenance(
+    level1: xr.Dataset,
+    setup: NadirSetup,
+    table: dict[str, object],
+    air: xr.Dataset,
+    order: int,
+    given: object,
+) -> dict[str, Any]:
+    record: dict[str, Any] = {k: level1.attrs[k] for k in _COPIED if k in level1.attrs}
+    record |= {
+        "setup": setup.name,
+        "setup_hash": setup.hash(),
+        "method": "nadir",
+        "source": "retrieved from nadir spectra by tgo_spectra",
+        "order": order,
+        "signal": setup.signal,
+        "spectra_averaged": setup.average,
+        "table": setup.table,
+        "table_sha256": table.get("content_sha256", ""),
+        "interferents_included": " ".join(setup.interferents) or "none",
+        "interferents_absent": "; ".join(setup.interferents_absent) or "none named",
+        "baseline_degree": setup.baseline_degree,
+        "resolving_power": setup.instrument.resolving_power,
+        "n_orders": setup.instrument.n_orders,
+        "noise_source": "residuals" if setup.noise is None else "setup",
+        "reference_pressure_pa": setup.reference_pressure_pa,
+        "maximum_angle_deg": setup.window.maximum_angle_deg,
+        "fitted_pixels": f"{setup.window.first_pixel}-{setup.window.last_pixel}",
+        "atmosphere": str(air.attrs.get("source", "given by the user")),
+        "atmosphere_given": int(given is not None),
+        "checked_on": "simulated products only",
+        "software": f"tgo_spectra {tgo_spectra.__version__}",
+        **uncertain("lno"),
+    }
+    for gas in setup.gases:
+        for key in ("broadening", "edition", "citation", "lines", "lines_sha256"):
+            if f"{gas}_{key}" in table:
+                record[f"{gas}_{key}"] = table[f"{gas}_{key}"]
+    return record

@@ -1,0 +1,467 @@
+"""Ozone and aerosol of a UVIS occultation: level 1 to level 2."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+import tgo_spectra
+from tgo_spectra.errors import RetrievalError, SetupError
+from tgo_spectra.retrieval import diagnostics, limits
+from tgo_spectra.retrieval.uvis.scene import REFERENCE_NM, build_scene
+from tgo_spectra.retrieval.uvis.setup import UvisSetup, load_uvis_setup
+from tgo_spectra.retrieval.uvis.solve import Onion, Slant, UvisSolution, solve
+from tgo_spectra.variables import annotate
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    Array = npt.NDArray[np.floating]
+    Variables = dict[str, tuple[Any, ...]]
+
+__all__ = ["detected_levels", "retrieve_ozone", "retrieve_uvis"]
+
+_COPIED = ("product_lid", "product_version", "instrument", "channel",
+           "observation_type", "source_file", "source_md5")  # fmt: skip
+_PERIODS = {"longitude": 360.0, "local_true_solar_time": 24.0}
+
+
+def retrieve_uvis(
+    level1: xr.Dataset,
+    cross_section: xr.Dataset | None = None,
+    setup: UvisSetup | str | Path | None = None,
+    atmosphere: xr.Dataset | str | Path | None = None,
+) -> xr.Dataset:
+    """Fit ozone in one UVIS occultation.
+
+    Slant columns of single spectra; with method "oe" also the profile of ozone jointly
+    with that of the aerosol, and the profile without a priori from the slant columns.
+    Checked on simulated products only, never on real files.
+
+    Parameters
+    ----------
+    level1 : Dataset
+        As returned by `open_product`.
+    cross_section : Dataset, optional
+        Of ozone, from `read_uv_cross_section`; default: the setup's file. None is
+        shipped.
+    setup : UvisSetup or path, optional
+        A setup or a TOML file; default: that of `UvisSetup`.
+    atmosphere : Dataset, str or path, optional
+        ``pressure``, ``temperature`` and ``co2_vmr`` over ``altitude``, optionally
+        ``o3_vmr`` as a priori; default: the analytic reference atmosphere, which the
+        attribute ``atmosphere`` of the result then says.
+
+    Returns
+    -------
+    Dataset
+        Level 2. ``o3_slant_column`` and its error, flags and limits over ``spectrum``;
+        ``o3_vmr``, ``o3_number_density``, errors, averaging kernel and limits and
+        ``aerosol_extinction`` over ``altitude``; ``o3_number_density_peeled`` over
+        ``peeled_altitude``. Errors named ``..._error`` are random; what 1 sigma of each
+        systematic source would change stands in ``..._systematic_<source>``.
+
+    Raises
+    ------
+    SetupError
+        No cross sections, or the setup is wrong.
+    LineListError
+        The cross sections do not cover the window.
+    AtmosphereError
+        The atmosphere lacks a variable or is not physical.
+    RetrievalError
+        Not a UVIS occultation, too few usable spectra, or the fit diverges.
+
+    References
+    ----------
+    Piccialli et al. 2023, Earth Space Sci. 10, doi:10.1029/2022EA002429: ozone of UVIS
+    by three methods, and two criteria of detection (there the ratio of chi-squares
+    without and with ozone, here their difference). Rodgers, C. D., 2000, Inverse
+    Methods for Atmospheric Sounding, World Scientific.
+
+    Examples
+    --------
+    >>> from tgo_spectra.simulate.uvis import (
+    ...     simulate_uvis_level1, synthetic_ozone_cross_section)
+    >>> data = synthetic_ozone_cross_section()
+    >>> level1, truth = simulate_uvis_level1(
+    ...     data, ozone=2e-7, pixels=128, row_step_km=3.0)
+    >>> level2 = retrieve_uvis(level1, data)
+    >>> bool(level2.converged), level2.o3_slant_column.units
+    (True, 'cm-2')
+    """
+    from tgo_spectra.atmosphere import read_atmosphere, reference_atmosphere
+
+    chosen = setup if isinstance(setup, UvisSetup) else None
+    if chosen is None:
+        chosen = UvisSetup() if setup is None else load_uvis_setup(str(setup))
+    _check_product(level1)
+    data = _cross_section(cross_section, chosen)
+    air = reference_atmosphere() if atmosphere is None else read_atmosphere(atmosphere)
+    given = getattr(atmosphere, "attrs", air.attrs)
+    if atmosphere is None or "planet_radius_km" not in given:
+        air.attrs["planet_radius_source"] = "default"
+    scene = build_scene(level1.compute(), data, chosen, air)
+    solution = solve(scene, chosen)
+    variables = _slant_variables(level1, solution, chosen)
+    variables |= _geometry_variables(level1, solution)
+    if solution.profile is not None:
+        variables |= _profile_variables(solution, chosen)
+    if solution.onion is not None:
+        variables |= _onion_variables(solution.onion)
+    coords = {
+        "altitude": scene.level_km,
+        "altitude_in": ("altitude_in", scene.level_km),
+        "tangent_altitude": ("spectrum", level1["tangent_altitude"].values),
+    }
+    if level1["wavelength"].ndim == 1:
+        fitted = np.asarray(level1["wavelength"].values)[scene.pixels]
+        coords["wavelength"] = ("fitted_pixel", fitted)
+    if solution.onion is not None:
+        coords["peeled_altitude"] = (
+            "peeled_altitude", solution.onion.level_km, {"units": "km"},
+        )  # fmt: skip
+    result = annotate(xr.Dataset(variables, coords))
+    result.attrs = _provenance(level1, data, chosen, air, solution)
+    return result
+
+
+def retrieve_ozone(
+    level1: xr.Dataset,
+    setup: UvisSetup,
+    atmosphere: xr.Dataset | str | Path | None = None,
+) -> xr.Dataset:
+    """Fit ozone with the cross sections that the setup names.
+
+    Parameters
+    ----------
+    level1 : Dataset
+        As returned by `open_product`.
+    setup : UvisSetup
+        With `cross_section` and `medium`.
+    atmosphere : Dataset, str or path, optional
+        As for `retrieve_uvis`.
+
+    Returns
+    -------
+    Dataset
+        As `retrieve_uvis`.
+
+    Raises
+    ------
+    SetupError, LineListError, AtmosphereError, RetrievalError
+        As `retrieve_uvis`.
+    """
+    return retrieve_uvis(level1, None, setup, atmosphere)
+
+
+def _check_product(level1: xr.Dataset) -> None:
+    channel = str(level1.attrs.get("channel", "")).lower()
+    if channel != "uvis" or "transmittance" not in level1:
+        message = "ozone in the ultraviolet needs a UVIS occultation"
+        raise RetrievalError(
+            message,
+            path=level1.attrs.get("source_file"),
+            field="channel",
+            value=channel,
+            rule="level1.wrong_channel",
+        )
+
+
+def _cross_section(given: xr.Dataset | None, setup: UvisSetup) -> xr.Dataset:
+    from tgo_spectra.spectroscopy.ultraviolet import read_uv_cross_section
+
+    if given is not None:
+        return given
+    if setup.cross_section is None or setup.medium is None:
+        message = (
+            "no ozone cross sections: give them, or a setup with cross_section and "
+            "medium; none are shipped"
+        )
+        raise SetupError(
+            message,
+            field="cross_section",
+            value=setup.cross_section,
+            rule="setup.no_cross_section",
+        )
+    return read_uv_cross_section(setup.cross_section, medium=setup.medium)
+
+
+def _of_gas(solution: UvisSolution) -> diagnostics.GasDiagnostics:
+    profile = solution.profile
+    assert profile is not None
+    return diagnostics.gas_diagnostics(
+        profile.data_matrix,
+        profile.covariance,
+        slice(0, solution.scene.level_km.size),
+    )
+
+
+def _limits(
+    solution: UvisSolution, setup: UvisSetup, d: diagnostics.GasDiagnostics
+) -> limits.Limits:
+    profile, wish = solution.profile, setup.detection
+    assert profile is not None
+    return limits.of_profile(
+        profile.state[0],
+        d,
+        solution.scene.level_km,
+        0.5 * setup.prior.correlation_km,
+        wish.detection_sigma,
+        wish.limit_sigma,
+        wish.minimum_response,
+    )
+
+
+def detected_levels(solution: UvisSolution, setup: UvisSetup) -> npt.NDArray[np.bool_]:
+    """Tell at which levels of the profile ozone is detected.
+
+    Parameters
+    ----------
+    solution : UvisSolution
+        Of method "oe".
+    setup : UvisSetup
+
+    Returns
+    -------
+    array of bool, shape (level,)
+        Mole fraction above k of its total errors, chi-square rising by more than k^2
+        without it, and enough response of the averaging kernel.
+    """
+    return _limits(solution, setup, _of_gas(solution)).detected
+
+
+def _spread(level1: xr.Dataset, solution: UvisSolution, values: Array) -> Array:
+    """Values of the fitted rows at their places among all, NaN elsewhere."""
+    full = np.full((level1.sizes["spectrum"], *values.shape[1:]), np.nan)
+    full[solution.scene.rows] = values
+    return full
+
+
+def _slant_variables(
+    level1: xr.Dataset, solution: UvisSolution, setup: UvisSetup
+) -> Variables:
+    s: Slant = solution.slant
+    wish = setup.detection
+    k, size = wish.detection_sigma, wish.limit_sigma
+    upper = limits.upper_limit(s.column, s.error, size)
+    values: dict[str, tuple[Array, str, str, float | None]] = {
+        "o3_slant_column": (s.column, "cm-2", "O3 along the line of sight", None),
+        "o3_slant_column_error": (
+            s.error, "cm-2", "standard error of the slant column from noise", None),
+        "o3_slant_column_upper_limit": (
+            upper, "cm-2", "upper limit of the slant column", size),
+        "o3_slant_column_delta_chi_square": (
+            s.delta_chi_square, "1", "rise of chi-square without O3", k),
+        "o3_slant_column_limit_linear": (
+            s.limit_linear, "cm-2", "limit of the slant column: 1 sigma", 1.0),
+        "o3_slant_column_limit_delta_chi_square": (
+            s.limit_delta_chi_square, "cm-2",
+            "limit of the slant column: rise of chi-square by the level squared", size),
+        "o3_slant_column_limit_flag": (
+            s.limit_flag, "cm-2",
+            "limit of the slant column: what would be flagged as detected", k),
+        "o3_slant_column_systematic_error": (
+            _root_sum(s.systematic), "cm-2",
+            "standard error of the slant column, systematic", None),
+        "spectrum_reduced_chi_square": (
+            s.fit.chi_square / s.fit.degrees, "1",
+            "chi-square per degree of freedom of the spectrum", None),
+    }  # fmt: skip
+    for source, change in s.systematic.items():
+        text = f"change of the slant column by 1 sigma of {source}"
+        name = f"o3_slant_column_systematic_{source}"
+        values[name] = (change, "cm-2", text, None)
+    result: Variables = {}
+    for name, (array, units, text, level) in values.items():
+        attrs: dict[str, Any] = {"units": units, "long_name": text}
+        if level is not None:
+            attrs["sigma_level"] = level
+        result[name] = ("spectrum", _spread(level1, solution, array), attrs)
+    flag = np.zeros(level1.sizes["spectrum"], dtype=np.int8)
+    flag[solution.scene.rows] = s.detected
+    result["o3_slant_column_detected"] = (
+        "spectrum",
+        flag,
+        {
+            "units": "1",
+            "long_name": "O3 is detected in the spectrum",
+            "comment": "column > k sigma and delta chi-square > k^2, both in units of "
+            "the residuals where those exceed the noise",
+            "sigma_level": k,
+        },
+    )
+    return result
+
+
+def _root_sum(changes: dict[str, Array]) -> Array:
+    return np.asarray(np.sqrt(np.sum([c**2 for c in changes.values()], axis=0)))
+
+
+def _profile_variables(solution: UvisSolution, setup: UvisSetup) -> Variables:
+    scene, profile = solution.scene, solution.profile
+    assert profile is not None
+    d = _of_gas(solution)
+    found = _limits(solution, setup, d)
+    vmr, n = profile.state[0], scene.level_km.size
+    step = float(np.diff(scene.level_km).mean())
+    own = np.diag(d.averaging_kernel)
+    resolution = np.where(own > 1e-3, step / np.maximum(own, 1e-3), np.nan)
+    k, size = setup.detection.detection_sigma, setup.detection.limit_sigma
+    upper = limits.upper_limit(vmr, d.total_error, size)
+    sigma = np.sqrt(np.diag(profile.covariance).clip(0.0))
+    degrees = float(np.trace(profile.covariance @ profile.data_matrix))
+    free = float((scene.model.weight > 0.0).sum()) - degrees
+    residual = np.where(
+        scene.model.weight > 0.0, scene.model.transmittance - profile.value, np.nan
+    )
+    level, square = "altitude", ("altitude", "altitude_in")
+    one, density, haze = {"units": "1"}, {"units": "cm-3"}, {"units": "km-1"}
+    systematic = solution.profile_systematic
+    result: Variables = {
+        "o3_vmr": (level, vmr),
+        "o3_vmr_apriori": (level, scene.prior_vmr),
+        "o3_vmr_noise_error": (level, d.noise_error),
+        "o3_vmr_smoothing_error": (level, d.smoothing_error),
+        "o3_vmr_error": (level, d.total_error),
+        "o3_averaging_kernel": (square, d.averaging_kernel),
+        "o3_vmr_noise_covariance": (square, d.noise_covariance),
+        "o3_upper_limit": (level, upper, {"sigma_level": size}),
+        "o3_detected": (level, found.detected.astype(np.int8), {"sigma_level": k}),
+        "o3_delta_chi_square": (level, found.delta_chi_square, {"sigma_level": k}),
+        "o3_limit_linear": (level, found.linear, one | {"sigma_level": 1.0}),
+        "o3_limit_delta_chi_square": (
+            level, found.by_chi_square, one | {"sigma_level": size}),
+        "o3_limit_flag": (level, found.by_flag, one | {"sigma_level": k}),
+        "o3_vmr_systematic_error": (level, _root_sum(systematic), one),
+        "o3_degrees_of_freedom": ((), d.degrees_of_freedom),
+        "o3_vertical_resolution": (
+            level, resolution,
+            {"units": "km", "long_name": "level distance over averaging kernel"}),
+        "o3_number_density": (
+            level, vmr * scene.air_cm3,
+            density | {"long_name": "number density of O3",
+                       "comment": "mole fraction times the atmosphere's density"}),
+        "o3_number_density_error": (level, d.total_error * scene.air_cm3, density),
+        "aerosol_extinction": (
+            level, profile.state[1],
+            haze | {"long_name": f"aerosol extinction at {REFERENCE_NM:g} nm"}),
+        "aerosol_extinction_error": (level, sigma[n : 2 * n], haze),
+        "aerosol_extinction_spectral": (
+            ("aerosol_term", level), profile.state[2:],
+            haze | {"long_name": "further coefficients of the aerosol's extinction",
+                    "comment": "Legendre polynomials of the scaled inverse wavelength"
+                    f", degree 1 on, less their value at {REFERENCE_NM:g} nm"}),
+        "residual": (("row", "fitted_pixel"), residual.astype(np.float32)),
+        "reduced_chi_square": ((), profile.chi_square / free),
+        "degrees_of_freedom": ((), degrees),
+        "converged": ((), np.int8(profile.converged)),
+        "iterations": ((), np.int32(profile.iterations)),
+    }  # fmt: skip
+    for source, change in systematic.items():
+        text = f"change of the mole fraction by 1 sigma of {source}"
+        result[f"o3_vmr_systematic_{source}"] = (level, change, {
+            "units": "1", "long_name": text})  # fmt: skip
+    return result
+
+
+def _onion_variables(onion: Onion) -> Variables:
+    level, units = "peeled_altitude", {"units": "cm-3"}
+    name = "o3_number_density_peeled"
+    text = "number density of O3 from slant columns, without a priori"
+    return {
+        name: (level, onion.density, units | {"long_name": text}),
+        f"{name}_error": (level, np.sqrt(np.diag(onion.covariance)), units),
+        f"{name}_covariance": (
+            (level, "peeled_altitude_in"), onion.covariance, {"units": "cm-6"}),
+        f"{name}_systematic_error": (level, _root_sum(onion.systematic), units),
+    }  # fmt: skip
+
+
+def _geometry_variables(level1: xr.Dataset, solution: UvisSolution) -> Variables:
+    from tgo_spectra.mars import mars_year
+
+    scene = solution.scene
+    level = "altitude"
+    result: Variables = {
+        "pressure": (level, scene.pressure_pa),
+        "temperature": (level, scene.temperature_k),
+        "number_density": (level, scene.air_cm3),
+    }
+    order = np.argsort(scene.tangent_km, kind="stable")
+    for name in ("latitude", "longitude", "local_true_solar_time"):
+        if name not in level1.variables:
+            continue
+        values = np.asarray(level1[name].values, float)[scene.rows][order]
+        good = np.isfinite(values)
+        period = _PERIODS.get(name)
+        if not good.any():
+            continue
+        v = np.unwrap(values[good], period=period) if period else values[good]
+        out = np.interp(scene.level_km, scene.tangent_km[order][good], v)
+        if name == "longitude":
+            out = (out + 180.0) % 360.0 - 180.0
+        elif period:
+            out = out % period
+        result[name] = (level, out)
+    middle = int(scene.rows[order[order.size // 2]])
+    if "time" in level1.variables:
+        time = level1["time"].values[middle]
+        result["time"] = ((), time)
+        result["mars_year"] = ((), np.int32(mars_year(time)))
+    if "solar_longitude" in level1.variables:
+        result["solar_longitude"] = (
+            (), float(level1["solar_longitude"].values[middle]))  # fmt: skip
+    return result
+
+
+def _provenance(
+    level1: xr.Dataset,
+    data: xr.Dataset,
+    setup: UvisSetup,
+    air: xr.Dataset,
+    solution: UvisSolution,
+) -> dict[str, Any]:
+    """Every choice that affects a number, as attributes."""
+    scene, window = solution.scene, setup.window
+    record: dict[str, Any] = {
+        "setup": setup.name,
+        "setup_hash": setup.hash(),
+        "method": setup.method,
+        "cross_section_file": str(data.attrs.get("source_file", "given in memory")),
+        "cross_section_sha256": str(data.attrs.get("source_sha256", "")),
+        "cross_section_medium": str(
+            data.attrs.get("wavelength_medium_of_file", "vacuum")
+        ),
+        "cross_section_held_constant": scene.clamped,
+        "instrument_model": "NOMAD UVIS, Gaussian line shape (inferred), "
+        f"{setup.instrument.fwhm_nm:g} nm; field of view "
+        f"{setup.instrument.field_of_view_arcmin:g} arcmin (to be verified)",
+        "window_nm": f"{window.low_nm:g}-{window.high_nm:g}",
+        "fitted_pixels": f"{scene.pixels[0]}-{scene.pixels[-1]}",
+        "masked_values": int((scene.model.weight == 0.0).sum()),
+        "minimum_transmittance": window.minimum_transmittance,
+        "continuum_degree": setup.continuum.degree,
+        "level_step_km": float(np.diff(scene.level_km).mean()),
+        "brightness_sigma": setup.continuum.brightness_sigma,
+        "prior_source": scene.prior_source,
+        "prior_sigma": setup.prior.sigma,
+        "prior_correlation_km": setup.prior.correlation_km,
+        "rayleigh": "carbon dioxide only, Sneep and Ubachs 2005",
+        "interferents_included": "o3, aerosol, Rayleigh scattering of CO2",
+        "interferents_absent": "SO2 and other absorbers; straylight",
+        "error_comment": "the archived error of UVIS is its random part only",
+        "planet_radius_km": scene.radius_km,
+        "planet_radius_source": scene.radius_source,
+        **scene.extended,
+        "atmosphere": str(air.attrs.get("source", "given by the user")),
+        "software": f"tgo_spectra {tgo_spectra.__version__}",
+    }
+    for key in _COPIED:
+        if key in level1.attrs:
+            record[key] = level1.attrs[key]
+    return record
