@@ -29,7 +29,7 @@ check: $(STAMP) ## ruff, strict mypy, import layers
 	$(BIN)/lint-imports
 
 test: check ## what continuous integration runs: checks, tests, doctests, examples
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
 
 format: $(STAMP) ## format the code
 	$(BIN)/ruff format .

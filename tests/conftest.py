@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from pathlib import Path
 
 import pytest
 
@@ -51,3 +52,38 @@ def small_product(occultation):
         return text.encode(), data, stem
 
     return make
+
+
+#: Files whose tests share something that takes long to make: each in one worker, and
+#: before all others.
+TOGETHER = (
+    "test_20_netcdf",
+    "test_45_cached_tables",
+    "test_50_forward",
+    "test_64_temperature",
+    "test_66_coverage",
+    "test_66_methods",
+    "test_69_nadir",
+    "test_71_interferents",
+    "test_72_hcl_hdo",
+    "test_73_acs_mir",
+    "test_90_samples",
+    "test_91_closed_loop",
+)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Share the tests between workers by the list above.
+
+    Not by the plugin's own marks, which do nothing with pytest 9.2 (pytest-xdist 3.8
+    writes them into a name that this pytest no longer reads).
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            name = Path(nodeid.split("::", 1)[0]).stem
+            return name if name in TOGETHER else nodeid
+
+    return Scheduling(config, log)

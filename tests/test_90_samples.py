@@ -20,7 +20,6 @@ pytestmark = [
         not (SAMPLES.is_dir() and LINES.is_dir()),
         reason="needs ../shared/samples and ../shared/linelists (not in the project)",
     ),
-    pytest.mark.xdist_group("samples"),
 ]
 
 

@@ -8,7 +8,6 @@ from cases import GASES, coverage
 from parts import Job, draw
 
 COPIES = 10
-pytestmark = pytest.mark.xdist_group("closed loop")
 
 
 @pytest.fixture(scope="module")
