@@ -43,7 +43,7 @@ bench: $(STAMP) ## timings as ratios to peers, installed in .bench; one table at
 	$(BIN)/python tests/benchmarks/peers.py
 	$(BIN)/python -m pytest -q -s --override-ini=testpaths=tests/benchmarks --override-ini=python_files='bench_*.py' tests/benchmarks
 
-validate: $(STAMP) ## the validation campaign (about ten minutes), writes its report
+validate: $(STAMP) ## the validation campaign (about half an hour on two cores), writes its report
 	OMP_NUM_THREADS=1 $(BIN)/python tests/validation/campaign.py 1000
 
 clean: ## remove build products and the environment
