@@ -17,6 +17,7 @@ import numpy as np
 import xarray as xr
 
 from tgo_spectra.errors import RetrievalError
+from tgo_spectra.retrieval.isotopes import MOST_SECONDS
 from tgo_spectra.retrieval.regularisation import exponential_covariance
 from tgo_spectra.variables import annotate
 
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.floating]
 
 __all__ = ["merge_orders"]
-
-MOST_SECONDS = 600.0
-"""Between the middles of two orders of one occultation; orbits take two hours."""
 
 AGREEMENT = 0.02
 """Relative departure of the stored total error from that of the a priori found."""

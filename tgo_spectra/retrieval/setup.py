@@ -8,7 +8,6 @@ every result.
 from __future__ import annotations
 
 import difflib
-import hashlib
 import re
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -18,7 +17,13 @@ from msgspec import Meta, Struct, field
 from tgo_spectra.errors import SetupError
 from tgo_spectra.retrieval import kinds
 from tgo_spectra.retrieval.interferents import check_setup
-from tgo_spectra.retrieval.setup_files import shipped_names, table_beside, to_struct
+from tgo_spectra.retrieval.setup_files import (
+    Choices,
+    Section,
+    shipped_names,
+    table_beside,
+    to_struct,
+)
 from tgo_spectra.variables import GASES
 
 if TYPE_CHECKING:
@@ -42,11 +47,7 @@ NonNegative = Annotated[float, Meta(ge=0)]
 Method = Literal["oe", "slant", "weak", "onion", "tikhonov"]
 
 
-class _Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Common rules of all sections."""
-
-
-class Prior(_Section, frozen=True):
+class Prior(Section, frozen=True):
     """A priori of one gas profile (mole fraction)."""
 
     sigma: Positive | None = None
@@ -62,7 +63,7 @@ class Prior(_Section, frozen=True):
     logarithm is always positive and therefore biased where there is little signal."""
 
 
-class Window(_Section, frozen=True):
+class Window(Section, frozen=True):
     """Pixels and rows that enter the fit."""
 
     first_pixel: Annotated[int, Meta(ge=0, le=319)] = 20
@@ -78,7 +79,7 @@ class Window(_Section, frozen=True):
     """Pixels left out in every bin."""
 
 
-class ProfileGrid(_Section, frozen=True):
+class ProfileGrid(Section, frozen=True):
     """Levels of the profiles and tangent heights of the forward model."""
 
     step_km: Annotated[float, Meta(gt=0, le=5)] = 1.0
@@ -89,7 +90,7 @@ class ProfileGrid(_Section, frozen=True):
     top_km: Annotated[float, Meta(gt=0, le=200)] = 120.0
 
 
-class Instrument(_Section, frozen=True):
+class Instrument(Section, frozen=True):
     """Settings of the instrument operator."""
 
     n_orders: Annotated[int, Meta(ge=0, le=12)] = 6
@@ -99,7 +100,7 @@ class Instrument(_Section, frozen=True):
     aotf_side_lobe_factor: NonNegative = 1.0
 
 
-class Registration(_Section, frozen=True):
+class Registration(Section, frozen=True):
     """Wavenumber shift of each bin, and the common stretch."""
 
     shift_sigma_px: Positive = 1.5
@@ -115,7 +116,7 @@ class Registration(_Section, frozen=True):
     """Prior of the AOTF centre's departure from its calibration; zero: fixed."""
 
 
-class Aerosol(_Section, frozen=True):
+class Aerosol(Section, frozen=True):
     """Spectral exponent of the aerosol's optical depth, inside the order sum."""
 
     exponent: float = 0.5
@@ -124,7 +125,7 @@ class Aerosol(_Section, frozen=True):
     about -0.5 to 1.5 between 2.3 and 3.3 um (inferred, Mie theory)."""
 
 
-class Detection(_Section, frozen=True):
+class Detection(Section, frozen=True):
     """Sigma levels of detection flags and limits."""
 
     detection_sigma: Positive = 3.0
@@ -136,7 +137,7 @@ class Detection(_Section, frozen=True):
     """Layer of the limit of one mole fraction for all its levels."""
 
 
-class Tikhonov(_Section, frozen=True):
+class Tikhonov(Section, frozen=True):
     """Strength of the roughness constraint of ``method = "tikhonov"``."""
 
     choice: Literal["expected-error", "l-curve", "discrepancy"] = "expected-error"
@@ -147,7 +148,7 @@ class Tikhonov(_Section, frozen=True):
     and no smoothing error."""
 
 
-class Onion(_Section, frozen=True):
+class Onion(Section, frozen=True):
     """Settings of ``method = "onion"``."""
 
     layer_km: Annotated[float, Meta(gt=0, le=10)] = 2.0
@@ -157,7 +158,7 @@ class Onion(_Section, frozen=True):
     of the pass before, since strong lines do not grow in proportion to the column."""
 
 
-class Systematics(_Section, frozen=True):
+class Systematics(Section, frozen=True):
     """Sizes (1 sigma) of what the noise does not hold; zero leaves a source out."""
 
     enabled: bool = False
@@ -178,7 +179,7 @@ class Systematics(_Section, frozen=True):
     """Line intensities of a gas, relative, each gas by itself."""
 
 
-class RetrievalSetup(_Section, frozen=True):
+class RetrievalSetup(Choices, frozen=True):
     """Every choice of one retrieval.
 
     Examples
@@ -215,13 +216,6 @@ class RetrievalSetup(_Section, frozen=True):
     systematics: Systematics = field(default_factory=Systematics)
     prior: dict[str, Prior] = field(default_factory=dict)
 
-    def hash(self) -> str:
-        """SHA-256 of the canonical form: equal exactly when all choices are."""
-        canonical = msgspec.json.encode(
-            msgspec.to_builtins(self), order="deterministic"
-        )
-        return hashlib.sha256(canonical).hexdigest()
-
     def replace(self, **changes: object) -> RetrievalSetup:
         """Return a copy with some top-level keys changed, checked again.
 
@@ -230,9 +224,7 @@ class RetrievalSetup(_Section, frozen=True):
         >>> load_setup("so_134").replace(baseline_degree=5).baseline_degree
         5
         """
-        raw = msgspec.to_builtins(self)
-        raw.update(msgspec.to_builtins(changes))
-        return _convert(raw, path=None)
+        return _convert(self.values_with(changes), None)
 
 
 def list_setups() -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import re
 import tomllib
 from importlib import resources
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 __all__ = [
+    "Choices",
+    "Section",
     "changes_of",
     "merged",
     "parse_toml",
@@ -27,6 +30,27 @@ __all__ = [
 ]
 
 T = TypeVar("T", bound=msgspec.Struct)
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Common rules of all sections of setup files."""
+
+
+class Choices(Section, frozen=True):
+    """What the setups of all kinds have in common."""
+
+    def hash(self) -> str:
+        """SHA-256 of the canonical form: equal exactly when all choices are."""
+        canonical = msgspec.json.encode(
+            msgspec.to_builtins(self), order="deterministic"
+        )
+        return hashlib.sha256(canonical).hexdigest()
+
+    def values_with(self, changes: Mapping[str, object]) -> dict[str, object]:
+        """Return the plain values with some top-level keys changed, not checked."""
+        raw: dict[str, object] = msgspec.to_builtins(self)
+        raw.update(msgspec.to_builtins(dict(changes)))
+        return raw
 
 
 def shipped_names() -> list[str]:

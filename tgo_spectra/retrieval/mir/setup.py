@@ -6,18 +6,20 @@ setup states it, and results repeat that it is *to be verified*.
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Annotated, Literal
 
-import msgspec
-from msgspec import Meta, Struct, field
+from msgspec import Meta, field
 
 from tgo_spectra.errors import SetupError
 from tgo_spectra.retrieval import kinds
 from tgo_spectra.retrieval.interferents import check_setup
 from tgo_spectra.retrieval.setup import Detection, Prior, ProfileGrid
-from tgo_spectra.retrieval.setup_files import to_struct
+from tgo_spectra.retrieval.setup_files import (
+    Choices,
+    Section,
+    to_struct,
+)
 from tgo_spectra.variables import GASES
 
 __all__ = [
@@ -35,11 +37,7 @@ Positive = Annotated[float, Meta(gt=0)]
 NonNegative = Annotated[float, Meta(ge=0)]
 
 
-class _Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Common rules of all sections."""
-
-
-class MirFrames(_Section, frozen=True):
+class MirFrames(Section, frozen=True):
     """How a run makes spectra of a product's frames: `tgo_spectra.acs_spectra`."""
 
     half_width: Annotated[int, Meta(ge=0, le=20)]
@@ -52,7 +50,7 @@ class MirFrames(_Section, frozen=True):
     """Seconds between frame and record; default: half the median step of the table."""
 
 
-class MirWindow(_Section, frozen=True):
+class MirWindow(Section, frozen=True):
     """Pixels and rows of each order that enter the fit."""
 
     first_pixel: Annotated[int, Meta(ge=0)] = 20
@@ -70,7 +68,7 @@ class MirWindow(_Section, frozen=True):
     """Pixels left out in every order."""
 
 
-class MirInstrument(_Section, frozen=True):
+class MirInstrument(Section, frozen=True):
     """Line shape and field of view; none has a default (*to be verified*)."""
 
     resolving_power: Annotated[float, Meta(ge=5000, le=100000)]
@@ -84,7 +82,7 @@ class MirInstrument(_Section, frozen=True):
     the detector rows put together."""
 
 
-class MirRegistration(_Section, frozen=True):
+class MirRegistration(Section, frozen=True):
     """What is fitted of each order's wavenumbers and line shape; 1 sigma, 0: fixed."""
 
     shift_sigma_px: Positive = 1.5
@@ -105,7 +103,7 @@ class MirRegistration(_Section, frozen=True):
     second_amplitude_sigma: NonNegative = 0.0
 
 
-class MirSystematics(_Section, frozen=True):
+class MirSystematics(Section, frozen=True):
     """Sizes (1 sigma) of what the noise does not hold; zero leaves a source out."""
 
     enabled: bool = False
@@ -122,7 +120,7 @@ class MirSystematics(_Section, frozen=True):
     """Line intensities of a gas, relative, each gas by itself."""
 
 
-class MirSetup(_Section, frozen=True):
+class MirSetup(Choices, frozen=True):
     """Every choice of one ACS MIR retrieval.
 
     Attributes
@@ -166,13 +164,6 @@ systematics, prior
         """Channel it is for."""
         return "mir"
 
-    def hash(self) -> str:
-        """SHA-256 of the canonical form: equal exactly when all choices are."""
-        canonical = msgspec.json.encode(
-            msgspec.to_builtins(self), order="deterministic"
-        )
-        return hashlib.sha256(canonical).hexdigest()
-
     def replace(self, **changes: object) -> MirSetup:
         """Return a copy with some top-level keys changed, checked again.
 
@@ -182,9 +173,7 @@ systematics, prior
         >>> setup.replace(table="mine.nc").table
         'mine.nc'
         """
-        raw = msgspec.to_builtins(self)
-        raw.update(msgspec.to_builtins(changes))
-        return _convert(raw, None)
+        return _convert(self.values_with(changes), None)
 
 
 def load_mir_setup(path_or_name: str | Path) -> MirSetup:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import msgspec
-from msgspec import Meta, Struct, field
+from msgspec import Meta, field
 
 from tgo_spectra.errors import SetupError
 from tgo_spectra.retrieval import kinds
 from tgo_spectra.retrieval.interferents import check_setup
-from tgo_spectra.retrieval.setup_files import table_beside, to_struct
+from tgo_spectra.retrieval.setup_files import (
+    Choices,
+    Section,
+    table_beside,
+    to_struct,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,11 +25,7 @@ Positive = Annotated[float, Meta(gt=0)]
 Pixel = Annotated[int, Meta(ge=0, le=319)]
 
 
-class _Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Common rules of all sections."""
-
-
-class NadirWindow(_Section, frozen=True):
+class NadirWindow(Section, frozen=True):
     """Pixels and spectra that enter the fit."""
 
     first_pixel: Pixel = 20
@@ -41,7 +40,7 @@ class NadirWindow(_Section, frozen=True):
     """Largest incidence and emission; the rays are straight, above a sphere."""
 
 
-class NadirInstrument(_Section, frozen=True):
+class NadirInstrument(Section, frozen=True):
     """LNO as the fit takes it."""
 
     resolving_power: Annotated[float, Meta(ge=3000, le=20000)] = 10000.0
@@ -54,7 +53,7 @@ class NadirInstrument(_Section, frozen=True):
     aotf_width_factor: Positive = 1.0
 
 
-class NadirSetup(_Section, frozen=True):
+class NadirSetup(Choices, frozen=True):
     """Every choice of one nadir retrieval.
 
     Attributes
@@ -113,18 +112,9 @@ reference_pressure_pa, detection_sigma, limit_sigma, max_iterations, window, ins
         """All gases fitted, the one wanted first."""
         return (self.gas, *self.interferents)
 
-    def hash(self) -> str:
-        """SHA-256 of the canonical form: equal exactly when all choices are."""
-        canonical = msgspec.json.encode(
-            msgspec.to_builtins(self), order="deterministic"
-        )
-        return hashlib.sha256(canonical).hexdigest()
-
     def replace(self, **changes: object) -> NadirSetup:
         """Return a copy with some top-level keys changed, checked again."""
-        raw = msgspec.to_builtins(self)
-        raw.update(msgspec.to_builtins(changes))
-        return _convert(raw, None)
+        return _convert(self.values_with(changes), None)
 
 
 def load_nadir_setup(path_or_name: str | Path) -> NadirSetup:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import msgspec
-from msgspec import Meta, Struct, field
+from msgspec import Meta, field
 
 from tgo_spectra.errors import SetupError
 from tgo_spectra.retrieval.interferents import check_setup
@@ -20,8 +17,16 @@ from tgo_spectra.retrieval.setup import (
     RetrievalSetup,
     Window,
 )
-from tgo_spectra.retrieval.setup_files import to_struct
+from tgo_spectra.retrieval.setup_files import (
+    Choices,
+    Section,
+    table_beside,
+    to_struct,
+)
 from tgo_spectra.variables import GASES
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = [
     "Composition",
@@ -36,11 +41,7 @@ NonNegative = Annotated[float, Meta(ge=0)]
 Fraction = Annotated[float, Meta(gt=0, le=1)]
 
 
-class _Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Common rules of all sections."""
-
-
-class TemperaturePrior(_Section, frozen=True):
+class TemperaturePrior(Section, frozen=True):
     """A priori of the temperature: the atmosphere's, plus or minus."""
 
     sigma_k: Positive = 10.0
@@ -49,7 +50,7 @@ class TemperaturePrior(_Section, frozen=True):
     """Length of the exponential correlation between levels (inferred)."""
 
 
-class PressurePrior(_Section, frozen=True):
+class PressurePrior(Section, frozen=True):
     """A priori of the one pressure that hydrostatic balance leaves open."""
 
     reference_km: float
@@ -59,7 +60,7 @@ class PressurePrior(_Section, frozen=True):
     """1 sigma of its logarithm: by default nearly none (inferred)."""
 
 
-class Composition(_Section, frozen=True):
+class Composition(Section, frozen=True):
     """Mole fraction of CO2, which is not fitted, and the molar mass of the air."""
 
     co2: Fraction | None = None
@@ -71,7 +72,7 @@ class Composition(_Section, frozen=True):
     """Of the air at all heights; default: from the mole fraction of CO2."""
 
 
-class TemperatureSetup(_Section, frozen=True):
+class TemperatureSetup(Choices, frozen=True):
     """Every choice of one retrieval of temperature and density.
 
     Attributes
@@ -127,13 +128,6 @@ grid, instrument, registration, aerosol, temperature, composition, prior
         """All gases modelled, CO2 first."""
         return ("co2", *self.interferents)
 
-    def hash(self) -> str:
-        """SHA-256 of the canonical form: equal exactly when all choices are."""
-        canonical = msgspec.json.encode(
-            msgspec.to_builtins(self), order="deterministic"
-        )
-        return hashlib.sha256(canonical).hexdigest()
-
     def replace(self, **changes: object) -> TemperatureSetup:
         """Return a copy with some top-level keys changed, checked again.
 
@@ -145,9 +139,7 @@ grid, instrument, registration, aerosol, temperature, composition, prior
         >>> setup.replace(baseline_degree=5).baseline_degree
         5
         """
-        raw = msgspec.to_builtins(self)
-        raw.update(msgspec.to_builtins(changes))
-        return _convert(raw, None)
+        return _convert(self.values_with(changes), None)
 
     def as_profile_setup(self) -> RetrievalSetup:
         """Return the setup of a gas fit of the same window, for what both do alike."""
@@ -196,11 +188,8 @@ def parse_setup(raw: dict[str, object], path: Path) -> TemperatureSetup:
     """
     setup = _convert(raw, path)
     check_setup(setup, path)
-    table = Path(setup.table)
-    beside = path.parent / table
-    if table.suffix == ".nc" and not table.is_absolute() and beside.exists():
-        return setup.replace(table=str(beside))
-    return setup
+    table = table_beside(setup.table, path)
+    return setup if table == setup.table else setup.replace(table=table)
 
 
 def _convert(raw: dict[str, object], path: Path | None) -> TemperatureSetup:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Annotated, Literal
 
-import msgspec
-from msgspec import Meta, Struct, field
+from msgspec import Meta, field
 
 from tgo_spectra.errors import SetupError
 from tgo_spectra.retrieval import kinds
-from tgo_spectra.retrieval.setup_files import to_struct
+from tgo_spectra.retrieval.setup_files import (
+    Choices,
+    Section,
+    to_struct,
+)
 
 __all__ = ["OzonePrior", "UvisSetup", "load_uvis_setup", "parse_setup"]
 
@@ -19,11 +21,7 @@ Positive = Annotated[float, Meta(gt=0)]
 NonNegative = Annotated[float, Meta(ge=0)]
 
 
-class _Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Common rules of all sections."""
-
-
-class UvisWindow(_Section, frozen=True):
+class UvisWindow(Section, frozen=True):
     """Pixels and rows that enter the fit."""
 
     low_nm: Annotated[float, Meta(ge=200, le=400)] = 220.0
@@ -36,7 +34,7 @@ class UvisWindow(_Section, frozen=True):
     """Rows between these tangent altitudes."""
 
 
-class UvisInstrument(_Section, frozen=True):
+class UvisInstrument(Section, frozen=True):
     """Line shape and field of view."""
 
     fwhm_nm: Positive = 1.5
@@ -48,7 +46,7 @@ class UvisInstrument(_Section, frozen=True):
     """Of the wavelengths on which transmittances are calculated."""
 
 
-class UvisGrid(_Section, frozen=True):
+class UvisGrid(Section, frozen=True):
     """Levels of the profiles."""
 
     step_km: Annotated[float, Meta(gt=0, le=5)] = 1.0
@@ -59,7 +57,7 @@ class UvisGrid(_Section, frozen=True):
     ones do not follow the profile."""
 
 
-class Continuum(_Section, frozen=True):
+class Continuum(Section, frozen=True):
     """Aerosol extinction, and brightness changes of single spectra.
 
     The extinction is a polynomial in 1 / wavelength; its coefficients have no mean a
@@ -81,7 +79,7 @@ class Continuum(_Section, frozen=True):
     archived error is the random part only."""
 
 
-class OzonePrior(_Section, frozen=True):
+class OzonePrior(Section, frozen=True):
     """A priori of the ozone profile (mole fraction), linear: it may be negative."""
 
     sigma: Positive = 1e-6
@@ -92,7 +90,7 @@ class OzonePrior(_Section, frozen=True):
     correlation_km: Positive = 4.0
 
 
-class UvisDetection(_Section, frozen=True):
+class UvisDetection(Section, frozen=True):
     """Sigma levels of detection flags and limits."""
 
     detection_sigma: Positive = 3.0
@@ -101,7 +99,7 @@ class UvisDetection(_Section, frozen=True):
     """Sum of a row of the averaging kernel below which nothing is detected."""
 
 
-class UvisSystematics(_Section, frozen=True):
+class UvisSystematics(Section, frozen=True):
     """Sizes (1 sigma) of what the noise does not hold; zero leaves a source out."""
 
     cross_section: NonNegative = 0.02
@@ -118,7 +116,7 @@ class UvisSystematics(_Section, frozen=True):
     straylight_limit_nm: Positive = 250.0
 
 
-class UvisSetup(_Section, frozen=True):
+class UvisSetup(Choices, frozen=True):
     """Every choice of one ozone retrieval.
 
     Attributes
@@ -166,13 +164,6 @@ continuum, prior, detection, systematics
         """All gases fitted."""
         return ("o3",)
 
-    def hash(self) -> str:
-        """SHA-256 of the canonical form: equal exactly when all choices are."""
-        canonical = msgspec.json.encode(
-            msgspec.to_builtins(self), order="deterministic"
-        )
-        return hashlib.sha256(canonical).hexdigest()
-
     def replace(self, **changes: object) -> UvisSetup:
         """Return a copy with some top-level keys changed, checked again.
 
@@ -181,9 +172,7 @@ continuum, prior, detection, systematics
         >>> UvisSetup().replace(continuum={"degree": 2}).continuum.degree
         2
         """
-        raw = msgspec.to_builtins(self)
-        raw.update(msgspec.to_builtins(changes))
-        return _convert(raw, None)
+        return _convert(self.values_with(changes), None)
 
 
 def load_uvis_setup(path_or_name: str | Path) -> UvisSetup:
