@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -51,34 +52,42 @@ sphinx_gallery_conf = {
 
 
 def _variables() -> str:
-    """Return the catalogue as a table, methane standing for every gas."""
-    lines = [
-        ".. list-table::",
-        "   :header-rows: 1",
-        "",
-        "   * - name",
-        "     - level",
-        "     - dimensions",
-        "     - units",
-        "     - meaning",
-    ]
-    for name, variable in CATALOGUE.items():
-        gas, _, _ = name.partition("_")
-        per_gas = f"{gas}_vmr" in CATALOGUE
-        if per_gas and gas != "ch4":
-            continue
-        shown = name.replace("ch4_", "<gas>_", 1) if per_gas else name
-        text = variable.long_name.replace("CH4", "the gas")
-        if variable.comment:
-            text += f" ({variable.comment})"
-        lines += [
-            f"   * - ``{shown}``",
-            f"     - {', '.join(str(level) for level in sorted(variable.forms))}",
-            f"     - {', '.join(variable.dims) or 'scalar'}",
-            f"     - {variable.units or '–'}",
-            f"     - {text}",
+    """Return the catalogue as tables: what stands in names first, then the names."""
+    raw = tomllib.loads(CATALOGUE.read_text(encoding="utf-8"))
+    rows = [("``<quantity>``", "units", "meaning ``<text>``")]
+    rows += [(f"``{k}``", r["units"], r["text"]) for k, r in raw["quantities"].items()]
+    text = _list_table(rows)
+    rows = [("``<field>`` of a map", "units", "meaning ``<text>``")]
+    rows += [(f"``{k}``", r["units"], r["text"]) for k, r in raw["fields"].items()]
+    text += _list_table(rows)
+    sources = raw["sources"].items()
+    text += _list_table(
+        [
+            ("``<source>`` of an error", "meaning"),
+            *((f"``{k}``", t) for k, t in sources),
         ]
-    return "\n".join(lines) + "\n"
+    )
+    names = [("name", "level", "dimensions", "units", "meaning")]
+    for name, entry in raw["variables"].items():
+        if "dims" not in entry:  # a word more on a name of a family
+            continue
+        first = next(iter(entry["dims"].values()))
+        dims = first if isinstance(first, str) else first[0]
+        meaning = entry["long_name"]
+        if "comment" in entry:
+            meaning += f" ({entry['comment']})"
+        dims = {"": "scalar", "...": "of the map"}.get(dims, ", ".join(dims.split()))
+        levels = ", ".join(sorted(entry["dims"]))
+        names.append((f"``{name}``", levels, dims, entry["units"] or "–", meaning))
+    return text + _list_table(names)
+
+
+def _list_table(rows: list[tuple[str, ...]]) -> str:
+    """Return rows, the first of which are the headings, as a table."""
+    lines = [".. list-table::", "   :header-rows: 1", ""]
+    for row in rows:
+        lines += [f"   {'*' if k == 0 else ' '} - {cell}" for k, cell in enumerate(row)]
+    return "\n".join([*lines, "", ""])
 
 
 def _tables() -> str:

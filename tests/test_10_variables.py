@@ -11,6 +11,7 @@ from tgo_spectra.variables import (
     CATALOGUE,
     GASES,
     annotate,
+    catalogue,
     gas_of,
     lookup,
     validate,
@@ -33,7 +34,7 @@ def _level2() -> xr.Dataset:
 
 def test_every_gas_has_every_quantity():
     quantities = {
-        gas: {f[1] for n in CATALOGUE if (f := gas_of(n)) and f[0] == gas}
+        gas: {f[1] for n in catalogue() if (f := gas_of(n)) and f[0] == gas}
         for gas in GASES
     }
     assert len(GASES) == 18
@@ -56,6 +57,45 @@ def test_units_of_the_contract():
         "local_true_solar_time": "hour",
     }
     assert {name: lookup(name).units for name in expected} == expected
+
+
+def test_texts_are_written_out_and_clean():
+    for name, variable in catalogue().items():
+        texts = [name, variable.units, *variable.attributes().values()]
+        assert not any("<" in text or "  " in text for text in texts), name
+        assert variable.long_name, name
+        assert not variable.long_name.endswith((".", " ")), name
+        assert set(variable.forms) <= {1, 2, 3}, name
+
+
+def test_names_of_errors_are_the_same_for_all_quantities():
+    """Noise, smoothing, systematic by source and in sum, and the total of the three."""
+    quantities = ("ch4_vmr", "o3_number_density", "co_column", "h2o_slant_column",
+                  "temperature", "pressure", "o3_number_density_peeled")  # fmt: skip
+    for name in quantities:
+        known = lookup(name)
+        for part in ("noise", "smoothing", "systematic"):
+            assert lookup(f"{name}_{part}_error").units == known.units
+        for source in ("pointing", "aotf_width", "cross_section", "composition"):
+            one = lookup(f"{name}_systematic_{source}")
+            assert known.long_name in one.long_name
+            assert one.dims == known.dims
+        total = lookup(f"{name}_error")
+        assert total.long_name == f"total standard error of the {known.long_name}"
+        assert lookup(f"{name}_total_error") is None
+        assert lookup(f"{name}_error_pointing") is None
+
+
+def test_no_long_name_is_written_in_the_code_of_a_result():
+    """A text beside the catalogue's is how the two came to differ."""
+    package = CATALOGUE.parent
+    for folder in ("retrieval", "readers", "exchange"):
+        for path in (package / folder).rglob("*.py"):
+            assert '"long_name":' not in path.read_text(encoding="utf-8"), path
+    for name in ("maps", "grid", "samples", "netcdf"):
+        text = (package / f"{name}.py").read_text(encoding="utf-8")
+        # the coordinate system is no variable of the catalogue
+        assert text.count('"long_name":') == (name == "netcdf"), name
 
 
 def test_standard_names_only_where_cf_has_them():

@@ -535,16 +535,15 @@ def level2(table):
 def test_level2__has_the_names_of_the_contract(level2, tmp_path):
     validate(level2, level=2)
     for name in ("temperature", "pressure", "number_density", "co2_number_density"):
-        for kind in ("_error", "_noise_error", "_smoothing_error"):
+        parts = ("_noise_error", "_smoothing_error", "_systematic_error")
+        for kind in ("_error", *parts):
             item = level2[name + kind]
             assert item.dims == ("altitude",)
             assert item.attrs["units"] == level2[name].attrs["units"]
-        total = (
-            level2[f"{name}_noise_error"] ** 2 + level2[f"{name}_smoothing_error"] ** 2
-        )
+        total = sum(level2[name + part] ** 2 for part in parts)
         np.testing.assert_allclose(total, level2[f"{name}_error"] ** 2, rtol=1e-5)
         for source in ("composition", "pointing"):
-            item = level2[f"{name}_error_{source}"]
+            item = level2[f"{name}_systematic_{source}"]
             assert np.isfinite(item).all()
             assert np.abs(item).max() > 0.0
     assert level2.sizes["bin"] == 2
@@ -592,7 +591,8 @@ def test_level2__states_resolution_and_what_is_sensed(level2):
 
 def test_pressure_error__grows_away_from_the_reference(level2):
     inside = level2.sel(altitude=slice(50.0, 110.0))
-    relative = inside.pressure_error / inside.pressure
+    random = np.hypot(inside.pressure_noise_error, inside.pressure_smoothing_error)
+    relative = random / inside.pressure
     assert float(relative.max()) < 0.02
     assert float(relative.isel(altitude=-1)) > float(relative.sel(altitude=60.0))
 

@@ -418,7 +418,7 @@ def test_tikhonov__smoothing_only_with_an_assumed_covariance(thin, setup):
     result = tgo.retrieve(thin, setup.replace(tikhonov=blind), method="tikhonov")
     assert "ch4_vmr_smoothing_error" not in result
     np.testing.assert_array_equal(result.ch4_vmr_error, result.ch4_vmr_noise_error)
-    assert "noise only" in result.ch4_vmr_error.attrs["comment"]
+    assert result.ch4_vmr_error.attrs["contains"] == "noise"
     with pytest.raises(SetupError, match="assumed covariance"):
         setup.replace(tikhonov={"assumed_covariance": "none"})
 
@@ -514,8 +514,9 @@ def test_onion__stores_systematic_errors(thin, setup):
     for source, size, _ in systematics.sizes(
         setup.replace(systematics={"enabled": True})
     ):
-        assert result[f"ch4_vmr_error_{source}"].attrs["magnitude"] == size
-    assert (result.ch4_vmr_total_error > result.ch4_vmr_error).all()
+        assert result[f"ch4_vmr_systematic_{source}"].attrs["magnitude"] == size
+    assert (result.ch4_vmr_error > result.ch4_vmr_noise_error).all()
+    assert result.ch4_vmr_error.attrs["contains"] == "noise, systematic"
 
 
 # interferents
@@ -577,17 +578,18 @@ def test_systematics__stored_one_by_one_and_added(thin, setup):
     validate(result, 2)
     squares = 0.0
     for source, size, _ in systematics.sizes(on):
-        one = result[f"ch4_vmr_error_{source}"]
+        one = result[f"ch4_vmr_systematic_{source}"]
         assert one.attrs["magnitude"] == size
         squares = squares + one**2
     xr.testing.assert_allclose(
         result["ch4_vmr_systematic_error"] ** 2, squares, rtol=1e-10, atol=0.0
     )
-    total = result["ch4_vmr_systematic_error"] ** 2 + result["ch4_vmr_error"] ** 2
+    parts = ("noise", "smoothing", "systematic")
+    total = sum(result[f"ch4_vmr_{part}_error"] ** 2 for part in parts)
     xr.testing.assert_allclose(
-        result["ch4_vmr_total_error"] ** 2, total, rtol=1e-10, atol=0.0
+        result["ch4_vmr_error"] ** 2, total, rtol=1e-10, atol=0.0
     )
-    signs = np.sign(result["h2o_vmr_error_pointing"].values[:30])
+    signs = np.sign(result["h2o_vmr_systematic_pointing"].values[:30])
     assert np.abs(signs.sum()) > 20  # one error for all levels, with its sign
 
 
@@ -598,7 +600,7 @@ def test_systematics__temperature_of_long_correlation_is_a_common_one(thin, setu
     one = tgo.retrieve(thin, setup.replace(systematics=sources))
     wide = sources | {"temperature_correlation_km": 1000.0}
     other = tgo.retrieve(thin, setup.replace(systematics=wide))
-    a = np.abs(one["h2o_vmr_error_temperature"].values)
-    b = other["h2o_vmr_error_temperature"].values
+    a = np.abs(one["h2o_vmr_systematic_temperature"].values)
+    b = other["h2o_vmr_systematic_temperature"].values
     part = (one.altitude.values > 5) & (one.altitude.values < 50)
     assert np.abs(b - a)[part].max() < 0.25 * a[part].max()

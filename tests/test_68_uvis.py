@@ -224,7 +224,7 @@ def test_level2__names_units_flags_and_provenance(noisy):
     column = level2["o3_slant_column"].values
     assert column.shape == (level1.sizes["spectrum"],)
     true = truth["o3_slant_column"].values
-    error = level2["o3_slant_column_error"].values
+    error = level2["o3_slant_column_noise_error"].values
     flag = level2["o3_slant_column_detected"].values.astype(bool)
     fitted = np.isfinite(column)
     assert flag[fitted & (true > 8.0 * error)].all()
@@ -276,7 +276,7 @@ def test_product__reads_back_and_masks(tmp_path, data):
     memory, _ = simulate_uvis_level1(data, **options)
     direct = retrieve_uvis(memory, data, setup, air_of(truth))
     difference = level2["o3_slant_column"] - direct["o3_slant_column"]
-    assert float(np.abs(difference / direct["o3_slant_column_error"]).max()) < 0.1
+    assert float(np.abs(difference / direct["o3_slant_column_noise_error"]).max()) < 0.1
     assert "o3_vmr" not in level2
     assert level2.attrs["source_file"].startswith(path.stem)
     # a masked pixel is not used, whatever it holds
@@ -286,7 +286,7 @@ def test_product__reads_back_and_masks(tmp_path, data):
     spoilt["mask"][:, chosen] = True
     masked = retrieve_uvis(spoilt, data, setup, air_of(truth))
     off = (masked["o3_slant_column"] - direct["o3_slant_column"]).values
-    assert np.nanmax(np.abs(off / direct["o3_slant_column_error"].values)) < 3.0
+    assert np.nanmax(np.abs(off / direct["o3_slant_column_noise_error"].values)) < 3.0
     assert masked.attrs["masked_values"] > direct.attrs["masked_values"]
 
 

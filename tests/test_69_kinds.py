@@ -329,8 +329,9 @@ def test_catalogue__knows_every_variable_of_the_outputs(level2, channel):
     assert caught.value.rule == "variables.units"
 
 
-def test_catalogue__names_the_reference_of_the_aerosol():
-    assert f"{REFERENCE_NM:g} nm" in lookup("aerosol_extinction").long_name
+def test_level2__names_the_reference_of_the_aerosol(level2):
+    for name in ("aerosol_extinction", "aerosol_extinction_error"):
+        assert level2["uvis"][name].attrs["reference_wavelength_nm"] == REFERENCE_NM
 
 
 @pytest.mark.parametrize("channel", ["lno", "uvis"])

@@ -657,21 +657,21 @@ def test_systematics__foresee_what_a_refit_finds(clean, setup):
     seen = slice(12, 35)
     for gas in ("h2o", "ch4"):
         for source, other in (("pointing", lower), ("second_image", smaller)):
-            foreseen = first[f"{gas}_vmr_error_{source}"].values[seen]
+            foreseen = first[f"{gas}_vmr_systematic_{source}"].values[seen]
             found = (other[f"{gas}_vmr"] - first[f"{gas}_vmr"]).values[seen]
             off = np.linalg.norm(found - foreseen) / np.linalg.norm(foreseen)
             # the steps are not small: 7 to 10 % is what they bend
             assert off < 0.15, (gas, source)
     # stronger lines of a gas make more of it, in proportion
-    share = first["ch4_vmr_error_spectroscopy"] / first["ch4_vmr"]
+    share = first["ch4_vmr_systematic_spectroscopy"] / first["ch4_vmr"]
     np.testing.assert_allclose(share[:12], 0.05, rtol=0.03)
     squares = sum(
-        first[f"ch4_vmr_error_{name}"] ** 2
+        first[f"ch4_vmr_systematic_{name}"] ** 2
         for name in ("temperature", "pointing", "line_width", "second_image",
                      "spectroscopy")
     )  # fmt: skip
     np.testing.assert_allclose(first["ch4_vmr_systematic_error"] ** 2, squares)
-    assert first["ch4_vmr_error_pointing"].attrs["magnitude"] == 0.2
+    assert first["ch4_vmr_systematic_pointing"].attrs["magnitude"] == 0.2
 
 
 # --- errors ---------------------------------------------------------------------------

@@ -132,7 +132,10 @@ def broken(change):
             lambda ds: ds.assign_coords(altitude=ds.altitude + 0.5),
             "merge.levels",
         ),
-        (lambda ds: ds.assign(h2o_vmr_error=2 * ds.h2o_vmr_error), "merge.prior"),
+        (
+            lambda ds: ds.assign(h2o_vmr_smoothing_error=2 * ds.h2o_vmr_error),
+            "merge.prior",
+        ),
     ],
 )
 def test_merged__refuses_what_does_not_fit(change, rule):
@@ -144,7 +147,8 @@ def test_merged__refuses_what_does_not_fit(change, rule):
 def test_merged__refuses_another_a_priori():
     y = spectra(LOW), spectra(HIGH)
     other = solved(HIGH, y[1])
-    for name in ("h2o_vmr", "h2o_vmr_apriori", "h2o_vmr_error"):
+    errors = ("h2o_vmr_noise_error", "h2o_vmr_smoothing_error")
+    for name in ("h2o_vmr", "h2o_vmr_apriori", *errors):
         other[name] = (2 * other[name]).assign_attrs(other[name].attrs)
     other.h2o_vmr_apriori.attrs["sigma_maximum"] *= 2
     with pytest.raises(RetrievalError, match="a priori differs"):

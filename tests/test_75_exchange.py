@@ -16,7 +16,7 @@ from tgo_spectra.exchange.bira import COLUMNS
 from tgo_spectra.exchange.harp_names import follows_convention, species
 from tgo_spectra.geometry import mean_direction
 from tgo_spectra.netcdf import write_level2
-from tgo_spectra.quantity import GASES
+from tgo_spectra.variables import GASES
 
 Z = np.array([5.0, 10.0, 15.0, 20.0])
 

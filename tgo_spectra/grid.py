@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tgo_spectra.errors import TgoError
+from tgo_spectra.variables import MAP_AXES, lookup
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,22 +18,6 @@ __all__ = ["Grid", "coordinate"]
 
 Floats = npt.NDArray[np.float64]
 
-# axis -> units, long name; in the order of the dimensions of a map (CF: T, Z, Y, X)
-_AXES = {
-    "mars_year": ("1", "Mars Year, MY 1 began on 11 April 1955"),
-    "solar_longitude": ("degree", "areocentric solar longitude"),
-    "local_time_class": ("1", "half of the day by local true solar time"),
-    "altitude": ("km", "altitude above the areoid"),
-    "pressure": ("Pa", "atmospheric pressure"),
-    "latitude": ("degrees_north", "planetocentric latitude"),
-    "longitude": ("degrees_east", "longitude, east positive"),
-}
-_STANDARD_NAMES = {
-    "altitude": "altitude",
-    "pressure": "air_pressure",
-    "latitude": "latitude",
-    "longitude": "longitude",
-}
 _CIRCULAR = frozenset({"solar_longitude", "longitude"})  # degrees that wrap at 360
 _AXIS_LETTERS = {"altitude": "Z", "pressure": "Z", "latitude": "Y", "longitude": "X"}
 
@@ -84,7 +69,7 @@ class Grid:
     local_time_class: bool = False
 
     def __post_init__(self) -> None:
-        for axis in _AXES:
+        for axis in MAP_AXES:
             edges = getattr(self, axis)
             if axis == "local_time_class" or edges is None:
                 continue
@@ -124,8 +109,8 @@ class Grid:
             if axis == "local_time_class" and not text:
                 edges[axis] = True
                 continue
-            if axis not in _AXES:
-                message = f"unknown axis; the axes are {', '.join(_AXES)}"
+            if axis not in MAP_AXES:
+                message = f"unknown axis; the axes are {', '.join(MAP_AXES)}"
                 raise TgoError(message, value=axis, rule="map.grid")
             try:
                 first, last, step = (float(number) for number in text.split(":"))
@@ -143,7 +128,7 @@ class Grid:
     def axes(self) -> dict[str, Floats]:
         """Edges of the axes that this grid has, in the order of its dimensions."""
         found = {}
-        for axis in _AXES:
+        for axis in MAP_AXES:
             if axis == "local_time_class":
                 if self.local_time_class:
                     found[axis] = np.array([0.0, 12.0, 24.0])
@@ -208,11 +193,9 @@ def coordinate(axis: str, edges: Floats) -> tuple[Any, Any]:
     tuple of two tuples
         (dims, values, attrs) of the coordinate and (dims, values) of its bounds.
     """
-    units, long_name = _AXES[axis]
-    attrs: dict[str, Any] = {"units": units, "long_name": long_name}
-    attrs["bounds"] = f"{axis}_bounds"
-    if axis in _STANDARD_NAMES:
-        attrs["standard_name"] = _STANDARD_NAMES[axis]
+    known = lookup(axis)
+    assert known is not None  # every axis of a map is in the catalogue
+    attrs: dict[str, Any] = {**known.attributes(), "bounds": f"{axis}_bounds"}
     if axis in _AXIS_LETTERS:
         attrs["axis"] = _AXIS_LETTERS[axis]
     if axis in {"altitude", "pressure"}:
@@ -226,7 +209,6 @@ def coordinate(axis: str, edges: Floats) -> tuple[Any, Any]:
         centres = np.arange(2, dtype=np.int32)
         attrs["flag_values"] = centres
         attrs["flag_meanings"] = "morning evening"
-        attrs["comment"] = "bounds are hours of local true solar time"
     return (axis, centres, attrs), ((axis, "bound"), pairs)
 
 

@@ -405,43 +405,16 @@ def _fields(ds: xr.Dataset) -> list[str]:
     return [name for name in names if f"{name}_sum_w" in ds]
 
 
-_MEANINGS = {
-    "count": "number of {samples}",
-    "sum_w": "sum of weights",
-    "sum_wx": "sum of weight times {what}",
-    "sum_wx2": "sum of weight times squared {what}",
-    "sum_w2": "sum of squared weights",
-    "sum_w2_variance": "sum of squared weight times error variance",
-    "detected_count": "number of {samples} with a detection",
-    "best_upper_limit": "lowest {k}-sigma limit of a single {sample}",
-    "local_time_min": "earliest local true solar time",
-    "local_time_max": "latest local true solar time",
-    "mean": "weighted mean {what}",
-    "standard_error_formal": "standard error of the mean, from the errors",
-    "standard_error_scatter": "standard error of the mean, from the scatter",
-    "upper_limit": "{k}-sigma upper limit of the mean {what}",
-}
-
-
 def _notes(field: str, name: str, attrs: Mapping[str, Any]) -> dict[str, Any]:
-    """Units and meaning of one variable of a map."""
+    """Attributes of one variable of a map: the catalogue's and the choices made."""
     k = f"{attrs['sigma_level']:g}"
     inverse = attrs["weights"] == "inverse_variance"
-    gas, column, scaled = field.partition("_column")
-    what = "mole fraction"
-    if column:
-        what = "column scaled to the reference pressure" if scaled else "column"
-    sample = "spectrum" if column else "profile"
-    samples = "spectra" if column else "profiles"
-    text = _MEANINGS[name].format(what=what, sample=sample, samples=samples, k=k)
     known = lookup(f"{field}_{name}")
-    units = known.units if known else "1"
-    label = gas.upper()
-    notes: dict[str, Any] = {"units": units, "long_name": f"{label} {text}"}
+    assert known is not None  # every sum and result of every field is in the catalogue
+    notes: dict[str, Any] = {**known.attributes()}
     if name.endswith("limit"):
         notes["sigma_level"] = float(attrs["sigma_level"])
     if name == "mean":
-        notes["comment"] = "signed: negative values are kept"
         notes["ancillary_variables"] = (
             f"{field}_count {field}_standard_error_formal "
             f"{field}_standard_error_scatter"
@@ -449,7 +422,7 @@ def _notes(field: str, name: str, attrs: Mapping[str, Any]) -> dict[str, Any]:
     if name == "upper_limit":
         notes["comment"] = f"mean + {k} times the larger of the two standard errors"
     if name.startswith("sum_"):
-        weight = "1/variance, in cm-4" if column else "1/variance"
+        weight = "1/variance" if field in GASES else "1/variance, in cm-4"
         notes["comment"] = f"weight = {weight if inverse else 1}"
     return notes
 

@@ -43,7 +43,7 @@ __all__ = [
     "write_map",
 ]
 
-PROCESSING_VERSION = "3"
+PROCESSING_VERSION = "4"
 """Raised by hand when the numbers of level 2 change; part of the resume key."""
 
 MARS_RADIUS_M = 3396190.0

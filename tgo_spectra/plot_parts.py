@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tgo_spectra.errors import TgoError
-from tgo_spectra.quantity import FORMULAE, GASES
+from tgo_spectra.variables import FORMULAE, GASES
 
 if TYPE_CHECKING:
     import numpy.typing as npt

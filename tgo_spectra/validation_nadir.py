@@ -54,7 +54,8 @@ def validate_nadir(
         of the column;
         ``relative_bias`` of the mean column; ``noiseless_bias``: the same without
         noise; ``bias_in_errors``: that over the median error; ``relative_error``:
-        median; ``reduced_chi_square``; ``converged``; ``false_positive_rate``;
+        median; ``variance_ratio`` (with a noise given: ``reduced_chi_square``);
+        ``converged``; ``false_positive_rate``;
         ``null_mean_z``, ``null_coverage``, ``null_within_two_sigma``,
         ``null_converged``. Those with ``null`` and the rate are of spectra without the
         gas, whose error is so large against its lines' curve of growth that z is a
@@ -78,6 +79,7 @@ def validate_nadir(
     quiet, _, quiet_true, _ = _columns(chosen, {**options, "noise": False}, 8, seed)
     bias = float(np.mean(quiet / quiet_true) - 1.0)
     relative = float(np.median(error / true))
+    ratio = "variance_ratio" if chosen.noise is None else "reduced_chi_square"
     figures = {
         "mean_z": float(z.mean()),
         "z_width": float(z.std()),
@@ -87,7 +89,7 @@ def validate_nadir(
         "noiseless_bias": bias,
         "bias_in_errors": bias / relative,
         "relative_error": relative,
-        "reduced_chi_square": float(level2["spectrum_reduced_chi_square"].mean()),
+        ratio: float(level2[f"spectrum_{ratio}"].mean()),
         "converged": float((level2["status"] == 0).mean()),
     }
     return figures | _without_gas(chosen, options, n_draws, seed + 1)

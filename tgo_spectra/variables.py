@@ -1,36 +1,197 @@
 """Names, units and dimensions of every variable this package writes.
 
 The one home of the contract between the stages: level 1 (spectra of one product),
-level 2 (a retrieval) and level 3 (maps). `annotate` sets the attributes, `validate`
-checks a Dataset.
+level 2 (a retrieval) and level 3 (maps). What is said of a variable stands in
+``variables.toml`` and nowhere else. `annotate` sets the attributes, `validate` checks a
+Dataset.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
+import tomllib
+from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tgo_spectra.catalogue import CATALOGUE
 from tgo_spectra.errors import TgoError
-from tgo_spectra.quantity import GASES, MAP_AXES, Dims, Variable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     import numpy as np
     import xarray as xr
 
 __all__ = [
     "CATALOGUE",
+    "FORMULAE",
     "GASES",
     "MAP_AXES",
     "Variable",
     "annotate",
+    "catalogue",
     "gas_of",
+    "is_coordinate",
     "lookup",
     "validate",
 ]
 
+CATALOGUE = Path(__file__).parent / "variables.toml"
+"""The file that says what every variable is."""
 
+Dims = tuple[str, ...]
+"""Names of dimensions."""
+
+FORMULAE: dict[str, str] = {
+    "ch4": "CH4",
+    "h2o": "H2O",
+    "hdo": "HDO",
+    "co": "CO",
+    "co2": "CO2",
+    "hcl": "HCl",
+    "hf": "HF",
+    "o3": "O3",
+    "c2h4": "C2H4",
+    "c2h6": "C2H6",
+    "n2o": "N2O",
+    "h2co": "H2CO",
+    "ph3": "PH3",
+    "h2s": "H2S",
+    "ocs": "OCS",
+    "h2o2": "H2O2",
+    "ho2": "HO2",
+    "no2": "NO2",
+}
+"""Chemical formulae by gas key."""
+
+GASES: tuple[str, ...] = tuple(FORMULAE)
+"""Gas keys, as in variable names; ``hdo`` is a gas of its own."""
+
+_SPECIES: dict[str, str] = {
+    "ch4": "methane",
+    "h2o": "water_vapor",
+    "co": "carbon_monoxide",
+    "o3": "ozone",
+    "hcl": "hydrogen_chloride",
+    "co2": "carbon_dioxide",
+}
+"""Gases in standard names of CF table version 93 (2026-03-17); others have none."""
+
+MAP_AXES: tuple[str, ...] = (
+    "mars_year",
+    "solar_longitude",
+    "local_time_class",
+    "altitude",
+    "pressure",
+    "latitude",
+    "longitude",
+)
+"""Dimensions a map may have, in their order (CF: others, T, Z, Y, X)."""
+
+_ANY_AXES: Dims = ("...",)
+"""In the catalogue: any axes of a map, in their order."""
+
+
+@dataclass(frozen=True)
+class Variable:
+    """What a variable of this name is.
+
+    Attributes
+    ----------
+    units : str
+        UDUNITS text; ``"1"`` for plain numbers, empty for times and text.
+    long_name : str
+        For people and axis labels.
+    standard_name : str or None
+        CF standard name, where there is one.
+    comment : str or None
+        What the two names cannot say.
+    forms : dict of int to tuple of dims
+        Dimensions accepted at each level (1, 2, 3), the usual ones first.
+    coordinate : bool
+        Whether it is a coordinate wherever it stands in level 2.
+    further : dict of str to str
+        Other attributes that CF asks for.
+    """
+
+    units: str
+    long_name: str
+    standard_name: str | None
+    comment: str | None
+    forms: Mapping[int, tuple[Dims, ...]]
+    coordinate: bool
+    further: Mapping[str, str]
+
+    @property
+    def dims(self) -> Dims:
+        """Usual dimensions, at the lowest level that has the variable."""
+        first = self.forms[min(self.forms)][0]
+        return () if first == _ANY_AXES else first
+
+    def attributes(self) -> dict[str, str]:
+        """Return the netCDF attributes."""
+        found = {
+            "units": self.units,
+            "long_name": self.long_name,
+            "standard_name": self.standard_name,
+            "comment": self.comment,
+        }
+        return {key: text for key, text in found.items() if text} | dict(self.further)
+
+
+@lru_cache(maxsize=1)
+def _entries() -> dict[str, dict[str, Any]]:
+    """Entries of the file by name, written out but for ``<gas>``."""
+    raw = tomllib.loads(CATALOGUE.read_text(encoding="utf-8"))
+    rows = {
+        "<source>": {name: {"source": text} for name, text in raw["sources"].items()},
+        "<quantity>": raw["quantities"],
+        "<field>": raw["fields"],
+    }
+    entries: dict[str, dict[str, Any]] = {}
+    for pattern, entry in raw["variables"].items():
+        marks = [mark for mark in rows if mark in pattern]
+        for chosen in itertools.product(*(rows[mark] for mark in marks)):
+            name, texts = pattern, dict[str, str]()
+            for mark, one in zip(marks, chosen, strict=True):
+                name = name.replace(mark, one)
+                texts |= rows[mark][one]
+            written = _written(entry, texts, "<standard>")
+            entries[name] = _joined(entries.get(name, {}), written)
+    return entries
+
+
+def _joined(family: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """Add what an entry says to what another says of the same name."""
+    dims = family.get("dims", {}) | own.get("dims", {})
+    return family | own | {"dims": dims}
+
+
+def _written(entry: Any, texts: Mapping[str, str], needed: str) -> Any:
+    """Replace ``<key>`` in all texts of an entry; drop those where `needed` is left."""
+    if isinstance(entry, dict):
+        items = {key: _written(value, texts, needed) for key, value in entry.items()}
+        return {key: value for key, value in items.items() if value is not None}
+    if not isinstance(entry, str) or "<" not in entry:
+        return entry
+    for key, text in texts.items():
+        entry = entry.replace(f"<{key}>", text)
+    return None if needed in entry else entry
+
+
+def _forms(given: Mapping[str, str | list[str]]) -> dict[int, tuple[Dims, ...]]:
+    return {
+        int(level): tuple(
+            tuple(form.split())
+            for form in ([forms] if isinstance(forms, str) else forms)
+        )
+        for level, forms in given.items()
+    }
+
+
+@lru_cache(maxsize=4096)
 def lookup(name: str) -> Variable | None:
     """Return what is known about a name, or None.
 
@@ -40,8 +201,62 @@ def lookup(name: str) -> Variable | None:
     '1'
     >>> lookup("ch4_vmr").dims
     ('altitude',)
+    >>> lookup("parallax") is None
+    True
     """
-    return CATALOGUE.get(name)
+    entries = _entries()
+    entry: dict[str, Any] = {}
+    of_gas = gas_of(name)
+    if of_gas is not None:
+        gas, quantity = of_gas
+        texts = {"gas": gas, "formula": FORMULAE[gas]}
+        if gas in _SPECIES:
+            texts["species"] = _SPECIES[gas]
+        entry = _written(entries.get(f"<gas>_{quantity}", {}), texts, "<species>")
+    entry = _joined(entry, entries.get(name, {}))
+    if not entry["dims"]:
+        return None
+    return Variable(
+        units=entry["units"],
+        long_name=entry["long_name"],
+        standard_name=entry.get("standard_name"),
+        comment=entry.get("comment"),
+        forms=_forms(entry["dims"]),
+        coordinate=entry.get("coordinate", False),
+        further=entry.get("cf", {}),
+    )
+
+
+def is_coordinate(name: str) -> bool:
+    """Tell whether a variable of level 2 is a coordinate.
+
+    Examples
+    --------
+    >>> is_coordinate("pressure"), is_coordinate("ch4_vmr")
+    (True, False)
+    """
+    known = lookup(name)
+    return known is not None and known.coordinate
+
+
+@lru_cache(maxsize=1)
+def catalogue() -> dict[str, Variable]:
+    """Return every known variable by name, all gases written out.
+
+    Examples
+    --------
+    >>> "hdo_averaging_kernel" in catalogue()
+    True
+    """
+    return {name: found for name in _names() if (found := lookup(name)) is not None}
+
+
+def _names() -> Iterator[str]:
+    for name in _entries():
+        if name.startswith("<gas>"):
+            yield from (name.replace("<gas>", gas) for gas in GASES)
+        else:
+            yield name
 
 
 @lru_cache(maxsize=1)
@@ -113,12 +328,13 @@ def attributes_of(name: str, dtype: np.dtype[Any]) -> dict[str, str]:
     >>> attributes_of("temperature", np.dtype(float))["units"]
     'K'
     """
-    known = CATALOGUE.get(name)
+    known = lookup(name)
     if known is None:
         return {}
     attributes = known.attributes()
     if dtype.kind in "mM":
-        attributes.pop("units", None)
+        for key in ("units", "units_metadata"):
+            attributes.pop(key, None)
     return attributes
 
 
@@ -126,8 +342,7 @@ def _fits(dims: Dims, level: int, variable: Variable) -> bool:
     forms = variable.forms.get(level, ())
     if dims in forms:
         return True
-    if level == 3 and forms == ((),):
-        # a map: any of the axes, in their order
+    if _ANY_AXES in forms:
         places = [MAP_AXES.index(d) if d in MAP_AXES else -1 for d in dims]
         return -1 not in places and places == sorted(set(places))
     return False
@@ -167,7 +382,7 @@ def validate(ds: xr.Dataset, level: int) -> None:
     _require(ds, level)
     for key, variable in ds.variables.items():
         name = str(key)
-        known = CATALOGUE.get(name)
+        known = lookup(name)
         if known is None or level not in known.forms:
             continue
         dims = tuple(str(d) for d in variable.dims)

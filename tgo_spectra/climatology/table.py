@@ -18,7 +18,7 @@ from tgo_spectra.climatology.form import Form, Source, take
 from tgo_spectra.climatology.quantities import Field
 from tgo_spectra.errors import AtmosphereError
 from tgo_spectra.mars import mars_year, solar_longitude
-from tgo_spectra.quantity import GASES
+from tgo_spectra.variables import GASES
 
 __all__ = ["FORM"]
 

@@ -20,8 +20,7 @@ from tgo_spectra.atmosphere import reference_atmosphere
 from tgo_spectra.atomic import atomic_file
 from tgo_spectra.errors import OutputError, TgoError
 from tgo_spectra.geometry import mean_direction
-from tgo_spectra.quantity import FORMULAE, GASES
-from tgo_spectra.variables import annotate
+from tgo_spectra.variables import GASES, annotate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -259,14 +258,9 @@ def _dataset(
     }
     if np.ptp(season) > 0:
         data["solar_longitude"] = mean_direction(season, 360.0)
-        data["solar_longitude_of_level"] = ("altitude", season, {"units": "degree"})
+        data["solar_longitude_of_level"] = ("altitude", season)
     for name in ("number_density", "number_density_error"):
-        text = name.replace("_", " ")
-        data[f"{gas}_{name}"] = (
-            "altitude",
-            columns[name],
-            {"units": "cm-3", "long_name": f"{text} of {FORMULAE[gas]}"},
-        )
+        data[f"{gas}_{name}"] = ("altitude", columns[name])
     if "upper_limit_ppm" in header:
         limits = np.array([float(x) for x in header["upper_limit_ppm"].split()])
         if limits.size != vmr.size:

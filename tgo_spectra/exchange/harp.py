@@ -25,7 +25,7 @@ from tgo_spectra.exchange.harp_names import (
     species,
 )
 from tgo_spectra.geometry import mean_direction
-from tgo_spectra.quantity import GASES
+from tgo_spectra.variables import GASES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

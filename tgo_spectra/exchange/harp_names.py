@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from tgo_spectra.quantity import FORMULAE
+from tgo_spectra.variables import FORMULAE
 
 __all__ = ["AIR", "COLUMN", "PROFILE", "Name", "follows_convention", "species"]
 
@@ -55,7 +55,7 @@ PROFILE = (
     Name("vmr_apriori", "volume_mixing_ratio_apriori", "ppv", 1.0, "a priori"),
     Name(
         "vmr_error", "volume_mixing_ratio_uncertainty", "ppv", 1.0,
-        "standard error from noise and smoothing",
+        "total standard error",
     ),
     Name(
         "vmr_noise_error", "volume_mixing_ratio_uncertainty_random", "ppv", 1.0,

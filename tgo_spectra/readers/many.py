@@ -10,6 +10,7 @@ import xarray as xr
 
 from tgo_spectra.errors import ProductError
 from tgo_spectra.readers.objects import node_name
+from tgo_spectra.variables import attributes_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -202,7 +203,7 @@ def _joined(products: list[xr.Dataset]) -> xr.Dataset:
     }
     coords = {name: variables.pop(name) for name in first.coords}
     index = np.repeat(np.arange(len(products)), rows)
-    text = {"long_name": "product that the spectrum comes from"}
+    text = attributes_of("product_index", index.dtype)
     coords["product_index"] = xr.Variable("spectrum", index, text)
     attrs = dict(first.attrs)
     for name in _PER_PRODUCT:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
@@ -12,7 +12,11 @@ import tgo_spectra
 from tgo_spectra import mars
 from tgo_spectra.retrieval import optimal_estimation, systematics
 from tgo_spectra.retrieval.prepare import planet_radius, prepare
-from tgo_spectra.retrieval.profile_variables import gas_variables, state_sigma_levels
+from tgo_spectra.retrieval.profile_variables import (
+    gas_variables,
+    state_layer,
+    state_limits,
+)
 from tgo_spectra.retrieval.scene import Scene, make_scene
 from tgo_spectra.spectroscopy import tables
 from tgo_spectra.variables import annotate
@@ -165,8 +169,7 @@ def assembled(
     data: dict[str, object] = {}
     air = scene.rows @ scene.limb.air_column_cm2
     for gas in setup.gases:
-        data |= _gas_variables(gas, scene, solution, air)
-        data |= _systematic_variables(gas, data, errors.get(gas, {}))
+        data |= _gas_variables(gas, scene, solution, air, errors.get(gas))
     data |= _common_variables(level1, scene, solution)
     coords = {
         "altitude": scene.limb.altitude_km,
@@ -203,37 +206,22 @@ def _add_attributes(
     items[f"{gas}_vmr"].attrs["state"] = (
         "log" if gas in solution.layout.log else "linear"
     )
-    if not solution.smoothing_known:
-        text = "noise only: no covariance of the truth is assumed"
-        items[f"{gas}_vmr_error"].attrs["comment"] = text
-    state_sigma_levels(items, gas, setup.detection)
+    random = "noise, smoothing" if solution.smoothing_known else "noise"
+    state_limits(items, gas, setup.detection, random)
+    state_layer(items[f"{gas}_layer_limit"], setup.detection)
     for source, size, unit in systematics.sizes(setup):
-        name = f"{gas}_vmr_error_{source}"
+        name = f"{gas}_vmr_systematic_{source}"
         if name in items:
             items[name].attrs["magnitude"] = size
             items[name].attrs["magnitude_units"] = unit
 
 
-def _systematic_variables(
-    gas: str, data: Mapping[str, object], errors: Mapping[str, Array]
-) -> dict[str, object]:
-    """Each systematic error as a profile, their sum in squares, and the total."""
-    if not errors:
-        return {}
-    level = "altitude"
-    result: dict[str, object] = {
-        f"{gas}_vmr_error_{source}": (level, values)
-        for source, values in errors.items()
-    }
-    squares = np.sum([values**2 for values in errors.values()], axis=0)
-    random = cast("tuple[str, Array]", data[f"{gas}_vmr_error"])[1]
-    result[f"{gas}_vmr_systematic_error"] = (level, np.sqrt(squares))
-    result[f"{gas}_vmr_total_error"] = (level, np.sqrt(squares + random**2))
-    return result
-
-
 def _gas_variables(
-    gas: str, scene: Scene, solution: Solution, air: Array
+    gas: str,
+    scene: Scene,
+    solution: Solution,
+    air: Array,
+    systematic: Mapping[str, Array] | None,
 ) -> dict[str, object]:
     """Profile, errors and limits; `air` is the slant column of air, (row, level)."""
     _, length = optimal_estimation.prior_sigma(scene, gas)
@@ -251,6 +239,7 @@ def _gas_variables(
         all_rows=functools.partial(_all_rows, scene),
         assumed=solution.assumed,
         smoothing_known=solution.smoothing_known,
+        systematic=systematic,
     )
 
 

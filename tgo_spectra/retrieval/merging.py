@@ -18,6 +18,7 @@ import xarray as xr
 
 from tgo_spectra.errors import RetrievalError
 from tgo_spectra.retrieval.isotopes import MOST_SECONDS
+from tgo_spectra.retrieval.profile_variables import error_variables
 from tgo_spectra.retrieval.regularisation import exponential_covariance
 from tgo_spectra.variables import annotate
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["merge_orders"]
 
 AGREEMENT = 0.02
-"""Relative departure of the stored total error from that of the a priori found."""
+"""Relative departure of the stored random error from that of the a priori found."""
 
 
 def merge_orders(level2: Sequence[xr.Dataset], gas: str) -> xr.Dataset:
@@ -113,9 +114,7 @@ def merge_orders(level2: Sequence[xr.Dataset], gas: str) -> xr.Dataset:
     data = {
         f"{gas}_vmr": (level, apriori + sigma * (covariance @ right)),
         f"{gas}_vmr_apriori": (level, apriori),
-        f"{gas}_vmr_noise_error": (level, errors[0]),
-        f"{gas}_vmr_smoothing_error": (level, errors[1]),
-        f"{gas}_vmr_error": (level, np.hypot(*errors)),
+        **error_variables(f"{gas}_vmr", errors[0], errors[1]),
         f"{gas}_averaging_kernel": (square, kernel * sigma[:, None] / sigma),
         f"{gas}_vmr_noise_covariance": (square, noise * np.outer(sigma, sigma)),
         f"{gas}_degrees_of_freedom": ((), float(np.trace(kernel))),
@@ -169,7 +168,7 @@ def _levels(level2: Sequence[xr.Dataset]) -> Array:
 def _part(ds: xr.Dataset, gas: str) -> tuple[Array, Array, Array, Array, float]:
     """Profile, kernel, a priori, its sigma and correlation length of one result."""
     needed = [f"{gas}_vmr", f"{gas}_vmr_apriori", f"{gas}_averaging_kernel",
-              f"{gas}_vmr_error", f"{gas}_vmr_smoothing_error"]  # fmt: skip
+              f"{gas}_vmr_noise_error", f"{gas}_vmr_smoothing_error"]  # fmt: skip
     missing = [name for name in needed if name not in ds]
     where = ds.attrs.get("source_file")
     if missing:
@@ -193,16 +192,19 @@ def _part(ds: xr.Dataset, gas: str) -> tuple[Array, Array, Array, Array, float]:
     choices = [np.full(xa.size, largest)]
     if xa.max() > 0.0:
         choices.append(np.maximum(xa * largest / xa.max(), max(1e-3 * xa.max(), 1e-15)))
-    stored = ds[f"{gas}_vmr_error"].values.astype(float)
+    # what the a priori determines: systematic errors are no part of it
+    stored = np.hypot(
+        ds[f"{gas}_vmr_noise_error"].values, ds[f"{gas}_vmr_smoothing_error"].values
+    )
     for sigma in choices:
         prior = exponential_covariance(ds.altitude.values, sigma, length)
         variance = np.diag((np.eye(xa.size) - kernel) @ prior)
         if np.allclose(np.sqrt(variance.clip(0.0)), stored, rtol=AGREEMENT):
             return ds[f"{gas}_vmr"].values.astype(float), kernel, xa, sigma, length
     message = (
-        "the total error is not that of optimal estimation with an a priori of "
-        f"sigma {largest:g} (absolute or relative) and the stated correlation"
+        "noise and smoothing error are not those of optimal estimation with an a "
+        f"priori of sigma {largest:g} (absolute or relative) and the stated correlation"
     )
     raise RetrievalError(
-        message, path=where, field=f"{gas}_vmr_error", rule="merge.prior"
+        message, path=where, field=f"{gas}_vmr_smoothing_error", rule="merge.prior"
     )

@@ -22,7 +22,11 @@ from tgo_spectra.retrieval.mir.setup import MirSetup, load_mir_setup
 from tgo_spectra.retrieval.mir.systematics import mir_errors, sizes
 from tgo_spectra.retrieval.optimal_estimation import prior_sigma
 from tgo_spectra.retrieval.prepare import planet_radius
-from tgo_spectra.retrieval.profile_variables import gas_variables, state_sigma_levels
+from tgo_spectra.retrieval.profile_variables import (
+    gas_variables,
+    state_layer,
+    state_limits,
+)
 from tgo_spectra.spectroscopy import tables
 from tgo_spectra.variables import annotate
 
@@ -60,14 +64,6 @@ _COPIED = (
     "geometry_product",
     "frames_without_geometry",
 )
-
-_SHAPE_UNITS = {
-    "order_stretch": "1",
-    "bend": "1",
-    "width": "1",
-    "second_shift": "cm-1",
-    "second_amplitude": "1",
-}
 
 
 def retrieve_mir(
@@ -276,8 +272,7 @@ def level2_of(
     """
     data: dict[str, object] = {}
     for gas in scene.setup.gases:
-        data |= _gas_variables(level1, gas, scene, solution)
-        data |= _systematic_variables(gas, scene, solution, errors.get(gas, {}))
+        data |= _gas_variables(level1, gas, scene, solution, errors.get(gas))
     data |= _common_variables(level1, scene, solution)
     orders = np.asarray(level1["order"].values)
     fitted = list(scene.setup.orders)
@@ -288,7 +283,7 @@ def level2_of(
         "tangent_altitude": ("spectrum", level1["tangent_altitude"].values),
         "order": ("spectrum", orders),
         "spectrum_bin": ("spectrum", np.array(bins)),
-        "bin_order": ("bin", np.array(fitted), {"long_name": "order of the bin"}),
+        "bin_order": ("bin", np.array(fitted)),
     }
     result = annotate(xr.Dataset(data, coords))
     _add_attributes(result, scene)
@@ -307,11 +302,19 @@ def _add_attributes(result: xr.Dataset, scene: MirScene) -> None:
         attrs = items[f"{gas}_vmr_apriori"].attrs
         attrs["correlation_length_km"] = length
         attrs["sigma_maximum"] = float(sigma.max())
-        state_sigma_levels(items, gas, scene.setup.detection)
+        state_limits(items, gas, scene.setup.detection, "noise, smoothing")
+        state_layer(items[f"{gas}_layer_limit"], scene.setup.detection)
+        for source, size, unit in sizes(scene.setup):
+            notes = items[f"{gas}_vmr_systematic_{source}"].attrs
+            notes |= {"magnitude": size, "magnitude_units": unit}
 
 
 def _gas_variables(
-    level1: xr.Dataset, gas: str, scene: MirScene, solution: MirSolution
+    level1: xr.Dataset,
+    gas: str,
+    scene: MirScene,
+    solution: MirSolution,
+    systematic: Mapping[str, Array] | None,
 ) -> dict[str, object]:
     result = solution.result
     seen = zip(scene.rows, scene.limbs, strict=True)
@@ -327,30 +330,8 @@ def _gas_variables(
         detection=scene.setup.detection,
         air_cm2=np.concatenate([view @ limb.air_column_cm2 for view, limb in seen]),
         all_rows=lambda values: _all_rows(level1, scene, values),
+        systematic=systematic,
     )
-
-
-def _systematic_variables(
-    gas: str, scene: MirScene, solution: MirSolution, errors: Mapping[str, Array]
-) -> dict[str, object]:
-    """Each systematic error as a profile, their sum in squares, and the total."""
-    if not errors:
-        return {}
-    data: dict[str, object] = {}
-    for source, size, unit in sizes(scene.setup):
-        attrs = {
-            "units": "1",
-            "long_name": f"error of the mole fraction of {gas} by {source}",
-            "magnitude": size,
-            "magnitude_units": unit,
-        }
-        data[f"{gas}_vmr_error_{source}"] = ("altitude", errors[source], attrs)
-    result, block = solution.result, solution.layout.gas(gas)
-    random = np.diag(result.covariance[block, block])
-    squares = np.sum([values**2 for values in errors.values()], axis=0)
-    data[f"{gas}_vmr_systematic_error"] = ("altitude", np.sqrt(squares))
-    data[f"{gas}_vmr_total_error"] = ("altitude", np.sqrt(squares + random))
-    return data
 
 
 def _all_rows(level1: xr.Dataset, scene: MirScene, values: Array) -> Array:
@@ -396,14 +377,8 @@ def _common_variables(
     values, errors = np.array(state.extra), sigma[n_bins + 2 :]
     for at, name in enumerate(fitted_shape(scene)):
         here = slice(at * n_bins, (at + 1) * n_bins)
-        attrs = {
-            "units": _SHAPE_UNITS[name],
-            "long_name": f"{name.replace('_', ' ')} of an order, departure from the "
-            "setup",
-        }
-        data[f"fitted_{name}"] = ("bin", values[here], attrs)
-        attrs = attrs | {"long_name": f"standard error of {attrs['long_name']}"}
-        data[f"fitted_{name}_error"] = ("bin", errors[here], attrs)
+        data[f"fitted_{name}"] = ("bin", values[here])
+        data[f"fitted_{name}_error"] = ("bin", errors[here])
     rows = np.concatenate([one.rows for one in scene.orders])
     where = np.concatenate([one.altitude_km for one in scene.orders])
     for name in ("latitude", "longitude", "local_true_solar_time"):

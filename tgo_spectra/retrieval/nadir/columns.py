@@ -75,7 +75,8 @@ def retrieve_nadir(
         ``_mole_fraction``, ``_detected``, ``_upper_limit``,
         ``<gas>_column_averaging_kernel`` (with ``layer``),
         ``<gas>_degrees_of_freedom_of_spectrum``, ``spectrum_shift`` (pixels),
-        ``spectrum_reduced_chi_square``, ``spectrum_noise``, ``surface_pressure``,
+        ``spectrum_variance_ratio`` (with a noise given:
+        ``spectrum_reduced_chi_square``), ``spectrum_noise``, ``surface_pressure``,
         ``air_mass``, ``status``, ``n_averaged``, ``residual``, ``baseline``.
 
     Raises
@@ -272,88 +273,62 @@ def _named(
 
     pressure, air = part("surface_pressure"), part("air")
     scale = setup.reference_pressure_pa / pressure
-    data: dict[str, tuple[xr.DataArray, dict[str, Any]]] = {}
-
-    def add(
-        name: str, values: xr.DataArray, units: str, text: str, **more: Any
-    ) -> None:
-        data[name] = (values, {"units": units, "long_name": text, **more})
-
+    data: dict[str, xr.DataArray] = {}
     for index, gas in enumerate(setup.gases):
         reference = part("reference", index)
         column = part("state", index) * reference
         error = part("error", index) * reference
-        text = f"vertical column of {gas}"
-        add(f"{gas}_column", column, "cm-2", text)
-        add(f"{gas}_column_error", error, "cm-2", f"standard error of the {text}")
-        add(f"{gas}_column_apriori", reference, "cm-2", f"{text} a priori")
-        dof = f"{gas}_degrees_of_freedom_of_spectrum"
-        add(
-            dof,
-            part("degrees_of_freedom", index),
-            "1",
-            "degrees of freedom of the column",
-        )
+        data[f"{gas}_column"] = column
+        data[f"{gas}_column_error"] = error
+        data[f"{gas}_column_apriori"] = reference
+        freedom = part("degrees_of_freedom", index)
+        data[f"{gas}_degrees_of_freedom_of_spectrum"] = freedom
         if index:
             continue
         k, size = setup.detection_sigma, setup.limit_sigma
-        noise = part("noise_error", index) * reference
-        add(
-            f"{gas}_column_noise_error",
-            noise,
-            "cm-2",
-            f"error of the {text} from noise",
-        )
-        at = f"scaled to a surface pressure of {setup.reference_pressure_pa:g} Pa"
-        add(f"{gas}_column_normalised", column * scale, "cm-2", f"{text} {at}",
-            reference_pressure_pa=setup.reference_pressure_pa)  # fmt: skip
-        name = f"{gas}_column_normalised_error"
-        add(name, error * scale, "cm-2", f"standard error of the {text} {at}")
-        mole = f"{gas}_column_mole_fraction"
-        add(mole, column / air, "1", f"mean mole fraction of {gas} in the column")
-        add(f"{mole}_error", error / air, "1", f"standard error of the mean of {gas}")
+        data[f"{gas}_column_noise_error"] = part("noise_error", index) * reference
+        scaled = {"reference_pressure_pa": setup.reference_pressure_pa}
+        name = f"{gas}_column_normalised"
+        data[name] = (column * scale).assign_attrs(scaled)
+        data[f"{name}_error"] = (error * scale).assign_attrs(scaled)
+        data[f"{gas}_column_mole_fraction"] = column / air
+        data[f"{gas}_column_mole_fraction_error"] = error / air
         limit = column.clip(min=0.0) + size * error
-        add(f"{gas}_column_upper_limit", limit.where(np.isfinite(column)), "cm-2",
-            f"upper limit of the {text}", sigma_level=size)  # fmt: skip
+        limit = limit.where(np.isfinite(column))
+        data[f"{gas}_column_upper_limit"] = limit.assign_attrs(
+            sigma_level=size, error_used="noise, smoothing"
+        )
         found = (column > k * error) & (part("status") == 0)
-        add(f"{gas}_column_detected", found.astype(np.int8), "1",
-            f"{gas} detected", sigma_level=k)  # fmt: skip
+        found = found.astype(np.int8).assign_attrs(
+            sigma_level=k, error_used="noise, smoothing"
+        )
+        data[f"{gas}_column_detected"] = found
         kernel = packed.isel(output=places["kernel"]).rename(output="layer")
-        add(f"{gas}_column_averaging_kernel", kernel, "1",
-            "change of the column by one molecule in the layer")  # fmt: skip
+        data[f"{gas}_column_averaging_kernel"] = kernel
     n = len(setup.gases)
-    add("spectrum_shift", part("state", n), "pixel", "shift of the wavenumber scale")
-    add(
-        "spectrum_shift_error", part("error", n), "pixel", "standard error of the shift"
-    )
-    add("spectrum_reduced_chi_square", part("reduced_chi_square"), "1",
-        "reduced chi-square" if setup.noise is not None else
-        "variance of the residuals over that of white noise")  # fmt: skip
-    add(
-        "spectrum_noise",
-        part("noise"),
-        "1",
-        "standard deviation of a pixel taken by the errors",
-    )
-    add("n_pixels", part("pixels"), "1", "pixels fitted")
-    add("iterations_of_spectrum", part("iterations"), "1", "iterations")
-    add("surface_pressure", pressure, "Pa", "pressure of the atmosphere at the surface")
-    height = rows["geometry"].isel(quantity=QUANTITIES.index("surface_km"))
-    add("air_mass", part("air_mass"), "1", "slant over vertical column, down and up")
-    add("surface_altitude", height, "km", "surface altitude above the areoid")
-    add("n_averaged", rows["n_averaged"], "1", "spectra averaged")
-    add("status", part("status").astype(np.int8), "1", "why a spectrum has no result",
+    data["spectrum_shift"] = part("state", n)
+    data["spectrum_shift_error"] = part("error", n)
+    # without a noise given there is no chi-square: the residuals are its only measure
+    ratio = "variance_ratio" if setup.noise is None else "reduced_chi_square"
+    data[f"spectrum_{ratio}"] = part("reduced_chi_square")
+    data["spectrum_noise"] = part("noise")
+    data["n_pixels"] = part("pixels")
+    data["iterations_of_spectrum"] = part("iterations")
+    data["surface_pressure"] = pressure
+    data["air_mass"] = part("air_mass")
+    surface = QUANTITIES.index("surface_km")
+    data["surface_altitude"] = rows["geometry"].isel(quantity=surface)
+    data["n_averaged"] = rows["n_averaged"]
+    data["status"] = part("status").astype(np.int8).assign_attrs(
         flag_values=np.arange(len(STATUS), dtype=np.int8),
-        flag_meanings=" ".join(STATUS))  # fmt: skip
-    baseline = packed.isel(output=places["baseline"]).rename(output="coefficient")
-    add("baseline", baseline, "1", "Legendre coefficients of the baseline")
-    residual = packed.isel(output=places["residual"]).rename(output="pixel")
-    add("residual", residual, "1", "measured minus fitted reflectance factor")
-    result = xr.Dataset({k: v.assign_attrs(a) for k, (v, a) in data.items()})
+        flag_meanings=" ".join(STATUS),
+    )  # fmt: skip
+    baseline = packed.isel(output=places["baseline"])
+    data["baseline"] = baseline.rename(output="coefficient")
+    data["residual"] = packed.isel(output=places["residual"]).rename(output="pixel")
     height_km = 0.5 * (LAYER_EDGES_KM[1:] + LAYER_EDGES_KM[:-1])
-    attrs = {"units": "km", "long_name": "middle of the layer above the surface"}
-    return result.assign_coords(
-        {"height": ("layer", height_km, attrs), **_where(level1, setup.average)}
+    return xr.Dataset(data).assign_coords(
+        {"height": ("layer", height_km), **_where(level1, setup.average)}
     )
 
 

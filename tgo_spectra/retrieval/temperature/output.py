@@ -15,6 +15,7 @@ from tgo_spectra.forward.sight import (
 )
 from tgo_spectra.retrieval import level2
 from tgo_spectra.retrieval.diagnostics import GasDiagnostics, gas_diagnostics
+from tgo_spectra.retrieval.profile_variables import error_variables
 from tgo_spectra.retrieval.temperature.fit import TemperatureEvaluator, expanded
 from tgo_spectra.retrieval.temperature.scene import TEMPERATURE, molar_mass
 from tgo_spectra.variables import annotate
@@ -247,17 +248,8 @@ def assembled(
     """
     found = profiles_of(scene, solution)
     altitude = scene.altitude_km
-    data = _profile_variables(scene, found)
-    size: dict[str, float | Array] = {
-        "temperature": 1.0,
-        "pressure": found.pressure_pa,
-        "number_density": found.density_cm3,
-        "co2_number_density": found.density_cm3 * scene.vmr["co2"],
-    }
     errors = systematic_errors(scene, solution)
-    for source, values in errors.items():
-        for name, change in values.items():
-            data[f"{name}_error_{source}"] = ("altitude", change * size[name])
+    data = _profile_variables(scene, found, errors)
     for gas in scene.setup.fitted:
         data |= _gas_variables(gas, scene, solution)
     data |= _fit_variables(level1, scene, solution)
@@ -281,8 +273,9 @@ def assembled(
         "pointing": wish.pointing_km,
     }
     for source in errors:
-        for name in size:
-            result[f"{name}_error_{source}"].attrs["magnitude"] = magnitudes[source]
+        for name in errors[source]:
+            notes = result[f"{name}_systematic_{source}"].attrs
+            notes["magnitude"] = magnitudes[source]
     result.attrs = dict(record) | {
         "truncation_residual": solution.truncation_residual,
         "coarse_shift_px": solution.coarse_shift_px,
@@ -297,18 +290,31 @@ def assembled(
 
 
 def _profile_variables(
-    scene: TemperatureScene, found: Profiles
+    scene: TemperatureScene,
+    found: Profiles,
+    systematic: Mapping[str, Mapping[str, Array]],
 ) -> dict[str, tuple[object, ...]]:
     level, square = "altitude", ("altitude", "altitude_in")
     at, sight, altitude = scene.level_points, scene.sight, scene.altitude_km
     d = found.diagnostics
     co2 = scene.vmr["co2"]
+    density = found.density_cm3
+    sizes: dict[str, float | Array] = {
+        "temperature": 1.0,
+        "pressure": found.pressure_pa,
+        "number_density": density,
+        "co2_number_density": density * co2,
+    }
+    changes = {
+        name: {source: values[name] * size for source, values in systematic.items()}
+        for name, size in sizes.items()
+    }
     data: dict[str, tuple[object, ...]] = {
         "temperature": (level, found.temperature_k),
         "temperature_apriori": (level, sight.temperature_k[at]),
-        "temperature_noise_error": (level, d.noise_error),
-        "temperature_smoothing_error": (level, d.smoothing_error),
-        "temperature_error": (level, d.total_error),
+        **error_variables(
+            "temperature", d.noise_error, d.smoothing_error, changes["temperature"]
+        ),
         "temperature_averaging_kernel": (square, d.averaging_kernel),
         "temperature_noise_covariance": (square, d.noise_covariance),
         "temperature_response": (level, d.averaging_kernel.sum(axis=1)),
@@ -320,16 +326,15 @@ def _profile_variables(
         "number_density_apriori": (level, sight.number_density_cm3[at]),
         "co2_vmr": (level, co2),
     }  # fmt: skip
-    density = found.density_cm3
-    for name, value, errors in (
-        ("pressure", found.pressure_pa, found.log_pressure),
-        ("number_density", density, found.log_density),
-        ("co2_number_density", density * co2, found.log_density),
+    for name, errors in (
+        ("pressure", found.log_pressure),
+        ("number_density", found.log_density),
+        ("co2_number_density", found.log_density),
     ):
+        value = np.asarray(sizes[name])
         data[name] = (level, value)
-        kinds = ("_noise_error", "_smoothing_error", "_error")
-        for kind, error in zip(kinds, errors, strict=True):
-            data[name + kind] = (level, error * value)
+        noise, smoothing, _ = (error * value for error in errors)
+        data |= error_variables(name, noise, smoothing, changes[name])
     return data
 
 
@@ -342,9 +347,7 @@ def _gas_variables(
     return {
         f"{gas}_vmr": (level, result.state.vmr[gas]),
         f"{gas}_vmr_apriori": (level, scene.vmr[gas]),
-        f"{gas}_vmr_noise_error": (level, d.noise_error),
-        f"{gas}_vmr_smoothing_error": (level, d.smoothing_error),
-        f"{gas}_vmr_error": (level, d.total_error),
+        **error_variables(f"{gas}_vmr", d.noise_error, d.smoothing_error),
         f"{gas}_averaging_kernel": ((level, "altitude_in"), d.averaging_kernel),
         f"{gas}_degrees_of_freedom": ((), d.degrees_of_freedom),
     }

@@ -51,10 +51,10 @@ def retrieve_temperature(
     -------
     Dataset
         Level 2: ``temperature``, ``pressure``, ``number_density`` and
-        ``co2_number_density`` over ``altitude``, each with ``_error`` (total random),
-        ``_noise_error``, ``_smoothing_error``, ``_error_composition`` and
-        ``_error_pointing`` (those of the assumed CO2 mole fraction and of the tangent
-        altitude, with sign); ``temperature_apriori``,
+        ``co2_number_density`` over ``altitude``, each with ``_error`` (total),
+        ``_noise_error``, ``_smoothing_error``, ``_systematic_error`` and its parts
+        ``_systematic_composition`` and ``_systematic_pointing`` (of the assumed CO2
+        mole fraction and of the tangent altitude, with sign); ``temperature_apriori``,
         ``temperature_averaging_kernel``, ``temperature_response``,
         ``temperature_vertical_resolution``, ``temperature_degrees_of_freedom``; shifts,
         baselines, residuals and quality as in the fit of gases. Attributes

@@ -10,6 +10,7 @@ import xarray as xr
 import tgo_spectra
 from tgo_spectra.errors import RetrievalError, SetupError
 from tgo_spectra.retrieval import diagnostics, limits
+from tgo_spectra.retrieval.profile_variables import error_variables, state_limits
 from tgo_spectra.retrieval.uvis.scene import REFERENCE_NM, build_scene
 from tgo_spectra.retrieval.uvis.setup import UvisSetup, load_uvis_setup
 from tgo_spectra.retrieval.uvis.solve import Onion, Slant, UvisSolution, solve
@@ -122,10 +123,10 @@ def retrieve_uvis(
         fitted = np.asarray(level1["wavelength"].values)[scene.pixels]
         coords["wavelength"] = ("fitted_pixel", fitted)
     if solution.onion is not None:
-        coords["peeled_altitude"] = (
-            "peeled_altitude", solution.onion.level_km, {"units": "km"},
-        )  # fmt: skip
+        coords["peeled_altitude"] = ("peeled_altitude", solution.onion.level_km)
     result = annotate(xr.Dataset(variables, coords))
+    state_limits(result.variables, "o3_slant_column", chosen.detection, "noise")
+    state_limits(result.variables, "o3", chosen.detection, "noise, smoothing")
     result.attrs = _provenance(level1, data, chosen, air, solution)
     return result
 
@@ -246,60 +247,26 @@ def _slant_variables(
     level1: xr.Dataset, solution: UvisSolution, setup: UvisSetup
 ) -> Variables:
     s: Slant = solution.slant
-    wish = setup.detection
-    k, size = wish.detection_sigma, wish.limit_sigma
-    upper = limits.upper_limit(s.column, s.error, size)
-    values: dict[str, tuple[Array, str, str, float | None]] = {
-        "o3_slant_column": (s.column, "cm-2", "O3 along the line of sight", None),
-        "o3_slant_column_error": (
-            s.error, "cm-2", "standard error of the slant column from noise", None),
-        "o3_slant_column_upper_limit": (
-            upper, "cm-2", "upper limit of the slant column", size),
-        "o3_slant_column_delta_chi_square": (
-            s.delta_chi_square, "1", "rise of chi-square without O3", k),
-        "o3_slant_column_limit_linear": (
-            s.limit_linear, "cm-2", "limit of the slant column: 1 sigma", 1.0),
-        "o3_slant_column_limit_delta_chi_square": (
-            s.limit_delta_chi_square, "cm-2",
-            "limit of the slant column: rise of chi-square by the level squared", size),
-        "o3_slant_column_limit_flag": (
-            s.limit_flag, "cm-2",
-            "limit of the slant column: what would be flagged as detected", k),
-        "o3_slant_column_systematic_error": (
-            _root_sum(s.systematic), "cm-2",
-            "standard error of the slant column, systematic", None),
-        "spectrum_reduced_chi_square": (
-            s.fit.chi_square / s.fit.degrees, "1",
-            "chi-square per degree of freedom of the spectrum", None),
-    }  # fmt: skip
-    for source, change in s.systematic.items():
-        text = f"change of the slant column by 1 sigma of {source}"
-        name = f"o3_slant_column_systematic_{source}"
-        values[name] = (change, "cm-2", text, None)
-    result: Variables = {}
-    for name, (array, units, text, level) in values.items():
-        attrs: dict[str, Any] = {"units": units, "long_name": text}
-        if level is not None:
-            attrs["sigma_level"] = level
-        result[name] = ("spectrum", _spread(level1, solution, array), attrs)
+    upper = limits.upper_limit(s.column, s.error, setup.detection.limit_sigma)
+    name = "o3_slant_column"
+    found: Variables = {
+        name: ("spectrum", s.column),
+        **error_variables(name, s.error, None, s.systematic, "spectrum"),
+        f"{name}_upper_limit": ("spectrum", upper),
+        f"{name}_delta_chi_square": ("spectrum", s.delta_chi_square),
+        f"{name}_limit_linear": ("spectrum", s.limit_linear),
+        f"{name}_limit_delta_chi_square": ("spectrum", s.limit_delta_chi_square),
+        f"{name}_limit_flag": ("spectrum", s.limit_flag),
+        "spectrum_reduced_chi_square": ("spectrum", s.fit.chi_square / s.fit.degrees),
+    }
+    result: Variables = {
+        key: (dims, _spread(level1, solution, values), *notes)
+        for key, (dims, values, *notes) in found.items()
+    }
     flag = np.zeros(level1.sizes["spectrum"], dtype=np.int8)
     flag[solution.scene.rows] = s.detected
-    result["o3_slant_column_detected"] = (
-        "spectrum",
-        flag,
-        {
-            "units": "1",
-            "long_name": "O3 is detected in the spectrum",
-            "comment": "column > k sigma and delta chi-square > k^2, both in units of "
-            "the residuals where those exceed the noise",
-            "sigma_level": k,
-        },
-    )
+    result[f"{name}_detected"] = ("spectrum", flag)
     return result
-
-
-def _root_sum(changes: dict[str, Array]) -> Array:
-    return np.asarray(np.sqrt(np.sum([c**2 for c in changes.values()], axis=0)))
 
 
 def _profile_variables(solution: UvisSolution, setup: UvisSetup) -> Variables:
@@ -311,8 +278,7 @@ def _profile_variables(solution: UvisSolution, setup: UvisSetup) -> Variables:
     step = float(np.diff(scene.level_km).mean())
     own = np.diag(d.averaging_kernel)
     resolution = np.where(own > 1e-3, step / np.maximum(own, 1e-3), np.nan)
-    k, size = setup.detection.detection_sigma, setup.detection.limit_sigma
-    upper = limits.upper_limit(vmr, d.total_error, size)
+    upper = limits.upper_limit(vmr, d.total_error, setup.detection.limit_sigma)
     sigma = np.sqrt(np.diag(profile.covariance).clip(0.0))
     degrees = float(np.trace(profile.covariance @ profile.data_matrix))
     free = float((scene.model.weight > 0.0).sum()) - degrees
@@ -320,66 +286,50 @@ def _profile_variables(solution: UvisSolution, setup: UvisSetup) -> Variables:
         scene.model.weight > 0.0, scene.model.transmittance - profile.value, np.nan
     )
     level, square = "altitude", ("altitude", "altitude_in")
-    one, density, haze = {"units": "1"}, {"units": "cm-3"}, {"units": "km-1"}
-    systematic = solution.profile_systematic
-    result: Variables = {
+    haze = {"reference_wavelength_nm": REFERENCE_NM}
+    return {
         "o3_vmr": (level, vmr),
         "o3_vmr_apriori": (level, scene.prior_vmr),
-        "o3_vmr_noise_error": (level, d.noise_error),
-        "o3_vmr_smoothing_error": (level, d.smoothing_error),
-        "o3_vmr_error": (level, d.total_error),
+        **error_variables(
+            "o3_vmr", d.noise_error, d.smoothing_error, solution.profile_systematic
+        ),
         "o3_averaging_kernel": (square, d.averaging_kernel),
         "o3_vmr_noise_covariance": (square, d.noise_covariance),
-        "o3_upper_limit": (level, upper, {"sigma_level": size}),
-        "o3_detected": (level, found.detected.astype(np.int8), {"sigma_level": k}),
-        "o3_delta_chi_square": (level, found.delta_chi_square, {"sigma_level": k}),
-        "o3_limit_linear": (level, found.linear, one | {"sigma_level": 1.0}),
-        "o3_limit_delta_chi_square": (
-            level, found.by_chi_square, one | {"sigma_level": size}),
-        "o3_limit_flag": (level, found.by_flag, one | {"sigma_level": k}),
-        "o3_vmr_systematic_error": (level, _root_sum(systematic), one),
+        "o3_upper_limit": (level, upper),
+        "o3_detected": (level, found.detected.astype(np.int8)),
+        "o3_delta_chi_square": (level, found.delta_chi_square),
+        "o3_limit_linear": (level, found.linear),
+        "o3_limit_delta_chi_square": (level, found.by_chi_square),
+        "o3_limit_flag": (level, found.by_flag),
         "o3_degrees_of_freedom": ((), d.degrees_of_freedom),
-        "o3_vertical_resolution": (
-            level, resolution,
-            {"units": "km", "long_name": "level distance over averaging kernel"}),
-        "o3_number_density": (
-            level, vmr * scene.air_cm3,
-            density | {"long_name": "number density of O3",
-                       "comment": "mole fraction times the atmosphere's density"}),
-        "o3_number_density_error": (level, d.total_error * scene.air_cm3, density),
-        "aerosol_extinction": (
-            level, profile.state[1],
-            haze | {"long_name": f"aerosol extinction at {REFERENCE_NM:g} nm"}),
+        "o3_vertical_resolution": (level, resolution),
+        "o3_number_density": (level, vmr * scene.air_cm3),
+        **error_variables(
+            "o3_number_density",
+            d.noise_error * scene.air_cm3,
+            d.smoothing_error * scene.air_cm3,
+        ),
+        "aerosol_extinction": (level, profile.state[1], haze),
         "aerosol_extinction_error": (level, sigma[n : 2 * n], haze),
         "aerosol_extinction_spectral": (
-            ("aerosol_term", level), profile.state[2:],
-            haze | {"long_name": "further coefficients of the aerosol's extinction",
-                    "comment": "Legendre polynomials of the scaled inverse wavelength"
-                    f", degree 1 on, less their value at {REFERENCE_NM:g} nm"}),
+            ("aerosol_term", level), profile.state[2:], haze),
         "residual": (("row", "fitted_pixel"), residual.astype(np.float32)),
         "reduced_chi_square": ((), profile.chi_square / free),
         "degrees_of_freedom": ((), degrees),
         "converged": ((), np.int8(profile.converged)),
         "iterations": ((), np.int32(profile.iterations)),
     }  # fmt: skip
-    for source, change in systematic.items():
-        text = f"change of the mole fraction by 1 sigma of {source}"
-        result[f"o3_vmr_systematic_{source}"] = (level, change, {
-            "units": "1", "long_name": text})  # fmt: skip
-    return result
 
 
 def _onion_variables(onion: Onion) -> Variables:
-    level, units = "peeled_altitude", {"units": "cm-3"}
-    name = "o3_number_density_peeled"
-    text = "number density of O3 from slant columns, without a priori"
+    level, name = "peeled_altitude", "o3_number_density_peeled"
     return {
-        name: (level, onion.density, units | {"long_name": text}),
-        f"{name}_error": (level, np.sqrt(np.diag(onion.covariance)), units),
-        f"{name}_covariance": (
-            (level, "peeled_altitude_in"), onion.covariance, {"units": "cm-6"}),
-        f"{name}_systematic_error": (level, _root_sum(onion.systematic), units),
-    }  # fmt: skip
+        name: (level, onion.density),
+        f"{name}_covariance": ((level, "peeled_altitude_in"), onion.covariance),
+        **error_variables(
+            name, np.sqrt(np.diag(onion.covariance)), None, onion.systematic, level
+        ),
+    }
 
 
 def _geometry_variables(level1: xr.Dataset, solution: UvisSolution) -> Variables:
