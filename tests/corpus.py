@@ -93,10 +93,15 @@ def array_xml() -> str:
     )
 
 
+# of a kind of product that has a reader, whatever its tables hold
+LID = "urn:esa:psa:em16_tgo_acs:data_raw:acs_raw_sc_nir_20180421t01-20180421t02"
+LID = LID.replace("t01", "t010000").replace("t02", "t020000")
+
+
 def product_xml(area: str) -> str:
     return (
         f"{HEAD}<Product_Observational{SPACE}>\n<Identification_Area>"
-        "<logical_identifier>urn:nasa:pds:b:c:p</logical_identifier>"
+        f"<logical_identifier>{LID}</logical_identifier>"
         "<version_id>1.0</version_id><title>t</title>"
         "<information_model_version>1.15.0.0</information_model_version>"
         "<product_class>Product_Observational</product_class></Identification_Area>\n"
@@ -120,7 +125,9 @@ class Case:
 
     `severity` is "error", "warning", "info", "same" (read as the base is), "differs"
     (read as something else) or "legal" (no table of the base, and no fault); fields
-    that are None are not looked at. `diagnostic` is a later finding in mode "warn".
+    that are None are not looked at. `diagnostic` is a later finding of verification,
+    `verified` the rules of its rows, where they are not the one of opening: in a zip
+    it looks at every label.
     """
 
     name: str
@@ -133,6 +140,7 @@ class Case:
     offset: int | None = None
     value: Any = None
     diagnostic: str | None = None
+    verified: tuple[str, ...] | None = None
     absurd: bool = False
     tags: frozenset[str] = frozenset()
 
@@ -262,7 +270,7 @@ def damaged_files() -> None:
         "table.blank_field_value",
         table=put(4, "Value", b""),
         base=BARE,
-        severity="info",
+        severity="warning",
         value=1,
         **place(4, "Value"),
     )
@@ -1036,9 +1044,10 @@ def bad_zips() -> None:
     add(
         "other local name", damaged, patched(lambda d: d.replace(b"p.tab", b"q.tab", 1))
     )
-    add("no label", MISSING, patched(lambda d: d.replace(b"p.xml", b"p.xm_")))
+    none = patched(lambda d: d.replace(b"p.xml", b"p.xm_"))
+    add("no label", MISSING, none, verified=("zip.no_product",))
     two = zipped((member("q.xml"), LABEL.encode()))
-    add("two labels", MISSING, two, value=2)
+    add("two labels", MISSING, two, value=2, verified=("", ""))
 
     def linked(folder: Path) -> Path:
         real = zipped()(folder)

@@ -99,7 +99,7 @@ def opened(folder, text: str | None = None, table: bytes = TABLE):
     parsed = parse_label(source.read(), str(source))
     area = parsed.areas[0]
     data, _ = resolve_data(source, area.file_name, parsed.version)
-    return open_table(area.tables[0], area, data)
+    return open_table(area.tables[0], area, data, exact=True)
 
 
 def column(table, name, **keywords):

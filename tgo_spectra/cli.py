@@ -335,10 +335,14 @@ def verify(paths: tuple[str, ...]) -> None:
             # errors of the reader begin with the path already, in full
             text = row.message.removeprefix(f"{Path(row.path).absolute()}: ")
             text = text.removeprefix(f"{row.path}: ")
-            click.echo(f"damaged {row.path}: {text}", err=True)
-    n_damaged = sum(bool(row.rule) for row in rows)
-    click.echo(f"{len(rows) - n_damaged} intact, {n_damaged} damaged")
-    sys.exit(SOME_FAILED if n_damaged else DONE)
+            what = "suspect" if row.suspect else "damaged"
+            click.echo(f"{what} {row.path}: {text}", err=True)
+    n_suspect = sum(row.suspect for row in rows)
+    n_damaged = sum(bool(row.rule) for row in rows) - n_suspect
+    doubts = f", {n_suspect} suspect" if n_suspect else ""
+    n_intact = len(rows) - n_damaged - n_suspect
+    click.echo(f"{n_intact} intact, {n_damaged} damaged{doubts}")
+    sys.exit(SOME_FAILED if n_damaged or n_suspect else DONE)
 
 
 @cli.command()

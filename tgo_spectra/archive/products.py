@@ -15,6 +15,7 @@ import numpy as np
 from tgo_spectra.errors import ArchiveError, ProductError, TgoError, TgoWarning
 from tgo_spectra.geometry import mean_direction
 from tgo_spectra.pds4 import Source, archive_members, resolve_data
+from tgo_spectra.pds4.xml import LABEL_BYTES_MAX
 from tgo_spectra.readers import (
     GROUP_READERS,
     READERS,
@@ -213,7 +214,7 @@ def labels_of_zip(path: Path) -> list[Source]:
 
 def label_bytes(source: Source) -> bytes | None:
     """Read a label; None if it says that it is not one of an observation."""
-    text = source.read()
+    text = source.read(LABEL_BYTES_MAX)
     match = _PRODUCT_CLASS.search(text)
     other = match is not None and match[1] != b"Product_Observational"
     return None if other else text

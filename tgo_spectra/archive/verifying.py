@@ -13,13 +13,17 @@ from tgo_spectra.archive.products import (
     open_parts,
     walk,
 )
-from tgo_spectra.errors import TgoError, TgoWarning
+from tgo_spectra.errors import ProductError, TgoError, TgoWarning
 from tgo_spectra.netcdf import open_verified
+from tgo_spectra.paths import expanded
+from tgo_spectra.pds4 import Source, parse_label
+from tgo_spectra.pds4.check import findings_of
+from tgo_spectra.pds4.findings import Finding
+from tgo_spectra.pds4.xml import LABEL_BYTES_MAX
+from tgo_spectra.readers import READERS, bundle_of, find_label
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-    from tgo_spectra.pds4 import Source
 
 __all__ = ["Verified", "verify"]
 
@@ -33,22 +37,32 @@ class Verified:
     path : str
         File; for a member of a zip, ``zip::member``.
     rule : str
-        Rule that is broken; empty if intact.
+        Rule that is broken, or that casts doubt; empty if intact.
     message : str
         What is wrong; empty if intact.
+    suspect : bool
+        Nothing is refused, but something in the data should not be there: a record
+        that stands twice, a blank cell where the archive writes a number, bytes that
+        the label does not describe.
+    findings : tuple of Finding
+        Of a product, all that is worth saying.
     """
 
     path: str
     rule: str = ""
     message: str = ""
+    suspect: bool = False
+    findings: tuple[Finding, ...] = ()
 
 
 def verify(paths: str | Path | Iterable[str | Path]) -> list[Verified]:
     """Read everything in products and files, and say what is damaged.
 
-    Of an archive product the label, size, MD5 and every number of the table are
-    checked, of a zip also the checksums of its members, of a file of ours
-    (level 2, map, absorption table) its content hash.
+    Of an archive product the label, size, MD5, every record and every cell of every
+    object are checked (`tgo_spectra.pds4.check`), and it is opened and read as by
+    `tgo_spectra.open_product_tree`. Of a zip also the checksums of its members are, of
+    a file of ours (level 2, map, absorption table) its content hash. Products of other
+    missions are checked as far as PDS4 goes.
 
     Parameters
     ----------
@@ -69,18 +83,19 @@ def verify(paths: str | Path | Iterable[str | Path]) -> list[Verified]:
     'io.unreadable'
     """
     given = [paths] if isinstance(paths, str | Path) else paths
-    return [row for item in given for row in _verify(Path(item))]
+    return [row for item in given for row in _verify(expanded(item))]
 
 
 def _is_truth(file: Path) -> bool:
     return file.name.endswith(".truth.nc")
 
 
-def _verify(path: Path) -> Iterator[Verified]:
+def _verify(path: Path, *, inside: bool = False) -> Iterator[Verified]:
+    """Verify one path; `inside` a folder labels of other classes are left out."""
     if path.is_dir():
         own = [file for file in path.rglob("*.nc") if not _is_truth(file)]
         for found in sorted([*walk(path), *own]):
-            yield from _verify(found)
+            yield from _verify(found, inside=True)
         return
     suffix = path.suffix.lower()
     try:
@@ -90,8 +105,6 @@ def _verify(path: Path) -> Iterator[Verified]:
         elif suffix == ".zip":
             labels = labels_of_zip(path.absolute())
         else:
-            from tgo_spectra.readers import find_label
-
             labels = [find_label(path)]
     except TgoError as error:
         yield _failure(str(path), error)
@@ -99,21 +112,52 @@ def _verify(path: Path) -> Iterator[Verified]:
     if suffix == ".nc":
         yield Verified(str(path))
     for label in labels:
-        yield from _product(label)
+        yield from _product(label, inside=inside)
 
 
-def _product(label: Source) -> Iterator[Verified]:
+def _product(source: Source, *, inside: bool) -> Iterator[Verified]:
     try:
-        if label_bytes(label) is None:
-            return  # a collection, a document: no data to verify
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", TgoWarning)
-            for part in open_parts(label).values():
-                part.load()
+        if inside and label_bytes(source) is None:
+            return  # a collection, a document: no data of an observation
+        findings = _findings(source)
     except TgoError as error:
-        yield _failure(str(label), error)
-    else:
-        yield Verified(str(label))
+        findings = [_finding(error)]
+    errors = [item for item in findings if item.severity == "error"]
+    doubts = [
+        item
+        for item in findings
+        if item.severity == "warning" and item.path != str(source)
+    ]
+    for item in (*errors, *doubts)[:1]:
+        text = " ".join(str(item.error()).split())
+        suspect = not errors
+        yield Verified(str(source), item.rule, text, suspect, tuple(findings))
+        return
+    yield Verified(str(source), findings=tuple(findings))
+
+
+def _findings(source: Source) -> list[Finding]:
+    """Check a product by its label, then open and read it where there is a reader."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TgoWarning)  # are among the findings
+        text = source.read(LABEL_BYTES_MAX)
+        label = parse_label(text, str(source), repair=True)
+        observed = label.product_class == "Product_Observational"
+        ours = observed and bundle_of(label) in READERS
+        findings = findings_of(source, exact=ours)
+        if ours and all(item.severity != "error" for item in findings):
+            try:
+                for part in open_parts(source).values():
+                    part.load()
+            except TgoError as error:
+                findings.append(_finding(error))
+    return findings
+
+
+def _finding(error: TgoError) -> Finding:
+    if isinstance(error, ProductError):
+        return Finding.of(error)
+    return Finding("error", error.rule or "error", str(error), error.path or "")
 
 
 def _failure(path: str, error: TgoError) -> Verified:

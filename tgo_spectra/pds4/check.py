@@ -19,6 +19,7 @@ from tgo_spectra.pds4.binary import BinaryTable, file_bytes
 from tgo_spectra.pds4.delimited import DelimitedTable
 from tgo_spectra.pds4.findings import (
     Finding,
+    Severity,
     missing_cells,
     refuse_disorder,
     repeated_records,
@@ -26,19 +27,18 @@ from tgo_spectra.pds4.findings import (
 from tgo_spectra.pds4.label import parse_label
 from tgo_spectra.pds4.repairs import repaired
 from tgo_spectra.pds4.source import Source
-from tgo_spectra.pds4.structures import file_elements, find_data, open_objects
-from tgo_spectra.pds4.table import Table, open_table
+from tgo_spectra.pds4.structures import Objects, find_data, open_objects
+from tgo_spectra.pds4.table import Table
 from tgo_spectra.pds4.types import KNOWN_TYPES
 from tgo_spectra.pds4.xml import LABEL_BYTES_MAX
 
 if TYPE_CHECKING:
-    import xml.etree.ElementTree as ET
     from collections.abc import Collection
     from pathlib import Path
 
     from tgo_spectra.pds4.label import FileArea, Label
 
-__all__ = ["Finding", "Mode", "check_product", "open_tables"]
+__all__ = ["Finding", "Mode", "check_product", "findings_of", "open_tables"]
 
 Mode = Literal["strict", "warn", "repair"]
 """How faults are met."""
@@ -55,6 +55,7 @@ def open_tables(
     *,
     mode: Mode = "strict",
     monotonic: Collection[str] = (),
+    exact: bool = False,
 ) -> list[Table]:
     """Open every character table of a product, checked against its label.
 
@@ -70,6 +71,9 @@ def open_tables(
         Fields without groups whose values must rise or fall from record to record,
         each in every table that has it. Without it an exchange of two records cannot
         be noticed unless the label states an MD5.
+    exact : bool
+        Hold the product to what those of the archive's own instruments keep; see
+        `tgo_spectra.pds4.label`.
 
     Returns
     -------
@@ -84,16 +88,20 @@ def open_tables(
     Warns
     -----
     TgoWarning
-        Oddities of the label; in mode ``warn`` also each repair.
+        Oddities of the label, bytes that no object describes, or two; in mode
+        ``warn`` also each repair.
     """
-    source = _source(path)
+    source = Source.of(path)
     repair = _is_repair(mode)
-    label = _label(source, repair=repair)
+    label = _label(source, repair=repair, exact=exact)
     tables: list[Table] = []
     errors: list[ProductError] = []
+    texts: list[str] = []
     for area in label.areas:
         try:
-            tables.extend(_open(area, label, source, repair))
+            opened = _open(area, label, source, repair=repair, exact=exact)
+            tables.extend(x for _, x in opened.structures if isinstance(x, Table))
+            texts.extend(map(str, opened.faults))
         except ProductError as error:
             errors.append(error)
             if mode != "warn" or len(errors) == len(label.areas):
@@ -103,12 +111,12 @@ def open_tables(
         found |= refuse_disorder(table, monotonic)
     _refuse_unknown(monotonic, found, source)
     if mode == "warn":
-        texts = [f"left out: {error}" for error in errors]
+        texts.extend(f"left out: {error}" for error in errors)
         for table in tables:
             notes = table.layout.repairs
             texts.extend(f"{table.source}: repaired: {text}" for text in notes)
-        for text in texts:
-            warnings.warn(text, TgoWarning, stacklevel=2)
+    for text in texts:
+        warnings.warn(text, TgoWarning, stacklevel=2)
     return tables
 
 
@@ -117,6 +125,7 @@ def check_product(
     *,
     mode: Mode = "strict",
     monotonic: Collection[str] = (),
+    exact: bool = False,
 ) -> list[Finding]:
     """Read a whole product, every cell of every table, and say what is wrong.
 
@@ -130,6 +139,9 @@ def check_product(
     monotonic : collection of str
         Fields without groups whose values must rise or fall from record to record,
         each in every table that has it.
+    exact : bool
+        Hold the product to what those of the archive's own instruments keep; see
+        `tgo_spectra.pds4.label`.
 
     Returns
     -------
@@ -149,13 +161,8 @@ def check_product(
     ...
     tgo_spectra.errors.ProductError: no_such_label.xml: no such file ...
     """
-    check = _Check(mode, monotonic)
-    try:
-        check.product(_source(path))
-    except ProductError as error:
-        if mode != "warn":
-            raise
-        check.error(error)
+    check = _Check(_is_repair(mode), mode == "warn", exact, monotonic)
+    check.product(Source.of(path))
     if mode == "warn":
         for item in check.findings:
             if item.severity != "info":
@@ -167,8 +174,24 @@ def check_product(
     return check.findings
 
 
-def _source(path: str | Path | Source) -> Source:
-    return path if isinstance(path, Source) else Source(str(path))
+def findings_of(source: Source, *, exact: bool = False) -> list[Finding]:
+    """Say all that is wrong with a product; nothing is raised, repaired or warned of.
+
+    Parameters
+    ----------
+    source : Source
+        The label.
+    exact : bool
+        As for `check_product`.
+
+    Returns
+    -------
+    list of Finding
+        In the order of the files; the first error is the primary one.
+    """
+    check = _Check(False, True, exact, ())
+    check.product(source)
+    return check.findings
 
 
 def _refuse_unknown(
@@ -188,27 +211,30 @@ def _is_repair(mode: str) -> bool:
     return mode != "strict"
 
 
-def _label(source: Source, *, repair: bool) -> Label:
-    return parse_label(source.read(LABEL_BYTES_MAX), str(source), repair=repair)
+def _label(source: Source, *, repair: bool, exact: bool) -> Label:
+    text = source.read(LABEL_BYTES_MAX)
+    return parse_label(text, str(source), repair=repair, exact=exact)
 
 
-def _open(area: FileArea, label: Label, source: Source, repair: bool) -> list[Table]:
+def _open(
+    area: FileArea, label: Label, source: Source, *, repair: bool, exact: bool
+) -> Objects:
     data = find_data(area, label, source, repair=repair)
-    tables = []
-    for layout in area.tables:
-        good, real = (layout, area)
-        if repair:
-            good, real = repaired(layout, area, data)
-        tables.append(open_table(good, real, data))
-    return tables
+    if repair and area.tables:
+        fixed = [repaired(layout, area, data) for layout in area.tables]
+        area = replace(fixed[0][1], tables=tuple(layout for layout, _ in fixed))
+    return open_objects(area, data, str(source), verify_md5=True, exact=exact)
 
 
 class _Check:
     """Findings about one product, collected or raised."""
 
-    def __init__(self, mode: Mode, monotonic: Collection[str]) -> None:
-        self.repair = _is_repair(mode)
-        self.collect = mode == "warn"
+    def __init__(
+        self, repair: bool, collect: bool, exact: bool, monotonic: Collection[str]
+    ) -> None:
+        self.repair = repair
+        self.collect = collect
+        self.exact = exact
         self.monotonic = monotonic
         self.ordered: set[str] = set()
         self.findings: list[Finding] = []
@@ -225,37 +251,39 @@ class _Check:
 
     def product(self, source: Source) -> None:
         """Check label, files and tables."""
+        try:
+            label = self.label(source)
+        except ProductError as error:
+            self.refuse(error)
+            return
+        for area in label.areas:
+            try:
+                self.area(area, label, source)
+            except ProductError as error:
+                self.refuse(error)
+        if all(item.severity != "error" for item in self.findings):
+            try:
+                _refuse_unknown(self.monotonic, self.ordered, source)
+            except ProductError as error:
+                self.refuse(error)
+
+    def label(self, source: Source) -> Label:
+        """Return the parsed label; its oddities are findings."""
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", TgoWarning)
-            label = _label(source, repair=self.repair)
+            label = _label(source, repair=self.repair, exact=self.exact)
         for item in caught:
             text = str(item.message)
             rule = re.search(r"\[([\w.]+)\]$", text)
             name = rule[1] if rule else ""
             text = text.removeprefix(f"{source}: ").removesuffix(f" [{name}]")
             self.findings.append(Finding("warning", name, text, str(source)))
-        elements: list[ET.Element | None] = [None] * len(label.areas)
-        # tables that fill a file alone were compared with its size: not parsed again
-        if any(area.others or len(area.tables) != 1 for area in label.areas):
-            content = source.read(LABEL_BYTES_MAX)
-            elements = [*file_elements(content, str(source))]
-        for area, element in zip(label.areas, elements, strict=True):
-            try:
-                self.area(area, element, label, source)
-            except ProductError as error:
-                self.refuse(error)
-        if all(item.severity != "error" for item in self.findings):
-            _refuse_unknown(self.monotonic, self.ordered, source)
+        return label
 
-    def area(
-        self, area: FileArea, element: ET.Element | None, label: Label, source: Source
-    ) -> None:
+    def area(self, area: FileArea, label: Label, source: Source) -> None:
         """Check one file; after an error of the whole file, find the place."""
-        tables: list[Table] = []
         try:
-            tables = _open(area, label, source, self.repair)
-            if element is not None and (area.others or len(tables) != 1):
-                self.objects(area, element, label, source)
+            opened = self.open(area, label, source)
         except ProductError as error:
             if not self.collect:
                 raise
@@ -264,31 +292,26 @@ class _Check:
                 self.first_bad_record(area, label, source)
             if error.rule != "label.checksum_mismatch":
                 return
-            tables = _open(replace(area, md5=None), label, source, self.repair)
-        for table in tables:
-            for note in table.layout.repairs:
-                self.findings.append(
-                    Finding("info", "table.repaired", note, str(table.source))
-                )
-            self.table(table)
-
-    def objects(
-        self, area: FileArea, element: ET.Element, label: Label, source: Source
-    ) -> None:
-        """Check objects that are no character tables, and what none describes."""
-        data = find_data(area, label, source, repair=self.repair)
-        opened = open_objects(
-            element, area, data, str(source), verify_md5=not area.tables
-        )
+            opened = self.open(replace(area, md5=None), label, source)
         for fault in opened.faults:
             self.findings.append(Finding.of(fault, "warning"))
         for _, item in opened.structures:
-            if isinstance(item, DelimitedTable):
+            if isinstance(item, Table):
+                for note in item.layout.repairs:
+                    self.findings.append(
+                        Finding("info", "table.repaired", note, str(item.source))
+                    )
+                self.table(item)
+            elif isinstance(item, DelimitedTable):
                 item.check()
             elif isinstance(item, BinaryTable):
                 for one in item.layout.fields:
                     if one.data_type in KNOWN_TYPES:  # bytes of others all are numbers
                         item.read(" / ".join((*one.groups, one.name)))
+
+    def open(self, area: FileArea, label: Label, source: Source) -> Objects:
+        """Open the objects of one file."""
+        return _open(area, label, source, repair=self.repair, exact=self.exact)
 
     def first_bad_record(self, area: FileArea, label: Label, source: Source) -> None:
         """Say where the records of a file of the wrong size cease to fit."""
@@ -327,7 +350,9 @@ class _Check:
                 self.refuse(error)
                 continue
             readable.add(item.name)
-            self.findings.extend(missing_cells(table, item, values))
+            # blank is a legal way to say "no value", but not that of the archive
+            blank: Severity = "warning" if self.exact else "info"
+            self.findings.extend(missing_cells(table, item, values, blank))
         for name in readable.intersection(self.monotonic):
             try:
                 self.ordered |= refuse_disorder(table, {name})

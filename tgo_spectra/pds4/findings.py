@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["Finding", "missing_cells", "refuse_disorder", "repeated_records"]
 
 _NUMBERS = REAL_TYPES | INTEGER_TYPES
+Severity: TypeAlias = Literal["error", "warning", "info"]
+"""Errors refuse the product; information is normal (blank cells, repairs)."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Finding:
         The offending value as found.
     """
 
-    severity: Literal["error", "warning", "info"]
+    severity: Severity
     rule: str
     message: str
     path: str
@@ -54,9 +56,7 @@ class Finding:
     value: object = None
 
     @classmethod
-    def of(
-        cls, error: ProductError, severity: Literal["error", "warning"] = "error"
-    ) -> Finding:
+    def of(cls, error: ProductError, severity: Severity = "error") -> Finding:
         """Return an error as a finding."""
         return cls(
             severity,
@@ -69,9 +69,21 @@ class Finding:
             error.value,
         )
 
+    def error(self) -> ProductError:
+        """Return a finding as an error, for its text."""
+        return ProductError(
+            self.message,
+            path=self.path,
+            field=self.field,
+            record=self.record,
+            offset=self.offset,
+            value=self.value,
+            rule=self.rule,
+        )
+
 
 def missing_cells(
-    table: Table, item: Field, values: np.ndarray[Any, Any]
+    table: Table, item: Field, values: np.ndarray[Any, Any], blank_is: Severity = "info"
 ) -> Iterator[Finding]:
     """Count the cells of a number field that are blank or hold a special constant.
 
@@ -83,11 +95,14 @@ def missing_cells(
         One of its fields.
     values : ndarray, shape ``(record, *repetitions)``
         What was read of it.
+    blank_is : {"error", "warning", "info"}
+        Severity of blank cells.
 
     Yields
     ------
     Finding
-        Information, with the place of the first such cell; `value` is their number.
+        With the place of the first such cell; `value` is their number. Special
+        constants are information.
     """
     if item.data_type not in _NUMBERS or values.dtype.kind != "f":
         return
@@ -101,13 +116,14 @@ def missing_cells(
         row, column = divmod(int(start), layout.record_length)
         cell = records[row, column : column + item.length]
         (special if (cell != ord(" ")).any() else blank).append(k)
-    for rule, found in (
-        ("table.blank_field_value", blank),
-        ("table.field_value_is_special_constant", special),
-    ):
+    rows: tuple[tuple[Severity, str, list[int]], ...] = (
+        (blank_is, "table.blank_field_value", blank),
+        ("info", "table.field_value_is_special_constant", special),
+    )
+    for severity, rule, found in rows:
         if found:
             yield Finding(
-                "info",
+                severity,
                 rule,
                 f"{len(found)} cells without a value",
                 str(table.source),

@@ -2,6 +2,11 @@
 
 Nothing here knows an instrument. Only character tables are described in full; other
 objects of a file (arrays, headers, binary tables) are listed by kind and name.
+
+What PDS4 allows is more than the products of one archive do. Where this package reads
+them, they are held to what their producers keep (`exact`): observational products,
+every object with a name of its own; and in their files nothing but blanks between
+fields, and nothing behind the only object.
 """
 
 from __future__ import annotations
@@ -10,72 +15,58 @@ import contextlib
 import re
 import warnings
 from collections import Counter
-from dataclasses import dataclass, field, replace
-from itertools import pairwise
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
 from tgo_spectra.errors import ProductError, TgoWarning
 from tgo_spectra.pds4 import known
-from tgo_spectra.pds4.types import KNOWN_TYPES
-from tgo_spectra.pds4.xml import Elements, parse_xml
+from tgo_spectra.pds4.fields import Field, Layout, unique
+from tgo_spectra.pds4.types import PRODUCT_CLASSES
+from tgo_spectra.pds4.xml import Elements, leaves_of, parse_xml
 
 if TYPE_CHECKING:
     import xml.etree.ElementTree as ET
-    from collections.abc import Collection, Iterator
+    from collections.abc import Iterator, Sequence
 
-__all__ = ["Field", "FileArea", "Label", "TableCharacter", "parse_label"]
+__all__ = [
+    "Field",
+    "FileArea",
+    "Label",
+    "TableCharacter",
+    "kind_of",
+    "parse_label",
+]
+
+Kind = Literal["character", "binary", "delimited", "array", "stream"]
+"""What an object is to a reader; a stream has no values for us, only its place."""
 
 DELIMITERS = {
     "carriage-return line-feed": b"\r\n",
     "carriage_return line_feed": b"\r\n",
     "line-feed": b"\n",
 }
-GROUP_DEPTH_MAX = 16
-"""Deepest nesting of groups: each is a dimension, of which numpy knows 64."""
-_TABLE_KINDS = frozenset({"Table_Character"})
-_OTHER_KINDS = re.compile(r"Table_|Array|Header|Stream_Text|Encoded_|Parsable_")
-_VALUE_RANGES = frozenset({"valid_minimum", "valid_maximum"})  # not fill values
-
-
-@dataclass(frozen=True)
-class Field:
-    """One field of a record, or one field repeated by groups.
-
-    Attributes
-    ----------
-    name : str
-        Name, unique in its table (duplicates get ``[0]``, ``[1]`` ...).
-    label_name : str
-        Name as in the label.
-    groups : tuple of str
-        Names of the enclosing groups, outermost first; ``()`` for a plain field.
-    data_type : str
-        PDS4 type, such as ``ASCII_Real``.
-    start, length : int
-        First byte (0-based) of the first cell in the record, and bytes per cell.
-    shape, strides : tuple of int
-        Repetitions of each enclosing group, and the bytes from one to the next.
-    unit, description : str or None
-        As in the label.
-    fill_texts : tuple of str
-        Special constants that stand for "no value".
-    scale, offset : float
-        ``value = stored * scale + offset``.
-    """
-
-    name: str
-    label_name: str
-    groups: tuple[str, ...]
-    data_type: str
-    start: int
-    length: int
-    shape: tuple[int, ...] = ()
-    strides: tuple[int, ...] = ()
-    unit: str | None = None
-    description: str | None = None
-    fill_texts: tuple[str, ...] = ()
-    scale: float = 1.0
-    offset: float = 0.0
+_KINDS: dict[str, Kind] = {
+    "Table_Character": "character",
+    "Transfer_Manifest": "character",
+    "Table_Binary": "binary",
+    "Table_Delimited": "delimited",
+    "Table_Delimited_Source_Product_External": "delimited",
+    "Table_Delimited_Source_Product_Internal": "delimited",
+    "Inventory": "delimited",
+    "Manifest_SIP_Deep_Archive": "delimited",
+}
+"""Classes that the information models 1.11-1.26 derive from the three tables."""
+DEFAULT_NAMES: dict[Kind, str] = {
+    "character": "TABLE",
+    "binary": "TABLE",
+    "delimited": "TABLE",
+    "array": "ARRAY",
+}
+"""Names of objects that have none."""
+_PACKAGES = (
+    "Information_Package_Component",
+    "Information_Package_Component_Deep_Archive",
+)
 
 
 @dataclass(frozen=True)
@@ -118,7 +109,16 @@ class FileArea:
     md5: str | None
     tables: tuple[TableCharacter, ...]
     others: tuple[tuple[str, str], ...] = ()
-    """(kind, name) of objects that are not character tables."""
+    """(class, name) of objects that are not character tables."""
+    element: ET.Element | None = field(default=None, compare=False, repr=False)
+    """Description of all objects, where there are others than character tables."""
+    padding: int = 0
+    """Bytes at the end that were looked at and mean nothing."""
+
+    @property
+    def alone(self) -> bool:
+        """Whether the file has one object only."""
+        return len(self.tables) + len(self.others) == 1
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,8 @@ class Label:
     leaves : dict
         Every leaf of Mission_Area and Discipline_Area, local name -> text. A name
         met twice is told apart by its parent: ``Mission_Phase_name``.
+    product_class : str
+        Such as ``Product_Observational``.
     """
 
     path: str
@@ -141,9 +143,12 @@ class Label:
     stop_time: str | None
     areas: tuple[FileArea, ...]
     leaves: dict[str, str] = field(default_factory=dict)
+    product_class: str = "Product_Observational"
 
 
-def parse_label(text: bytes, path: str, *, repair: bool = False) -> Label:
+def parse_label(
+    text: bytes, path: str, *, repair: bool = False, exact: bool = False
+) -> Label:
     """Parse a label of any information model from 1.11 on.
 
     Parameters
@@ -155,6 +160,9 @@ def parse_label(text: bytes, path: str, *, repair: bool = False) -> Label:
     repair : bool
         Move groups that lie exactly on their predecessor to the next free byte, if
         the record then closes exactly; noted in ``TableCharacter.repairs``.
+    exact : bool
+        Refuse what is legal, but not in the products of the archive; see the module.
+        Groups are moved as for `repair`: a producer's code is known to repeat places.
 
     Returns
     -------
@@ -165,23 +173,28 @@ def parse_label(text: bytes, path: str, *, repair: bool = False) -> Label:
     ProductError
         With the rule broken; see the modules' functions.
     """
+    repair = repair or exact
     cut = known.cut(text, repair=repair)
     if cut is not None and cut.record is not None:
         with contextlib.suppress(ProductError):  # found again, and named, in the whole
-            return _label(cut.text, path, cut, repair=repair)
-    return _label(text, path, cut, repair=repair)
+            return _label(cut.text, path, cut, repair=repair, exact=exact)
+    return _label(text, path, cut, repair=repair, exact=exact)
 
 
-def _label(text: bytes, path: str, cut: known.Cut | None, *, repair: bool) -> Label:
+def _label(
+    text: bytes, path: str, cut: known.Cut | None, *, repair: bool, exact: bool
+) -> Label:
     read = Elements(path)
     root = parse_xml(text, path)
     identification = read.need(root, "Identification_Area")
-    if root.tag != "Product_Observational":
-        msg = "root element is not Product_Observational"
+    observed = "Product_Observational"
+    if root.tag not in ({observed} if exact else PRODUCT_CLASSES):
+        wanted = observed if exact else "a product of PDS4, such as Product_Ancillary"
+        msg = f"root element is not {wanted}"
         raise read.fail(msg, "label.schema", root.tag)
     product_class = read.word(identification, "product_class")
-    if product_class != "Product_Observational":
-        msg = "not an observational product"
+    if product_class != root.tag:
+        msg = f"product_class differs from the root element {root.tag}"
         raise read.fail(msg, "label.schema", product_class)
     model = read.word(identification, "information_model_version")
     if not re.fullmatch(r"1\.(1[1-9]|2[0-9])\.\d+\.\d+", model):
@@ -190,16 +203,20 @@ def _label(text: bytes, path: str, cut: known.Cut | None, *, repair: bool) -> La
             TgoWarning,
             stacklevel=4,
         )
-    observation = read.need(root, "Observation_Area")
-    times = read.one(observation, "Time_Coordinates")
+    context = read.one(root, "Context_Area")
+    if root.tag == observed:
+        context = read.need(root, "Observation_Area")
+    times = None if context is None else read.one(context, "Time_Coordinates")
     areas = tuple(
-        _file_area(item, read, cut, repair=repair)
-        for item in root
-        if item.tag.startswith("File_Area_Observational")
+        _file_area(item, read, cut, repair=repair) for item in _files(root, read)
     )
-    if not areas:
+    if root.tag == observed and not areas:
         msg = "label lacks File_Area_Observational"
         raise read.fail(msg, "label.schema")
+    if exact:
+        _refuse_equal_names(areas, read)
+    parts = ("Mission_Area", "Discipline_Area")
+    found = [(root if context is None else context).find(name) for name in parts]
     return Label(
         path=path,
         lid=read.word(identification, "logical_identifier"),
@@ -213,56 +230,69 @@ def _label(text: bytes, path: str, cut: known.Cut | None, *, repair: bool) -> La
         if times is None
         else read.text(times, "stop_date_time", required=False),
         areas=areas,
-        leaves=_leaves(observation),
+        leaves=leaves_of([part for part in found if part is not None]),
+        product_class=product_class,
     )
 
 
-def _walk(element: ET.Element, parent: str) -> Iterator[tuple[str, str, str]]:
-    name = element.tag
-    if len(element):
-        for item in element:
-            yield from _walk(item, name)
-    elif element.text and element.text.strip():
-        yield parent, name, element.text.strip()
+def _files(root: ET.Element, read: Elements) -> Iterator[ET.Element]:
+    """Yield the elements that describe files, in the order of the label."""
+    if root.tag == "Product_Observational":
+        yield from (e for e in root if e.tag.startswith("File_Area_Observational"))
+        return
+    for item in root:
+        if item.tag.startswith("File_Area_"):
+            yield item
+        elif item.tag in _PACKAGES:
+            yield from (e for e in item if e.tag.startswith("File_Area_"))
+    for item in root.iterfind("Document/Document_Edition/Document_File"):
+        # a document in a folder below is none of this reader's
+        if read.text(item, "directory_path_name", required=False) is None:
+            yield item
 
 
-def _leaves(observation: ET.Element) -> dict[str, str]:
-    found = [
-        leaf
-        for area in ("Mission_Area", "Discipline_Area")
-        for part in (observation.find(area),)
-        if part is not None
-        for leaf in _walk(part, "")
-    ]
-    names = Counter(name for _, name, _ in found)
-    leaves: dict[str, str] = {}
-    numbers: Counter[str] = Counter()
-    for parent, name, text in found:
-        key = stem = name if names[name] == 1 else f"{parent}_{name}"
-        while key in leaves:  # the counter goes on where it stopped: never quadratic
-            numbers[stem] += 1
-            key = f"{stem}_{numbers[stem] + 1}"
-        leaves[key] = text
-    return leaves
+def kind_of(element: ET.Element) -> Kind | None:
+    """Say what the element of a file area describes; None if it is no object."""
+    tag = element.tag
+    if tag in _KINDS:
+        return _KINDS[tag]
+    if tag == "Array" or tag.startswith("Array_"):
+        return "array"
+    # any class of byte stream, also of models to come; only its place is checked
+    streams = ("Header", "Stream_Text", "Encoded_", "Parsable_")
+    if tag.startswith(streams) or element.find("offset") is not None:
+        return "stream"
+    return None
+
+
+def _refuse_equal_names(areas: Sequence[FileArea], read: Elements) -> None:
+    """Refuse tables and arrays of one name in one file."""
+    for area in areas:
+        names = [table.name for table in area.tables]
+        for item in () if area.element is None else area.element:
+            kind = kind_of(item)
+            if kind not in {None, "character", "stream"}:
+                name = read.text(item, "name", required=False)
+                names.append(name or DEFAULT_NAMES[kind])
+        for name, times in Counter(names).items():
+            if times > 1:
+                msg = "two objects of one name"
+                raise read.fail(msg, "label.duplicate_identifier", name)
 
 
 def _file_area(
     element: ET.Element, read: Elements, cut: known.Cut | None, *, repair: bool
 ) -> FileArea:
-    file = read.need(element, "File")
+    document = element.tag == "Document_File"
+    file = element if document else read.need(element, "File")
     tables: list[TableCharacter] = []
     others: list[tuple[str, str]] = []
-    for item in element:
-        kind = item.tag
-        if kind in _TABLE_KINDS:
+    for item in () if document else element:
+        kind = kind_of(item)
+        if kind == "character":
             tables.append(_table(item, read, cut, repair=repair))
-        elif _OTHER_KINDS.match(kind):
-            others.append((kind, read.text(item, "name", required=False) or ""))
-    seen = Counter(table.name for table in tables)
-    for name, times in seen.items():
-        if times > 1:
-            msg = "two tables of one name"
-            raise read.fail(msg, "label.duplicate_identifier", name)
+        elif kind is not None:
+            others.append((item.tag, read.text(item, "name", required=False) or ""))
     md5 = (read.text(file, "md5_checksum", required=False) or "").lower() or None
     if md5 is not None and not re.fullmatch(r"[0-9a-f]{32}", md5):
         msg = "md5_checksum must have 32 hexadecimal digits"
@@ -275,13 +305,14 @@ def _file_area(
         md5=md5,
         tables=tuple(tables),
         others=tuple(others),
+        element=element if others else None,
     )
 
 
 def _table(
     element: ET.Element, read: Elements, cut: known.Cut | None, *, repair: bool
 ) -> TableCharacter:
-    name = read.text(element, "name", required=False) or "TABLE"
+    name = read.text(element, "name", required=False) or DEFAULT_NAMES["character"]
     record = read.need(element, "Record_Character")
     delimiter_text = read.word(element, "record_delimiter")
     delimiter = DELIMITERS.get(delimiter_text.lower())
@@ -317,179 +348,6 @@ def _record(
 ) -> known.Record:
     length = read.size(record, "record_length", least=1)
     repairs: list[str] = []
-    layout = _Layout(read, repairs if repair else None)
+    layout = Layout(read, repairs if repair else None)
     fields = layout.fields(record, length - len(delimiter), name)
-    return known.Record(length, delimiter, _unique(fields, read), tuple(repairs))
-
-
-def _unique(fields: list[Field], read: Elements) -> tuple[Field, ...]:
-    total = Counter((item.groups, item.name) for item in fields)
-    seen: Counter[tuple[tuple[str, ...], str]] = Counter()
-    result: list[Field] = []
-    for item in fields:
-        key = (item.groups, item.name)
-        if total[key] == 1:
-            result.append(item)
-            continue
-        name = f"{item.name}[{seen[key]}]"
-        if seen[key] == 0:
-            warnings.warn(
-                f"{read.path}: several fields are named {item.name!r} "
-                "[label.duplicate_name]",
-                TgoWarning,
-                stacklevel=7,
-            )
-        seen[key] += 1
-        result.append(replace(item, name=name))
-    return tuple(result)
-
-
-def _fills(element: ET.Element, read: Elements) -> tuple[str, ...]:
-    """Return the special constants that stand for "no value"."""
-    special = read.one(element, "Special_Constants")
-    found = () if special is None else tuple(special)
-    texts = ((e.text or "").strip() for e in found if e.tag not in _VALUE_RANGES)
-    return tuple(text for text in texts if text)
-
-
-@dataclass
-class _Span:
-    """Bytes that one field or group takes in its parent."""
-
-    start: int
-    length: int
-    name: str
-    is_group: bool
-    fields: list[Field]
-
-
-class _Layout:
-    """Fields of a record or group, with all positions checked."""
-
-    kind = "Character"
-    types: Collection[str] = KNOWN_TYPES
-
-    def __init__(self, read: Elements, repairs: list[str] | None) -> None:
-        self.read = read
-        self.repairs = repairs
-
-    def fields(self, element: ET.Element, length: int, name: str) -> list[Field]:
-        """Return the fields inside `element`, a record or group of `length` bytes."""
-        read = self.read
-        simple = [e for e in element if e.tag == f"Field_{self.kind}"]
-        groups = [e for e in element if e.tag == f"Group_Field_{self.kind}"]
-        for key, items in (("fields", simple), ("groups", groups)):
-            if element.find(key) is not None:
-                promised = read.count(element, key)
-                if promised != len(items):
-                    msg = f"label promises {promised} {key} but describes {len(items)}"
-                    raise read.fail(msg, "table.fields_mismatch", promised, name)
-        spans: list[_Span] = []
-        for item in element:
-            kind = item.tag
-            if kind == f"Field_{self.kind}":
-                one = self.field(item)
-                spans.append(_Span(one.start, one.length, one.name, False, [one]))
-            elif kind == f"Group_Field_{self.kind}":
-                spans.append(self.group(item, len(spans)))
-        if self.repairs is not None:
-            self.repair(spans, length)
-        self.check(spans, length)
-        return [
-            replace(one, start=one.start + span.start) if span.is_group else one
-            for span in spans
-            for one in span.fields
-        ]
-
-    def field(self, element: ET.Element) -> Field:
-        read = self.read
-        name = read.word(element, "name")
-        data_type = read.word(element, "data_type")
-        if data_type not in self.types:
-            msg = "unknown data_type"
-            raise read.fail(msg, "label.unknown_data_type", data_type, name)
-        return Field(
-            name=name,
-            label_name=name,
-            groups=(),
-            data_type=data_type,
-            start=read.size(element, "field_location", least=1) - 1,
-            length=read.size(element, "field_length", least=1),
-            unit=read.text(element, "unit", required=False),
-            description=read.text(element, "description", required=False),
-            fill_texts=_fills(element, read),
-            scale=read.real(element, "scaling_factor", 1.0),
-            offset=read.real(element, "value_offset", 0.0),
-        )
-
-    def group(self, element: ET.Element, position: int) -> _Span:
-        """Return the span of a group; its fields start relative to the group."""
-        read = self.read
-        name = read.text(element, "name", required=False) or f"GROUP_{position}"
-        repetitions = read.count(element, "repetitions", least=1)
-        length = read.size(element, "group_length", least=1)
-        if length % repetitions:
-            msg = f"group_length {length} is no multiple of repetitions {repetitions}"
-            raise read.fail(
-                msg,
-                "label.table_definition_problem",
-                length,
-                name,
-            )
-        step = length // repetitions
-        inner = [
-            replace(
-                item,
-                groups=(name, *item.groups),
-                shape=(repetitions, *item.shape),
-                strides=(step, *item.strides),
-            )
-            for item in self.fields(element, step, name)
-        ]
-        depth = max((len(item.groups) for item in inner), default=1)
-        if depth > GROUP_DEPTH_MAX:
-            msg = f"groups nested more than {GROUP_DEPTH_MAX} deep"
-            raise read.fail(msg, "label.table_definition_problem", depth, name)
-        start = read.size(element, "group_location", least=1) - 1
-        return _Span(start, length, name, True, inner)
-
-    def check(self, spans: list[_Span], length: int) -> None:
-        """Refuse fields that leave the record or overlap."""
-        previous_end, previous = 0, ""
-        for span in sorted(spans, key=lambda s: (s.start, s.length)):
-            end = span.start + span.length
-            if end > length:
-                msg = (
-                    f"bytes {span.start} to {end} lie outside the {length} bytes "
-                    "that the record or group has for fields"
-                )
-                raise self.read.fail(
-                    msg,
-                    "label.table_definition_problem",
-                    span.start,
-                    span.name,
-                )
-            if span.start < previous_end:
-                msg = f"overlaps {previous!r}, which ends at byte {previous_end}"
-                raise self.read.fail(
-                    msg, "table.field_value_overlap", span.start, span.name
-                )
-            previous_end, previous = end, span.name
-
-    def repair(self, spans: list[_Span], length: int) -> None:
-        """Undo a group_location that repeats the one before it."""
-        repeated = any(
-            b.is_group and a.is_group and a.start == b.start and a.length == b.length
-            for a, b in pairwise(spans)
-        )
-        if not repeated or sum(span.length for span in spans) != length:
-            return  # nothing to repair, or the record would not close
-        position = 0
-        for span in spans:
-            if span.start != position and self.repairs is not None:
-                self.repairs.append(
-                    f"group_location of {span.name!r} moved from byte "
-                    f"{span.start} to {position} (0-based)"
-                )
-                span.start = position
-            position += span.length
+    return known.Record(length, delimiter, unique(fields, read), tuple(repairs))

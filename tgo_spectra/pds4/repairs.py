@@ -36,7 +36,7 @@ def repaired(
         layout = replace(layout, repairs=(*layout.repairs, note))
     size = source.size()
     wanted = layout.offset + layout.records * layout.record_length
-    if len(area.tables) > 1 or area.others or size in {wanted, 0}:
+    if not area.alone or size in {wanted, 0}:
         return layout, area
     short = wanted - layout.records == size and layout.delimiter == b"\r\n"
     if not short and not wanted < size <= wanted + _PADDING_MAX:
@@ -59,5 +59,5 @@ def repaired(
     elif not data[wanted:].strip(_PADDING):
         note = f"{size - wanted} bytes of padding after the last record ignored"
         layout = replace(layout, repairs=(*layout.repairs, note))
-        area = replace(area, file_size=None, others=(("Padding", ""),))
+        area = replace(area, file_size=None, padding=size - wanted)
     return layout, area

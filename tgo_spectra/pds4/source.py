@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from tgo_spectra.errors import ProductError
+from tgo_spectra.paths import expanded
 
 __all__ = ["Source", "archive_members", "resolve_data"]
 
@@ -55,6 +56,11 @@ class Source:
 
     path: str
     member: str | None = None
+
+    @classmethod
+    def of(cls, path: str | Path | Source) -> Source:
+        """Return a source as it is, or the file that a user names."""
+        return path if isinstance(path, Source) else cls(str(expanded(path)))
 
     def __str__(self) -> str:
         """Path, and the member after ``::``."""

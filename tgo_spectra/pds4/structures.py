@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -20,36 +19,31 @@ from tgo_spectra.pds4.binary import (
     TableBinary,
     array_bytes,
 )
-from tgo_spectra.pds4.delimited import (
-    FIELD_DELIMITERS,
-    DelimitedTable,
-    TableDelimited,
-    cells_of,
-)
+from tgo_spectra.pds4.delimited import DelimitedTable, TableDelimited
+from tgo_spectra.pds4.delimited_layout import delimited_layout
 from tgo_spectra.pds4.extents import Extent, extent_faults
+from tgo_spectra.pds4.fields import Field, Layout, distinct, fills_of, unique
 from tgo_spectra.pds4.label import (
-    DELIMITERS,
-    Field,
+    DEFAULT_NAMES,
     FileArea,
     Label,
-    _fills,
-    _Layout,
-    _unique,
+    TableCharacter,
+    kind_of,
     parse_label,
 )
+from tgo_spectra.pds4.records import between_fields
 from tgo_spectra.pds4.source import Source, resolve_data
 from tgo_spectra.pds4.table import Table, open_table
-from tgo_spectra.pds4.types import KNOWN_TYPES
-from tgo_spectra.pds4.xml import LABEL_BYTES_MAX, Elements, parse_xml
+from tgo_spectra.pds4.xml import LABEL_BYTES_MAX, Elements
 
 if TYPE_CHECKING:
     import xml.etree.ElementTree as ET
+    from collections.abc import Iterator
     from pathlib import Path
 
 __all__ = [
     "Objects",
     "Structure",
-    "file_elements",
     "find_data",
     "open_objects",
     "open_structures",
@@ -60,11 +54,9 @@ Structure: TypeAlias = Table | BinaryTable | DelimitedTable | ArrayObject
 
 _AXIS_ORDERS = {"last index fastest", "last_index_fastest"}
 _AXES_MAX = 16  # in the information model
-_STREAMS = ("Header", "Stream_Text", "Encoded_", "Parsable_")
-"""Objects without values for us: only their place is checked."""
 
 
-class _BinaryLayout(_Layout):
+class _BinaryLayout(Layout):
     """Fields of a binary record."""
 
     kind = "Binary"
@@ -88,18 +80,18 @@ class _File:
     area: FileArea
     source: Source
     size: int
-    objects: int
     read: Elements
+    exact: bool
 
     def check(
         self, name: str, start: int, length: int, value: object, rule: str
     ) -> None:
-        """Refuse an object that leaves the file, or does not fill it alone."""
+        """Refuse an object that leaves the file, or should fill it and does not."""
         end = start + length
         if start >= self.size:
             msg = f"object starts at byte {start} of a file of {self.size} bytes"
             raise self.fail(msg, name, start, "label.invalid_object_definition")
-        if end > self.size or (self.objects == 1 and end != self.size):
+        if end > self.size or (self.exact and self.area.alone and end != self.size):
             msg = (
                 f"{length} bytes after byte {start} end at {end}, the file has "
                 f"{self.size} bytes"
@@ -121,7 +113,8 @@ class Objects:
     structures : list of (str, Structure)
         Tables and arrays by name, in the order of the label.
     faults : list of ProductError
-        Bytes that no object describes, or two: worth a warning.
+        Bytes that no object describes, or two, and characters between fields that
+        may belong to a value: worth a warning.
     """
 
     structures: list[tuple[str, Structure]]
@@ -133,8 +126,12 @@ def open_structures(
     *,
     verify_md5: bool = True,
     mode: Literal["strict", "warn"] = "strict",
+    exact: bool = False,
 ) -> dict[str, Structure]:
     """Open every table and array of a product, whatever instrument made it.
+
+    Of any class: observational, ancillary, browse, collection ... Classes without
+    tables and arrays give nothing, but their files are checked.
 
     Parameters
     ----------
@@ -145,12 +142,16 @@ def open_structures(
     mode : {"strict", "warn"}
         ``strict`` raises the first error. ``warn`` leaves out the objects of a file
         that is missing or wrong, with a warning, if another file can be opened.
+    exact : bool
+        Hold the product to what those of the archive's own instruments keep; see
+        `tgo_spectra.pds4.label`.
 
     Returns
     -------
     dict
-        By name, in the order of the label. Objects of one name in different files
-        are told apart by ``[0]``, ``[1]`` ... Values are read when asked for.
+        By name, in the order of the label; objects without one are ``TABLE`` or
+        ``ARRAY``. Objects of one name are told apart by ``[0]``, ``[1]`` ... Values
+        are read when asked for.
 
     Raises
     ------
@@ -163,7 +164,8 @@ def open_structures(
     -----
     TgoWarning
         ``file.bytes_not_described`` and ``label.invalid_object_definition``, for
-        bytes that no object describes, or two.
+        bytes that no object describes, or two; ``table.characters_between_fields``
+        for characters between fields that may belong to a number or a word.
 
     Examples
     --------
@@ -175,21 +177,19 @@ def open_structures(
     if mode not in {"strict", "warn"}:
         msg = "mode must be strict or warn"
         raise ProductError(msg, field="mode", value=mode, rule="mode.unknown")
-    source = path if isinstance(path, Source) else Source(str(path))
-    text = source.read(LABEL_BYTES_MAX)
-    label = parse_label(text, str(source))
-    elements = file_elements(text, str(source))
+    source = Source.of(path)
+    label = parse_label(source.read(LABEL_BYTES_MAX), str(source), exact=exact)
     found: list[tuple[str, Structure]] = []
     errors: list[ProductError] = []
-    for area, element in zip(label.areas, elements, strict=True):
+    for area in label.areas:
         try:
             data = find_data(area, label, source)
             opened = open_objects(
-                element, area, data, str(source), verify_md5=verify_md5
+                area, data, str(source), verify_md5=verify_md5, exact=exact
             )
         except ProductError as error:
             errors.append(error)
-            if mode == "strict" or len(errors) == len(elements):
+            if mode == "strict" or len(errors) == len(label.areas):
                 raise errors[0] from None
             continue
         found.extend(opened.structures)
@@ -197,14 +197,8 @@ def open_structures(
             warnings.warn(str(fault), TgoWarning, stacklevel=2)
     for missed in errors:
         warnings.warn(f"left out: {missed}", TgoWarning, stacklevel=2)
-    names = Counter(name for name, _ in found)
-    seen: Counter[str] = Counter()
-    result: dict[str, Structure] = {}
-    for name, item in found:
-        key = name if names[name] == 1 else f"{name}[{seen[name]}]"
-        seen[name] += 1
-        result[key] = item
-    return result
+    names = distinct([((), name) for name, _ in found])
+    return dict(zip(names, (item for _, item in found), strict=True))
 
 
 def find_data(
@@ -227,31 +221,28 @@ def find_data(
     return data
 
 
-def file_elements(text: bytes, path: str) -> list[ET.Element]:
-    """Return the elements that describe data files, in the order of `Label.areas`."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", TgoWarning)  # `parse_label` warned already
-        root = parse_xml(text, path)
-    return [e for e in root if e.tag.startswith("File_Area_Observational")]
-
-
 def open_objects(
-    element: ET.Element, area: FileArea, data: Source, path: str, *, verify_md5: bool
+    area: FileArea,
+    data: Source,
+    path: str,
+    *,
+    verify_md5: bool,
+    exact: bool = False,
 ) -> Objects:
     """Open the objects of one data file.
 
     Parameters
     ----------
-    element : Element
-        Of the file, from `file_elements`.
     area : FileArea
-        The same, parsed.
+        The file, from the label.
     data : Source
-        The file.
+        The file itself.
     path : str
         The label, for messages.
     verify_md5 : bool
         Compare the MD5 of the file with the label's, if it has one.
+    exact : bool
+        As for `open_structures`.
 
     Returns
     -------
@@ -262,20 +253,32 @@ def open_objects(
     ProductError
         See `open_structures`.
     """
-    file = _checked_file(area, data, Elements(path), verify_md5=verify_md5)
-    found, extents = _objects(element, file)
-    faults = extent_faults(extents, file.size, str(data))
-    return Objects(found, list(faults))
+    file = _checked_file(area, data, Elements(path), verify_md5=verify_md5, exact=exact)
+    found, streams = _objects(file)
+    extents = [*(_extent(name, item) for name, item in found), *streams]
+    if area.padding:
+        extents.append(Extent(file.size - area.padding, area.padding, "padding"))
+    faults: list[ProductError] = []
+    if extents:  # a document, a picture: its format says what is where
+        faults.extend(extent_faults(extents, file.size, str(data)))
+    for _, item in found:
+        stray = None
+        if isinstance(item, Table) and not exact:
+            stray = between_fields(item)
+        if stray is not None:
+            faults.append(stray)
+    return Objects(found, faults)
 
 
 def _checked_file(
-    area: FileArea, source: Source, read: Elements, *, verify_md5: bool
+    area: FileArea, source: Source, read: Elements, *, verify_md5: bool, exact: bool
 ) -> _File:
     size = source.size()
-    objects = len(area.tables) + len(area.others)
-    file = _File(area, source, size, objects, read)
+    file = _File(area, source, size, read, exact)
     if area.file_size not in {None, size}:
-        msg = f"file has {size} bytes, the label says {area.file_size}"
+        missing = (area.file_size or 0) - size
+        text = f"{missing} bytes are missing" if missing > 0 else f"{-missing} too many"
+        msg = f"file has {size} bytes, the label says {area.file_size}: {text}"
         raise file.fail(msg, area.file_name, size, "label.filesize_mismatch")
     if verify_md5 and area.md5 is not None:
         digest = hashlib.md5(source.read(), usedforsecurity=False).hexdigest()
@@ -285,33 +288,39 @@ def _checked_file(
     return file
 
 
-def _objects(
-    element: ET.Element, file: _File
-) -> tuple[list[tuple[str, Structure]], list[Extent]]:
+def _objects(file: _File) -> tuple[list[tuple[str, Structure]], list[Extent]]:
+    """Return tables and arrays by name, and the places of streams."""
+    area = file.area
+    if area.element is None:
+        return [(table.name, _character(table, file)) for table in area.tables], []
     found: list[tuple[str, Structure]] = []
-    extents: list[Extent] = []
-    tables = {table.name: table for table in file.area.tables}
-    for item in element:
-        name = file.read.text(item, "name", required=False)
-        if item.tag == "Table_Character":
-            layout = tables[name or "TABLE"]
-            area = replace(file.area, md5=None)  # compared already, once for the file
-            table = open_table(layout, area, file.source, verify_md5=False)
-            found.append((layout.name, table))
-        elif item.tag == "Table_Binary":
-            found.append((name or "TABLE", _binary(item, name or "TABLE", file)))
-        elif item.tag == "Table_Delimited":
-            found.append((name or "TABLE", _delimited(item, name or "TABLE", file)))
-        elif item.tag == "Array" or item.tag.startswith("Array_"):
-            found.append((name or "ARRAY", _array(item, name or "ARRAY", file)))
-        elif item.tag.startswith(_STREAMS):
-            extents.append(_stream(item, name or item.tag, file))
-    repeated = [name for name, n in Counter(name for name, _ in found).items() if n > 1]
-    if repeated:
-        msg = "two objects of one name"
-        raise file.read.fail(msg, "label.duplicate_identifier", repeated[0])
-    extents.extend(_extent(name, item) for name, item in found)
-    return found, extents
+    streams: list[ET.Element] = []
+    tables: Iterator[TableCharacter] = iter(area.tables)
+    for item in area.element:
+        kind = kind_of(item)
+        if kind == "stream":
+            streams.append(item)
+        elif kind is not None:
+            given = file.read.text(item, "name", required=False)
+            name = given or DEFAULT_NAMES[kind]
+            opened: Structure
+            if kind == "character":
+                opened = _character(next(tables), file)
+            elif kind == "binary":
+                opened = _binary(item, name, file)
+            elif kind == "delimited":
+                opened = _delimited(item, name, file)
+            else:
+                opened = _array(item, name, file)
+            found.append((name, opened))
+    starts = [_extent(name, item).start for name, item in found]
+    starts += [file.read.size(item, "offset") for item in streams]
+    return found, [_stream(item, file, starts) for item in streams]
+
+
+def _character(layout: TableCharacter, file: _File) -> Table:
+    area = replace(file.area, md5=None)  # compared already, once for the file
+    return open_table(layout, area, file.source, verify_md5=False, exact=file.exact)
 
 
 def _extent(name: str, item: Structure) -> Extent:
@@ -324,13 +333,16 @@ def _extent(name: str, item: Structure) -> Extent:
     return Extent(layout.offset, layout.records * layout.record_length, name)
 
 
-def _stream(element: ET.Element, name: str, file: _File) -> Extent:
-    """Check the place of an object that has no values for us."""
+def _stream(element: ET.Element, file: _File, starts: list[int]) -> Extent:
+    """Check the place of an object without values; `starts` are of all objects."""
+    name = file.read.text(element, "name", required=False) or element.tag
     start = file.read.size(element, "offset")
-    length = max(file.size - start, 0)
     given = file.read.one(element, "object_length") is not None
-    if given or element.tag == "Header":  # others may leave it out, then go to the end
+    if given or element.tag == "Header":
         length = file.read.size(element, "object_length", least=1)
+    else:  # others may leave it out: up to the next object, or to the end
+        end = min((n for n in starts if n > start), default=file.size)
+        length = max(end - start, 0)
     rule = "label.invalid_object_definition"
     file.check(name, start, length, length, rule)
     return Extent(start, length, name)
@@ -353,7 +365,7 @@ def _binary(element: ET.Element, name: str, file: _File) -> BinaryTable:
     fields = _BinaryLayout(read, None).fields(record, length, name)
     rule = "table.records_mismatch"
     file.check(name, start, records * length, records, rule)
-    layout = TableBinary(name, start, records, length, _unique(fields, read))
+    layout = TableBinary(name, start, records, length, unique(fields, read))
     return BinaryTable(layout, file.source, file.size)
 
 
@@ -396,93 +408,17 @@ def _array(element: ET.Element, name: str, file: _File) -> ArrayObject:
         shape=shape,
         data_type=data_type,
         unit=read.text(values, "unit", required=False),
-        fill_texts=_fills(element, read),
+        fill_texts=fills_of(element, read),
         scale=read.real(values, "scaling_factor", 1.0),
         offset=read.real(values, "value_offset", 0.0),
     )
 
 
 def _delimited(element: ET.Element, name: str, file: _File) -> DelimitedTable:
-    read = file.read
-    texts = [read.word(element, key) for key in ("record_delimiter", "field_delimiter")]
-    delimiter = DELIMITERS.get(texts[0].lower())
-    separator = FIELD_DELIMITERS.get(texts[1].lower().replace("_", " "))
-    if delimiter is None or separator is None:
-        msg = "unknown record_delimiter or field_delimiter"
-        raise read.fail(msg, "label.schema", texts, name)
-    start = read.size(element, "offset")
-    length = file.size - start
-    if read.one(element, "object_length") is not None:
-        length = read.size(element, "object_length")
-    records = _records(element, name, read)
-    fields, cells = _sequence(read.need(element, "Record_Delimited"), read, name)
-    # the least a record can take: its delimiters
-    if records * (cells - 1 + len(delimiter)) > max(length, 0):
-        msg = f"{records} records do not fit in {length} bytes"
-        raise file.fail(msg, name, records, "table.records_mismatch")
-    file.check(name, start, length, length, "label.invalid_object_definition")
-    layout = TableDelimited(
-        name, start, length, records, delimiter, separator, _unique(fields, read), cells
+    to_end = file.exact and file.area.alone  # so that the file must hold no more
+    layout = delimited_layout(
+        element, name, file.source, file.size, file.read, to_end=to_end
     )
+    rule = "label.invalid_object_definition"
+    file.check(name, layout.offset, layout.length, layout.length, rule)
     return DelimitedTable(layout, file.source, file.size)
-
-
-def _sequence(
-    element: ET.Element, read: Elements, name: str
-) -> tuple[list[Field], int]:
-    """Return the fields of a delimited record or group, and its number of cells."""
-    found: list[Field] = []
-    position = 0
-    for key, tag in (
-        ("fields", "Field_Delimited"),
-        ("groups", "Group_Field_Delimited"),
-    ):
-        if read.one(element, key) is not None:
-            promised, there = read.count(element, key), len(element.findall(tag))
-            if promised != there:
-                msg = f"label promises {promised} {key} but describes {there}"
-                raise read.fail(msg, "table.fields_mismatch", promised, name)
-    for k, item in enumerate(element):
-        if item.tag == "Field_Delimited":
-            found.append(_delimited_field(item, read, position))
-            position += 1
-        elif item.tag == "Group_Field_Delimited":
-            group = read.text(item, "name", required=False) or f"GROUP_{k}"
-            times = read.count(item, "repetitions", least=1)
-            inner, cells = _sequence(item, read, group)
-            found.extend(
-                replace(
-                    one,
-                    groups=(group, *one.groups),
-                    start=one.start + position,
-                    shape=(times, *one.shape),
-                    strides=(cells, *one.strides),
-                )
-                for one in inner
-            )
-            position += cells_of((times, cells))
-    return found, position
-
-
-def _delimited_field(element: ET.Element, read: Elements, position: int) -> Field:
-    name = read.word(element, "name")
-    data_type = read.word(element, "data_type")
-    if data_type not in KNOWN_TYPES:
-        msg = "unknown data_type"
-        raise read.fail(msg, "label.unknown_data_type", data_type, name)
-    widest = 0
-    if read.one(element, "maximum_field_length") is not None:
-        widest = read.size(element, "maximum_field_length", least=1)
-    return Field(
-        name=name,
-        label_name=name,
-        groups=(),
-        data_type=data_type,
-        start=position,
-        length=widest,
-        unit=read.text(element, "unit", required=False),
-        description=read.text(element, "description", required=False),
-        fill_texts=_fills(element, read),
-        scale=read.real(element, "scaling_factor", 1.0),
-        offset=read.real(element, "value_offset", 0.0),
-    )

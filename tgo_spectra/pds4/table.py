@@ -6,14 +6,14 @@ import hashlib
 import os
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tgo_spectra.errors import ProductError
-from tgo_spectra.pds4 import known
 from tgo_spectra.pds4.cells import Cells, Layout
+from tgo_spectra.pds4.records import blocks, cell_starts, check_ends, stray_character
 from tgo_spectra.pds4.types import INTEGER_TYPES, REAL_TYPES, TIME_TYPES
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class Columns:
 
     def __init__(self, fields: Sequence[Field]) -> None:
         self.fields = tuple(fields)
-        self.starts = np.stack([_starts(item) for item in self.fields])
+        self.starts = np.stack([cell_starts(item) for item in self.fields])
 
     def __getitem__(self, chosen: Sequence[int]) -> Columns:
         """Return some of the fields."""
@@ -255,7 +255,7 @@ class Table:
     def same_in_all_rows(self, item: Field) -> bool:
         """Say whether the bytes of a field are equal in all records."""
         records = self.records()
-        starts, length = _blocks(item)
+        starts, length = blocks(item)
         return all(
             bool((records[:, s : s + length] == records[0, s : s + length]).all())
             for s in starts
@@ -300,22 +300,6 @@ def _md5(data: bytes) -> str:
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
-def _starts(item: Field) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Return the first byte of every cell of a field, shape of its repetitions."""
-    starts = np.array(item.start, dtype=np.int64)
-    for count, step in zip(item.shape, item.strides, strict=True):
-        starts = starts[..., None] + np.arange(count, dtype=np.int64) * step
-    return starts
-
-
-def _blocks(item: Field) -> tuple[list[int], int]:
-    """Return the first bytes of the unbroken blocks of a field, and their length."""
-    if item.shape and item.strides[-1] == item.length:
-        outer = replace(item, shape=item.shape[:-1], strides=item.strides[:-1])
-        return _starts(outer).ravel().tolist(), item.length * item.shape[-1]
-    return _starts(item).ravel().tolist(), item.length
-
-
 def open_table(
     layout: TableCharacter,
     area: FileArea,
@@ -323,11 +307,12 @@ def open_table(
     *,
     verify_md5: bool = True,
     wait: bool = True,
+    exact: bool = False,
 ) -> Table:
     """Check a table against its label and return it, ready to be read.
 
     In this order: size of the file, MD5 (if the label has one), delimiter of every
-    record, blanks between fields. (Field positions were checked with the label.)
+    record. (Field positions were checked with the label.)
 
     Parameters
     ----------
@@ -342,6 +327,9 @@ def open_table(
     wait : bool
         If false, the MD5 may still be at work on return: before any value is given
         to a user, `Table.md5` must be read, which waits and raises.
+    exact : bool
+        Refuse also bytes after the only table of a file, and anything but blanks
+        between fields. Both are legal; `extent_faults` and `between_fields` tell.
 
     Returns
     -------
@@ -352,16 +340,20 @@ def open_table(
     ProductError
         With rule ``label.filesize_mismatch``, ``label.invalid_object_definition``,
         ``table.record_length_mismatch``, ``table.records_mismatch``,
-        ``label.checksum_mismatch``, ``table.missing_CRLF``, ``table.missing_LF`` or
-        ``table.characters_between_fields``.
+        ``label.checksum_mismatch``, ``table.missing_CRLF``, ``table.missing_LF``, or
+        with `exact` ``table.characters_between_fields``.
     """
-    _check_size(layout, area, source)
+    _check_size(layout, area, source, exact=exact)
     stamp = source.stamp()
     data = source.read()
     checksum = _Checksum(data if verify_md5 else None, area.md5, str(source))
     table = Table(layout, source, stamp, checksum)
     try:
-        _check_records(table, table._remember(data, stamp))
+        records = table._remember(data, stamp)
+        check_ends(table, records)
+        stray = stray_character(table, records) if exact else None
+        if stray is not None:
+            raise stray
     except ProductError:
         checksum.value()  # comes first: a damaged file explains the bad record
         raise
@@ -370,7 +362,9 @@ def open_table(
     return table
 
 
-def _check_size(layout: TableCharacter, area: FileArea, source: Source) -> None:
+def _check_size(
+    layout: TableCharacter, area: FileArea, source: Source, *, exact: bool
+) -> None:
     size = source.size()
     wanted = layout.offset + layout.records * layout.record_length
 
@@ -388,7 +382,7 @@ def _check_size(layout: TableCharacter, area: FileArea, source: Source) -> None:
             size,
             "label.filesize_mismatch",
         )
-    alone = len(area.tables) == 1 and not area.others
+    alone = exact and area.alone
     if layout.offset >= size:
         msg = f"table starts at byte {layout.offset} of a file of {size} bytes"
         raise fail(
@@ -396,9 +390,9 @@ def _check_size(layout: TableCharacter, area: FileArea, source: Source) -> None:
             layout.offset,
             "label.invalid_object_definition",
         )
-    if wanted > size or (alone and wanted != size):
+    if wanted > size or (alone and wanted + area.padding != size):
         body = size - layout.offset
-        if alone and layout.offset and wanted - layout.offset == size:
+        if area.alone and layout.offset and wanted - layout.offset == size:
             msg = "table starts where it cannot end inside the file"
             raise fail(
                 msg,
@@ -415,55 +409,3 @@ def _check_size(layout: TableCharacter, area: FileArea, source: Source) -> None:
             layout.record_length if by_length else layout.records,
             "table.record_length_mismatch" if by_length else "table.records_mismatch",
         )
-
-
-def _gaps(layout: TableCharacter) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Say which bytes of a record belong to no field and not to the delimiter."""
-    free = np.ones(layout.record_length, dtype=np.bool_)
-    free[layout.record_length - len(layout.delimiter) :] = False
-    for item in layout.fields:
-        starts, length = _blocks(item)
-        for start in starts:
-            free[start : start + length] = False
-    return free
-
-
-def _check_records(table: Table, records: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
-    layout = table.layout
-    mark = np.frombuffer(layout.delimiter, dtype=np.uint8)
-    body = layout.record_length - mark.size
-
-    def fail(row: int, column: int, size: int, message: str, rule: str) -> ProductError:
-        return ProductError(
-            message,
-            path=str(table.source),
-            record=row,
-            offset=layout.offset + row * layout.record_length + column,
-            value=records[row, column : column + size].tobytes(),
-            rule=rule,
-        )
-
-    wrong = (records[:, body:] != mark).any(axis=1)
-    if wrong.any():
-        name = "CRLF" if mark.size == 2 else "LF"
-        raise fail(
-            int(wrong.argmax()),
-            body,
-            mark.size,
-            f"record does not end with {name}",
-            f"table.missing_{name}",
-        )
-    # a repair may change the length of the records without changing the fields
-    kind = f"gaps of {body} + {mark.size} bytes"
-    free = known.kept(kind, layout.fields, lambda: _gaps(layout))
-    if free.any():
-        stray = records[:, free] != ord(" ")
-        if stray.any():
-            row, k = np.argwhere(stray)[0]
-            raise fail(
-                int(row),
-                int(np.flatnonzero(free)[k]),
-                1,
-                "character between fields is no blank",
-                "table.characters_between_fields",
-            )

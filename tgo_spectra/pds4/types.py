@@ -1,8 +1,49 @@
-"""Data types of character fields, as the information models name them."""
+"""Classes of products, and data types of character fields: as the models name them."""
 
 from __future__ import annotations
 
-__all__ = ["INTEGER_TYPES", "KNOWN_TYPES", "REAL_TYPES", "TEXT_TYPES", "TIME_TYPES"]
+__all__ = [
+    "INTEGER_TYPES",
+    "KNOWN_TYPES",
+    "PRODUCT_CLASSES",
+    "REAL_TYPES",
+    "TEXT_TYPES",
+    "TIME_TYPES",
+]
+
+PRODUCT_CLASSES = frozenset(
+    f"Product_{name}"
+    for name in (
+        "AIP",
+        "Ancillary",
+        "Attribute_Definition",
+        "Browse",
+        "Bundle",
+        "Class_Definition",
+        "Collection",
+        "Context",
+        "DIP",
+        "DIP_Deep_Archive",
+        "Document",
+        "External",
+        "File_Repository",
+        "File_Text",
+        "Metadata_Supplemental",
+        "Native",
+        "Observational",
+        "Resource",
+        "SIP",
+        "SIP_Deep_Archive",
+        "SPICE_Kernel",
+        "Service",
+        "Software",
+        "Thumbnail",
+        "Update",
+        "XML_Schema",
+        "Zipped",
+    )
+)
+"""Root elements of labels in PDS4 information models 1.11-1.26."""
 
 REAL_TYPES = frozenset({"ASCII_Real"})
 INTEGER_TYPES = frozenset({"ASCII_Integer", "ASCII_NonNegative_Integer"})

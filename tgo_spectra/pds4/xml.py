@@ -10,11 +10,16 @@ import math
 import re
 import warnings
 import xml.etree.ElementTree as ET
+from collections import Counter
+from typing import TYPE_CHECKING
 from xml.parsers import expat
 
 from tgo_spectra.errors import ProductError, TgoWarning
 
-__all__ = ["Elements", "number", "parse_xml"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Elements", "leaves_of", "number", "parse_xml"]
 
 LABEL_BYTES_MAX = 16 * 2**20
 """Largest label read (bytes); NOMAD labels are below 0.1 MiB."""
@@ -210,3 +215,30 @@ class Elements:
             message = f"{name} must be a number"
             raise self.fail(message, "label.schema", text, name)
         return value
+
+
+def _walk(element: ET.Element, parent: str) -> Iterator[tuple[str, str, str]]:
+    name = element.tag
+    if len(element):
+        for item in element:
+            yield from _walk(item, name)
+    elif element.text and element.text.strip():
+        yield parent, name, element.text.strip()
+
+
+def leaves_of(elements: list[ET.Element]) -> dict[str, str]:
+    """Return every leaf below some elements, local name -> text; none is lost.
+
+    A name met twice is told apart by its parent, then by a number.
+    """
+    found = [leaf for element in elements for leaf in _walk(element, "")]
+    names = Counter(name for _, name, _ in found)
+    leaves: dict[str, str] = {}
+    numbers: Counter[str] = Counter()
+    for parent, name, text in found:
+        key = stem = name if names[name] == 1 else f"{parent}_{name}"
+        while key in leaves:  # the counter goes on where it stopped: never quadratic
+            numbers[stem] += 1
+            key = f"{stem}_{numbers[stem] + 1}"
+        leaves[key] = text
+    return leaves

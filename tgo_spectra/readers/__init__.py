@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tgo_spectra.errors import ProductError
+from tgo_spectra.paths import expanded
 from tgo_spectra.pds4 import Source, archive_members, parse_label
+from tgo_spectra.pds4.xml import LABEL_BYTES_MAX
 from tgo_spectra.readers import acs, nomad
 from tgo_spectra.readers.acs_stripes import acs_spectra
 from tgo_spectra.readers.arrays import kept_once_read
@@ -172,8 +174,7 @@ def instrument_of(label: Label, source: Source) -> str:
     ProductError
         ``product.unknown_instrument``.
     """
-    parts = label.lid.split(":")
-    bundle = parts[3] if len(parts) > 3 else label.lid
+    bundle = bundle_of(label)
     if bundle not in READERS:
         msg = (
             f"no reader for instrument {bundle!r}; there is one for: "
@@ -189,8 +190,14 @@ def instrument_of(label: Label, source: Source) -> str:
     return bundle
 
 
+def bundle_of(label: Label) -> str:
+    """Return the bundle part of a logical identifier, or all of a shorter one."""
+    parts = label.lid.split(":")
+    return parts[3] if len(parts) > 3 else label.lid
+
+
 def read_label(source: Source) -> Label:
-    """Read and check the label of a product.
+    """Read and check the label of a product of the archive.
 
     Parameters
     ----------
@@ -201,7 +208,7 @@ def read_label(source: Source) -> Label:
     -------
     Label
     """
-    return parse_label(source.read(), str(source), repair=True)
+    return parse_label(source.read(LABEL_BYTES_MAX), str(source), exact=True)
 
 
 def find_label(path: str | Path) -> Source:
@@ -225,7 +232,7 @@ def find_label(path: str | Path) -> Source:
     if not (mark and head.lower().endswith(".zip")):
         head, member = str(path), ""
     # absolute, as workers may have another working directory
-    path = Path(head).absolute()
+    path = expanded(head).absolute()
     suffix = path.suffix.lower()
     if suffix in _LABEL_SUFFIXES:
         return Source(str(path))

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from tgo_spectra.errors import ProductError, TgoError, TgoWarning
+from tgo_spectra.paths import expanded
 from tgo_spectra.pds4 import Source, open_structures, parse_label
 from tgo_spectra.pds4.binary import ArrayObject
 from tgo_spectra.pds4.xml import LABEL_BYTES_MAX, parse_xml
@@ -228,7 +229,10 @@ def read_groups(
 def _open(source: Source, *, verify_md5: bool, mode: Mode) -> dict[str, Structure]:
     # no repair of these products is known: "repair" refuses what "strict" does
     return open_structures(
-        source, verify_md5=verify_md5, mode="warn" if mode == "warn" else "strict"
+        source,
+        verify_md5=verify_md5,
+        mode="warn" if mode == "warn" else "strict",
+        exact=True,
     )
 
 
@@ -370,7 +374,7 @@ def _check_channel(label: Label, channel: str) -> None:
 
 def _geometry_lid(label: Label, source: Source) -> str:
     """Return the geometry product that a calibrated label names; empty if unclear."""
-    text = source.read() if _level(label) == "calibrated" else b""
+    text = source.read(LABEL_BYTES_MAX) if _level(label) == "calibrated" else b""
     if b"geometry" not in text:
         return ""
     root = parse_xml(text, str(source))
@@ -391,8 +395,8 @@ def _add_geometry(
     mode: Mode,
 ) -> None:
     """Put the tables of a geometry product beside the spectra it belongs to."""
-    source = Source(str(Path(path).absolute()))
-    label = parse_label(source.read(), str(source))
+    source = Source(str(expanded(path).absolute()))
+    label = parse_label(source.read(LABEL_BYTES_MAX), str(source), exact=True)
     attrs = _attributes(label, source)
     root = groups["/"].attrs
     wanted = root.get("geometry_lid")

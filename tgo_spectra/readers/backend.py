@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import zipfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xarray.backends import BackendEntrypoint
 
+from tgo_spectra.paths import expanded
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     import xarray as xr
 
@@ -157,7 +159,7 @@ class TgoBackendEntrypoint(BackendEntrypoint):
         """Say whether the start of the label names the mission; never raises."""
         if not isinstance(filename_or_obj, str | os.PathLike):
             return False
-        path = Path(filename_or_obj)
+        path = expanded(os.fspath(filename_or_obj))
         suffix = path.suffix.lower()
         try:
             if suffix in _LABEL_SUFFIXES:

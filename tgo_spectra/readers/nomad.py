@@ -116,7 +116,9 @@ def read(
     if mend:
         layout, area = repaired(layout, area, place)
     # the MD5 is computed beside what follows; `_attributes` waits for it
-    table = open_table(layout, area, place, verify_md5=verify_md5, wait=False)
+    table = open_table(
+        layout, area, place, verify_md5=verify_md5, wait=False, exact=True
+    )
     plans = plan_variables(table.layout.fields)
     if not any(plan.name in _AXES for plan in plans):
         msg = "table has no group Wavenumber or Wavelength"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import xarray as xr
 
 from tgo_spectra.errors import ProductError
+from tgo_spectra.paths import expanded
 from tgo_spectra.readers.objects import node_name
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def read_product_groups(
     """
     from tgo_spectra.readers import find_label, labels_in
 
-    folder = Path(path)
+    folder = expanded(path)
     labels = labels_in(folder) if folder.is_dir() else []
     if len(labels) > 1:
         if geometry is not None:
