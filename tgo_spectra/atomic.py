@@ -1,4 +1,9 @@
-"""Files that appear whole or not at all."""
+"""Writing: files that appear whole or not at all, and faults of the disk as errors.
+
+Everything that the package writes for a user goes through this module, so that a full
+disk, a folder without permission or a file where a folder is needed is one
+`OutputError` that names the place.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +14,147 @@ import os
 import re
 import socket
 import uuid
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tgo_spectra.errors import OutputError
+from tgo_spectra.paths import expanded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
-__all__ = ["atomic_file", "sweep_temporary"]
+__all__ = [
+    "append_line",
+    "atomic_file",
+    "output_folder",
+    "refuse_existing",
+    "sweep_temporary",
+    "write_whole",
+    "writing",
+]
+
+# What the operating system says, our rule, and what to do.
+_FAULTS = (
+    (
+        {errno.ENOSPC, errno.EDQUOT, errno.EFBIG},
+        "io.no_space",
+        "no space left in {folder}; make room and run again",
+    ),
+    (
+        {errno.EACCES, errno.EPERM, errno.EROFS},
+        "io.permission",
+        "no permission to write in {folder}; choose another folder",
+    ),
+    (
+        {errno.EEXIST, errno.ENOTDIR},
+        "io.not_a_folder",
+        "a file stands where a folder is needed; choose another folder",
+    ),
+    ({errno.ENOENT}, "io.no_folder", "the folder to write to does not exist"),
+    (
+        {errno.EISDIR, errno.ENOTEMPTY},
+        "io.is_a_folder",
+        "a folder stands where the file is to be written; choose another name",
+    ),
+    ({errno.ENAMETOOLONG}, "io.name_too_long", "the name is too long for this disk"),
+)
+
+
+def _output_error(error: OSError, path: Path) -> OutputError:
+    """Say what a fault of the operating system means for the one who writes."""
+    folder = path if path.is_dir() else path.parent
+    for numbers, rule, message in _FAULTS:
+        if error.errno in numbers:
+            return OutputError(message.format(folder=folder), path=path, rule=rule)
+    message = f"could not write: {error.strerror or error}"
+    return OutputError(message, path=path, rule="io.write_failed")
+
+
+@contextlib.contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Turn faults of the operating system inside the block into one `OutputError`.
+
+    Parameters
+    ----------
+    path : path
+        What is written, to be named.
+
+    Raises
+    ------
+    OutputError
+        ``io.no_space``, ``io.permission``, ``io.no_folder``, ``io.not_a_folder``,
+        ``io.is_a_folder``, ``io.name_too_long``, ``io.write_failed``.
+
+    Examples
+    --------
+    >>> import pathlib
+    >>> with writing("no/such/folder/a.txt"):
+    ...     pathlib.Path("no/such/folder/a.txt").write_text("x")
+    Traceback (most recent call last):
+    tgo_spectra.errors.OutputError: no/such/folder/a.txt: the folder to write to ...
+    """
+    try:
+        yield
+    except OSError as error:
+        raise _output_error(error, expanded(path)) from error
+
+
+def output_folder(path: str | Path) -> Path:
+    """Make a folder to write to, with all above it, unless it is there.
+
+    Parameters
+    ----------
+    path : path
+        ``~`` is the home folder.
+
+    Returns
+    -------
+    pathlib.Path
+
+    Raises
+    ------
+    OutputError
+        It cannot be made, see `writing`.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> output_folder(pathlib.Path(tempfile.mkdtemp()) / "a" / "b").is_dir()
+    True
+    """
+    folder = expanded(path)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def refuse_existing(files: Iterable[Path], *, overwrite: bool) -> None:
+    """Refuse to replace files, unless told to.
+
+    Parameters
+    ----------
+    files : iterable of Path
+        What is about to be written.
+    overwrite : bool
+        Whether files that are there may be replaced.
+
+    Raises
+    ------
+    OutputError
+        One of them is there (``io.exists``).
+
+    Examples
+    --------
+    >>> import pathlib
+    >>> refuse_existing([pathlib.Path("no-such-file.xml")], overwrite=False)
+    """
+    there = [] if overwrite else [file for file in files if os.path.lexists(file)]
+    if there:
+        message = (
+            "is there already and is not replaced; choose another folder, or say "
+            "overwrite=True (command line: --overwrite)"
+        )
+        raise OutputError(message, path=there[0], rule="io.exists")
 
 
 @contextlib.contextmanager
@@ -41,7 +178,7 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
     Raises
     ------
     OutputError
-        The folder does not exist, or the disk is full (``io.no_space``).
+        See `writing`.
 
     Examples
     --------
@@ -52,26 +189,84 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
     >>> [file.name for file in folder.iterdir()]
     ['a.txt']
     """
-    final = Path(path)
-    if not final.parent.is_dir():
-        message = "the folder to write to does not exist"
-        raise OutputError(message, path=final, rule="io.no_folder")
+    final = expanded(path)
     tag = f"{_host()}-{os.getpid()}-{uuid.uuid4().hex[:12]}"
     temporary = final.with_name(f"{final.name}.tmp-{tag}")
-    try:
-        yield temporary
-        _sync(temporary, os.O_RDWR)
-        temporary.replace(final)
-        _sync(final.parent, os.O_RDONLY)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-            message = f"no space left to write: {error.strerror}"
-            raise OutputError(message, path=final, rule="io.no_space") from error
-        raise
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with writing(final):
+        try:
+            # netCDF4 takes whatever hinders it for a lack of permission
+            temporary.touch(exist_ok=False)
+            yield temporary
+            _sync(temporary, os.O_RDWR)
+            temporary.replace(final)
+            _sync(final.parent, os.O_RDONLY)
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def write_whole(path: str | Path, content: str | bytes) -> Path:
+    """Write a file as a whole, see `atomic_file`.
+
+    Parameters
+    ----------
+    path : path
+        Its folder must exist.
+    content : str or bytes
+        Text is written in UTF-8.
+
+    Returns
+    -------
+    pathlib.Path
+
+    Raises
+    ------
+    OutputError
+        See `writing`.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> write_whole(pathlib.Path(tempfile.mkdtemp()) / "a.txt", "whole").read_text()
+    'whole'
+    """
+    data = content.encode() if isinstance(content, str) else content
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(data)
+    return expanded(path)
+
+
+def append_line(path: str | Path, line: str) -> None:
+    """Append one line to a record in one write; a torn last line keeps to itself.
+
+    Parameters
+    ----------
+    path : path
+        Its folder must exist.
+    line : str
+        Without its end.
+
+    Raises
+    ------
+    OutputError
+        See `writing`.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> file = pathlib.Path(tempfile.mkdtemp()) / "journal.jsonl"
+    >>> _ = file.write_text('{"cut')
+    >>> append_line(file, "{}")
+    >>> file.read_text().splitlines()
+    ['{"cut', '{}']
+    """
+    file = expanded(path)
+    with writing(file), file.open("a+b") as stream:
+        end = b""
+        if stream.seek(0, os.SEEK_END):
+            stream.seek(-1, os.SEEK_END)
+            end = b"" if stream.read(1) == b"\n" else b"\n"
+        stream.write(end + line.encode() + b"\n")
 
 
 def sweep_temporary(folder: str | Path) -> int:
@@ -94,10 +289,11 @@ def sweep_temporary(folder: str | Path) -> int:
     0
     """
     swept = 0
-    for file in Path(folder).glob(f"*.tmp-{_host()}-*"):
+    for file in expanded(folder).glob(f"*.tmp-{_host()}-*"):
         match = re.search(r"\.tmp-[0-9a-f]+-(\d+)-[0-9a-f]+$", file.name)
         if match and not _alive(int(match.group(1))):
-            file.unlink(missing_ok=True)
+            with writing(file):
+                file.unlink(missing_ok=True)
             swept += 1
     return swept
 

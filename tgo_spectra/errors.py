@@ -20,7 +20,35 @@ __all__ = [
     "TableError",
     "TgoError",
     "TgoWarning",
+    "printable",
 ]
+
+
+def printable(text: object) -> str:
+    r"""Give text as one line that is safe to show: what cannot be printed is escaped.
+
+    Names of files and texts of labels may hold line breaks, escape sequences that move
+    the cursor or recolour the terminal, marks that turn the direction of writing, and
+    bytes that are no text.
+
+    Parameters
+    ----------
+    text : object
+        What is to be shown; its ``str``.
+
+    Returns
+    -------
+    str
+        The same text, each such character as Python writes it in a literal.
+
+    Examples
+    --------
+    >>> print(printable("a\\x1b[2Jb\\nc µ"))
+    a\\x1b[2Jb\\nc µ
+    """
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text)
+    )
 
 
 class TgoError(Exception):
@@ -75,7 +103,7 @@ class TgoError(Exception):
         where = [
             f"{name} {text}"
             for name, text in (
-                ("field", self.field),
+                ("field", None if self.field is None else printable(self.field)),
                 ("record", self.record),
                 ("byte", self.offset),
                 ("value", None if self.value is None else repr(self.value)),
@@ -83,9 +111,11 @@ class TgoError(Exception):
             )
             if text is not None
         ]
-        head = f"{self.path}: " if self.path else ""
+        head = f"{printable(self.path)}: " if self.path else ""
         tail = f" [{', '.join(where)}]" if where else ""
-        return f"{head}{self.message}{tail}"
+        # some messages list things, one a line
+        message = "\n".join(map(printable, str(self.message).split("\n")))
+        return f"{head}{message}{tail}"
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle with all fields, so that workers can report."""

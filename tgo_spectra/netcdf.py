@@ -15,20 +15,21 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tgo_spectra import __version__
-from tgo_spectra.atomic import atomic_file, sweep_temporary
+from tgo_spectra.atomic import atomic_file, output_folder, sweep_temporary
 from tgo_spectra.content import Stored, clean_attributes, content_hash
 from tgo_spectra.errors import OutputError
+from tgo_spectra.paths import expanded
 from tgo_spectra.storage import read_stored, write_stored
 from tgo_spectra.variables import lookup, validate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     import xarray as xr
 
@@ -219,7 +220,8 @@ def open_verified(path: str | Path) -> xr.Dataset:
         The file is unreadable (``io.unreadable``), has no ``content_sha256``
         (``io.incomplete``), or its contents do not match it (``io.hash_mismatch``).
     """
-    variables, attrs = read_stored(Path(path))
+    path = expanded(path)
+    variables, attrs = read_stored(path)
     stated = attrs.get("content_sha256")
     if stated is None:
         message = "no content_sha256: not one of our files, or not completely written"
@@ -234,7 +236,7 @@ def open_verified(path: str | Path) -> xr.Dataset:
 def _write(
     ds: xr.Dataset, path: str | Path, extra: Mapping[str, object], *, level: int
 ) -> Path:
-    final = Path(path)
+    final = expanded(path)
     if not ds.data_vars:
         message = "the Dataset holds no variable"
         raise OutputError(message, path=final, rule="io.empty")
@@ -244,18 +246,21 @@ def _write(
     for key in ("content_sha256", "coordinates"):
         attrs.pop(key, None)
     attrs["content_sha256"] = content_hash(variables, attrs)
-    final.parent.mkdir(parents=True, exist_ok=True)
+    output_folder(final.parent)
     with atomic_file(final) as temporary:
-        try:
-            write_stored(variables, attrs, temporary)
-        except RuntimeError as error:  # netCDF4: any fault below HDF5
-            message = f"netCDF4 could not write: {error}"
-            raise OutputError(message, path=final, rule="io.write_failed") from error
-        back = content_hash(*read_stored(temporary))
-        if back != attrs["content_sha256"]:
+        write_stored(variables, attrs, temporary)
+        if _hash_of(temporary) != attrs["content_sha256"]:
             message = "the file read back differs from what was written"
             raise OutputError(message, path=final, rule="io.verify_failed")
     return final
+
+
+def _hash_of(file: Path) -> str | None:
+    """Content hash of a file; None if it cannot be read."""
+    try:
+        return content_hash(*read_stored(file))
+    except OutputError:
+        return None
 
 
 def _coordinate_system() -> Stored:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import zlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -11,14 +13,76 @@ from tgo_spectra.content import Stored
 from tgo_spectra.errors import OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     import netCDF4
 
-__all__ = ["read_stored", "write_stored"]
+    Form = Literal["NETCDF4", "NETCDF3_CLASSIC"]
 
+__all__ = ["new_netcdf", "read_stored", "write_stored"]
+
+_PROBE_BYTES = 2**20  # written to find out whether the disk is full
 _SAMPLED_BYTES = 16_384  # deflating less takes no time worth saving
+
+
+@contextlib.contextmanager
+def new_netcdf(path: Path, form: Form = "NETCDF4") -> Iterator[netCDF4.Dataset]:
+    """Give an empty netCDF file that is closed when the block ends.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        File to make.
+    form : str
+        ``NETCDF4`` or ``NETCDF3_CLASSIC``.
+
+    Yields
+    ------
+    netCDF4.Dataset
+
+    Raises
+    ------
+    OSError
+        The disk is full and the like; without a number where the library does not
+        say why.
+    """
+    import netCDF4
+
+    # Of a netCDF-3 file that cannot grow, closing ends the interpreter: it is made in
+    # memory. netCDF-4 in memory would lose the order of its variables.
+    first_bytes = None if form == "NETCDF4" else 65_536
+    try:
+        file = netCDF4.Dataset(path, "w", format=form, memory=first_bytes)
+        try:
+            file.set_auto_maskandscale(False)
+            yield file
+        finally:
+            content = _close(file)
+    except (RuntimeError, OSError) as error:  # any fault below HDF5
+        _raise_if_full(path)
+        message = f"netCDF4: {error}"
+        raise OSError(message) from error
+    if first_bytes is not None:
+        path.write_bytes(content)
+
+
+def _close(file: netCDF4.Dataset) -> Any:
+    """Close a file for good, whether or not that fails; give the contents of one."""
+    try:
+        return file.close()
+    except RuntimeError:
+        # it would be closed again when it is freed, which ends the interpreter
+        file._isopen = 0
+        raise
+
+
+def _raise_if_full(path: Path) -> None:
+    """Raise what the system says when a file is to grow; HDF5 does not tell."""
+    with path.open("ab") as file:
+        file.write(bytes(_PROBE_BYTES))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def write_stored(
@@ -37,13 +101,10 @@ def write_stored(
 
     Raises
     ------
-    RuntimeError, OSError
-        The library could not write.
+    OSError
+        The disk is full and the like.
     """
-    import netCDF4
-
-    with netCDF4.Dataset(path, "w", format="NETCDF4") as file:
-        file.set_auto_maskandscale(False)
+    with new_netcdf(path) as file:
         file.setncatts(attrs)
         sizes: dict[str, int] = {}
         for variable in variables.values():

@@ -12,22 +12,23 @@ RFC 9110, HTTP Semantics: range requests (14), If-Range (13.1.5), Retry-After (1
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tgo_spectra.archive.exchange import AgainError, blocks, exchange, persist
+from tgo_spectra.atomic import writing
 from tgo_spectra.errors import ArchiveError, OutputError, TgoError
+from tgo_spectra.paths import expanded
 
 if TYPE_CHECKING:
     import http.client
     from collections.abc import Callable, Iterator
     from io import BufferedRandom
+    from pathlib import Path
     from typing import IO
 
     from tgo_spectra.archive.settings import ArchiveSettings
@@ -132,27 +133,24 @@ def download(
     TgoError
         What `check` raised, after one retry from the first byte.
     OutputError
-        ``io.no_space``, ``io.permission``, ``io.no_folder`` or ``io.no_locks``.
+        ``io.no_locks``, or see `tgo_spectra.atomic.writing`.
     """
-    final = Path(target)
-    try:
-        with _claimed(final) as file:
-            if file is None:
-                return final
-            part = _Part(file, final.with_name(f"{final.name}.part.json"), url)
-            try:
-                _complete(part, final, settings, md5, size, check)
-            except BaseException:
-                part.leave()
-                raise
-            file.flush()
-            os.fsync(file.fileno())
-            # first, so that a kill here leaves no note beside a finished file
-            part.note.unlink(missing_ok=True)
-            final.with_name(f"{final.name}.part").replace(final)
-            _sync_folder(final.parent)
-    except OSError as error:
-        raise _output_error(error, final) from error
+    final = expanded(target)
+    with writing(final), _claimed(final) as file:
+        if file is None:
+            return final
+        part = _Part(file, final.with_name(f"{final.name}.part.json"), url)
+        try:
+            _complete(part, final, settings, md5, size, check)
+        except BaseException:
+            part.leave()
+            raise
+        file.flush()
+        os.fsync(file.fileno())
+        # first, so that a kill here leaves no note beside a finished file
+        part.note.unlink(missing_ok=True)
+        final.with_name(f"{final.name}.part").replace(final)
+        _sync_folder(final.parent)
     return final
 
 
@@ -348,15 +346,3 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _output_error(error: OSError, final: Path) -> OutputError:
-    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-        rule, message = "io.no_space", "no space left to write"
-    elif error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
-        rule, message = "io.permission", "no permission to write here"
-    elif error.errno == errno.ENOENT:
-        rule, message = "io.no_folder", "the folder to write to does not exist"
-    else:
-        rule, message = "io.write_failed", f"could not write: {error.strerror}"
-    return OutputError(message, path=final, rule=rule)

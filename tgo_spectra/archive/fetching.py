@@ -18,7 +18,6 @@ import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
@@ -28,12 +27,14 @@ from tgo_spectra.archive.download import download
 from tgo_spectra.archive.products import instant, labels_of_zip, open_source
 from tgo_spectra.archive.settings import ArchiveSettings, load_settings
 from tgo_spectra.archive.tap import query
+from tgo_spectra.atomic import append_line, output_folder
 from tgo_spectra.errors import ArchiveError, TgoError
 from tgo_spectra.mars import solar_longitude
 from tgo_spectra.pds4 import archive_members
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     Order = int | Iterable[int] | None
 
@@ -222,8 +223,7 @@ def fetch(
             settings=known,
         )
     wanted = list(dict.fromkeys(products))
-    folder = Path(out).absolute()
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = output_folder(out).absolute()
     keeper = _Keeper(folder)
     with ThreadPoolExecutor(max(1, 2 * known.max_parallel_per_host)) as pool:
         return list(pool.map(lambda r: _fetch_one(r, folder, known, keeper), wanted))
@@ -257,9 +257,8 @@ class _Keeper:
             "sha256": _sha256(path),
             "time": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         }
-        with self._lock, self._file.open("a", encoding="utf-8") as stream:
-            # one write, so that lines of two processes do not mix
-            stream.write(json.dumps(row) + "\n")
+        with self._lock:
+            append_line(self._file, json.dumps(row))
 
 
 def _sha256(path: Path) -> str:

@@ -15,8 +15,9 @@ import numpy as np
 from tgo_spectra.archive.catalogue import as_dataset, decode_file, encode
 from tgo_spectra.archive.products import Entry, instant
 from tgo_spectra.archive.scanning import Scan
-from tgo_spectra.atomic import atomic_file, sweep_temporary
-from tgo_spectra.errors import ArchiveError, OutputError
+from tgo_spectra.atomic import output_folder, sweep_temporary, write_whole
+from tgo_spectra.errors import ArchiveError
+from tgo_spectra.paths import expanded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -90,11 +91,11 @@ def index_archive(
     >>> found["rule"].values.tolist()
     ['label.not_xml']
     """
-    folder = Path(root).absolute()
+    folder = expanded(root).absolute()
     if not folder.is_dir():
         message = "no such folder to index"
         raise ArchiveError(message, path=folder, rule="catalogue.no_folder")
-    file = default_catalogue(folder) if catalogue is None else Path(catalogue)
+    file = default_catalogue(folder) if catalogue is None else expanded(catalogue)
     unfinished = file.with_name(f"{file.name}.unfinished")
     known = _known(file) | _known(unfinished)
     scan = Scan(folder, known, rehash)
@@ -126,14 +127,9 @@ def _known(file: Path) -> dict[tuple[str, str], Entry]:
 
 
 def _write(file: Path, entries: list[Entry], folder: Path) -> None:
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        sweep_temporary(file.parent)
-        with atomic_file(file) as temporary:
-            temporary.write_bytes(encode(entries, folder))
-    except OSError as error:
-        message = f"the catalogue cannot be written: {error.strerror}"
-        raise OutputError(message, path=file, rule="io.write_failed") from error
+    output_folder(file.parent)
+    sweep_temporary(file.parent)
+    write_whole(file, encode(entries, folder))
 
 
 def default_catalogue(root: str | Path) -> Path:
@@ -155,7 +151,7 @@ def default_catalogue(root: str | Path) -> Path:
     '.jsonl'
     """
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(root).absolute()
+    folder = expanded(root).absolute()
     digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
     return Path(base) / "tgo_spectra" / f"{folder.name or 'root'}-{digest}.jsonl"
 
@@ -178,7 +174,7 @@ def read_catalogue(catalogue: str | Path) -> xr.Dataset:
     ArchiveError
         ``catalogue.missing`` or ``catalogue.damaged``.
     """
-    file = Path(catalogue)
+    file = expanded(catalogue)
     if file.is_dir():
         file = default_catalogue(file)
     if not file.is_file():

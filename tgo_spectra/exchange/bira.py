@@ -17,7 +17,7 @@ import numpy as np
 import xarray as xr
 
 from tgo_spectra.atmosphere import reference_atmosphere
-from tgo_spectra.atomic import atomic_file
+from tgo_spectra.atomic import write_whole
 from tgo_spectra.errors import OutputError, TgoError
 from tgo_spectra.geometry import mean_direction
 from tgo_spectra.variables import GASES, annotate
@@ -358,9 +358,7 @@ def write_bira(
         part[np.isnan(part)] = fill_value
     for row in table:
         lines.append(" ".join(f % x for f, x in zip(FORMATS, row, strict=True)))
-    with atomic_file(path) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return Path(path)
+    return write_whole(path, "\n".join(lines) + "\n")
 
 
 def _columns(

@@ -8,7 +8,6 @@ its tools derive anything sensible for Mars is to be verified.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,10 +24,13 @@ from tgo_spectra.exchange.harp_names import (
     species,
 )
 from tgo_spectra.geometry import mean_direction
+from tgo_spectra.paths import expanded
+from tgo_spectra.storage import new_netcdf
 from tgo_spectra.variables import GASES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from tgo_spectra.exchange.harp_names import Name
 
@@ -254,7 +256,7 @@ def write_harp(
 
     ds = to_harp(level2, gases)
     with atomic_file(path) as temporary:
-        with Dataset(temporary, "w", format="NETCDF3_CLASSIC") as file:
+        with new_netcdf(temporary, "NETCDF3_CLASSIC") as file:
             for dim, size in ds.sizes.items():
                 if dim != "vertical_in":
                     file.createDimension(str(dim), size)
@@ -278,4 +280,4 @@ def write_harp(
                     raise OutputError(
                         msg, path=path, field=str(name), rule="io.verify_failed"
                     )
-    return Path(path)
+    return expanded(path)

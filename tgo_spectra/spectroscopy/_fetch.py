@@ -9,12 +9,12 @@ import hashlib
 import io
 import logging
 import re
-import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tgo_spectra.atomic import output_folder, writing
 from tgo_spectra.errors import LineListError
 from tgo_spectra.spectroscopy import gas_info
 from tgo_spectra.spectroscopy._origin import (
@@ -116,9 +116,11 @@ def fetch(
         found = _cached(folder, request.name)
         if found is not None:
             return found
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as work:
-        place = Path(work)
+    output_folder(folder)
+    with writing(folder):
+        work = tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-")
+    with work as made_here:
+        place = Path(made_here)
         if file is not None:
             made, origin = _from_file(request, file, place)
         elif mirror is not None:
@@ -148,11 +150,12 @@ def _keep(made: Path, origin: Origin, folder: Path, request: Request) -> Path:
         }
     )
     target = folder / made.name
-    # the origin goes last: without it the list is not taken from the cache
-    origin_path(target).unlink(missing_ok=True)
-    for part in (made.with_suffix(".header"), made):
-        if part.is_file():
-            shutil.move(part, folder / part.name)
+    with writing(target):
+        # the origin goes last: without it the list is not taken from the cache
+        origin_path(target).unlink(missing_ok=True)
+        for part in (made.with_suffix(".header"), made):
+            if part.is_file():
+                part.replace(folder / part.name)
     write_origin(target, whole)
     return target
 
@@ -207,12 +210,14 @@ def _from_file(request: Request, source: Path, place: Path) -> tuple[Path, Origi
     header = source.with_name(plain.removesuffix(".data") + ".header")
     with_header = plain.endswith(".data") and header.is_file()
     made = place / f"{request.name}{'.data' if with_header else '.par'}"
-    made.write_bytes(b"\n".join(inside) + b"\n")
+    with writing(place.parent):
+        made.write_bytes(b"\n".join(inside) + b"\n")
     if with_header:
         # the header tells the columns; how many rows it states holds for the whole
         text = header.read_text(encoding="utf-8")
         text = re.sub(r'("number_of_rows":\s*)-?\d+', rf"\g<1>{len(inside)}", text)
-        made.with_suffix(".header").write_text(text, encoding="utf-8")
+        with writing(place.parent):
+            made.with_suffix(".header").write_text(text, encoding="utf-8")
     origin = Origin(
         request.gas,
         request.low,

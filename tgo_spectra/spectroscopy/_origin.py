@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tgo_spectra.atomic import atomic_file
+from tgo_spectra.atomic import write_whole
 from tgo_spectra.errors import LineListError
 
 if TYPE_CHECKING:
@@ -65,9 +65,8 @@ def origin_path(path: Path) -> Path:
 
 def write_origin(path: Path, origin: Origin) -> None:
     """Write the origin of the list `path`."""
-    with atomic_file(origin_path(path)) as temporary:
-        text = json.dumps(asdict(origin), indent=1, sort_keys=True)
-        temporary.write_text(text + "\n", encoding="utf-8")
+    text = json.dumps(asdict(origin), indent=1, sort_keys=True)
+    write_whole(origin_path(path), text + "\n")
 
 
 def read_origin(path: Path) -> Origin | None:

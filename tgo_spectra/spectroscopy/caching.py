@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tgo_spectra import __version__
+from tgo_spectra.atomic import output_folder
 from tgo_spectra.content import Stored, clean_attributes, content_hash
 from tgo_spectra.errors import TableError
 from tgo_spectra.spectroscopy.building import build_table
@@ -201,5 +202,5 @@ def cached_table(
         processes=processes,
     )
     table.attrs["build_key"] = key
-    folder.mkdir(parents=True, exist_ok=True)
+    output_folder(folder)
     return write_table(table, path)

@@ -15,6 +15,7 @@ import numpy as np
 import xarray as xr
 
 from tgo_spectra.errors import LineListError, TgoWarning
+from tgo_spectra.paths import expanded
 from tgo_spectra.spectroscopy._origin import HITRAN_CITATION, Origin, read_origin
 from tgo_spectra.spectroscopy._records import LENGTH, Records, convert, cut
 from tgo_spectra.spectroscopy.partition import (
@@ -456,7 +457,7 @@ def fetch_lines(
     from tgo_spectra.spectroscopy._fetch import Request, fetch
     from tgo_spectra.spectroscopy.caching import cache_folder
 
-    folder = cache_folder("lines") if cache_dir is None else Path(cache_dir)
+    folder = cache_folder("lines") if cache_dir is None else expanded(cache_dir)
     request = Request(gas, float(low), float(high), edition)
     return fetch(
         request,

@@ -14,11 +14,13 @@ import numpy as np
 from tgo_spectra.atomic import atomic_file
 from tgo_spectra.content import Stored, clean_attributes, content_hash
 from tgo_spectra.errors import TableError
+from tgo_spectra.paths import expanded
 from tgo_spectra.spectroscopy.user_tables import (
     USER_TABLES,
     build_commands,
     user_table_path,
 )
+from tgo_spectra.storage import new_netcdf
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -305,18 +307,12 @@ def write_table(table: xr.Dataset, path: str | Path) -> Path:
     >>> write_table(open_table("so_189_190"), path).name
     't.nc'
     """
-    import netCDF4
-
     _check_layout(table)
     variables = _stored(table)
     attrs = clean_attributes({**table.attrs, "format": _FORMAT})
     attrs["content_sha256"] = content_hash(variables, attrs)
-    final = Path(path)
-    with (
-        atomic_file(final) as temporary,
-        netCDF4.Dataset(temporary, "w", format="NETCDF4") as file,
-    ):
-        file.set_auto_maskandscale(False)
+    final = expanded(path)
+    with atomic_file(final) as temporary, new_netcdf(temporary) as file:
         file.setncatts(attrs)
         for stored in variables.values():
             for name, size in zip(stored.dims, stored.data.shape, strict=True):
