@@ -51,11 +51,13 @@ def lines_info(path: str) -> None:
     import numpy as np
 
     from tgo_spectra.spectroscopy.linelist import read_line_list
+    from tgo_spectra.spectroscopy.partition import molecule_formula
 
     ds = read_line_list(path)
     number = ds["wavenumber"].values
     click.echo(f"{'lines':22}{number.size}")
-    click.echo(f"{'molecule':22}{int(ds['molecule'].values[0])}")
+    molecule = int(ds["molecule"].values[0])
+    click.echo(f"{'molecule':22}{molecule} {molecule_formula(molecule)}")
     known = ", ".join(str(i) for i in np.unique(ds["isotopologue"].values))
     click.echo(f"{'isotopologues':22}{known}")
     click.echo(f"{'wavenumber':22}{number[0]:.3f} .. {number[-1]:.3f} cm-1")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import gzip
 import hashlib
 import io
 import logging
@@ -23,6 +22,7 @@ from tgo_spectra.spectroscopy._origin import (
     read_origin,
     write_origin,
 )
+from tgo_spectra.spectroscopy._unpack import PACKED_NAMES, plain_name, unpacked
 from tgo_spectra.spectroscopy.partition import isotopologues_of
 
 __all__ = ["Request", "fetch"]
@@ -32,7 +32,7 @@ _LOG = logging.getLogger(__name__)
 # GAS, anything, LOW-HIGH in cm-1, anything, suffix
 _MIRRORED = re.compile(
     r"(?P<gas>[a-z0-9]+)_(?:.*_)?(?P<low>\d+(?:\.\d+)?)-(?P<high>\d+(?:\.\d+)?)"
-    r"(?:_[^.]*)?\.(?:par|data)(?:\.gz)?"
+    rf"(?:_[^.]*)?\.(?:par|data)(?:{PACKED_NAMES})?"
 )
 
 
@@ -199,14 +199,12 @@ def _from_file(request: Request, source: Path, place: Path) -> tuple[Path, Origi
     known = read_origin(source)
     lines = read_line_list(source, edition=request.edition)
     raw = source.read_bytes()
-    if source.suffix == ".gz":
-        raw = gzip.decompress(raw)
-    records = raw.replace(b"\r\n", b"\n").splitlines()
+    records = unpacked(raw, source).replace(b"\r\n", b"\n").splitlines()
     inside = [r for r in records if request.low <= float(r[3:15]) <= request.high]
     if not inside:
         msg = f"no line within {request.low:g} to {request.high:g} cm-1"
         raise LineListError(msg, path=source, field="range", rule="fetch.empty")
-    plain = source.name.removesuffix(".gz")
+    plain = plain_name(source.name)
     header = source.with_name(plain.removesuffix(".data") + ".header")
     with_header = plain.endswith(".data") and header.is_file()
     made = place / f"{request.name}{'.data' if with_header else '.par'}"

@@ -22,14 +22,17 @@ _ISOTOPOLOGUES = {**{str(n): n for n in range(1, 10)}, "0": 10, "A": 11, "B": 12
 
 @dataclass(frozen=True)
 class Field:
-    """One numeric field: 1-based inclusive columns and the allowed range."""
+    """One numeric field: 1-based inclusive columns and the allowed range.
+
+    `blank` is what a field without a number means, None where it must have one.
+    """
 
     first: int
     last: int
     low: float
     high: float
     exponent: bool = False
-    blank: bool = False
+    blank: float | None = None
 
 
 # Columns: HITRAN 2004 and later; limits: no physical line exceeds them.
@@ -38,18 +41,22 @@ FIELDS = {
     "intensity": Field(16, 25, 0.0, 1e-10, exponent=True),
     "einstein_a": Field(26, 35, 0.0, 1e15, exponent=True),
     "gamma_air": Field(36, 40, 0.0, 9.9999),
-    "gamma_self": Field(41, 45, 0.0, 9.9999),
+    # zero is HITRAN's own sign of "no value" here, and what Fortran reads from blanks
+    "gamma_self": Field(41, 45, 0.0, 9.9999, blank=0.0),
     # -1 = unknown to HITRAN
     "lower_state_energy": Field(46, 55, -1.0, 1e6),
     "n_air": Field(56, 59, -9.99, 9.99),
-    "delta_air": Field(60, 67, -9.0, 9.0),
-    "upper_statistical_weight": Field(147, 153, 0.0, 1e6, blank=True),
-    "lower_statistical_weight": Field(154, 160, 0.0, 1e6, blank=True),
+    "delta_air": Field(60, 67, -9.0, 9.0, blank=0.0),
+    "upper_statistical_weight": Field(147, 153, 0.0, 1e6, blank=np.nan),
+    "lower_statistical_weight": Field(154, 160, 0.0, 1e6, blank=np.nan),
 }
 
-_PLAIN = re.compile(rb" *[+-]?(\d+\.\d*|\.\d+)\Z")
-_EXPONENT = re.compile(rb" *[+-]?(\d+\.\d*|\.\d+)[Ee][+-]\d{2,3}\Z")
-_FORTRAN = re.compile(rb" *[+-]?(\d+\.\d*|\.\d+)([Dd][+-]\d{2,3}|[+-]\d{3})\Z")
+# Formatted reading in Fortran ignores blanks before and behind a number (BLANK='NULL',
+# the default since Fortran 77). It ignores those within as well, which no writer
+# makes: there a digit was lost.
+_PLAIN = re.compile(rb" *[+-]?(\d+\.\d*|\.\d+) *\Z")
+_EXPONENT = re.compile(rb" *[+-]?(\d+\.\d*|\.\d+)[Ee][+-]\d{2,3} *\Z")
+_FORTRAN = re.compile(rb" *[+-]?(\d+\.\d*|\.\d+)([Dd][+-]\d{2,3}|[+-]\d{3}) *\Z")
 
 _BLANK, _POINT, _NINE, _ZERO = 32, 46, 57, 48
 
@@ -116,8 +123,6 @@ def _first_bytes_error(data: bytes, path: str) -> None:
         why = "line 1 starts with a byte-order mark, which HITRAN files do not have"
     elif head.startswith(b"<"):
         why = "line 1 starts with '<': a web page, not a line list"
-    elif head.startswith(b"\x1f\x8b"):
-        why = "the content is still compressed; name the file .gz"
     if why:
         raise LineListError(
             why, path=path, record=0, value=data[:20], rule="line_list.content"
@@ -208,7 +213,7 @@ def cut(data: bytes, path: str, *, longer: bool = False) -> Records:
 
 def _explain(value: bytes, spec: Field, fortran: bool) -> str | None:
     """Say what is wrong with the text of a number, None if nothing is."""
-    if spec.blank and not value.strip():
+    if spec.blank is not None and not value.strip():
         return None
     if (_EXPONENT if spec.exponent else _PLAIN).match(value):
         return None
@@ -227,6 +232,30 @@ def _to_float(value: bytes) -> float:
     return float(value)
 
 
+def _one_word(filled: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Tell which rows (line, character) have no blank within, only around."""
+    starts = filled[:, 0] + (filled[:, 1:] & ~filled[:, :-1]).sum(axis=1)
+    return np.asarray(starts == 1)
+
+
+def _whole_exponent(
+    part: NDArray[np.uint8], filled: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Tell which rows end with E, a sign and two or three digits.
+
+    A number whose mantissa swallowed the exponent has no E; one whose last digit was
+    lost would be wrong by a power of ten.
+    """
+    letter = (part == ord("E")) | (part == ord("e"))
+    place = np.argmax(letter, axis=1)
+    last = part.shape[1] - 1 - np.argmax(filled[:, ::-1], axis=1)
+    behind = np.minimum(place + 1, part.shape[1] - 1)
+    signed = np.isin(part[np.arange(len(part)), behind], (ord("+"), ord("-")))
+    digits = last - place - 1
+    good = (letter.sum(axis=1) == 1) & signed & ((digits == 2) | (digits == 3))
+    return np.asarray(good)
+
+
 def _number(
     records: Records, name: str, spec: Field, *, fortran: bool
 ) -> NDArray[np.float64]:
@@ -238,12 +267,11 @@ def _number(
     clean = (
         allowed[part].all(axis=1)
         & ((part == _POINT).sum(axis=1) == 1)
-        & ~(filled[:, :-1] & ~filled[:, 1:]).any(axis=1)
+        & _one_word(filled)
     )
     if spec.exponent:
-        # d.dddE+dd: a number whose mantissa swallowed the exponent has no E
-        clean &= ((part == ord("E")) | (part == ord("e"))).sum(axis=1) == 1
-    values = np.full(strings.size, np.nan)
+        clean &= _whole_exponent(part, filled)
+    values = np.full(strings.size, np.nan if spec.blank is None else spec.blank)
     try:
         values[clean] = strings[clean].astype(np.float64)
     except ValueError:
@@ -268,6 +296,8 @@ def _number(
 
 def _molecule(records: Records) -> NDArray[np.int32]:
     part = records.text[:, :2]
+    # a blank behind the number counts as one before it
+    part = np.where(part[:, 1:] == _BLANK, part[:, ::-1], part)
     tens = np.where(part[:, 0] == _BLANK, _ZERO, part[:, 0]).astype(np.int32)
     units = part[:, 1].astype(np.int32)
     bad = (tens < _ZERO) | (tens > _NINE) | (units < _ZERO) | (units > _NINE)
@@ -319,7 +349,7 @@ def convert(
     records : Records
         From `cut`.
     isotopologues : dict
-        Known isotopologues of each known molecule.
+        Isotopologues of each molecule of HITRAN.
     fortran : bool
         Accept ``1.0D-20`` and ``1.0-120`` in the intensities.
 
@@ -336,8 +366,8 @@ def convert(
     molecule = _molecule(records)
     number = int(molecule[0])
     if number not in isotopologues:
-        known = ", ".join(map(str, sorted(isotopologues)))
-        why = f"molecule is not known to this package (known: {known})"
+        low, high = min(isotopologues), max(isotopologues)
+        why = f"the molecule is not known: HITRAN has numbers {low} to {high}"
         raise records.fail(0, "molecule", 1, 2, why, "molecule")
     out: dict[str, NDArray[np.float64] | NDArray[np.int32]] = {
         "molecule": molecule,

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import warnings
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,11 +15,19 @@ import xarray as xr
 from tgo_spectra.errors import LineListError, TgoWarning
 from tgo_spectra.paths import expanded
 from tgo_spectra.spectroscopy._origin import HITRAN_CITATION, Origin, read_origin
-from tgo_spectra.spectroscopy._records import LENGTH, Records, convert, cut
+from tgo_spectra.spectroscopy._records import (
+    FIELDS,
+    LENGTH,
+    Field,
+    Records,
+    convert,
+    cut,
+)
+from tgo_spectra.spectroscopy._unpack import plain_name, unpacked
 from tgo_spectra.spectroscopy.partition import (
-    _table,
     isotopologue_abundance,
     isotopologue_mass,
+    molecules,
     partition_sum,
 )
 
@@ -73,25 +79,19 @@ _TRIPLES = {
 
 
 def _load(path: Path) -> tuple[bytes, str]:
-    """Content, decompressed when it is gzip, and SHA-256 of the file as it is."""
+    """Content, unpacked where it is packed, and SHA-256 of the file as it is."""
     try:
         raw = path.read_bytes()
     except OSError as error:
         msg = f"cannot read the line list: {error.strerror}"
         raise LineListError(msg, path=path, rule="file.read") from error
     digest = hashlib.sha256(raw).hexdigest()
-    if path.suffix != ".gz":
-        return raw, digest
-    try:
-        return gzip.decompress(raw), digest
-    except (OSError, EOFError, zlib.error) as error:
-        msg = f"not a complete gzip file: {error}"
-        raise LineListError(msg, path=path, rule="file.gzip") from error
+    return unpacked(raw, path), digest
 
 
 def _header(path: Path) -> dict[str, Any] | None:
     """Read the HAPI header beside a ``.data`` file, if there is one."""
-    name = path.name.removesuffix(".gz")
+    name = plain_name(path.name)
     if not name.endswith(".data"):
         return None
     beside = path.with_name(name.removesuffix(".data") + ".header")
@@ -233,6 +233,12 @@ def _merge(
     return {name: values[order] for name, values in fields.items()}, digest
 
 
+def _filled(records: Records, spec: Field) -> NDArray[np.bool_]:
+    """Tell which lines have anything in a field."""
+    part = records.text[:, spec.first - 1 : spec.last]
+    return np.asarray((part != ord(" ")).any(axis=1))
+
+
 def _flag(records: Records, energy: NDArray[Any], *, strict: bool) -> dict[str, int]:
     """Count lines that are suspect but readable; refuse or warn."""
     counts: dict[str, int] = {}
@@ -251,7 +257,13 @@ def _flag(records: Records, energy: NDArray[Any], *, strict: bool) -> dict[str, 
         for row, key in enumerate(keys):
             duplicate[row] = key in seen
             seen.add(key)
+    blanks = [
+        (f"blank_{name}", ~_filled(records, spec), (spec.first, spec.last),
+         "the field is blank, which counts as zero")
+        for name, spec in FIELDS.items() if spec.blank == 0.0
+    ]  # fmt: skip
     for name, bad, columns, why in (
+        *blanks,
         ("unknown_lower_state_energy", unknown, (46, 55),
          ("HITRAN does not know the lower state energy (-1), so the intensity is"
          " right near 296 K only")),
@@ -316,9 +328,10 @@ def read_line_list(
     Parameters
     ----------
     path : path
-        ``.par`` or ``.par.gz`` file, LF or CRLF line ends, or a HAPI ``.data`` file
-        with its ``.header`` beside it, whose fields gamma_co2, n_co2 and delta_co2
-        are taken too.
+        ``.par`` file, LF or CRLF line ends, or a HAPI ``.data`` file with its
+        ``.header`` beside it, whose fields gamma_co2, n_co2 and delta_co2 are taken
+        too; plain, or packed as gzip, bzip2, xz or a zip of one file, which its first
+        bytes tell. Any molecule of HITRAN can be read.
     extra : path, sequence of paths, or mapping of path to names, optional
         Files with the same lines and comma-separated values after column 160, such
         as those of the HITRAN planetary broadeners; names are needed for others.
@@ -327,7 +340,8 @@ def read_line_list(
         Edition of HITRAN, recorded in the attributes.
     strict : bool, optional
         Refuse what is otherwise a `TgoWarning`: duplicate lines, unknown energies,
-        a last line without an end.
+        blank gamma_self and delta_air (zero then, as Fortran reads them), a last line
+        without an end.
     fortran_exponents : bool, optional
         Accept ``1.0D-20`` and ``1.0-120`` as intensities.
     sha256 : str, optional
@@ -362,13 +376,10 @@ def read_line_list(
     header = _header(file)
     names = [str(name) for name in (header or {}).get("extra", [])]
     records = cut(data, str(file), longer=bool(names))
-    known: dict[int, tuple[int, ...]] = {}
-    for molecule, iso in _table().mass:
-        known[molecule] = (*known.get(molecule, ()), iso)
     origin = read_origin(file)
     stated = {"sha256": sha256, "rows": (header or {}).get("number_of_rows")}
     _check_whole(file, digest, len(records.text), stated, origin)
-    fields = convert(records, known, fortran=fortran_exponents)
+    fields = convert(records, molecules(), fortran=fortran_exponents)
     counts = _flag(records, fields["lower_state_energy"], strict=strict)
     attrs: dict[str, Any] = {
         "source_file": file.name,

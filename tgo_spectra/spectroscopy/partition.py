@@ -19,6 +19,8 @@ __all__ = [
     "isotopologue_abundance",
     "isotopologue_mass",
     "isotopologues_of",
+    "molecule_formula",
+    "molecules",
     "partition_sum",
 ]
 
@@ -48,10 +50,28 @@ def _table() -> _Table:
     return table
 
 
+@cache
+def _known() -> tuple[dict[int, str], dict[int, tuple[int, ...]]]:
+    """Return formula and isotopologues of each molecule of HITRAN, by number."""
+    text = files(__package__).joinpath("data/molecules.csv").read_text(encoding="utf-8")
+    lines = [line.split(",") for line in text.splitlines() if not line.startswith("#")]
+    rows = [(int(number), formula, int(n)) for number, formula, n in lines[1:]]
+    formulas = {number: formula for number, formula, _ in rows}
+    return formulas, {number: tuple(range(1, n + 1)) for number, _, n in rows}
+
+
 def _key(molecule: int, isotopologue: int) -> tuple[int, int]:
     key = (int(molecule), int(isotopologue))
     if key not in _table().mass:
-        msg = "no partition sum is known for this HITRAN molecule and isotopologue"
+        formulas = _known()[0]
+        have = ", ".join(
+            formulas[n] for n in dict.fromkeys(n for n, _ in _table().mass)
+        )
+        msg = (
+            f"no partition sum and mass of {molecule_formula(key[0])}, isotopologue"
+            f" {key[1]}, are in this package: its lines can be read, and not be turned"
+            f" into cross sections; there are those of {have}"
+        )
         raise LineListError(
             msg,
             field="isotopologue",
@@ -165,8 +185,43 @@ def isotopologue_abundance(molecule: int, isotopologue: int) -> float:
     return _table().abundance[_key(molecule, isotopologue)]
 
 
+def molecules() -> dict[int, tuple[int, ...]]:
+    """Isotopologue numbers of each molecule of HITRAN, by its number.
+
+    Returns
+    -------
+    dict of int to tuple of int
+
+    Examples
+    --------
+    >>> molecules()[23]
+    (1, 2, 3)
+    """
+    return dict(_known()[1])
+
+
+def molecule_formula(molecule: int) -> str:
+    """Give the formula of a HITRAN molecule, ``molecule N`` where there is none.
+
+    Parameters
+    ----------
+    molecule : int
+        HITRAN number.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> molecule_formula(23)
+    'HCN'
+    """
+    return _known()[0].get(molecule, f"molecule {molecule}")
+
+
 def isotopologues_of(molecule: int) -> tuple[int, ...]:
-    """Isotopologue numbers known for a HITRAN molecule, empty if none.
+    """Isotopologue numbers of a HITRAN molecule, empty if there is no such molecule.
 
     Parameters
     ----------
@@ -182,4 +237,4 @@ def isotopologues_of(molecule: int) -> tuple[int, ...]:
     >>> isotopologues_of(6)
     (1, 2, 3, 4)
     """
-    return tuple(iso for number, iso in _table().mass if number == molecule)
+    return _known()[1].get(molecule, ())

@@ -9,7 +9,6 @@ Whether wavelengths are those of air or of vacuum changes the Huggins bands of o
 from __future__ import annotations
 
 import csv
-import gzip
 import hashlib
 import io
 import re
@@ -20,6 +19,7 @@ import numpy as np
 import xarray as xr
 
 from tgo_spectra.errors import LineListError
+from tgo_spectra.spectroscopy._unpack import plain_name, unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,9 +65,8 @@ def vacuum_wavelength(air_nm: ArrayLike) -> NDArray[np.float64]:
 def _text(path: Path) -> tuple[str, str]:
     try:
         raw = path.read_bytes()
-        data = gzip.decompress(raw) if path.suffix == ".gz" else raw
-        return data.decode("utf-8"), hashlib.sha256(raw).hexdigest()
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+        return unpacked(raw, path).decode("utf-8"), hashlib.sha256(raw).hexdigest()
+    except (OSError, UnicodeDecodeError) as error:
         msg = f"cannot read the cross sections: {error}"
         raise LineListError(msg, path=path, rule="file.read") from error
 
@@ -208,10 +207,10 @@ def read_uv_cross_section(path: str | Path, *, medium: str) -> xr.Dataset:
     Parameters
     ----------
     path : path
-        ``.csv`` (or ``.csv.gz``): wavelength in nm, then one column of cm2 per
-        molecule for each temperature, which its name tells (``218``, ``sigma_218K``);
-        blank where a temperature was not measured; ``#`` comments. Or
-        HITRAN's ``.xsc``, whose wavenumbers are those of vacuum.
+        ``.csv``: wavelength in nm, then one column of cm2 per molecule for each
+        temperature, which its name tells (``218``, ``sigma_218K``); blank where a
+        temperature was not measured; ``#`` comments. Or HITRAN's ``.xsc``, whose
+        wavenumbers are those of vacuum. Plain, or packed as a line list may be.
     medium : str
         ``"air"`` or ``"vacuum"``: what the wavelengths of the file are.
 
@@ -242,7 +241,7 @@ def read_uv_cross_section(path: str | Path, *, medium: str) -> xr.Dataset:
         )
     file = Path(path)
     text, digest = _text(file)
-    is_hitran = file.name.removesuffix(".gz").endswith(".xsc")
+    is_hitran = plain_name(file.name).endswith(".xsc")
     if is_hitran and medium != "vacuum":
         msg = "HITRAN cross sections stand against vacuum wavenumbers"
         raise LineListError(
