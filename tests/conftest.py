@@ -7,8 +7,45 @@ import re
 from pathlib import Path
 
 import pytest
+from lxml import etree
+from shared_folder import SHARED
 
 import tgo_spectra as tgo
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """Folder of real line lists, sample products and schemas, no part of the project.
+
+    Whatever test gets it, by itself or by another fixture, has the marker `shared`.
+    """
+    if not SHARED.is_dir():
+        pytest.skip("needs the folder ../shared, which is no part of the project")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def assert_valid(shared):
+    """Check a label in a PDS4 schema, without what missions and disciplines add."""
+    parser = etree.XMLParser(no_network=True, resolve_entities=False, load_dtd=False)
+
+    def check(label, schema="PDS4_PDS_1F00.xsd"):
+        tree = etree.parse(str(label), parser)
+        for area in ("Mission_Area", "Discipline_Area"):
+            for element in tree.iter("{http://pds.nasa.gov/pds4/pds/v1}" + area):
+                for foreign in list(element):
+                    element.remove(foreign)
+        rules = etree.parse(str(shared / "pds4_schemas" / schema), parser)
+        etree.XMLSchema(rules).assertValid(tree)
+
+    return check
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "shared" in getattr(item, "fixturenames", ()):
+            item.add_marker("shared")
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from pathlib import Path
 import closed_loop as loop
 import numpy as np
 import synthetic_bands as bands
+from shared_folder import LISTS
 
 import tgo_spectra as tgo
 from tgo_spectra.retrieval import level2, limits, optimal_estimation
@@ -23,7 +24,6 @@ from tgo_spectra.spectroscopy.caching import TableSettings, table_key
 from tgo_spectra.spectroscopy.linelist import read_line_list
 from tgo_spectra.spectroscopy.tables import build_table, write_table
 
-LISTS = Path(__file__).resolve().parents[2] / "shared" / "linelists"
 METHANE = "ch4_iso1_nu3bands_2731-3274_hitranonline2026-03.par.gz"
 WATER = "h2o_iso123_2000-3333_hitran2020online.par.gz"
 PRESSURE_PA = np.exp(np.linspace(np.log(1e-3), np.log(1203.0), 16))
@@ -67,11 +67,6 @@ def small_table(
         )  # fmt: skip
         write_table(table, path)
     return str(path)
-
-
-def have_lists() -> bool:
-    """Whether the line lists of methane and water are at hand."""
-    return (LISTS / METHANE).is_file() and (LISTS / WATER).is_file()
 
 
 def methane_table(order: int) -> str:
@@ -260,22 +255,14 @@ def at_strength(case: Case, gas: str, profile: np.ndarray) -> Case:
     return replace(case, clean=clean, truth=truth)
 
 
-def water_and(lines: dict) -> dict:
-    """Lines with those of water beside them, where its list is at hand."""
-    if have_lists():
-        return lines | {"h2o": (read_line_list(LISTS / WATER), ("air", 1.7))}
-    return lines
-
-
 def chloride_setup(name: str = "so_129_130_hcl"):
-    """A shipped HCl setup on a small table of generated HCl and HDO, and of water."""
+    """A shipped HCl setup on a small table of generated HCl, HDO and water."""
     shipped = tgo.load_setup(name)
-    lines = water_and(
-        {
-            "hcl": (bands.hcl_fundamental(), "co2"),
-            "hdo": (bands.hdo_nu1(), ("air", 1.7)),
-        }
-    )
+    lines = {
+        "hcl": (bands.hcl_fundamental(), "co2"),
+        "hdo": (bands.hdo_nu1(), ("air", 1.7)),
+        "h2o": (bands.h2o_2nu2(), ("air", 1.7)),
+    }
     low, _ = order_window(min(shipped.orders))
     _, high = order_window(max(shipped.orders))
     return _own(shipped, small_table(lines, (low, high), name), tuple(lines))
@@ -293,8 +280,11 @@ def chlorine_setup(factor: float):
 
 
 def semiheavy_setup(order: int = 121):
-    """The shipped HDO setup on a small table of generated HDO, and of water."""
-    lines = water_and({"hdo": (bands.hdo_nu1(), ("air", 1.7))})
+    """The shipped HDO setup on a small table of generated HDO and water."""
+    lines = {
+        "hdo": (bands.hdo_nu1(), ("air", 1.7)),
+        "h2o": (bands.h2o_2nu2(), ("air", 1.7)),
+    }
     table = small_table(lines, order_window(order), f"hdo_{order}")
     return _own(tgo.load_setup("so_119_124_hdo"), table, tuple(lines))
 

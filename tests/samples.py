@@ -22,9 +22,7 @@ from tgo_spectra.spectroscopy.tables import write_table
 sys.path.append(str(pathlib.Path(__file__).parent / "validation"))
 
 from cases import fit
-
-SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
-SAMPLES, LINES = SHARED / "samples", SHARED / "linelists"
+from shared_folder import LISTS, SAMPLES
 
 CO = "co_alliso_3-14478_hitran2020"
 BANDS = {
@@ -56,10 +54,10 @@ def read_lines(name):
     extra = None
     if name == CO:
         extra = [
-            LINES / f"{CO}_H2-He-CO2-broadening.txt.gz",
-            LINES / f"{CO}_CO2-shifts.txt.gz",
+            LISTS / f"{CO}_H2-He-CO2-broadening.txt.gz",
+            LISTS / f"{CO}_CO2-shifts.txt.gz",
         ]
-    return tgo.read_line_list(LINES / f"{name}.par.gz", extra=extra)
+    return tgo.read_line_list(LISTS / f"{name}.par.gz", extra=extra)
 
 
 def build(band, folder):

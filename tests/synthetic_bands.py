@@ -32,6 +32,7 @@ __all__ = [
     "asymmetric_band",
     "co2_combination",
     "co2_dipole",
+    "h2o_2nu2",
     "hapi_list",
     "hcl_fundamental",
     "hdo_nu1",
@@ -132,6 +133,15 @@ HDO_NU1 = Asymmetric(
     highest_j=15, weakest=1e-3,
 )  # fmt: skip
 
+# 2 nu2 of water: origin, strength and ground constants [V], upper ones guessed [V]. The
+# dipole lies along b. The 3:1 of its nuclear spins is left out.
+H2O_2NU2 = Asymmetric(
+    molecule=1, isotopologue=1, origin=3151.63, lower=(27.88, 14.52, 9.28),
+    upper=(35.59, 15.0, 8.97), strength=7.5e-20, dipole=(0.0, 1.0), even_only=False,
+    spin_weight=1.0, widths=Widths(0.085, 0.40, 0.140, 0.65, -0.004, 0.025),
+    highest_j=15, weakest=1e-7,
+)  # fmt: skip
+
 # Dunham constants of H35Cl, cm-1: omega_e and its anharmonic terms; B_e, alpha_e,
 # gamma_e; D_e, beta_e (Huber and Herzberg 1979, as recalled [V]).
 HCL_VIBRATION = (2990.9463, -52.8186, 0.22437, -0.01218)
@@ -202,6 +212,12 @@ def o3_3nu3() -> xr.Dataset:
 def hdo_nu1() -> xr.Dataset:
     """HDO nu1, 2550-2900 cm-1, HD16O only."""
     return asymmetric_band(HDO_NU1)
+
+
+@functools.cache
+def h2o_2nu2() -> xr.Dataset:
+    """Water 2 nu2 near 3.2 um, main isotopologue."""
+    return asymmetric_band(H2O_2NU2)
 
 
 def hcl_fundamental(isotopologues: tuple[int, ...] = (1, 2)) -> xr.Dataset:

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import itertools
-import pathlib
 
 import numpy as np
 import pytest
+import xarray as xr
 from scipy.integrate import quad
 from scipy.interpolate import make_interp_spline
 
@@ -15,6 +15,7 @@ from tgo_spectra.geometry import (
     path_weights,
     planet_radius_from_table,
 )
+from tgo_spectra.readers import open_product
 
 
 def hat(radius, grid, index):
@@ -193,16 +194,10 @@ def test_planet_radius_ignores_missing_rows():
 
 
 @pytest.mark.parametrize("tag", ["134", "136", "190"])
-def test_samples_field_of_view_and_radius(tag):
-    shared = pathlib.Path(__file__).resolve().parents[2] / "shared" / "samples"
-    if not shared.is_dir():
-        pytest.skip("sample products are not on this machine")
-    xr = pytest.importorskip("xarray")
-    from tgo_spectra.readers import open_product
-
-    with xr.open_dataset(next(shared.glob(f"*{tag}.truth.nc")), engine="netcdf4") as t:
-        truth = t.load()
-    product = open_product(next(shared.glob(f"*{tag}_3.0.zip")))
+def test_samples_field_of_view_and_radius(tag, shared):
+    samples = shared / "samples"
+    truth = xr.load_dataset(next(samples.glob(f"*{tag}.truth.nc")), engine="netcdf4")
+    product = open_product(next(samples.glob(f"*{tag}_3.0.zip")))
     fov = field_of_view_from_corners(product["tangent_altitude_areoid"].values)
     expected = np.sort(truth.attrs["fov_boxcars_km"])
     widths = np.sort(fov.boxcars_km[:, :2], axis=1)

@@ -14,8 +14,6 @@ from tgo_spectra.errors import LineListError
 from tgo_spectra.spectroscopy.caching import cache_folder
 from tgo_spectra.spectroscopy.linelist import fetch_lines, read_line_list
 
-LISTS = pathlib.Path(__file__).resolve().parents[2] / "shared" / "linelists"
-
 GOOD = (
     " 61 3000.000000 1.234E-20 1.000E+00.05000.065  100.00000.70-.006000"
     + " " * 60
@@ -198,11 +196,10 @@ def test_command(tmp_path, service, capsys):
     assert cli.main([*again, "--mirror", out]) == 0
 
 
-def test_shared_lists_as_mirror(tmp_path):
-    if not LISTS.is_dir():
-        pytest.skip("the shared line lists are not here")
-    path = fetch_lines("co", 4200.0, 4300.0, tmp_path, mirror=LISTS)
+def test_shared_lists_as_mirror(tmp_path, shared):
+    mirror = shared / "linelists"
+    path = fetch_lines("co", 4200.0, 4300.0, tmp_path, mirror=mirror)
     lines = read_line_list(path, strict=True)
     assert 100 < lines.sizes["line"] < 1000
     with pytest.raises(LineListError, match="1percent"):  # never taken by itself
-        fetch_lines("ch4", 2900.0, 3200.0, tmp_path, mirror=LISTS)
+        fetch_lines("ch4", 2900.0, 3200.0, tmp_path, mirror=mirror)

@@ -3,7 +3,6 @@
 import gzip
 import hashlib
 import json
-import pathlib
 
 import numpy as np
 import pytest
@@ -11,9 +10,6 @@ import pytest
 from tgo_spectra.errors import LineListError, TgoWarning
 from tgo_spectra.spectroscopy.absorption import cross_section_grid
 from tgo_spectra.spectroscopy.linelist import read_line_list
-
-SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
-LISTS = SHARED / "linelists"
 
 GOOD = (
     " 61 3000.000000 1.234E-20 1.000E+00.05000.065  100.00000.70-.006000"
@@ -473,10 +469,8 @@ def test_extra_file_with_names(tmp_path):
         read_line_list(main, extra=main)
 
 
-def test_co_list_with_co2_files():
-    stem = LISTS / "co_alliso_3-14478_hitran2020"
-    if not stem.with_name(stem.name + ".par.gz").exists():
-        pytest.skip("the shared CO list is not here")
+def test_co_list_with_co2_files(shared):
+    stem = shared / "linelists" / "co_alliso_3-14478_hitran2020"
     extra = [f"{stem}_CO2-shifts.txt.gz", f"{stem}_H2-He-CO2-broadening.txt.gz"]
     lines = read_line_list(f"{stem}.par.gz", extra=extra)
     assert lines.sizes["line"] == 5381
@@ -499,10 +493,7 @@ def test_co_list_with_co2_files():
      ("h2o_iso123_2000-3333_hitran2020online", 14540),
      ("o3_iso1_4000-4500_hitran2020online", 11228)],
 )  # fmt: skip
-def test_real_lists(name, count):
-    path = LISTS / f"{name}.par.gz"
-    if not path.exists():
-        pytest.skip("the shared line lists are not here")
-    lines = read_line_list(path, strict=True)
+def test_real_lists(name, count, shared):
+    lines = read_line_list(shared / "linelists" / f"{name}.par.gz", strict=True)
     assert lines.sizes["line"] == count
     assert (np.diff(lines["wavenumber"]) >= 0).all()

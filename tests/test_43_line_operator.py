@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import pathlib
-
 import numpy as np
 import pytest
 
@@ -32,7 +30,6 @@ from tgo_spectra.spectroscopy.interpolation import interpolate_coefficients
 from tgo_spectra.spectroscopy.shipped import band_lines
 from tgo_spectra.spectroscopy.tables import open_table, table_arrays
 
-SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
 PIXELS = np.array([3, 4, 70, 71, 160, 233, 300, 316])
 
 
@@ -572,10 +569,7 @@ def test_shipped_table__carries_lno():
     assert caught.value.rule == "operator.coverage"
 
 
-def test_shipped_table__lno_equals_line_by_line():
-    folder = SHARED / "linelists"
-    if not folder.is_dir():
-        pytest.skip("the shared line lists are not here")
+def test_shipped_table__lno_equals_line_by_line(shared):
     band = table_arrays(open_table("so_189_190"), ["co"])
     cells = table_cells(band)
     pixels = np.array([40, 150, 190, 233, 300])
@@ -595,7 +589,7 @@ def test_shipped_table__lno_equals_line_by_line():
     number = int((centre.max() - centre.min() + 6.0) / cells.width_cm1) * cells.points
     step = cells.width_cm1 / cells.points
     grid = cells.start_cm1 + first * cells.width_cm1 + (np.arange(number) + 0.5) * step
-    lines, broadening = band_lines("so_189_190", folder)["co"]
+    lines, broadening = band_lines("so_189_190", shared / "linelists")["co"]
     section = absorption_cross_section(lines, grid, 200.0, 190.0, broadening, gas="co")
     through = np.exp(-1e19 * section.values.reshape(-1, 1))
     weights = interpolate_coefficients(

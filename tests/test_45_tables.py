@@ -14,7 +14,6 @@ from tgo_spectra.spectroscopy import building, measuring, nodes, tables, trainin
 from tgo_spectra.spectroscopy.absorption import cross_section_grid
 from tgo_spectra.spectroscopy.shipped import BANDS
 
-SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
 WINDOW = (3010.0, 3014.0)
 
 
@@ -346,12 +345,10 @@ PIECES = {
 
 
 @pytest.mark.parametrize("name", tables.list_tables())
-def test_shipped_against_line_by_line(name):
-    if not SHARED.is_dir():
-        pytest.skip("needs the line lists of ../shared")
+def test_shipped_against_line_by_line(name, shared):
     from tgo_spectra.spectroscopy.shipped import band_lines
 
-    lines = band_lines(name, SHARED / "linelists")
+    lines = band_lines(name, shared / "linelists")
     worst, rms = measuring.measure_direct(
         tables.open_table(name),
         # lines of the whole band, as in the table: wings of water reach far

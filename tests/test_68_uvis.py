@@ -33,8 +33,7 @@ from tgo_spectra.variables import validate
 SMALL = {"pixels": 256, "row_step_km": 2.0, "altitude_range": (4.0, 96.0)}
 Z = np.arange(-5.0, 131.0)
 OZONE = (Z, ozone_profile(Z))
-LISTS = pathlib.Path(__file__).resolve().parents[2] / "shared" / "linelists"
-MEASURED = LISTS / "o3_uvvis_xsec_daumont-brion-malicet_195-830nm.csv.gz"
+MEASURED = "linelists/o3_uvvis_xsec_daumont-brion-malicet_195-830nm.csv.gz"
 PAGE = pathlib.Path(__file__).resolve().parents[1] / "docs" / "how-to" / "uvis.rst"
 
 
@@ -362,9 +361,8 @@ def test_profile__no_detection_without_ozone(data):
     assert solution.slant.detected.sum() <= 1
 
 
-@pytest.mark.skipif(not MEASURED.exists(), reason="measured cross sections not here")
-def test_measured_cross_sections__columns_unbiased():
-    data = read_uv_cross_section(MEASURED, medium="air")
+def test_measured_cross_sections__columns_unbiased(shared):
+    data = read_uv_cross_section(shared / MEASURED, medium="air")
     options = SMALL | {"noise": False, "wobble": 0.0, "ozone": OZONE}
     level1, truth = simulate_uvis_level1(data, **options)
     scene = build_scene(level1, data, setup_of(), air_of(truth))

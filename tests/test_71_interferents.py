@@ -95,9 +95,7 @@ def test_dipole_band__is_as_deep_as_was_seen():
 
 
 @pytest.fixture(scope="module")
-def cases():
-    if not il.have_lists():
-        pytest.skip(f"no line lists of methane and water in {il.LISTS}")
+def cases(shared):
     return il.interferent_cases(ORDER)
 
 

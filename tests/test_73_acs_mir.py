@@ -6,13 +6,13 @@ real, those of the CO2 dipole band and of ozone generated.
 
 from __future__ import annotations
 
-import pathlib
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import synthetic_bands
 import xarray as xr
+from shared_folder import LISTS
 
 import tgo_spectra as tgo
 from tgo_spectra.errors import (
@@ -36,9 +36,8 @@ from tgo_spectra.simulate import mir as simulator
 from tgo_spectra.spectroscopy.tables import build_table, write_table
 from tgo_spectra.variables import validate
 
-SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared" / "linelists"
-CH4 = SHARED / "ch4_iso1_nu3bands_2731-3274_hitranonline2026-03.par.gz"
-H2O = SHARED / "h2o_iso123_2000-3333_hitran2020online.par.gz"
+CH4 = LISTS / "ch4_iso1_nu3bands_2731-3274_hitranonline2026-03.par.gz"
+H2O = LISTS / "h2o_iso123_2000-3333_hitran2020online.par.gz"
 # ozone as ACS saw it: up to 150 ppbv near 20 km
 OZONE = (np.array([0.0, 10, 20, 30, 45]), np.array([0, 0.5e-7, 1.5e-7, 0.5e-7, 0]))
 # methane's Q branch with CO2 and O3; and weaker methane among more of both
@@ -57,9 +56,7 @@ HALF_WIDTH = 2
 
 
 @pytest.fixture(scope="session")
-def mir_lines():
-    if not SHARED.is_dir():
-        pytest.skip("the shared line lists are not here")
+def mir_lines(shared):
     return {
         "ch4": (tgo.read_line_list(CH4), ("air", 1.3)),
         "h2o": (tgo.read_line_list(H2O), ("air", 1.7)),

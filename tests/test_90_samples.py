@@ -1,7 +1,6 @@
 """Closure on occultations of an independent simulator, with its truth.
 
-The three sample products and the line lists are not part of the project; the tests
-run where the folder ``shared`` lies beside it.
+The three sample products and the line lists are not part of the project.
 """
 
 from __future__ import annotations
@@ -10,17 +9,12 @@ import functools
 
 import numpy as np
 import pytest
-from samples import CASES, LINES, SAMPLES, air_of, renoised, sample, setup_of
+from samples import CASES, air_of, renoised, sample, setup_of
 
 import tgo_spectra as tgo
 from tgo_spectra.retrieval.prepare import prepare
 
-pytestmark = [
-    pytest.mark.skipif(
-        not (SAMPLES.is_dir() and LINES.is_dir()),
-        reason="needs ../shared/samples and ../shared/linelists (not in the project)",
-    ),
-]
+pytestmark = pytest.mark.usefixtures("shared")
 
 
 @pytest.fixture(scope="session")

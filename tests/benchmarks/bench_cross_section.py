@@ -11,7 +11,6 @@ Errors are to a sum of every line at every point with SciPy's Faddeeva function.
 from __future__ import annotations
 
 import gzip
-import pathlib
 
 import numpy as np
 import peers
@@ -21,7 +20,6 @@ from scipy.special import wofz
 import tgo_spectra as tgo
 from tgo_spectra.spectroscopy.absorption import line_arrays, line_parameters
 
-SHARED = pathlib.Path(__file__).resolve().parents[3] / "shared" / "linelists"
 LOW, HIGH, STEP, WING = 3000.0, 3100.0, 1e-3, 25.0
 LAYERS, THREADS, ROUNDS = 50, 2, 3
 # the layer whose values are compared: 10 km, about 200 Pa
@@ -50,10 +48,8 @@ def largest_error(sigma, wanted):
 
 
 @pytest.fixture(scope="module")
-def work(tmp_path_factory):
-    if not SHARED.is_dir():
-        pytest.skip("needs ../shared/linelists")
-    source = next(SHARED.glob("ch4_iso1_nu3*"))
+def work(tmp_path_factory, shared):
+    source = next((shared / "linelists").glob("ch4_iso1_nu3*"))
     text = gzip.decompress(source.read_bytes()).decode("ascii").splitlines()
     kept = [r for r in text if LOW - WING <= float(r[3:15]) <= HIGH + WING]
     folder = tmp_path_factory.mktemp("lines")

@@ -8,7 +8,6 @@ call.
 
 from __future__ import annotations
 
-import pathlib
 import resource
 import time
 from dataclasses import replace
@@ -25,7 +24,6 @@ from tgo_spectra.operators import tabulated as operator
 from tgo_spectra.operators.derivative import build_exact_operator
 from tgo_spectra.spectroscopy.tables import interpolate_coefficients, table_arrays
 
-SHARED = pathlib.Path(__file__).resolve().parents[3] / "shared" / "linelists"
 ROUNDS = 9
 LEVELS = np.linspace(0.0, 100.0, 58)
 HEIGHTS = np.linspace(0.0, 99.0, 100)
@@ -153,11 +151,11 @@ def test_exact_jacobian(band, vmr):
     measure("exact Jacobian of every element", lambda: jacobian.spectra_and_jacobian(line, state, light, view))  # noqa: E501  # fmt: skip
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/linelists")
 @pytest.mark.filterwarnings("ignore")
-def test_limb_without_instrument():
+def test_limb_without_instrument(shared):
     """20 579 points, 15 heights, 35 levels, carbon monoxide, line by line."""
-    lines = tgo.read_line_list(next(SHARED.glob("co_alliso*2020.par.gz")))
+    source = next((shared / "linelists").glob("co_alliso*2020.par.gz"))
+    lines = tgo.read_line_list(source)
     nu = 4169.7 + 1e-3 * np.arange(20579)
     near = (lines.wavenumber > nu[0] - 25.0) & (lines.wavenumber < nu[-1] + 25.0)
     gases = {"co": (lines.isel(line=near), "air")}

@@ -8,16 +8,15 @@ First call in a fresh process, and the median of alternating warm rounds.
 from __future__ import annotations
 
 import gzip
-import pathlib
 
 import numpy as np
 import peers
 import pytest
+from shared_folder import LISTS
 
 import tgo_spectra as tgo
 from tgo_spectra.spectroscopy.absorption import cross_section_grid
 
-SHARED = pathlib.Path(__file__).resolve().parents[3] / "shared" / "linelists"
 POINTS, LEVELS, WING, ROUNDS = 20579, 36, 25.0, 3
 # cm-1, Gaussian, of the one peer that convolves
 FWHM = 0.16
@@ -29,7 +28,7 @@ TASKS = ("tgo-limb", "sasktran2-limb", "archnemesis-limb")
 def case(levels):
     """Inputs of the common case with so many levels."""
     nu = 4180.0 + 1e-3 * (np.arange(POINTS) - POINTS // 2)
-    source = next(SHARED.glob("co_alliso*2020.par.gz"))
+    source = next(LISTS.glob("co_alliso*2020.par.gz"))
     text = gzip.decompress(source.read_bytes()).decode("ascii").splitlines()
     kept = [r for r in text if nu[0] - WING <= float(r[3:15]) <= nu[-1] + WING]
     altitude = np.linspace(0.0, 105.0, levels)
@@ -67,9 +66,7 @@ def with_table(given, folder):
 
 
 @pytest.fixture(scope="module")
-def arrays(tmp_path_factory):
-    if not SHARED.is_dir():
-        pytest.skip("needs ../shared/linelists")
+def arrays(tmp_path_factory, shared):
     return with_table(case(LEVELS), tmp_path_factory.mktemp("table"))
 
 

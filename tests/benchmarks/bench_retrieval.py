@@ -17,13 +17,12 @@ import time
 
 import numpy as np
 import pytest
+from shared_folder import LISTS
 
 import tgo_spectra as tgo
 from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.operators import tabulated as operator
 from tgo_spectra.spectroscopy.tables import write_table
-
-SHARED = pathlib.Path(__file__).resolve().parents[3] / "shared" / "linelists"
 
 WINDOW_CM1 = (2760.0, 3265.0)
 """Orders 124 to 144: 134 with ten neighbours."""
@@ -50,7 +49,7 @@ print(float(status[status.index("VmHWM:") + 1]) / 1024.0)
 def setup(tmp_path_factory):
     """Shipped setup; with HDO from a table built here where the lists are."""
     plain = tgo.load_setup("so_134")
-    if not SHARED.is_dir():
+    if not LISTS.is_dir():
         return plain
     named = os.environ.get("TGO_BENCH_TABLE")
     path = pathlib.Path(named or tmp_path_factory.mktemp("table") / "bench.nc")
@@ -58,7 +57,7 @@ def setup(tmp_path_factory):
         lists = {"h2o": "h2o_iso123*", "ch4": "ch4_iso1_nu3*", "hdo": "h2o_alliso*"}
         lines = {
             gas: (
-                tgo.read_line_list(next(SHARED.glob(name))),
+                tgo.read_line_list(next(LISTS.glob(name))),
                 ("air", 1.3 if gas == "ch4" else 1.7),
             )
             for gas, name in lists.items()
