@@ -30,6 +30,7 @@ from tgo_spectra.archive.products import open_place, source_of, split_place
 from tgo_spectra.climatology.choices import ClimatologyChoices, choose_climatology
 from tgo_spectra.errors import AtmosphereError, OutputError, ProductError, TgoError
 from tgo_spectra.netcdf import PROCESSING_VERSION, open_verified, sweep_temporary
+from tgo_spectra.paths import expanded
 from tgo_spectra.resume import choices, instrument_hash, resume_key
 from tgo_spectra.retrieval.kinds import level1_for
 from tgo_spectra.retrieval.mixed import load_setups, setup_for
@@ -333,11 +334,11 @@ def _find_products(products: str | Path | Iterable[str | Path]) -> Gathered:
     """Products, each once, in a stable order."""
     places: list[Path] = []
     for item in [products] if isinstance(products, str | Path) else products:
-        path = Path(item)
-        if path.exists() or split_place(path)[1] or not glob.has_magic(str(item)):
+        path = expanded(item)
+        if path.exists() or split_place(path)[1] or not glob.has_magic(str(path)):
             places.append(path)
         else:
-            places += [Path(name) for name in sorted(glob.glob(str(item)))]  # noqa: PTH207
+            places += [Path(name) for name in sorted(glob.glob(str(path)))]  # noqa: PTH207
     found = gather(places)
     if not found.paths:
         message = (

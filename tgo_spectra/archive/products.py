@@ -14,6 +14,7 @@ import numpy as np
 
 from tgo_spectra.errors import ArchiveError, ProductError, TgoError, TgoWarning
 from tgo_spectra.geometry import mean_direction
+from tgo_spectra.paths import expanded
 from tgo_spectra.pds4 import Source, archive_members, resolve_data
 from tgo_spectra.pds4.xml import LABEL_BYTES_MAX
 from tgo_spectra.readers import (
@@ -175,8 +176,9 @@ def source_of(path: str | Path) -> Source:
 
 def split_place(path: str | Path) -> tuple[str, str]:
     """Split ``x.zip::inner/y.xml`` into zip and label; other paths have no label."""
-    head, mark, member = str(path).partition("::")
-    return (head, member) if mark and head.lower().endswith(".zip") else (str(path), "")
+    text = str(expanded(path))
+    head, mark, member = text.partition("::")
+    return (head, member) if mark and head.lower().endswith(".zip") else (text, "")
 
 
 def opens_alone(path: Path) -> bool:

@@ -137,7 +137,7 @@ def read_product(
     reader = READERS[instrument_of(label, source)]
     ds = reader(label, source, apply_mask=apply_mask, verify_md5=verify_md5, mode=mode)
     ds.attrs["reading_mode"] = mode
-    ds.encoding["source"] = str(path)
+    ds.encoding["source"] = str(expanded(path))
     return ds
 
 

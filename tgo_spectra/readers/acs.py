@@ -26,6 +26,7 @@ from tgo_spectra.pds4 import Source, open_structures, parse_label
 from tgo_spectra.pds4.binary import ArrayObject
 from tgo_spectra.pds4.xml import LABEL_BYTES_MAX, parse_xml
 from tgo_spectra.readers.acs_calibrated import calibrated_dataset, tirvim_dataset
+from tgo_spectra.readers.arrays import with_leaves
 from tgo_spectra.readers.objects import (
     ByteOrder,
     array_dataset,
@@ -350,9 +351,7 @@ def _attributes(label: Label, source: Source) -> dict[str, Any]:
     lid = _geometry_lid(label, source)
     if lid:
         attrs["geometry_lid"] = lid
-    for key, text in label.leaves.items():
-        attrs[f"label_{key}" if key in attrs else key] = text
-    return attrs
+    return with_leaves(attrs, label.leaves)
 
 
 def _check_channel(label: Label, channel: str) -> None:

@@ -16,7 +16,24 @@ if TYPE_CHECKING:
 
     from tgo_spectra.pds4 import Columns, Field, Table
 
-__all__ = ["ColumnArray", "MaskedArray", "dtype_of", "kept_once_read", "snake_case"]
+__all__ = [
+    "ColumnArray",
+    "MaskedArray",
+    "dtype_of",
+    "kept_once_read",
+    "snake_case",
+    "with_leaves",
+]
+
+_SET_LATER = frozenset(
+    (
+        *("reading_mode", "quality_notes", "flags_without_meaning", "mask_applied"),
+        *("source_file", "source_md5", "source_md5_verified", "source_repairs"),
+        *("experimental", "experimental_note", "objects_left_out", "other_objects"),
+        *("geometry_found", "geometry_product", "label_name", "axes_from", "part_axis"),
+    )
+)
+"""Attributes that readers give a product after those of its label."""
 
 
 class ColumnArray(BackendArray):
@@ -149,3 +166,31 @@ def snake_case(name: str) -> str:
     """
     text = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name)
     return re.sub(r"[^0-9a-z]+", "_", text.lower()).strip("_") or "field"
+
+
+def with_leaves(attrs: dict[str, Any], leaves: dict[str, str]) -> dict[str, Any]:
+    """Return attributes with every leaf of a label; a name that is taken changes.
+
+    Parameters
+    ----------
+    attrs : dict
+        What a reader says itself; nothing of it is replaced.
+    leaves : dict
+        `Label.leaves`.
+
+    Returns
+    -------
+    dict
+
+    Examples
+    --------
+    >>> with_leaves({"title": "t"}, {"label_title": "a", "title": "b", "orbit": "7"})
+    {'title': 't', 'label_title': 'a', 'label_label_title': 'b', 'orbit': '7'}
+    """
+    result = dict(attrs)
+    for name, text in leaves.items():
+        key = name
+        while key in result or key in _SET_LATER:
+            key = f"label_{key}"
+        result[key] = text
+    return result

@@ -21,7 +21,7 @@ from xarray.core import indexing
 from tgo_spectra.errors import ProductError
 from tgo_spectra.pds4 import open_table, resolve_data
 from tgo_spectra.pds4.repairs import repaired
-from tgo_spectra.readers.arrays import ColumnArray, MaskedArray
+from tgo_spectra.readers.arrays import ColumnArray, MaskedArray, with_leaves
 from tgo_spectra.readers.nomad_fields import plan_variables
 from tgo_spectra.readers.quality import check, flag_notes
 from tgo_spectra.variables import attributes_of
@@ -280,6 +280,4 @@ def _attributes(label: Label, table: Table, rule: str) -> dict[str, Any]:
     attrs["source_md5_verified"] = int(table.md5_verified)
     if table.layout.repairs:
         attrs["source_repairs"] = "; ".join(table.layout.repairs)
-    for key, text in label.leaves.items():
-        attrs[f"label_{key}" if key in attrs else key] = text
-    return attrs
+    return with_leaves(attrs, label.leaves)

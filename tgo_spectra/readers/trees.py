@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import xarray as xr
@@ -12,6 +11,8 @@ from tgo_spectra.paths import expanded
 from tgo_spectra.readers.objects import node_name
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tgo_spectra.pds4 import Source
     from tgo_spectra.pds4.check import Mode
     from tgo_spectra.readers.objects import ByteOrder
@@ -82,7 +83,7 @@ def open_product_tree(
     from tgo_spectra.readers.backend import TgoBackendEntrypoint
 
     return xr.open_datatree(
-        Path(path),
+        expanded(path),
         engine=TgoBackendEntrypoint,
         verify_md5=verify_md5,
         mode=mode,
@@ -121,7 +122,7 @@ def read_product_groups(
         ]
         return _side_by_side(products, folder)
     groups = _groups(find_label(path), verify_md5, mode, row_byte_order, geometry)
-    groups["/"].encoding["source"] = str(path)
+    groups["/"].encoding["source"] = str(expanded(path))
     return groups
 
 

@@ -1,0 +1,283 @@
+"""The doors to products: paths as users write them, attributes, verification."""
+
+from __future__ import annotations
+
+import collections
+import re
+import sys
+import warnings
+import xml.etree.ElementTree as ET
+import zipfile
+from pathlib import Path
+
+import pytest
+import xarray as xr
+
+import tgo_spectra as tgo
+from tgo_spectra.archive import verify
+from tgo_spectra.archive.products import open_place, source_of
+from tgo_spectra.cli import main
+from tgo_spectra.errors import TgoWarning
+from tgo_spectra.paths import expanded
+from tgo_spectra.pds4 import open_structures, parse_label
+from tgo_spectra.pds4.check import check_product, open_tables
+
+sys.path.append(str(Path(__file__).parent))
+
+import acs_products as acs
+import corpus
+
+LABELS = Path(__file__).resolve().parents[2] / "shared" / "foreign" / "psa_labels"
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch, small_product):
+    """A home folder with a product as label and table, in a folder and in a zip."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    label, table, stem = small_product()
+    (tmp_path / "one").mkdir()
+    with zipfile.ZipFile(tmp_path / "p.zip", "w") as archive:
+        for suffix, data in ((".xml", label), (".tab", table)):
+            (tmp_path / "one" / f"{stem}{suffix}").write_bytes(data)
+            archive.writestr(f"{stem}{suffix}", data)
+    return stem
+
+
+# Paths
+
+GIVEN = {
+    "label": "~/one/{}.xml",
+    "table": "~/one/{}.tab",
+    "folder": "~/one",
+    "zip": "~/p.zip",
+    "label in a zip": "~/p.zip::{}.xml",
+    "as a Path": Path("~/one/{}.xml"),
+}
+DOORS = {
+    "open_product": tgo.open_product,
+    "engine": lambda path: xr.open_dataset(path, engine="tgo"),
+    "open_products": lambda path: tgo.open_products([path]),
+    "tree": tgo.open_product_tree,
+    "tree by engine": lambda path: xr.open_datatree(path, engine="tgo"),
+    "place": open_place,
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("given", GIVEN)
+def test_home__is_expanded_by_every_reader(home, given, door):
+    path = GIVEN[given]
+    path = type(path)(str(path).format(home))
+    ds = DOORS[door](path)
+    assert ds.sizes["spectrum"] == 2
+    assert ds["transmittance"].shape == (2, 320)
+    assert "~" not in ds.encoding.get("source", "")
+
+
+def test_home__is_expanded_by_the_generic_layer_and_the_archive(home, tmp_path):
+    path = f"~/one/{home}.xml"
+    for function in (open_structures, open_tables):
+        assert len(function(path)) == 1
+    assert check_product(path) == []
+    assert source_of("~/p.zip").member == f"{home}.xml"
+    for place in (path, "~/one", "~/p.zip"):
+        assert [row.rule for row in verify(place)] == [""]
+    ds = tgo.index_archive("~/one", "~/c.jsonl")
+    assert (tmp_path / "c.jsonl").is_file()
+    assert tgo.find("~/c.jsonl").sizes == ds.sizes
+
+    def process(path, out, setup, atmosphere):
+        return {"state": "done", "spectra": tgo.open_product(path).sizes["spectrum"]}
+
+    for place in ("~/one", "~/p.zip", "~/o*/*.xml"):
+        rows = tgo.run(place, tmp_path / "out", process=process, progress=False)
+        assert [row.spectra for row in rows] == [2]
+
+
+def test_home__geometry_of_calibrated_spectra(home, tmp_path):
+    for write_product in (acs.write_calibrated, acs.write_geometry):
+        write_product(tmp_path)
+    (spectra,) = tmp_path.glob("acs_cal*.xml")
+    (geometry,) = (p for p in tmp_path.glob("*.xml") if p != spectra)
+    tree = tgo.open_product_tree(f"~/{spectra.name}", geometry=f"~/{geometry.name}")
+    assert "Geometry-1" in tree.children
+
+
+def test_home__only_at_the_start_and_of_users_there_are(home, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a~").mkdir()
+    for suffix in (".xml", ".tab"):
+        (tmp_path / "one" / f"{home}{suffix}").rename(tmp_path / "a~" / f"~{suffix}")
+    assert tgo.open_product("a~/~.xml").sizes["spectrum"] == 2
+    assert expanded("~nobody_of_this_name/x") == Path("~nobody_of_this_name/x")
+
+
+# Attributes
+
+CLASHES = (
+    "<a><title>1</title><title>2</title></a><label_title>3</label_title>"
+    "<title>4</title><reading_mode>5</reading_mode><source_md5>6</source_md5>"
+    "<b><step>7</step><step>8</step></b><b><step>9</step></b><b_step>10</b_step>"
+    "<channel>11</channel><quality_notes>12</quality_notes>"
+)
+
+
+def with_mission(label, text):
+    """A label with other leaves in its mission area."""
+    return re.sub(r"(?s)(<Mission_Area>).*(</Mission_Area>)", rf"\1{text}\2", label)
+
+
+@pytest.mark.parametrize("mode", ["strict", "repair"])
+def test_attributes__keep_every_leaf(tmp_path, small_product, mode):
+    label, table, stem = small_product()
+    for name, text, data in (
+        (stem, label.decode(), table),
+        ("p", corpus.LABEL.replace("<M/>", ""), corpus.TABLE),
+    ):
+        path = tmp_path / f"{name}.xml"
+        path.write_text(with_mission(text, CLASHES))
+        (tmp_path / f"{name}.tab").write_bytes(data)
+        before = parse_label(text.encode(), "p.xml")
+        ds = tgo.open_product(path, mode=mode)
+        found = [v for k, v in ds.attrs.items() if isinstance(v, str) and v.isdigit()]
+        assert sorted(found, key=int) == [str(k) for k in range(1, 13)], name
+        assert ds.attrs["title"] == before.title
+        assert ds.attrs["reading_mode"] == mode
+        assert ds.attrs["source_md5"] == before.areas[0].md5
+
+
+def leaves(root):
+    """Text of all leaves of mission and discipline areas, by nothing but the tree."""
+    return collections.Counter(
+        leaf.text.strip()
+        for area in root.iter()
+        if area.tag.rpartition("}")[2] in {"Mission_Area", "Discipline_Area"}
+        for leaf in area.iter()
+        if not len(leaf) and leaf.text and leaf.text.strip()
+    )
+
+
+@pytest.mark.skipif(not LABELS.is_dir(), reason="real labels are not beside the clone")
+def test_attributes__of_real_labels_of_the_spacecraft(tmp_path, small_product):
+    label, table, stem = small_product()
+    texts = [path.read_bytes() for path in sorted(LABELS.glob("*.xml"))]
+    assert len(texts) == 15
+    found = 0
+    for text in texts:
+        root = ET.fromstring(text)
+        wanted = leaves(root)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", TgoWarning)
+            kept = parse_label(text, "p.xml").leaves
+        assert collections.Counter(kept.values()) == wanted
+        # and as attributes of a product that a reader knows
+        areas = "".join(
+            ET.tostring(child, encoding="unicode")
+            for area in root.iter()
+            if area.tag.endswith("}Mission_Area")
+            for child in area
+        )
+        path = tmp_path / f"{stem}.xml"
+        path.write_text(with_mission(label.decode(), areas.replace("\\", r"\\")))
+        path.with_suffix(".tab").write_bytes(table)
+        attrs = collections.Counter(map(str, tgo.open_product(path).attrs.values()))
+        ours = parse_label(path.read_bytes(), "p.xml").leaves.values()
+        assert collections.Counter(ours) - attrs == collections.Counter()
+        found += sum(wanted.values())
+    assert found > 200
+
+
+# Verification
+
+
+def written(folder, product, change=bytes):
+    label, table, stem = product
+    label = re.sub(rb"<md5_checksum>.*?</md5_checksum>", b"", label)
+    (folder / f"{stem}.tab").write_bytes(change(table))
+    path = folder / f"{stem}.xml"
+    path.write_bytes(label)
+    return path
+
+
+def test_verify__finds_a_record_that_stands_twice(tmp_path, small_product, capsys):
+    path = written(tmp_path, small_product(rows=(10, 11, 12, 11)))
+    (row,) = verify(path)
+    assert (row.rule, row.suspect) == ("table.duplicate_record", True)
+    assert "record 3" in row.message
+    assert main(["verify", str(path)]) == 2
+    out, err = capsys.readouterr()
+    assert out == "0 intact, 0 damaged, 1 suspect\n"
+    assert err.startswith(f"suspect {path}: ")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("which", [0, 20, -1])
+def test_verify__finds_a_blanked_cell(tmp_path, small_product, which):
+    product = small_product(rows=(10, 11, 12))
+    path = written(tmp_path, product)
+    fields = parse_label(path.read_bytes(), "p.xml").areas[0].tables[0].fields
+    item = [f for f in fields if f.data_type == "ASCII_Real" and not f.groups][which]
+    size = len(product[1]) // 3
+
+    def blank(table):
+        at = size + item.start
+        return table[:at] + b" " * item.length + table[at + item.length :]
+
+    (row,) = verify(written(tmp_path, product, blank))
+    assert (row.rule, row.suspect) == ("table.blank_field_value", True)
+    assert f"field {item.name}" in row.message
+    assert "record 1" in row.message
+
+
+def test_verify__counts_what_is_suspect_apart(tmp_path, small_product, capsys):
+    for k, rows in enumerate(((10, 11), (10, 10), (12, 12), (12, 13))):
+        product = small_product(
+            f"nmd_cal_sc_so_2018042{k}t010203-2018042{k}t011203-a-i-134", rows=rows
+        )
+        path = written(tmp_path, product)
+    path.with_suffix(".tab").write_bytes(b"")
+    rows = verify(tmp_path)
+    assert [row.suspect for row in rows] == [False, True, True, False]
+    assert main(["verify", str(tmp_path)]) == 2
+    assert capsys.readouterr().out == "1 intact, 1 damaged, 2 suspect\n"
+
+
+def test_verify__products_of_other_missions(tmp_path):
+    text = corpus.LABEL.replace(corpus.LID, "urn:nasa:pds:other:data:p")
+    path = tmp_path / "p.xml"
+    path.write_text(text)
+    (tmp_path / "p.tab").write_bytes(corpus.TABLE)
+    (row,) = verify(path)
+    assert (row.rule, row.findings) == ("", ())
+    (tmp_path / "p.tab").write_bytes(corpus.TABLE[:-2] + b"\n\n")
+    assert verify(path)[0].rule == "label.checksum_mismatch"
+    with pytest.raises(tgo.errors.ProductError) as caught:
+        tgo.open_product(path)
+    assert caught.value.rule == "product.unknown_instrument"
+
+
+def test_verify__says_all_it_found(tmp_path):
+    data = corpus.put(2, "Number", b"x", corpus.put(7, "Value", b"1_0"))
+    (tmp_path / "p.xml").write_text(corpus.BARE.replace("1.15.0.0", "9.9.9.9"))
+    (tmp_path / "p.tab").write_bytes(data)
+    (row,) = verify(tmp_path / "p.xml")
+    assert (row.rule, row.suspect) == (corpus.TYPE, False)
+    assert [(f.severity, f.rule, f.record) for f in row.findings] == [
+        ("warning", "label.model_version", None),
+        ("error", corpus.TYPE, 2),
+        ("error", corpus.TYPE, 7),
+    ]
+
+
+@pytest.mark.parametrize("suffix", [".xml", ".lblx"])
+def test_labels__of_8_GiB_are_refused_by_every_door(tmp_path, suffix):
+    path = tmp_path / f"p{suffix}"
+    with path.open("wb") as stream:
+        stream.truncate(2**33)  # takes no room on disk
+    for door in (tgo.open_product, tgo.open_product_tree, open_structures):
+        with pytest.raises(tgo.errors.ProductError) as caught:
+            door(path)
+        assert caught.value.rule == "label.schema"
+    assert verify(path)[0].rule == "label.schema"
+    assert verify(tmp_path)[0].rule == "label.schema"
