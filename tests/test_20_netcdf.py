@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import collections
 import os
 from typing import TYPE_CHECKING
 
+import damage
 import netCDF4
 import numpy as np
 import pytest
@@ -301,24 +303,67 @@ def test_open_verified__other_files_refused(tmp_path):
     assert caught.value.rule == "io.unreadable"
 
 
-def test_open_verified__flips_and_truncations_never_pass_silently(tmp_path):
-    path = write_level2(synthetic_level2(levels=10), tmp_path / "a.nc")
-    good, whole = path.read_bytes(), open_verified(path)
-    rng = np.random.default_rng(1)
-    for trial in range(60):
-        if trial % 3 == 0:
-            bad = good[: rng.integers(0, len(good))]
-        else:
-            changed = bytearray(good)
-            changed[rng.integers(0, len(good))] ^= 1 << rng.integers(0, 8)
-            bad = bytes(changed)
+def a_map() -> xr.Dataset:
+    grid = Grid(latitude=[-90, 0, 90], solar_longitude=range(0, 361, 90))
+    return grid_level2(synthetic_level2(gases=("ch4",)), grid)
+
+
+@pytest.mark.parametrize("kind", ["level2", "map"])
+def test_open_verified__every_damage_is_refused_by_name(tmp_path, kind):
+    path = tmp_path / "a.nc"
+    if kind == "map":
+        write_map(a_map(), path)
+    else:
+        write_level2(synthetic_level2(levels=10), path)
+    good, counts = path.read_bytes(), collections.Counter()
+    for what, bad in damage.damages(good, 700, seed=1):
         path.write_bytes(bad)
-        try:
-            back = open_verified(path)
-        except (OutputError, AttributeError, UnicodeDecodeError):
-            continue
-        for name in whole.variables:
-            np.testing.assert_array_equal(back[name].values, whole[name].values)
+        counts[what, damage.outcome(path)] += 1
+    assert counts == {(what, "refused"): 140 for what in damage.KINDS}
+
+
+def unsealed(path: pathlib.Path) -> bytes:
+    """Content as another program, or the library alone, writes it."""
+    with netCDF4.Dataset(path, "a"):
+        pass
+    return path.read_bytes()
+
+
+def test_open_verified__files_without_a_seal_are_taken_by_their_contents(tmp_path):
+    path = write_level2(synthetic_level2(levels=10), tmp_path / "a.nc")
+    sealed, whole = path.read_bytes(), open_verified(path)
+    plain = unsealed(path)
+    assert plain == sealed[: len(plain)]
+    assert open_verified(path).identical(whole)
+    # such files cut are never given to the library
+    for size in (0, 7, 8, 20, 40, 100, len(plain) // 2, len(plain) - 1):
+        path.write_bytes(plain[:size])
+        with pytest.raises(OutputError) as caught:
+            open_verified(path)
+        assert caught.value.rule == "io.unreadable"
+
+
+@pytest.mark.parametrize("error", [AttributeError, UnicodeDecodeError, KeyError])
+def test_open_verified__no_error_of_the_library_comes_through(
+    tmp_path, monkeypatch, error
+):
+    def fail(_: object) -> None:
+        raise error(*(("utf-8", b"", 0, 1, "") if error is UnicodeDecodeError else ()))
+
+    path = write_level2(synthetic_level2(levels=10), tmp_path / "a.nc")
+    monkeypatch.setattr("tgo_spectra.storage._attributes", fail)
+    with pytest.raises(OutputError) as caught:
+        open_verified(path)
+    assert caught.value.rule == "io.unreadable"
+
+
+def test_sealed_files_are_netcdf_to_others(tmp_path):
+    path = write_level2(synthetic_level2(), tmp_path / "a.nc")
+    whole = open_verified(path)
+    with xr.open_dataset(path) as lazy:
+        np.testing.assert_array_equal(lazy["ch4_vmr"].values, whole["ch4_vmr"].values)
+    with netCDF4.Dataset("memory", memory=path.read_bytes()) as file:
+        assert file.content_sha256 == whole.attrs["content_sha256"]
 
 
 def test_atomic_file__error_leaves_the_old_file_and_no_temporary(tmp_path):

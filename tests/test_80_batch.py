@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 
+import damage
 import numpy as np
 import pytest
 import xarray as xr
@@ -121,6 +122,22 @@ def test_run__again_skips_what_is_done_and_verified(tmp_path, calls):
     states = {pathlib.Path(row.product).stem: row.state for row in third}
     assert states == {"one": "done", "two": "done", "three": "skipped"}
     assert open_verified(first[0].output)["ch4_vmr"].size == 3
+
+
+def test_run__every_damaged_output_is_made_again(tmp_path, calls):
+    folder = make_products(tmp_path / "in", [f"p{i}" for i in range(20)])
+    out = tmp_path / "out"
+    first = batch.run(folder, out, progress=False)
+    rng = np.random.default_rng(3)
+    files = [pathlib.Path(row.output) for row in first]
+    for place, file in enumerate(files):
+        kind = damage.KINDS[place % len(damage.KINDS)]
+        file.write_bytes(damage.damaged(file.read_bytes(), kind, rng))
+    again = batch.run(folder, out, progress=False)
+    assert [row.state for row in again] == ["done"] * len(files)
+    hashes = [open_verified(file).attrs["content_sha256"] for file in files]
+    assert hashes == [row.content_sha256 for row in first]
+    assert {row.state for row in batch.run(folder, out, progress=False)} == {"skipped"}
 
 
 def test_resume_key__depends_on_all_inputs(tmp_path):

@@ -143,6 +143,22 @@ def test_retrieve__broken_product_is_quarantined(tmp_path, capsys):
     assert (tmp_path / "o" / "quarantine.jsonl").read_text().count("\n") == 1
 
 
+@pytest.mark.parametrize("name", ["map.nc", "deeper/map.nc"])
+def test_map__a_damaged_map_in_its_own_folder_is_made_again(tmp_path, name, capsys):
+    write_level2(level2(), tmp_path / "a.nc")
+    out = tmp_path / name
+    args = ["map", str(tmp_path), "--out", str(out), "--grid", "latitude=-90:90:90"]
+    assert main(args) == 0
+    whole = open_verified(out).attrs["content_sha256"]
+    out.write_bytes(out.read_bytes()[:-300])
+    assert main(args) == 0
+    assert open_verified(out).attrs["content_sha256"] == whole
+    # another damaged file could be a profile, which must not be missed unsaid
+    (tmp_path / "b.nc").write_bytes(out.read_bytes()[:-300])
+    assert main(args) != 0
+    assert "b.nc" in capsys.readouterr().err
+
+
 def test_map__of_a_folder(tmp_path, capsys):
     for i, value in enumerate([1e-11, 3e-11]):
         write_level2(level2(value), tmp_path / "l2" / f"{i}.nc")

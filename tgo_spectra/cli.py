@@ -228,11 +228,13 @@ def map_(
     folder: str, out: str, spec: str, gases: tuple[str, ...], weights: Any
 ) -> None:
     """Map the level-2 files in FOLDER."""
-    from tgo_spectra.maps import Grid, grid_level2
+    from tgo_spectra.maps import Grid, grid_level2, profiles
     from tgo_spectra.netcdf import write_map
 
     grid = Grid.from_spec(spec)
-    ds = grid_level2(folder, grid, gases=list(gases) or None, weights=weights)
+    # the map itself may lie in the folder, from before, and be damaged
+    level2 = profiles(folder, leave_out=out)
+    ds = grid_level2(level2, grid, gases=list(gases) or None, weights=weights)
     click.echo(f"{ds.attrs['n_profiles']} profiles -> {write_map(ds, out)}")
 
 

@@ -30,6 +30,7 @@ from tgo_spectra.accumulate import (
 from tgo_spectra.errors import TgoError
 from tgo_spectra.grid import Grid, coordinate
 from tgo_spectra.netcdf import open_verified
+from tgo_spectra.paths import expanded
 from tgo_spectra.samples import (
     FIELDS,
     VERTICAL,
@@ -329,13 +330,17 @@ def _inherited(attrs: Mapping[Any, Any]) -> list[str]:
     return [key for key in (*_INHERITED, *of_gases) if key in attrs]
 
 
-def profiles(level2: Level2Input) -> Iterator[xr.Dataset]:
+def profiles(
+    level2: Level2Input, *, leave_out: str | Path | None = None
+) -> Iterator[xr.Dataset]:
     """Give level-2 Datasets one at a time; files are opened when their turn comes.
 
     Parameters
     ----------
     level2 : Dataset, path, folder, or iterable of these
         As in :func:`grid_level2`.
+    leave_out : path, optional
+        File of a folder that is not looked at, such as a map that is made again.
 
     Yields
     ------
@@ -355,7 +360,10 @@ def profiles(level2: Level2Input) -> Iterator[xr.Dataset]:
             message = "no such file or folder"
             raise TgoError(message, path=path, rule="map.no_input")
         if path.is_dir():
+            besides = None if leave_out is None else expanded(leave_out).resolve()
             for file in sorted(path.rglob("*.nc")):
+                if file.resolve() == besides:
+                    continue
                 ds = open_verified(file)
                 # a map may lie in the folder of its own input
                 if ds.attrs.get("processing_level", "L2") == "L2":

@@ -3,9 +3,9 @@
 A result is written under a temporary name in its own folder, closed, opened again,
 compared with what was meant, synchronised and only then given its final name. So a
 file that carries a final name is complete, whatever happened to the process, the
-disk or a second writer. Every file states a SHA-256 of its contents, which
-:func:`open_verified` checks: a full disk or a cut transfer can leave netCDF files
-that open without an error and hold other numbers.
+disk or a second writer. Every file states a SHA-256 of its contents and ends with one
+of its bytes; :func:`open_verified` checks both: a full disk or a cut transfer can leave
+netCDF files that open without an error and hold other numbers.
 
 The netCDF4 library is called directly: for files of some hundred kilobytes the
 generic writer of xarray takes several times as long.
@@ -217,8 +217,9 @@ def open_verified(path: str | Path) -> xr.Dataset:
     Raises
     ------
     OutputError
-        The file is unreadable (``io.unreadable``), has no ``content_sha256``
-        (``io.incomplete``), or its contents do not match it (``io.hash_mismatch``).
+        The file is cut or no netCDF-4 file (``io.unreadable``), has no
+        ``content_sha256`` (``io.incomplete``), or its bytes or contents do not match
+        what it states (``io.hash_mismatch``). No damage ends in another error.
     """
     path = expanded(path)
     variables, attrs = read_stored(path)

@@ -1,9 +1,17 @@
-"""netCDF-4 files as they are: variables, filters and attributes, without meaning."""
+"""netCDF-4 files as they are: variables, filters and attributes, without meaning.
+
+Behind the end of every file that is written here stands a seal, the SHA-256 of all
+bytes before it. It is checked before the library sees the file, since HDF5 itself may
+loop for ever, or take all memory, on a file with one damaged byte. Other programs do
+not see the seal: HDF5 reads as far as its own header says.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
+import struct
 import zlib
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,6 +29,28 @@ if TYPE_CHECKING:
     Form = Literal["NETCDF4", "NETCDF3_CLASSIC"]
 
 __all__ = ["new_netcdf", "read_stored", "write_stored"]
+
+_SEAL = b"\nSHA-256 of the bytes before this line: "
+_SEALED = len(_SEAL) + 64  # bytes of a seal: 64 hexadecimal digits follow
+# HDF5 file format 3.0, II.A: place of the version of the superblock, and by version
+# that of the end of the file.
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_VERSION_BYTE = 8
+_END_BYTE = {0: 40, 1: 44, 2: 28, 3: 28}
+_HEAD_BYTES = 64
+
+# What the library raises, besides OSError and RuntimeError, where names, types or
+# sizes do not make sense.
+_FAULTS = (
+    OSError,
+    RuntimeError,
+    AttributeError,
+    TypeError,
+    ValueError,
+    LookupError,
+    ArithmeticError,
+    MemoryError,
+)
 
 _PROBE_BYTES = 2**20  # written to find out whether the disk is full
 _SAMPLED_BYTES = 16_384  # deflating less takes no time worth saving
@@ -65,6 +95,48 @@ def new_netcdf(path: Path, form: Form = "NETCDF4") -> Iterator[netCDF4.Dataset]:
         raise OSError(message) from error
     if first_bytes is not None:
         path.write_bytes(content)
+    else:
+        _seal(path)
+
+
+def _seal(path: Path) -> None:
+    """Write the seal behind a whole file."""
+    with path.open("rb+") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(0, os.SEEK_END)
+        file.write(_SEAL + digest.encode())
+
+
+def _check_seal(path: Path) -> None:
+    """Refuse a file whose bytes are not those that were sealed.
+
+    A file without a seal, made by another program, must end where its header says.
+
+    Raises
+    ------
+    OutputError
+        ``io.unreadable``, ``io.hash_mismatch``.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        message = f"not readable: {error.strerror}"
+        raise OutputError(message, path=path, rule="io.unreadable") from error
+    if not content.startswith(_SIGNATURE):
+        message = "not readable as netCDF: it does not start as a netCDF-4 file does"
+        raise OutputError(message, path=path, rule="io.unreadable")
+    if content[-_SEALED:].startswith(_SEAL):
+        found = hashlib.sha256(memoryview(content)[:-_SEALED]).hexdigest()
+        if found != content[-64:].decode("latin-1"):
+            message = f"the file is damaged: its bytes have SHA-256 {found}"
+            raise OutputError(message, path=path, rule="io.hash_mismatch")
+        return
+    head = content[:_HEAD_BYTES].ljust(_HEAD_BYTES, b"\0")
+    place = _END_BYTE.get(head[_VERSION_BYTE], _HEAD_BYTES - 8)
+    (stated,) = struct.unpack_from("<Q", head, place)
+    if stated != len(content):
+        message = f"cut or damaged: {len(content)} bytes, its header says {stated}"
+        raise OutputError(message, path=path, rule="io.unreadable")
 
 
 def _close(file: netCDF4.Dataset) -> Any:
@@ -206,10 +278,12 @@ def read_stored(path: Path) -> tuple[dict[str, Stored], dict[str, Any]]:
     Raises
     ------
     OutputError
-        The library cannot read it, or a checksum fails (``io.unreadable``).
+        Its bytes are not those that were written (``io.hash_mismatch``), or it is cut
+        or no netCDF-4 file (``io.unreadable``).
     """
     import netCDF4
 
+    _check_seal(path)
     try:
         with netCDF4.Dataset(path, "r") as file:
             file.set_auto_maskandscale(False)
@@ -222,7 +296,7 @@ def read_stored(path: Path) -> tuple[dict[str, Stored], dict[str, Any]]:
                 for name, variable in file.variables.items()
             }
             return variables, _attributes(file)
-    except (OSError, RuntimeError) as error:
+    except _FAULTS as error:
         message = f"not readable as netCDF: {error}"
         raise OutputError(message, path=path, rule="io.unreadable") from error
 

@@ -13,14 +13,14 @@ import numpy as np
 
 from tgo_spectra.atomic import atomic_file
 from tgo_spectra.content import Stored, clean_attributes, content_hash
-from tgo_spectra.errors import TableError
+from tgo_spectra.errors import OutputError, TableError
 from tgo_spectra.paths import expanded
 from tgo_spectra.spectroscopy.user_tables import (
     USER_TABLES,
     build_commands,
     user_table_path,
 )
-from tgo_spectra.storage import new_netcdf
+from tgo_spectra.storage import new_netcdf, read_stored
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -115,21 +115,10 @@ def table_path(name_or_path: str | Path) -> Path:
 
 def _read(path: Path) -> tuple[dict[str, Stored], dict[str, Any]]:
     """Read everything as stored; netCDF4 directly, xarray's opener takes 10x longer."""
-    import netCDF4
-
-    variables: dict[str, Stored] = {}
     try:
-        with netCDF4.Dataset(path) as file:
-            file.set_auto_maskandscale(False)
-            attrs = {key: file.getncattr(key) for key in file.ncattrs()}
-            for name, variable in file.variables.items():
-                own = {key: variable.getncattr(key) for key in variable.ncattrs()}
-                data = np.asarray(variable[:])
-                variables[name] = Stored(variable.dimensions, data, own)
-    except (OSError, RuntimeError) as error:  # netCDF4: no or a damaged HDF5 file
-        message = f"not a readable netCDF-4 file: {error}"
-        raise TableError(message, path=path, rule="table.unreadable") from error
-    return variables, attrs
+        return read_stored(path)
+    except OutputError as error:
+        raise TableError(error.message, path=path, rule="table.unreadable") from error
 
 
 def _checked_read(path: Path) -> tuple[dict[str, Stored], dict[str, Any]]:
