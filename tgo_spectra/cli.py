@@ -228,7 +228,8 @@ def map_(
     folder: str, out: str, spec: str, gases: tuple[str, ...], weights: Any
 ) -> None:
     """Map the level-2 files in FOLDER."""
-    from tgo_spectra.maps import Grid, grid_level2, profiles
+    from tgo_spectra.inputs import profiles
+    from tgo_spectra.maps import Grid, grid_level2
     from tgo_spectra.netcdf import write_map
 
     grid = Grid.from_spec(spec)

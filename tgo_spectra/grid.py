@@ -18,7 +18,19 @@ __all__ = ["Grid", "coordinate"]
 
 Floats = npt.NDArray[np.float64]
 
-_CIRCULAR = frozenset({"solar_longitude", "longitude"})  # degrees that wrap at 360
+# axes that wrap: degrees, hours of a day
+_PERIODS = {"solar_longitude": 360.0, "longitude": 360.0, "local_time_class": 24.0}
+# what a place can be, both ends included, in the units of the axes; anything else is a
+# fill value, a wrong unit or a fault
+_POSSIBLE = {
+    "mars_year": (-183.0, 200.0),  # from the telescope on (Piqueux et al. 2015)
+    "solar_longitude": (-180.0, 360.0),
+    "local_time_class": (0.0, 24.0),
+    "altitude": (-20.0, 1000.0),  # the lowest ground is at -8 km
+    "pressure": (0.0, 5000.0),  # 1300 Pa on that ground
+    "latitude": (-90.0, 90.0),
+    "longitude": (-180.0, 360.0),
+}
 _AXIS_LETTERS = {"altitude": "Z", "pressure": "Z", "latitude": "Y", "longitude": "X"}
 
 
@@ -146,8 +158,31 @@ class Grid:
         """Number of cells along each dimension."""
         return tuple(edges.size - 1 for edges in self.axes.values())
 
+    def impossible(
+        self, values: Mapping[str, Floats]
+    ) -> dict[str, npt.NDArray[np.bool_]]:
+        """Tell which samples have no possible place: NaN, fill values, latitude 95.
+
+        Parameters
+        ----------
+        values : mapping of str to array, shape (sample,)
+            As for `cell`.
+
+        Returns
+        -------
+        dict of str to array of bool, shape (sample,)
+            By axis.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> Grid(latitude=[0, 10]).impossible({"latitude": np.array([50.0, 95.0])})
+        {'latitude': array([False,  True])}
+        """
+        return {axis: ~_is_possible(axis, values[axis]) for axis in self.axes}
+
     def cell(self, values: Mapping[str, Floats]) -> npt.NDArray[np.int64]:
-        """Flat cell number of each sample, -1 outside the grid or where not finite.
+        """Flat cell number of each sample, -1 outside the grid or where impossible.
 
         Parameters
         ----------
@@ -228,7 +263,7 @@ def _checked_edges(axis: str, edges: Sequence[float] | Floats) -> tuple[float, .
         message = "edges must be finite and ascending"
     elif array[0] < low or array[-1] > high:
         message = f"edges must lie within {low:g} to {high:g}"
-    elif axis in _CIRCULAR and array[-1] - array[0] > 360.0:
+    elif axis in _PERIODS and array[-1] - array[0] > 360.0:
         message = "edges may span 360 degrees at most"
     elif axis == "mars_year" and (array != np.round(array)).any():
         message = "edges must be whole Mars Years"
@@ -238,13 +273,22 @@ def _checked_edges(axis: str, edges: Sequence[float] | Floats) -> tuple[float, .
     return tuple(float(edge) for edge in array)
 
 
+def _is_possible(axis: str, values: Floats) -> npt.NDArray[np.bool_]:
+    low, high = _POSSIBLE[axis]
+    numbers = np.asarray(values, dtype=np.float64)
+    return (numbers >= low) & (numbers <= high)
+
+
 def _cell_on_axis(axis: str, edges: Floats, values: Floats) -> npt.NDArray[np.int64]:
-    if axis in _CIRCULAR:
+    possible = _is_possible(axis, values)
+    values = np.where(possible, values, np.nan)
+    period = _PERIODS.get(axis)
+    if period is not None:
         # a tiny negative value would be brought to first + 360 itself
-        values = edges[0] + np.mod(values - edges[0], 360.0)
-        values = np.where(values >= edges[0] + 360.0, edges[0], values)
+        values = edges[0] + np.mod(values - edges[0], period)
+        values = np.where(values >= edges[0] + period, edges[0], values)
     index = np.searchsorted(edges, values, side="right").astype(np.int64) - 1
     if axis == "latitude":
         index = np.where(values == edges[-1], edges.size - 2, index)
-    inside = (index >= 0) & (index < edges.size - 1) & np.isfinite(values)
+    inside = possible & (index >= 0) & (index < edges.size - 1)
     return np.where(inside, index, -1)

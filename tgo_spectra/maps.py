@@ -10,8 +10,6 @@ clipping the negative half biases the mean by more than the signal.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -29,24 +27,28 @@ from tgo_spectra.accumulate import (
 )
 from tgo_spectra.errors import TgoError
 from tgo_spectra.grid import Grid, coordinate
+from tgo_spectra.inputs import BETWEEN, KEY, Inputs, merged_inputs, profiles
 from tgo_spectra.netcdf import open_verified
-from tgo_spectra.paths import expanded
+from tgo_spectra.observations import place_of
 from tgo_spectra.samples import (
     FIELDS,
     VERTICAL,
     column_samples,
     fields_of,
+    impossible_places,
     profile_samples,
 )
-from tgo_spectra.variables import GASES, lookup
+from tgo_spectra.variables import GASES, attributes_of, lookup
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
-__all__ = ["Grid", "grid_level2", "merge_maps", "profiles"]
+    from tgo_spectra.inputs import Level2Input
+
+__all__ = ["Grid", "grid_level2", "merge_maps"]
 
 Floats = npt.NDArray[np.float64]
-Level2Input = xr.Dataset | str | Path | Iterable[xr.Dataset | str | Path]
 
 # choices that two maps must share to be merged
 _CHOICES = (
@@ -77,7 +79,6 @@ _INHERITED = (
     "processor_version",
 )
 _INHERITED_OF_GAS = ("broadening", "edition", "citation", "lines", "lines_sha256")
-_BETWEEN = " | "
 
 
 def grid_level2(
@@ -149,12 +150,27 @@ def grid_level2(
     ------
     TgoError
         Nothing to map, columns alone on a grid with a vertical axis, an unknown gas or
-        choice, or a variable the grid needs is missing (``map.*``).
+        choice, a variable the grid needs is missing, or one observation is given
+        twice for the same quantity (``map.*``).
     OutputError
         A file fails its verification.
 
+    Warns
+    -----
+    TgoWarning
+        A place on an axis of the grid is missing or impossible (NaN, a fill value,
+        latitude 95): the level or spectrum is left out, counted and named.
+
     Notes
     -----
+    An observation is known by the LID and version of its product and the hash of its
+    setup. Attributes say what went in: ``input_products`` (LID, version, MD5 of the
+    product and tracking id of the level-2 file, up to 1000 of them),
+    ``products_without_place`` (left out in part or whole, with the impossible value),
+    ``products_in_several_forms`` (one product by several versions or setups: counted
+    as several). ``input_key`` is a number for each observation of each quantity, by
+    which :func:`merge_maps` finds what two maps share.
+
     Every profile holds a fixed a priori; where the averaging kernel is small the
     mean tends to it. The formal error contains no spread of nature, the one from
     the scatter does. Limits are made from the signed mean: a mean of limits would
@@ -186,6 +202,7 @@ def grid_level2(
     size = int(np.prod(grid.shape, dtype=np.int64))
     sums: dict[str, dict[str, Floats]] = {}
     inherited: dict[str, set[str]] = {}
+    inputs = Inputs()
     used = left_out = spectra = 0
     flat = not set(VERTICAL) & set(grid.dims)
     without_height: set[str] = set()
@@ -195,25 +212,30 @@ def grid_level2(
         "sigma_level": sigma_level,
     }
     for ds in profiles(level2):
+        fields = fields_of(ds, gases, error)
+        inputs.add(ds, fields)
         if converged_only and "converged" in ds and not bool(ds["converged"]):
             left_out += 1
             continue
         used += 1
         for key in _inherited(ds.attrs):
             inherited.setdefault(key, set()).add(str(ds.attrs[key]))
-        for field, gas in fields_of(ds, gases, error).items():
+        for field, gas in fields.items():
             if field == gas:
-                samples = profile_samples(
+                samples, lost = profile_samples(
                     ds, gas, grid, correlation_km=vertical_correlation_km, **choice
                 )
             elif flat:
-                samples = column_samples(
+                samples, lost = column_samples(
                     ds, field, gas, grid, converged_only=converged_only, **choice
                 )
                 spectra += samples["cell"].size if field == f"{gas}_column" else 0
             else:
                 without_height.add(field)
                 continue
+            if lost.any():
+                reasons = impossible_places(ds, grid, lost)
+                inputs.leave_out(ds, reasons, int(lost.sum()))
             into = sums.setdefault(field, new_sums(size))
             add_samples(into, samples, weights)
     if not sums and without_height:
@@ -240,9 +262,10 @@ def grid_level2(
         "n_profiles": used,
         "n_profiles_not_converged": left_out,
         "n_spectra": spectra,
-        **{key: _BETWEEN.join(sorted(values)) for key, values in inherited.items()},
+        **{key: BETWEEN.join(sorted(values)) for key, values in inherited.items()},
+        **inputs.attributes(),
     }
-    return _derived(_as_dataset(sums, grid, attrs))
+    return _derived(_as_dataset(sums, grid, attrs).assign({KEY: _keys(inputs.keys())}))
 
 
 def merge_maps(maps: Iterable[xr.Dataset | str | Path]) -> xr.Dataset:
@@ -251,8 +274,8 @@ def merge_maps(maps: Iterable[xr.Dataset | str | Path]) -> xr.Dataset:
     Parameters
     ----------
     maps : iterable of Dataset or path
-        Maps of :func:`grid_level2` with the same grid and choices. No profile may
-        be in two of them; this is not checked.
+        Maps of :func:`grid_level2` with the same grid and choices, of different
+        observations.
 
     Returns
     -------
@@ -262,7 +285,8 @@ def merge_maps(maps: Iterable[xr.Dataset | str | Path]) -> xr.Dataset:
     Raises
     ------
     TgoError
-        No map, different grids, or different choices (``map.merge``).
+        No map, different grids, or different choices (``map.merge``); an observation
+        is in two of the maps (``map.repeated``).
 
     Examples
     --------
@@ -272,16 +296,26 @@ def merge_maps(maps: Iterable[xr.Dataset | str | Path]) -> xr.Dataset:
     array([0], dtype=int32)
     """
     merged: xr.Dataset | None = None
-    for item in maps:
+    before = ""
+    for number, item in enumerate(maps, 1):
         ds = item if isinstance(item, xr.Dataset) else open_verified(item)
-        merged = ds.copy(deep=True) if merged is None else _merged(merged, ds)
+        place = place_of(ds, f"map {number}")
+        if merged is None:
+            merged, before = ds.copy(deep=True), place
+        else:
+            merged = _merged(merged, ds, (before, place))
+            before = f"{before}, {place}"
     if merged is None:
         message = "no map to merge"
         raise TgoError(message, rule="map.merge")
     return _derived(merged)
 
 
-def _merged(left: xr.Dataset, right: xr.Dataset) -> xr.Dataset:
+def _keys(values: npt.NDArray[np.int64]) -> xr.Variable:
+    return xr.Variable("input", values, attributes_of(KEY, values.dtype))
+
+
+def _merged(left: xr.Dataset, right: xr.Dataset, places: tuple[str, str]) -> xr.Dataset:
     names = set(left.coords) | set(right.coords)
     for name in sorted(map(str, names)):
         if name not in right.coords or name not in left.coords:
@@ -295,7 +329,8 @@ def _merged(left: xr.Dataset, right: xr.Dataset) -> xr.Dataset:
             both = f"{left.attrs.get(key)} and {right.attrs.get(key)}"
             message = "the maps were made with different choices"
             raise TgoError(message, field=key, value=both, rule="map.merge")
-    arrays: dict[str, xr.DataArray] = {}
+    keys, inputs = merged_inputs(left, right, places)
+    arrays: dict[str, xr.DataArray | xr.Variable] = {KEY: _keys(keys)}
     for field in dict.fromkeys([*_fields(left), *_fields(right)]):
         for quantity in (*SUMS, *LOWEST, *HIGHEST):
             name = f"{field}_{quantity}"
@@ -310,17 +345,17 @@ def _merged(left: xr.Dataset, right: xr.Dataset) -> xr.Dataset:
             else:
                 values = (np.fmin if quantity in LOWEST else np.fmax)(*pair)
             arrays[name] = first.copy(data=values)
-    attrs = dict(left.attrs)
+    attrs = {**left.attrs, **inputs}
     for key in ("n_profiles", "n_profiles_not_converged", "n_spectra"):
         attrs[key] = int(left.attrs.get(key, 0)) + int(right.attrs.get(key, 0))
     for key in _inherited({**left.attrs, **right.attrs}):
         both_values = {
             value
             for ds in (left, right)
-            for value in str(ds.attrs.get(key, "")).split(_BETWEEN)
+            for value in str(ds.attrs.get(key, "")).split(BETWEEN)
             if value
         }
-        attrs[key] = _BETWEEN.join(sorted(both_values))
+        attrs[key] = BETWEEN.join(sorted(both_values))
     return xr.Dataset(arrays, coords=left.coords, attrs=attrs)
 
 
@@ -328,51 +363,6 @@ def _inherited(attrs: Mapping[Any, Any]) -> list[str]:
     """Names of attributes that a map repeats."""
     of_gases = [f"{gas}_{key}" for gas in GASES for key in _INHERITED_OF_GAS]
     return [key for key in (*_INHERITED, *of_gases) if key in attrs]
-
-
-def profiles(
-    level2: Level2Input, *, leave_out: str | Path | None = None
-) -> Iterator[xr.Dataset]:
-    """Give level-2 Datasets one at a time; files are opened when their turn comes.
-
-    Parameters
-    ----------
-    level2 : Dataset, path, folder, or iterable of these
-        As in :func:`grid_level2`.
-    leave_out : path, optional
-        File of a folder that is not looked at, such as a map that is made again.
-
-    Yields
-    ------
-    xarray.Dataset
-        Level 2 of one product.
-
-    Raises
-    ------
-    TgoError
-        No such file or folder (``map.no_input``).
-    """
-    if isinstance(level2, xr.Dataset):
-        yield level2
-    elif isinstance(level2, str | Path):
-        path = Path(level2)
-        if not path.exists():
-            message = "no such file or folder"
-            raise TgoError(message, path=path, rule="map.no_input")
-        if path.is_dir():
-            besides = None if leave_out is None else expanded(leave_out).resolve()
-            for file in sorted(path.rglob("*.nc")):
-                if file.resolve() == besides:
-                    continue
-                ds = open_verified(file)
-                # a map may lie in the folder of its own input
-                if ds.attrs.get("processing_level", "L2") == "L2":
-                    yield ds
-        else:
-            yield open_verified(path)
-    else:
-        for item in level2:
-            yield from profiles(item)
 
 
 def _as_dataset(

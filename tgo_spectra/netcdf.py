@@ -23,6 +23,7 @@ from tgo_spectra import __version__
 from tgo_spectra.atomic import atomic_file, output_folder, sweep_temporary
 from tgo_spectra.content import Stored, clean_attributes, content_hash
 from tgo_spectra.errors import OutputError
+from tgo_spectra.observations import input_products, observations_of
 from tgo_spectra.paths import expanded
 from tgo_spectra.storage import read_stored, write_stored
 from tgo_spectra.variables import lookup, validate
@@ -105,7 +106,8 @@ def write_level2(
         File to write; replaced as a whole if it exists.
     inputs : sequence of str, optional
         Identifiers of the inputs (``LID::version md5``). Default: the attributes
-        ``product_lid``, ``product_version`` and ``source_md5`` of `ds`.
+        ``product_lid``, ``product_version`` and ``source_md5`` of `ds`, or its
+        ``input_products``.
     resume_key : str, optional
         Hash of everything the result depends on, see :func:`tgo_spectra.run`.
     attributes : mapping, optional
@@ -140,9 +142,8 @@ def write_level2(
     array([ 1.e-11, -3.e-11])
     """
     lid = str(ds.attrs.get("product_lid", ""))
-    if inputs is None and lid:
-        version, md5 = (ds.attrs.get(k, "") for k in ("product_version", "source_md5"))
-        inputs = [f"{lid}::{version} {md5}".strip()]
+    if inputs is None and (lid or "input_products" in ds.attrs):
+        inputs = input_products(observations_of(ds))
     extra: dict[str, object] = {
         "title": f"Trace gases from {lid.rsplit(':', 1)[-1] or 'TGO spectra'}",
         "summary": "Level 2: gases, errors and averaging kernels fitted to one product",
@@ -231,7 +232,9 @@ def open_verified(path: str | Path) -> xr.Dataset:
     if found != stated:
         message = f"contents have SHA-256 {found}, the file states {stated}"
         raise OutputError(message, path=path, rule="io.hash_mismatch")
-    return _decode(variables, attrs)
+    ds = _decode(variables, attrs)
+    ds.encoding["source"] = str(path)
+    return ds
 
 
 def _write(

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from tgo_spectra.errors import TgoError
-from tgo_spectra.maps import profiles
+from tgo_spectra.inputs import profiles
 from tgo_spectra.plot_parts import (
     BLUE,
     FAINT,

@@ -18,9 +18,17 @@ if TYPE_CHECKING:
 
     from tgo_spectra.grid import Grid
 
-__all__ = ["FIELDS", "VERTICAL", "column_samples", "fields_of", "profile_samples"]
+__all__ = [
+    "FIELDS",
+    "VERTICAL",
+    "column_samples",
+    "fields_of",
+    "impossible_places",
+    "profile_samples",
+]
 
 Floats = npt.NDArray[np.float64]
+Samples = dict[str, npt.NDArray[Any]]
 
 FIELDS = ("", "_column", "_column_normalised")
 """What may be mapped of a gas, as endings of its key: mole fraction, columns."""
@@ -70,7 +78,7 @@ def profile_samples(
     minimum_kernel: float,
     sigma_level: float,
     correlation_km: float | str | None,
-) -> dict[str, npt.NDArray[Any]]:
+) -> tuple[Samples, npt.NDArray[np.bool_]]:
     """Average the levels of a profile in each cell: one sample a cell.
 
     Parameters
@@ -89,8 +97,10 @@ def profile_samples(
 
     Returns
     -------
-    dict of str to array, shape (cell,)
+    samples : dict of str to array, shape (cell,)
         For `tgo_spectra.accumulate.add_samples`.
+    lost : array of bool, shape (level,)
+        Levels that would count if they had a possible place.
 
     Raises
     ------
@@ -100,11 +110,12 @@ def profile_samples(
     name = f"{gas}_vmr_error" if error == "total" else f"{gas}_vmr_noise_error"
     size = ds.sizes["altitude"]
     value, sigma = _along(ds, f"{gas}_vmr", size), _along(ds, name, size)
-    cell = _cells(ds, grid, size)
-    keep = (cell >= 0) & np.isfinite(value) & np.isfinite(sigma) & (sigma > 0)
+    keep = np.isfinite(value) & np.isfinite(sigma) & (sigma > 0)
     if f"{gas}_averaging_kernel" in ds:
         kernel = np.asarray(ds[f"{gas}_averaging_kernel"].values)
         keep &= np.diagonal(kernel) > minimum_kernel
+    cell, lost = _cells(ds, grid, keep)
+    keep &= cell >= 0
     noise = ds.get(f"{gas}_vmr_noise_covariance")
     covariance = None if noise is None else noise.values[np.ix_(keep, keep)]
     levels = Levels(
@@ -116,7 +127,7 @@ def profile_samples(
         _local_time(ds, size)[keep],
         covariance,
     )
-    return cell_samples(levels, sigma_level, correlation_km)
+    return cell_samples(levels, sigma_level, correlation_km), lost
 
 
 def column_samples(
@@ -129,7 +140,7 @@ def column_samples(
     minimum_kernel: float,
     sigma_level: float,
     converged_only: bool,
-) -> dict[str, npt.NDArray[Any]]:
+) -> tuple[Samples, npt.NDArray[np.bool_]]:
     """Take every spectrum of a nadir product as a sample at its own place and time.
 
     Parameters
@@ -151,8 +162,10 @@ def column_samples(
 
     Returns
     -------
-    dict of str to array, shape (sample,)
+    samples : dict of str to array, shape (sample,)
         For `tgo_spectra.accumulate.add_samples`; cells may repeat.
+    lost : array of bool, shape (spectrum,)
+        Spectra that would count if they had a possible place.
 
     Raises
     ------
@@ -167,25 +180,47 @@ def column_samples(
         # the normalised column is the column times a factor
         with np.errstate(divide="ignore", invalid="ignore"):
             sigma = noise * sigma / total
-    cell = _cells(ds, grid, size)
-    keep = (cell >= 0) & np.isfinite(value) & np.isfinite(sigma) & (sigma > 0)
+    keep = np.isfinite(value) & np.isfinite(sigma) & (sigma > 0)
     if converged_only and "status" in ds:
         keep &= _along(ds, "status", size) == 0
     freedom = f"{gas}_degrees_of_freedom_of_spectrum"
     if freedom in ds:
         keep &= _along(ds, freedom, size) > minimum_kernel
-    return single_samples(
-        Levels(
-            cell[keep],
-            np.full(int(keep.sum()), np.nan),
-            value[keep],
-            sigma[keep],
-            _flag(ds, f"{gas}_column_detected", size)[keep],
-            _local_time(ds, size)[keep],
-            None,
-        ),
-        sigma_level,
+    cell, lost = _cells(ds, grid, keep)
+    keep &= cell >= 0
+    spectra = Levels(
+        cell[keep],
+        np.full(int(keep.sum()), np.nan),
+        value[keep],
+        sigma[keep],
+        _flag(ds, f"{gas}_column_detected", size)[keep],
+        _local_time(ds, size)[keep],
+        None,
     )
+    return single_samples(spectra, sigma_level), lost
+
+
+def impossible_places(
+    ds: xr.Dataset, grid: Grid, lost: npt.NDArray[np.bool_]
+) -> dict[str, float]:
+    """Return why levels or spectra have no possible place: a value of each axis.
+
+    Parameters
+    ----------
+    ds : Dataset
+        Level 2.
+    grid : Grid
+    lost : array of bool, shape (level,) or (spectrum,)
+        As `profile_samples` and `column_samples` give it.
+
+    Returns
+    -------
+    dict of str to float
+        First impossible value by axis.
+    """
+    places = _places(ds, grid, lost.size)
+    wrong = {axis: bad & lost for axis, bad in grid.impossible(places).items()}
+    return {a: float(places[a][bad][0]) for a, bad in wrong.items() if bad.any()}
 
 
 def _along(ds: xr.Dataset, variable: str, size: int) -> Floats:
@@ -208,12 +243,23 @@ def _flag(ds: xr.Dataset, name: str, size: int) -> npt.NDArray[np.bool_]:
     return _along(ds, name, size) > 0 if present else np.zeros(size, dtype=bool)
 
 
-def _cells(ds: xr.Dataset, grid: Grid, size: int) -> npt.NDArray[np.int64]:
-    """Cell of each level or spectrum, -1 outside the grid."""
-    places = {
-        axis: _local_time(ds, size)
-        if axis == "local_time_class"
-        else _along(ds, axis, size)
+def _places(ds: xr.Dataset, grid: Grid, size: int) -> dict[str, Floats]:
+    """Values along the axes of a grid, for each level or spectrum."""
+    return {
+        axis: _along(
+            ds, "local_true_solar_time" if axis == "local_time_class" else axis, size
+        )
         for axis in grid.dims
     }
-    return grid.cell(places) if places else np.zeros(size, dtype=np.int64)
+
+
+def _cells(
+    ds: xr.Dataset, grid: Grid, keep: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Cell of each level or spectrum, -1 outside; which of those kept have no place."""
+    places = _places(ds, grid, keep.size)
+    lost = np.zeros(keep.size, dtype=bool)
+    for bad in grid.impossible(places).values():
+        lost |= bad & keep
+    cell = grid.cell(places) if places else np.zeros(keep.size, dtype=np.int64)
+    return cell, lost

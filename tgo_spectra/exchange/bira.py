@@ -285,7 +285,8 @@ def _dataset(
     }
     if fill_value is not None:
         ds.attrs["fill_value"] = fill_value
-    for name in ("product_lid", "product_version"):
+    ds.encoding["source"] = str(path)
+    for name in ("product_lid", "product_version", "setup_hash"):
         if name in header:
             ds.attrs[name] = header[name]
     return annotate(ds)
@@ -414,7 +415,9 @@ def _header(level2: xr.Dataset, gas: str, fill_value: float | None) -> list[str]
     known["error_kind"] = level2.attrs.get("error_kind", kind)
     if fill_value is not None:
         known["fill_value"] = fill_value
-    for name in ("product_lid", "product_version", "setup", "method", "software"):
+    for name in (
+        "product_lid", "product_version", "setup", "setup_hash", "method", "software",
+    ):  # fmt: skip
         if name in level2.attrs:
             known[name] = level2.attrs[name]
     if "time" in level2 and level2["time"].ndim == 0:

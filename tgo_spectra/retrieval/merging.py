@@ -17,6 +17,8 @@ import numpy as np
 import xarray as xr
 
 from tgo_spectra.errors import RetrievalError
+from tgo_spectra.inputs import Inputs
+from tgo_spectra.observations import input_products, observations_of
 from tgo_spectra.retrieval.isotopes import MOST_SECONDS
 from tgo_spectra.retrieval.profile_variables import error_variables
 from tgo_spectra.retrieval.regularisation import exponential_covariance
@@ -51,14 +53,15 @@ def merge_orders(level2: Sequence[xr.Dataset], gas: str) -> xr.Dataset:
         ``<gas>_vmr``, ``_apriori``, ``_noise_error``, ``_smoothing_error``, ``_error``,
         ``<gas>_averaging_kernel``, ``<gas>_vmr_noise_covariance`` and
         ``<gas>_degrees_of_freedom`` on all levels of the parts; time and place of the
-        first. Attribute ``merged_products``.
+        first. Attributes ``input_products`` and ``merged_products``.
 
     Raises
     ------
     RetrievalError
-        Fewer than two parts, other occultations (``merge.time``), levels that do not
-        fit (``merge.levels``), different a priori (``merge.apriori``), or a result
-        whose a priori covariance cannot be told from its attributes (``merge.prior``).
+        Fewer than two parts, one observation twice (``merge.repeated``), other
+        occultations (``merge.time``), levels that do not fit (``merge.levels``),
+        different a priori (``merge.apriori``), or a result whose a priori covariance
+        cannot be told from its attributes (``merge.prior``).
 
     Notes
     -----
@@ -73,6 +76,9 @@ def merge_orders(level2: Sequence[xr.Dataset], gas: str) -> xr.Dataset:
         message = "merging needs two profiles or more"
         raise RetrievalError(message, value=len(level2), rule="merge.number")
     _check_times(level2)
+    inputs = Inputs(RetrievalError, "merge.repeated")
+    for ds in level2:
+        inputs.add(ds, [gas])
     altitude = _levels(level2)
     parts = [_part(ds, gas) for ds in level2]
     apriori = np.full(altitude.size, np.nan)
@@ -133,7 +139,9 @@ def merge_orders(level2: Sequence[xr.Dataset], gas: str) -> xr.Dataset:
         str(ds.attrs.get("product_lid", ds.attrs.get("source_file", "")))
         for ds in level2
     ]
+    products = input_products(one for ds in level2 for one in observations_of(ds))
     result.attrs = {
+        "input_products": ", ".join(products),
         "merged_products": "; ".join(names),
         "merged_setups": "; ".join(str(ds.attrs.get("setup", "")) for ds in level2),
         "setup_hash": " ".join(str(ds.attrs.get("setup_hash", "")) for ds in level2),
