@@ -5,15 +5,12 @@ import pytest
 import xarray as xr
 
 from tgo_spectra.atmosphere import (
-    BOLTZMANN,
-    GAS_CONSTANT,
-    MOLAR_MASS,
     on_altitudes,
     read_atmosphere,
     reference_atmosphere,
 )
 from tgo_spectra.errors import AtmosphereError
-from tgo_spectra.mars import GM_M3_S2
+from tgo_spectra.mars import BOLTZMANN, GAS_CONSTANT, GM_M3_S2, MOLAR_MASS
 
 
 def test_reference_is_hydrostatic():
@@ -80,7 +77,7 @@ def test_read_csv_text_and_file(tmp_path):
     text = (
         "# planet_radius_km = 3390.5\n"
         "# a remark\n"
-        "altitude, pressure [Pa], temperature [K], h2o_vmr [ppmv]\n"
+        "altitude [km], pressure [Pa], temperature [K], h2o_vmr [ppmv]\n"
         "0, 610, 215, 150\n\n10, 240, 200, 140\n"
     )
     path = tmp_path / "air.csv"

@@ -112,9 +112,9 @@ def air_of(kind, *, surface_pa=610.0, co2=0.955):
         molar_mass_g_mol=molar_mass(co2),
     )
     return base.drop_vars("number_density").assign(
-        pressure=("altitude", surface_pa * np.exp(ratio)),
-        temperature=("altitude", t),
-        co2_vmr=("altitude", np.full(z.size, co2)),
+        pressure=base.pressure.copy(data=surface_pa * np.exp(ratio)),
+        temperature=base.temperature.copy(data=t),
+        co2_vmr=base.co2_vmr.copy(data=np.full(z.size, co2)),
     )
 
 

@@ -50,7 +50,7 @@ def case():
     air = tgo.reference_atmosphere()
     true = air.copy()
     wave = 1.3 + 0.4 * np.sin(air.altitude.values / 7.0)
-    true["h2o_vmr"] = air["h2o_vmr"] * wave
+    true["h2o_vmr"] = air["h2o_vmr"].copy(data=air["h2o_vmr"].values * wave)
     made = simulate_level1(
         order=134, table="so_129_138", n_orders=10, atmosphere=true,
         vmr={"ch4": 2e-9}, noisy_pixels=(), n_bins=1, seed=7,
@@ -225,6 +225,7 @@ def test_slant__is_unbiased_and_covers(case):
         told[f"{gas}_vmr"] = (
             "altitude",
             np.interp(altitude, truth.altitude.values, values),
+            {"units": "1"},
         )
     told.attrs["planet_radius_source"] = "default"
     run = Run(case, "oe")

@@ -268,7 +268,7 @@ def test_oe__log_state_needs_a_positive_prior(thin, setup):
     with pytest.raises(SetupError, match="relative"):
         setup.replace(prior=sigma)
     air = tgo.reference_atmosphere()
-    air["h2o_vmr"] = 0.0 * air["h2o_vmr"]
+    air["h2o_vmr"] = xr.zeros_like(air["h2o_vmr"])
     log = dict(setup.prior) | {"h2o": Prior(state="log")}
     with pytest.raises(SetupError, match="not positive"):
         tgo.retrieve(thin, setup.replace(prior=log), air)

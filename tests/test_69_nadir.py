@@ -191,7 +191,7 @@ def test_retrieve_nadir__without_lines_the_wavenumbers_stay():
         order=190, n_spectra=6, mole_fraction={"co": 0.0}, seed=2
     )
     air = _air(truth)
-    air["co_vmr"] = air.co_vmr + 8e-4
+    air["co_vmr"] = air.co_vmr.copy(data=air.co_vmr.values + 8e-4)
     level2 = retrieve_nadir(level1, SETUP, air)
     assert level2.attrs["product_shift_from"] == "a priori"
     assert level2.attrs["product_shift_px"] == 0.0

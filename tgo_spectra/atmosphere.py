@@ -7,29 +7,29 @@ An atmosphere is a Dataset over ``altitude`` (km above the areoid) with ``pressu
 from __future__ import annotations
 
 import pathlib
-import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 
+from tgo_spectra.atmosphere_check import check_allowed, check_profile, check_radius
+from tgo_spectra.atmosphere_fields import profile_of, quantity_of
 from tgo_spectra.atmosphere_files import profile_from_file, profile_from_text
 from tgo_spectra.errors import AtmosphereError
-from tgo_spectra.mars import GM_M3_S2, MEAN_RADIUS_KM
+from tgo_spectra.mars import (
+    BOLTZMANN,
+    GAS_CONSTANT,
+    GM_M3_S2,
+    MEAN_RADIUS_KM,
+    MOLAR_MASS,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection
 
     from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["on_altitudes", "read_atmosphere", "reference_atmosphere"]
-
-#: J K-1, exact since the SI of 2019.
-BOLTZMANN = 1.380649e-23
-#: J mol-1 K-1, exact since the SI of 2019.
-GAS_CONSTANT = 8.31446261815324
-#: g mol-1 of Martian air; 43.34 (SAM) to 43.62 are in use.
-MOLAR_MASS = 43.4
 
 #: Temperature nodes of the reference profile, altitude km and K: a cool, smooth
 #: mean profile of our own, within the spread of published ones.
@@ -48,57 +48,6 @@ TEMPERATURE_NODES = (
 
 #: Extrapolation allowed below the lowest given level, km.
 EXTENSION_BELOW_KM = 5.0
-#: Given number densities may differ from p / (k T) by this fraction.
-DENSITY_TOLERANCE = 0.02
-
-
-class _Quantity(NamedTuple):
-    names: tuple[str, ...]
-    units: Mapping[str, float]  # accepted units and their factor to ours
-    unit: str
-    long_name: str
-
-
-_ALTITUDE = _Quantity(
-    ("altitude", "altitude_km", "height", "height_km", "z"),
-    {"km": 1.0, "kilometer": 1.0, "m": 1e-3, "meter": 1e-3},
-    "km",
-    "altitude above areoid",
-)
-_QUANTITIES = {
-    "pressure": _Quantity(
-        ("pressure", "pressure_pa", "p"),
-        {
-            "Pa": 1.0,
-            "pascal": 1.0,
-            "hPa": 1e2,
-            "mbar": 1e2,
-            "bar": 1e5,
-            "atm": 101325.0,
-        },
-        "Pa",
-        "atmospheric pressure",
-    ),
-    "temperature": _Quantity(
-        ("temperature", "temperature_k", "t"),
-        {"K": 1.0, "kelvin": 1.0},
-        "K",
-        "atmospheric temperature",
-    ),
-    "number_density": _Quantity(
-        ("number_density", "number_density_cm3"),
-        {"cm-3": 1.0, "cm^-3": 1.0, "m-3": 1e-6, "m^-3": 1e-6},
-        "cm-3",
-        "number density of the air",
-    ),
-}
-_VMR = _Quantity(
-    (),
-    {"1": 1.0, "mol mol-1": 1.0, "mol/mol": 1.0, "percent": 1e-2, "ppmv": 1e-6}
-    | {"ppm": 1e-6, "ppbv": 1e-9, "ppb": 1e-9, "pptv": 1e-12},
-    "1",
-    "mole fraction",
-)
 
 
 def reference_atmosphere(
@@ -137,8 +86,8 @@ def reference_atmosphere(
     Raises
     ------
     AtmosphereError
-        If the levels do not ascend or leave -10..200 km, or the pressure is not
-        positive.
+        If the levels do not ascend or leave -10..200 km, the pressure is not
+        positive, or no atmosphere of Mars is like it.
 
     Examples
     --------
@@ -152,7 +101,7 @@ def reference_atmosphere(
         z = np.arange(-5.0, 151.0)
     else:
         z = np.atleast_1d(np.asarray(altitude_km, dtype=np.float64))
-    _check_altitude(z, None)
+    _check_altitude(z)
     nodes = np.array(TEMPERATURE_NODES)
     if z[0] < nodes[0, 0] or z[-1] > nodes[-1, 0]:
         msg = f"the reference profile covers {nodes[0, 0]}..{nodes[-1, 0]} km"
@@ -188,9 +137,11 @@ def reference_atmosphere(
         "ch4_vmr": np.zeros(z.size),
     }
     ds = xr.Dataset({k: ("altitude", v) for k, v in data.items()}, {"altitude": z})
-    ds.attrs["planet_radius_km"] = float(planet_radius_km)
+    # one level is a profile of ours, if not of a user's
+    check_profile({**data, "altitude": z}, allow=("atmosphere.levels",))
+    ds.attrs["planet_radius_km"] = check_radius(planet_radius_km, None)
     ds.attrs["source"] = "analytic reference profile of tgo_spectra"
-    return _finish(ds, None)
+    return _finish(ds)
 
 
 def _hydrostatic(
@@ -213,21 +164,33 @@ def _hydrostatic(
     return np.asarray(total[np.searchsorted(fine, z)])
 
 
-def read_atmosphere(source: xr.Dataset | str | pathlib.Path) -> xr.Dataset:
+def read_atmosphere(
+    source: xr.Dataset | str | pathlib.Path, *, allow: Collection[str] = ()
+) -> xr.Dataset:
     r"""Read and check an atmosphere from a Dataset, a netCDF file or CSV text.
 
-    Needed are an altitude axis (``altitude``, ``height`` or ``z``; km, or m with a
-    ``units`` attribute), ``pressure`` and ``temperature``. Mole fractions may be
-    named ``<gas>_vmr`` or ``vmr_<GAS>``. Units are converted when the attribute
-    ``units`` says so and checked otherwise. CSV: a header line with these names,
-    optionally followed by the unit in square brackets, comma separated; lines
-    ``# name = value`` become attributes.
+    Needed are an altitude axis (``altitude``, ``height`` or ``z``), ``temperature``,
+    and ``pressure`` or ``number_density``. Mole fractions may be named ``<gas>_vmr``
+    or ``vmr_<GAS>``. Units are converted as the attribute ``units`` says; without one
+    the numbers are taken as km, K, Pa, cm-3 and 1, with a warning and the attribute
+    ``assumed_units``. CSV: a header line with these names, optionally followed by the
+    unit in brackets; cells are separated by commas, or by the semicolons or tabs of
+    the header; lines ``# name = value`` become attributes.
 
     Parameters
     ----------
     source : Dataset, path or str
         A Dataset; the path of a netCDF (``.nc``) or CSV file; or the CSV text
         itself (any string with a line break).
+    allow : collection of str
+        Rules that are not applied, for air unlike that of Mars:
+        ``atmosphere.altitude_range`` (-15 to 1,000 km),
+        ``atmosphere.areoid_pressure`` (100 to 1,500 Pa at altitude zero),
+        ``atmosphere.hydrostatic`` (within a factor of 1.5 over 10 km),
+        ``atmosphere.temperature_range`` (70 to 330 K, above 80 km 40 to 600 K),
+        ``atmosphere.trace_gas`` (water below 0.1, other traces below 0.01). Default:
+        all are applied. Recorded in the attribute ``allow``, by which a file may ask
+        for it too, and which holds wherever the result is given to.
 
     Returns
     -------
@@ -239,12 +202,13 @@ def read_atmosphere(source: xr.Dataset | str | pathlib.Path) -> xr.Dataset:
     ------
     AtmosphereError
         If a variable is missing, not finite, not positive or in an unknown unit,
-        the altitude is not strictly monotonic, or the file is unreadable; or if it is
-        a whole climatology (``atmosphere.climatology``).
+        the altitude is not strictly monotonic, or the file is unreadable; if no
+        atmosphere of Mars is like it, and then in which units it would be possible;
+        or if it is a whole climatology (``atmosphere.climatology``).
 
     Examples
     --------
-    >>> lines = ["altitude,pressure[hPa],temperature", "0,6.1,215", "10,2.4,200"]
+    >>> lines = ["altitude[km],pressure[hPa],temperature[K]", "0,6.1,215", "10,2.4,200"]
     >>> read_atmosphere("\n".join(lines)).pressure.values.tolist()
     [610.0, 240.0]
     """
@@ -262,44 +226,33 @@ def read_atmosphere(source: xr.Dataset | str | pathlib.Path) -> xr.Dataset:
                 value=str(raw.attrs["climatology_form"]),
                 rule="atmosphere.climatology",
             )
-    elif isinstance(source, str) and "\n" in source:
+    elif isinstance(source, str) and ("\n" in source or "\r" in source):
         raw = profile_from_text(source, None)
     else:
         path = str(source)
         raw = profile_from_file(pathlib.Path(source))
-    name = _find(raw, _ALTITUDE, "altitude", path)
-    altitude = _convert(raw[name], _ALTITUDE, path)
-    if altitude.ndim != 1:
-        msg = "altitude must have one dimension"
-        raise AtmosphereError(
-            msg,
-            path=path,
-            field=name,
-            value=raw[name].dims,
-            rule="atmosphere.altitude_1d",
-        )
-    order = slice(None, None, -1) if altitude[0] > altitude[-1] else slice(None)
-    _check_altitude(altitude[order], path)
-    dim = raw[name].dims
-    data: dict[str, NDArray[np.float64]] = {}
-    for key, quantity in _QUANTITIES.items():
-        if key == "number_density" and not _present(raw, quantity):
-            continue
-        found = raw[_find(raw, quantity, key, path)]
-        data[key] = _profile(found, quantity, dim, path)[order]
-    for variable in map(str, raw.data_vars):
-        gas = _gas_of(variable)
-        if gas is not None and raw[variable].dims == dim:
-            data[f"{gas}_vmr"] = _profile(raw[variable], _VMR, dim, path)[order]
+    allowed = check_allowed({*str(raw.attrs.get("allow", "")).split(), *allow})
+    fields, assumed = profile_of(raw, path, allowed)
     ds = xr.Dataset(
-        {k: ("altitude", v) for k, v in data.items()}, {"altitude": altitude[order]}
+        {k: ("altitude", v) for k, v in fields.items() if k != "altitude"},
+        {"altitude": fields["altitude"]},
     )
     if "planet_radius_km" in raw.attrs:
-        ds.attrs["planet_radius_km"] = float(raw.attrs["planet_radius_km"])
-    ds.attrs["source"] = str(
-        raw.attrs.get("source", raw.attrs.get("title", path or ""))
-    )
-    return _finish(ds, path)
+        ds.attrs["planet_radius_km"] = check_radius(raw.attrs["planet_radius_km"], path)
+    origin = str(raw.attrs.get("source", raw.attrs.get("title", path or "")))
+    # the source is what a result says of its air
+    for name, now in (
+        ("assumed_units", ", ".join(assumed)),
+        ("allow", " ".join(allowed)),
+    ):
+        before = str(raw.attrs.get(name, ""))
+        if now and now != before:
+            what = "units assumed" if name == "assumed_units" else "allowed"
+            origin = f"{origin}; {what}: {now}".removeprefix("; ")
+        if now or before:
+            ds.attrs[name] = now or before
+    ds.attrs["source"] = origin
+    return _finish(ds)
 
 
 def on_altitudes(atmosphere: xr.Dataset, altitude_km: ArrayLike) -> xr.Dataset:
@@ -335,7 +288,7 @@ def on_altitudes(atmosphere: xr.Dataset, altitude_km: ArrayLike) -> xr.Dataset:
     100.0
     """
     z = np.atleast_1d(np.asarray(altitude_km, dtype=np.float64))
-    _check_altitude(z, None)
+    _check_altitude(z)
     given = np.asarray(atmosphere["altitude"].values, dtype=np.float64)
     bottom, top = float(given[0]), float(given[-1])
     if z[0] < bottom - EXTENSION_BELOW_KM:
@@ -372,38 +325,23 @@ def on_altitudes(atmosphere: xr.Dataset, altitude_km: ArrayLike) -> xr.Dataset:
         ds.attrs["extended_above_km"] = top
     if z[0] < bottom:
         ds.attrs["extended_below_km"] = bottom
-    return _finish(ds, None)
+    return _finish(ds)
 
 
-def _finish(ds: xr.Dataset, path: str | None) -> xr.Dataset:
-    """Add or check the number density, set units."""
-    ideal = ds["pressure"] / (BOLTZMANN * ds["temperature"]) * 1e-6
-    if "number_density" in ds:
-        ratio = (ds["number_density"] / ideal).values
-        worst = int(np.argmax(np.abs(ratio - 1.0)))
-        if abs(ratio[worst] - 1.0) > DENSITY_TOLERANCE:
-            msg = "number density contradicts p / kT; wrong units?"
-            raise AtmosphereError(
-                msg,
-                path=path,
-                field="number_density",
-                record=worst,
-                value=float(ds["number_density"].values[worst]),
-                rule="atmosphere.density",
-            )
-    else:
-        ds["number_density"] = ideal
-    for name in ds.data_vars:
-        quantity = _QUANTITIES.get(str(name), _VMR)
+def _finish(ds: xr.Dataset) -> xr.Dataset:
+    """Add the number density of p / (k T) unless it is given, set units."""
+    if "number_density" not in ds:
+        ds["number_density"] = ds["pressure"] / (BOLTZMANN * ds["temperature"]) * 1e-6
+    for name in ds.variables:
+        quantity = quantity_of(str(name))
         ds[name].attrs = {"units": quantity.unit, "long_name": quantity.long_name}
-        if quantity is _VMR:
+        if str(name).endswith("_vmr"):
             gas = str(name).removesuffix("_vmr").upper()
-            ds[name].attrs["long_name"] = f"mole fraction of {gas}"
-    ds["altitude"].attrs = {"units": "km", "long_name": _ALTITUDE.long_name}
+            ds[name].attrs["long_name"] = f"{quantity.long_name} of {gas}"
     return ds
 
 
-def _check_altitude(z: NDArray[np.float64], path: str | None) -> None:
+def _check_altitude(z: NDArray[np.float64]) -> None:
     bad = ~np.isfinite(z)
     bad[1:] |= ~(np.diff(z) > 0)
     if z.size == 0 or bad.any():
@@ -411,87 +349,8 @@ def _check_altitude(z: NDArray[np.float64], path: str | None) -> None:
         msg = "altitude must be finite and strictly monotonic"
         raise AtmosphereError(
             msg,
-            path=path,
             field="altitude",
             record=at,
             value=None if at is None else float(z[at]),
             rule="atmosphere.altitude_monotonic",
         )
-
-
-def _profile(
-    array: xr.DataArray, quantity: _Quantity, dim: tuple[object, ...], path: str | None
-) -> NDArray[np.float64]:
-    """Values in our unit, checked for shape, finiteness and sign."""
-    if array.dims != dim:
-        msg = f"profile must have the dimension of the altitude, {dim}"
-        raise AtmosphereError(
-            msg,
-            path=path,
-            field=str(array.name),
-            value=array.dims,
-            rule="atmosphere.dims",
-        )
-    values = _convert(array, quantity, path)
-    # A mole fraction may be slightly negative: retrieved profiles are.
-    bad = ~np.isfinite(values) | ((values <= 0) & (quantity is not _VMR))
-    if bad.any():
-        need = "finite" if quantity is _VMR else "finite and positive"
-        msg = f"profile must be {need}"
-        raise AtmosphereError(
-            msg,
-            path=path,
-            field=str(array.name),
-            record=int(np.argmax(bad)),
-            value=float(values[bad][0]),
-            rule="atmosphere.positive",
-        )
-    return values
-
-
-def _convert(
-    array: xr.DataArray, quantity: _Quantity, path: str | None
-) -> NDArray[np.float64]:
-    units = array.attrs.get("units", quantity.unit)
-    if units not in quantity.units:
-        msg = f"unknown units; use one of {', '.join(quantity.units)}"
-        raise AtmosphereError(
-            msg,
-            path=path,
-            field=str(array.name),
-            value=units,
-            rule="atmosphere.units",
-        )
-    if array.dtype.kind not in "fiu":
-        msg = "values must be numbers"
-        raise AtmosphereError(
-            msg,
-            path=path,
-            field=str(array.name),
-            value=str(array.dtype),
-            rule="atmosphere.numbers",
-        )
-    return np.asarray(array.values, dtype=np.float64) * quantity.units[units]
-
-
-def _present(raw: xr.Dataset, quantity: _Quantity) -> bool:
-    return any(str(name).lower() in quantity.names for name in raw.variables)
-
-
-def _find(raw: xr.Dataset, quantity: _Quantity, key: str, path: str | None) -> str:
-    for name in raw.variables:
-        if str(name).lower() in quantity.names:
-            return str(name)
-    msg = f"no {key}; expected one of {', '.join(quantity.names)}"
-    raise AtmosphereError(
-        msg,
-        path=path,
-        field=key,
-        value=sorted(map(str, raw.variables)),
-        rule="atmosphere.missing",
-    )
-
-
-def _gas_of(name: str) -> str | None:
-    match = re.fullmatch(r"vmr_(\w+)|(\w+?)_vmr", name, re.IGNORECASE)
-    return (match[1] or match[2]).lower() if match else None

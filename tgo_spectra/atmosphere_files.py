@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import io
+import csv
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import xarray as xr
@@ -14,7 +14,97 @@ from tgo_spectra.errors import AtmosphereError
 if TYPE_CHECKING:
     import pathlib
 
-__all__ = ["profile_from_file", "profile_from_text"]
+__all__ = [
+    "is_netcdf",
+    "netcdf_of",
+    "profile_from_file",
+    "profile_from_text",
+    "text_of",
+]
+
+Family = Literal["atmosphere", "climatology"]
+
+_SUFFIXES = (".nc", ".nc4", ".h5", ".cdf")
+#: First bytes of netCDF-3 and of HDF5, in which netCDF-4 is.
+_MAGIC = (b"CDF", b"\x89HDF")
+#: First bytes of text in UTF-16, either order of bytes.
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+#: A remark, and not one of the cells in which spreadsheets state their errors.
+_REMARK = re.compile(r"[\"']?#(?!N/A|DIV/0!|REF!|VALUE!|NUM!|NAME\?|NULL!)")
+#: Name, or name with a unit in brackets of either kind.
+_NAME = re.compile(r"([^\[\]()]+?)\s*(?:\[([^\[\]]*)\]|\(([^()]*)\))?")
+
+
+def is_netcdf(path: pathlib.Path) -> bool:
+    """Whether a file is named or starts like netCDF."""
+    if path.suffix.lower() in _SUFFIXES:
+        return True
+    with path.open("rb") as file:
+        return file.read(4).startswith(_MAGIC)
+
+
+def netcdf_of(path: pathlib.Path, family: Family) -> xr.Dataset:
+    """Open a netCDF file of air; times stay the numbers that they are.
+
+    Parameters
+    ----------
+    path : Path
+        That exists.
+    family : {"atmosphere", "climatology"}
+        First part of the rule's name.
+
+    Returns
+    -------
+    Dataset
+        Lazy.
+
+    Raises
+    ------
+    AtmosphereError
+        If it is unreadable (``<family>.unreadable``).
+    """
+    try:
+        # Ls, sols and hours are not calendar times
+        return xr.open_dataset(
+            path, engine="netcdf4", decode_times=False, decode_timedelta=False
+        )
+    except (OSError, ValueError) as error:
+        msg = f"not a readable netCDF file: {error}"
+        raise AtmosphereError(msg, path=path, rule=f"{family}.unreadable") from error
+
+
+def text_of(path: pathlib.Path, family: Family) -> str:
+    """Read a text file of air, with or without a byte-order mark.
+
+    Parameters
+    ----------
+    path : Path
+        That exists.
+    family : {"atmosphere", "climatology"}
+        First part of the rule's name.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    AtmosphereError
+        If it is no text in UTF-8 (``<family>.encoding``, ``<family>.unreadable``).
+    """
+    data = path.read_bytes()
+    if data.startswith(_UTF16) or b"\0" in data[:1000]:
+        msg = "not in UTF-8 (UTF-16, or no text): save it as CSV in UTF-8, or as netCDF"
+        raise AtmosphereError(
+            msg, path=path, offset=0, value=data[:4], rule=f"{family}.encoding"
+        )
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        msg = f"neither netCDF nor text in UTF-8: {error}"
+        raise AtmosphereError(
+            msg, path=path, offset=error.start, rule=f"{family}.unreadable"
+        ) from error
 
 
 def profile_from_file(path: pathlib.Path) -> xr.Dataset:
@@ -23,7 +113,7 @@ def profile_from_file(path: pathlib.Path) -> xr.Dataset:
     Parameters
     ----------
     path : Path
-        ``.nc``, ``.nc4`` or ``.h5`` for netCDF, else CSV.
+        ``.nc``, ``.nc4``, ``.h5`` or what starts like netCDF, else CSV.
 
     Returns
     -------
@@ -40,31 +130,17 @@ def profile_from_file(path: pathlib.Path) -> xr.Dataset:
         raise AtmosphereError(
             msg, path=path, value=str(path), rule="atmosphere.no_file"
         )
-    if path.suffix.lower() in (".nc", ".nc4", ".h5"):
-        try:
-            with xr.open_dataset(path, engine="netcdf4") as opened:
-                return opened.load()
-        except (OSError, ValueError) as error:
-            msg = f"not a readable netCDF file: {error}"
-            raise AtmosphereError(
-                msg,
-                path=path,
-                rule="atmosphere.unreadable",
-            ) from error
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        msg = f"neither netCDF nor text: {error}"
-        raise AtmosphereError(
-            msg,
-            path=path,
-            rule="atmosphere.unreadable",
-        ) from error
-    return profile_from_text(text, str(path))
+    if is_netcdf(path):
+        with netcdf_of(path, "atmosphere") as opened:
+            return opened.load()
+    return profile_from_text(text_of(path, "atmosphere"), str(path))
 
 
 def profile_from_text(text: str, path: str | None) -> xr.Dataset:
     """Parse CSV text with a header line and ``# name = value`` lines.
+
+    Cells are separated by commas, or by the semicolons or tabs of the header, and may
+    stand in quotes.
 
     Parameters
     ----------
@@ -81,46 +157,102 @@ def profile_from_text(text: str, path: str | None) -> xr.Dataset:
     Raises
     ------
     AtmosphereError
-        If a line does not have the header's number of numbers.
+        If the header is not understood, or a line does not have the header's number
+        of numbers.
     """
-    attrs: dict[str, str] = {}
-    rows: list[tuple[int, list[str]]] = []
-    for number, raw_line in enumerate(io.StringIO(text)):
-        line = raw_line.strip()
-        if line.startswith("#"):
-            key, found, value = line[1:].partition("=")
-            if found:
-                attrs[key.strip()] = value.strip()
-        elif line:
-            rows.append((number, [cell.strip() for cell in line.split(",")]))
+    lines = [
+        (number, line.strip())
+        for number, line in enumerate(
+            re.split("\r\n|\r|\n", text.removeprefix("\ufeff"))
+        )
+    ]
+    table = [(n, line) for n, line in lines if line and not _REMARK.match(line)]
+    separator = _separator(table[0][1]) if table else ","
+    rows = [(n, _cells(line, separator, n, path)) for n, line in table]
+    # spreadsheets fill rows with empty cells
+    rows = [(n, cells) for n, cells in rows if any(cells)]
     if len(rows) < 2:
         msg = "needs a header line and data"
         raise AtmosphereError(msg, path=path, rule="atmosphere.csv_empty")
-    header = [re.fullmatch(r"([^\[\]]+?)\s*(?:\[(.*)\])?", cell) for cell in rows[0][1]]
-    table = np.empty((len(rows) - 1, len(header)))
-    for index, (number, cells) in enumerate(rows[1:]):
-        try:
-            table[index] = [float(cell) for cell in cells]
-        except ValueError as error:
-            msg = f"expected {len(header)} numbers separated by commas"
-            raise AtmosphereError(
-                msg,
-                path=path,
-                record=number,
-                value=",".join(cells),
-                rule="atmosphere.csv_row",
-            ) from error
-    ds = xr.Dataset(attrs=attrs)
-    for column, match in enumerate(header):
-        if match is None:
-            msg = "column name not understood; use name or name [units]"
-            raise AtmosphereError(
-                msg,
-                path=path,
-                value=rows[0][1][column],
-                rule="atmosphere.csv_header",
-            )
-        ds[match[1]] = ("level", table[:, column])
-        if match[2]:
-            ds[match[1]].attrs["units"] = match[2].strip()
+    header = _header(rows[0][1], path)
+    ds = xr.Dataset()
+    for number, line in lines:
+        if _REMARK.match(line):
+            key, equals, value = _remark(line, separator, number, path).partition("=")
+            if equals:
+                ds.attrs[key.strip()] = value.strip()
+    values = np.array([_row(n, cells, len(header), path) for n, cells in rows[1:]])
+    for column, (name, unit) in enumerate(header):
+        ds[name] = ("level", values[:, column], {"units": unit} if unit else {})
     return ds
+
+
+def _separator(header: str) -> str:
+    """Return what separates the cells of a table with this header line."""
+    if ";" in header:
+        return ";"
+    return "\t" if "\t" in header and "," not in header else ","
+
+
+def _cells(line: str, separator: str, number: int, path: str | None) -> list[str]:
+    """Cells of a line, without quotes, blanks around them and empty ones at the end."""
+    try:
+        reader = csv.reader(
+            [line], delimiter=separator, skipinitialspace=True, strict=True
+        )
+        cells = [cell.strip() for cell in next(reader)]
+    except csv.Error as error:
+        msg = f"cells in quotes are not closed or not separated: {error}"
+        raise AtmosphereError(
+            msg, path=path, record=number, value=line, rule="atmosphere.csv_row"
+        ) from error
+    while cells and not cells[-1]:
+        cells.pop()
+    return cells
+
+
+def _remark(line: str, separator: str, number: int, path: str | None) -> str:
+    """Text of a remark; spreadsheets put it in quotes and empty cells behind it."""
+    if line[0] in "\"'":
+        line = separator.join(_cells(line, separator, number, path))
+    return line.rstrip(f"{separator} ").strip("'").removeprefix("#")
+
+
+def _header(cells: list[str], path: str | None) -> list[tuple[str, str]]:
+    """Names and units of the columns; no unit is empty."""
+    header: list[tuple[str, str]] = []
+    for cell in cells:
+        match = _NAME.fullmatch(cell.strip("'"))
+        if match is None or _number(cell) is not None:
+            msg = "column name not understood; use name or name [units]"
+        elif match[1] in [name for name, _ in header]:
+            msg = "two columns have the same name"
+        else:
+            header.append((match[1], (match[2] or match[3] or "").strip()))
+            continue
+        raise AtmosphereError(msg, path=path, value=cell, rule="atmosphere.csv_header")
+    return header
+
+
+def _row(number: int, cells: list[str], width: int, path: str | None) -> list[float]:
+    """Numbers of a row."""
+    found = [_number(cell) for cell in cells]
+    numbers = [one for one in found if one is not None]
+    if len(numbers) == width == len(cells):
+        return numbers
+    msg = f"expected {width} numbers, separated as the names in the header"
+    bad = [cell for cell, one in zip(cells, found, strict=True) if one is None]
+    if any(re.fullmatch(r"[-+\d.]+,\d+(?:[eE][-+]?\d+)?", cell) for cell in bad):
+        msg += "; a decimal comma is not read: write a point"
+    raise AtmosphereError(
+        msg, path=path, record=number, value=",".join(cells), rule="atmosphere.csv_row"
+    )
+
+
+def _number(cell: str) -> float | None:
+    """Return the number in a cell, None if it is none."""
+    try:
+        # Python would read 1_0 as ten
+        return None if "_" in cell else float(cell)
+    except ValueError:
+        return None

@@ -1,4 +1,4 @@
-"""Mars as a body and its calendar: constants, solar longitude, Mars year."""
+"""Mars as a body, its air and its calendar: constants, solar longitude, Mars year."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AREOID_POTENTIAL_M2_S2",
+    "BOLTZMANN",
     "ELLIPSOID_AXES_KM",
+    "GAS_CONSTANT",
     "GM_M3_S2",
     "MEAN_RADIUS_KM",
+    "MOLAR_MASS",
     "ROTATION_RAD_S",
     "SURFACE_GRAVITY_M_S2",
     "mars_year",
@@ -32,6 +35,12 @@ ROTATION_RAD_S = 7.0882187e-5
 AREOID_POTENTIAL_M2_S2 = 12652777.9
 #: m s-2, nominal.
 SURFACE_GRAVITY_M_S2 = 3.711
+#: g mol-1 of Martian air; 43.34 (SAM) to 43.62 are in use.
+MOLAR_MASS = 43.4
+#: J K-1, exact since the SI of 2019.
+BOLTZMANN = 1.380649e-23
+#: J mol-1 K-1, exact since the SI of 2019.
+GAS_CONSTANT = 8.31446261815324
 
 # TAI - UTC in s from the date on (IERS Bulletin C); TT = TAI + 32.184 s.
 _LEAP_SECONDS = (

@@ -106,7 +106,8 @@ def _columns(
     gas = setup.gas
     if not air[f"{gas}_vmr"].any():
         # the column is a factor on a profile: where there is no gas, take any other
-        air[f"{gas}_vmr"] = air[f"{gas}_vmr"] + _ANY_MOLE_FRACTION
+        profile = air[f"{gas}_vmr"]
+        air[f"{gas}_vmr"] = profile.copy(data=profile.values + _ANY_MOLE_FRACTION)
     level2 = retrieve_nadir(level1, setup, air)
     column = np.asarray(level2[f"{gas}_column"].values)
     good = np.isfinite(column)

@@ -51,7 +51,7 @@ def occultation(atmosphere="standard", ch4=0.0, order=134, shift_px=None):
     """Return level 1, truth and the atmosphere that the fit is to know."""
     options = ATMOSPHERES[atmosphere]
     air = tgo.reference_atmosphere(temperature_offset_k=options["temperature_offset_k"])
-    air["h2o_vmr"] = air["h2o_vmr"] * options["h2o"]
+    air["h2o_vmr"][:] *= options["h2o"]
     made = simulate_level1(
         order=order,
         table="so_129_138",
@@ -79,7 +79,10 @@ def case(atmosphere="standard", ch4=0.0, changes=(), order=134, **truth):
     if step := changes.pop("temperature_k", 0.0):
         warm = air.temperature + step
         density = air.number_density * air.temperature / warm
-        air = air.assign(temperature=warm, number_density=density)
+        air = air.assign(
+            temperature=air.temperature.copy(data=warm.values),
+            number_density=air.number_density.copy(data=density.values),
+        )
     if step := changes.pop("altitude_km", 0.0):
         moved = level1.tangent_altitude + step
         level1 = level1.assign_coords(tangent_altitude=moved)

@@ -235,18 +235,6 @@ def _levels(
             value=float(result["pressure"][rises[0]]),
             rule="climatology.levels",
         )
-    for name, values in result.items():
-        if name.endswith("_vmr") and (values > 1.05).any():
-            at = int(np.argmax(values))
-            msg = "a mole fraction above 1: wrong unit?"
-            raise AtmosphereError(
-                msg,
-                path=path,
-                field=name,
-                record=int(order[at]),
-                value=float(values[at]),
-                rule="climatology.units",
-            )
     return result
 
 

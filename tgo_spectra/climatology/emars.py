@@ -57,8 +57,6 @@ def _adapt(source: Source) -> xr.Dataset:
         "hour",
     )
     edges = arrays.pop("ak") + arrays.pop("bk") * arrays["surface_pressure"]
-    # the winds' own grids (latu, lonv) and the edges' coordinate are not needed
-    edges = edges.reset_coords(drop=True)
     upper = edges.isel(phalf=slice(None, -1)).rename(phalf="level")
     lower = edges.isel(phalf=slice(1, None)).rename(phalf="level")
     # a layer that ends at zero pressure has no logarithmic mean: left out

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from tgo_spectra.atmosphere import BOLTZMANN
 from tgo_spectra.climatology.form import Form, Source, gases, take
 from tgo_spectra.climatology.quantities import Field
 from tgo_spectra.errors import AtmosphereError
+from tgo_spectra.mars import BOLTZMANN
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

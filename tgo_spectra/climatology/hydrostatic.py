@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tgo_spectra.atmosphere import EXTENSION_BELOW_KM, GAS_CONSTANT, MOLAR_MASS
+from tgo_spectra.atmosphere import EXTENSION_BELOW_KM
 from tgo_spectra.errors import AtmosphereError
-from tgo_spectra.mars import GM_M3_S2
+from tgo_spectra.mars import GAS_CONSTANT, GM_M3_S2, MOLAR_MASS
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

@@ -8,12 +8,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from tgo_spectra.atmosphere_files import profile_from_text
+from tgo_spectra.atmosphere_check import ALTITUDE_RANGE_KM
+from tgo_spectra.atmosphere_files import (
+    is_netcdf,
+    netcdf_of,
+    profile_from_text,
+    text_of,
+)
 from tgo_spectra.climatology.form import Source
 from tgo_spectra.climatology.forms import form_of
 from tgo_spectra.climatology.gem_web import votable
-from tgo_spectra.climatology.quantities import UNITS, unit_of
 from tgo_spectra.errors import AtmosphereError
+from tgo_spectra.units import UNITS, unit_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,9 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["open_climatology"]
 
 #: Altitudes outside are read with a wrong unit, km: no model here ends below 20 km or
-#: above 2000 km.
-TOP_KM = (20.0, 2000.0)
-_NETCDF = (".nc", ".nc4", ".h5", ".cdf")
+#: above what a profile may have.
+TOP_KM = (20.0, ALTITUDE_RANGE_KM[1])
 _LONG_NAMES = {
     "pressure": ("Pa", "atmospheric pressure"),
     "temperature": ("K", "atmospheric temperature"),
@@ -125,25 +130,12 @@ def _source(path: Path, units: Mapping[str, str]) -> Source:
     if not path.is_file():
         msg = "no such file"
         raise AtmosphereError(msg, path=path, rule="climatology.no_file")
-    if path.suffix.lower() in _NETCDF:
-        try:
-            # Ls, sols and hours are not calendar times; the table form decodes its own
-            raw = xr.open_dataset(
-                path, engine="netcdf4", decode_times=False, decode_timedelta=False
-            )
-        except (OSError, ValueError) as error:
-            msg = f"not a readable netCDF file: {error}"
-            raise AtmosphereError(
-                msg, path=path, rule="climatology.unreadable"
-            ) from error
+    if is_netcdf(path):
+        raw = netcdf_of(path, "climatology")
         # steps of the first axis are read one by one
         first = {d: 1 for d in ("time", "Time", "solar_longitude") if d in raw.dims}
         return Source(str(path), raw.chunk(first) if first else raw, None, units)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        msg = f"neither netCDF (.nc) nor text: {error}"
-        raise AtmosphereError(msg, path=path, rule="climatology.unreadable") from error
+    text = text_of(path, "climatology")
     head = text.lstrip()
     if head.startswith("<"):
         raw = votable(text, str(path))

@@ -117,16 +117,19 @@ def atmosphere_at(
     given = Anchoring(altitude_reference, surface_altitude_km, anchor, radius)
     known = str(climatology.attrs.get("altitude_reference", "unknown"))
     z, how = heights(levels, known, given, path)
+    ours = {"pressure": {"units": "Pa"}, "temperature": {"units": "K"}}
     data = {
-        name: ("altitude", values)
+        name: ("altitude", values, ours.get(name, {"units": "1"}))
         for name, values in levels.items()
-        if name in ("pressure", "temperature") or name.endswith("_vmr")
+        if name in ours or name.endswith("_vmr")
     }
     attrs: dict[str, object] = {}
     if planet_radius_km is not None:
         attrs["planet_radius_km"] = float(planet_radius_km)
     try:
-        air = read_atmosphere(xr.Dataset(data, {"altitude": z}, attrs))
+        air = read_atmosphere(
+            xr.Dataset(data, {"altitude": ("altitude", z, {"units": "km"})}, attrs)
+        )
     except AtmosphereError as error:
         error.path = error.path or path
         raise

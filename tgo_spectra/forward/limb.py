@@ -44,6 +44,10 @@ if TYPE_CHECKING:
 
 __all__ = ["limb_transmittance"]
 
+#: A cross-section in a line's wing follows the pressure, which is no straight line: by
+#: one every 10 km the optical depth is 4.6 % too large, every km 0.07 %.
+CROSS_SECTION_STEP_KM = 1.0
+
 
 class _Absorber(NamedTuple):
     """Cross-section on the points = basis.T @ coefficients.
@@ -76,9 +80,10 @@ def limb_transmittance(
 ) -> xr.Dataset:
     """Compute monochromatic transmittance along limb paths.
 
-    Mole fractions are linear in altitude between the atmosphere's levels and so are
-    cross-sections from line lists, which are evaluated at the levels; those from
-    tables are evaluated every 0.25 km. Density is exponential in between.
+    Temperature and mole fractions are linear in altitude between the atmosphere's
+    levels, density is exponential. Cross-sections from line lists are evaluated at the
+    levels, and between levels that are farther apart at least every km, and are linear
+    in between; those from tables are evaluated every 0.25 km.
 
     Parameters
     ----------
@@ -131,20 +136,24 @@ def limb_transmittance(
     if top not in get_args(Top):
         message = f"top is one of {', '.join(get_args(Top))}"
         raise AtmosphereError(message, field="top", value=top, rule="limb.top")
-    air = read_atmosphere(atmosphere)
+    given = read_atmosphere(atmosphere)
     for gas in gases:
-        if f"{gas}_vmr" not in air:
+        if f"{gas}_vmr" not in given:
             message = "the atmosphere has no profile of this gas"
             raise AtmosphereError(message, field=f"{gas}_vmr", rule="limb.no_gas")
+    levels = given["altitude"].values
+    from_lines = all(isinstance(source, tuple) for source in gases.values())
+    inner = _inner_levels(levels) if from_lines else levels
+    # a mole fraction that is linear between the levels is so between the inner ones
+    air = given if inner.size == levels.size else on_altitudes(given, inner)
     radius = planet_radius_km or air.attrs.get("planet_radius_km", MEAN_RADIUS_KM)
     heights = np.atleast_1d(np.asarray(tangent_altitude, dtype=float))
-    levels = air["altitude"].values
-    points = quadrature_altitudes(levels, heights, float(levels[-1]))
+    points = quadrature_altitudes(inner, heights, float(levels[-1]))
     points = points[(points >= levels[0] - 1e-9) & (points <= levels[-1] + 1e-9)]
     dense = on_altitudes(air, points)
     nu, absorbers = _absorbers(air, dense, wavenumber, gases)
     rho = ray.refractivity_per_density(float(nu.mean())) if refraction else 0.0
-    path = _path(radius, heights, levels, dense, top, rho)
+    path = _path(radius, heights, inner, dense, top, rho)
     vmr = {gas: air[f"{gas}_vmr"].values for gas in gases}
     transmittance = _transmittance(absorbers, path, vmr)
     data: dict[str, object] = {
@@ -153,9 +162,12 @@ def limb_transmittance(
     if jacobian:
         factor = -transmittance
         for gas, absorber in absorbers.items():
+            field = _jacobian(absorber, path, factor)
+            if inner.size > levels.size:
+                field = np.matmul(hat_matrix(levels, inner).T, field)
             data[f"{gas}_jacobian"] = (
                 ("tangent_altitude", "altitude", "wavenumber"),
-                _jacobian(absorber, path, factor),
+                field,
             )
     coords = {
         "tangent_altitude": ("tangent_altitude", heights, {"units": "km"}),
@@ -170,10 +182,22 @@ def limb_transmittance(
         "top": top,
         "top_altitude_km": float(levels[-1]),
         "quadrature_step_km": SUBSTEP_KM,
+        "cross_section_step_km": (
+            float(np.diff(inner).max()) if from_lines else SUBSTEP_KM
+        ),
         "refraction": _refraction(rho, float(nu.mean())),
         "broadening": "; ".join(f"{g}: {_origin(s)}" for g, s in gases.items()),
     }
     return result
+
+
+def _inner_levels(levels: Array) -> Array:
+    """Levels, and equal parts of steps above `CROSS_SECTION_STEP_KM`; km."""
+    parts = np.ceil(np.diff(levels) / CROSS_SECTION_STEP_KM - 1e-9).astype(int)
+    position = np.repeat(np.arange(parts.size), parts)
+    within = np.arange(position.size) - np.repeat(np.cumsum(parts) - parts, parts)
+    inner = levels[position] + np.diff(levels)[position] * within / parts[position]
+    return np.append(inner, levels[-1])
 
 
 def _refraction(refractivity_cm3: float, wavenumber_cm1: float) -> str:

@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from tgo_spectra.atmosphere import GAS_CONSTANT, MOLAR_MASS
 from tgo_spectra.errors import AtmosphereError
 from tgo_spectra.forward import ray
 from tgo_spectra.forward.transmittance import hat_matrix
-from tgo_spectra.mars import GM_M3_S2
+from tgo_spectra.mars import GAS_CONSTANT, GM_M3_S2, MOLAR_MASS
 from tgo_spectra.spectroscopy.interpolation import interpolate_coefficients
 
 if TYPE_CHECKING:

@@ -18,13 +18,7 @@ import numpy as np
 import xarray as xr
 
 from tgo_spectra import mars
-from tgo_spectra.atmosphere import (
-    BOLTZMANN,
-    GAS_CONSTANT,
-    MOLAR_MASS,
-    read_atmosphere,
-    reference_atmosphere,
-)
+from tgo_spectra.atmosphere import read_atmosphere, reference_atmosphere
 from tgo_spectra.errors import SetupError
 from tgo_spectra.instruments import lno
 from tgo_spectra.instruments.nadir import slant_factor
@@ -266,7 +260,7 @@ def _air(scenario: NadirScenario, gases: tuple[str, ...]) -> xr.Dataset:
     warmer = scenario.temperature_gradient_k_km * np.clip(40.0 - z, 0.0, 40.0)
     t = air["temperature"].values + warmer
     gravity = mars.GM_M3_S2 / (1e3 * (mars.MEAN_RADIUS_KM + z)) ** 2
-    slope = 1e-3 * MOLAR_MASS * gravity / (GAS_CONSTANT * t) * 1e3
+    slope = 1e-3 * mars.MOLAR_MASS * gravity / (mars.GAS_CONSTANT * t) * 1e3
     steps = 0.5 * (slope[1:] + slope[:-1]) * np.diff(z)
     fall = np.append(0.0, np.cumsum(steps))
     fall -= np.interp(0.0, z, fall)
@@ -274,7 +268,7 @@ def _air(scenario: NadirScenario, gases: tuple[str, ...]) -> xr.Dataset:
     changed = {
         "pressure": air["pressure"].copy(data=pressure),
         "temperature": air["temperature"].copy(data=t),
-        "number_density": ("altitude", pressure / (BOLTZMANN * t) * 1e-6,
+        "number_density": ("altitude", pressure / (mars.BOLTZMANN * t) * 1e-6,
                            {"units": "cm-3"}),
     }  # fmt: skip
     air = air.assign(changed)

@@ -303,7 +303,8 @@ def _air(scenario: UvisScenario, low_km: float) -> xr.Dataset:
         return on_altitudes(read_atmosphere(scenario.atmosphere), levels)
     air = reference_atmosphere(levels)
     warmer = scenario.temperature_gradient_k_km * np.clip(40.0 - levels, 0.0, 40.0)
-    changed = air.assign(temperature=air["temperature"] + warmer)
+    temperature = air["temperature"]
+    changed = air.assign(temperature=temperature.copy(data=temperature.values + warmer))
     # the density follows from pressure and temperature
     return read_atmosphere(changed.drop_vars("number_density"))
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tgo_spectra.mars import MEAN_RADIUS_KM
+from tgo_spectra.mars import BOLTZMANN, MEAN_RADIUS_KM
 from tgo_spectra.spectroscopy.interpolation import spline_matrices
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ __all__ = [
 SCALE = 1e20  # cross sections of 1e-20 cm2 would underflow in products of float32
 CELL_POINTS = 50
 
-BOLTZMANN = 1.380649e-23  # J/K, exact (SI 2019)
 GRAVITY = 3.71  # m/s2 at the mean radius
 MEAN_MASS = 43.34 * 1.66053907e-27  # kg, CO2 95 %, N2 2.8 %, Ar 2 % (Trainer 2019)
 TEMPERATURES_K = (105.0, 295.0)  # within the grid of `states.default_temperatures`

@@ -74,7 +74,8 @@ def atmosphere_of(level2: xr.Dataset, apriori: xr.Dataset | str | Path) -> xr.Da
     pressure = result["pressure"].values * np.interp(altitude, levels, ratio)
     pressure[inside] = level2["pressure"].values
     merged = result.drop_vars("number_density").assign(
-        temperature=("altitude", temperature), pressure=("altitude", pressure)
+        temperature=result["temperature"].copy(data=temperature),
+        pressure=result["pressure"].copy(data=pressure),
     )
     for key in ("sensed_bottom_km", "sensed_top_km"):
         merged.attrs[key] = level2.attrs[key]

@@ -17,6 +17,7 @@ from tgo_spectra.forward.sight import (
     make_sight,
 )
 from tgo_spectra.forward.temperature_fields import stacked_vectors
+from tgo_spectra.mars import BOLTZMANN
 from tgo_spectra.retrieval.scene import (
     Scene,
     height_grid,
@@ -199,7 +200,7 @@ def make_temperature_scene(
         molar_mass_g_mol=masses,
     )
     pressure = raw["pressure"].values[anchor] * np.exp(ratio)
-    density = 1e-6 * pressure / (atmospheres.BOLTZMANN * t)
+    density = 1e-6 * pressure / (BOLTZMANN * t)
     air = raw.assign(
         pressure=("altitude", pressure),
         temperature=("altitude", t),
