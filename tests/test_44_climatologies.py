@@ -819,9 +819,13 @@ def test_errors__missing_and_broken_fields(tmp_path):
     assert caught.value.path == ds.attrs["source_file"]
     # metres taken for kilometres
     path = mcd_file(tmp_path, altitude="km")
-    with pytest.raises(AtmosphereError, match="wrong unit") as caught:
-        tgo.open_climatology(path)
-    assert caught.value.value == 80e3
+    ds = tgo.open_climatology(path)
+    with pytest.raises(AtmosphereError, match="with altitude in m:") as caught:
+        tgo.atmosphere_at(ds, solar_longitude=99.0, latitude=0.0, longitude=0.0)
+    assert (caught.value.rule, caught.value.value) == (
+        "atmosphere.altitude_range",
+        20e3,
+    )
 
 
 def test_errors__places(tmp_path):

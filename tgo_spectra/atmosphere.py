@@ -124,7 +124,8 @@ def reference_atmosphere(
     def temperature(height: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(profile(height) + temperature_offset_k)
 
-    log_ratio = _hydrostatic(z, temperature, planet_radius_km)
+    radius = check_radius(planet_radius_km, None)
+    log_ratio = _hydrostatic(z, temperature, radius)
     water = 2e-6 + 1.48e-4 * np.exp(-np.maximum(z - 25.0, 0.0) / 8.0)
     data = {
         "pressure": surface_pressure_pa * np.exp(log_ratio),
@@ -139,7 +140,7 @@ def reference_atmosphere(
     ds = xr.Dataset({k: ("altitude", v) for k, v in data.items()}, {"altitude": z})
     # one level is a profile of ours, if not of a user's
     check_profile({**data, "altitude": z}, allow=("atmosphere.levels",))
-    ds.attrs["planet_radius_km"] = check_radius(planet_radius_km, None)
+    ds.attrs["planet_radius_km"] = radius
     ds.attrs["source"] = "analytic reference profile of tgo_spectra"
     return _finish(ds)
 

@@ -209,7 +209,8 @@ def _names(raw: xr.Dataset, path: str | None) -> dict[str, str]:
             value=sorted(map(str, raw.variables)),
             rule="atmosphere.missing",
         )
-    return names
+    ours = [key for key in _QUANTITIES if key in names]
+    return {key: names[key] for key in (*ours, *names)}
 
 
 def _gas_of(name: str) -> str | None:

@@ -218,7 +218,7 @@ def _air(
             raise AtmosphereError(
                 message, value=dict(choices_given), rule="climatology.no_file"
             )
-        if isinstance(atmosphere, str | Path):
+        if atmosphere is not None:
             from tgo_spectra.atmosphere import read_atmosphere
 
             read_atmosphere(atmosphere)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from tgo_spectra.atmosphere_check import ALTITUDE_RANGE_KM
 from tgo_spectra.atmosphere_files import (
     is_netcdf,
     netcdf_of,
@@ -28,9 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["open_climatology"]
 
-#: Altitudes outside are read with a wrong unit, km: no model here ends below 20 km or
-#: above what a profile may have.
-TOP_KM = (20.0, ALTITUDE_RANGE_KM[1])
 _LONG_NAMES = {
     "pressure": ("Pa", "atmospheric pressure"),
     "temperature": ("K", "atmospheric temperature"),
@@ -169,17 +165,6 @@ def _check(ds: xr.Dataset, path: str) -> None:
                     value=float(values.flat[at]),
                     rule="climatology.place",
                 )
-    if "altitude" in ds and ds["altitude"].dims == ("level",):
-        top = float(ds["altitude"].max())
-        if not TOP_KM[0] <= top <= TOP_KM[1]:
-            msg = f"the top must be within {TOP_KM[0]:g}..{TOP_KM[1]:g} km: wrong unit?"
-            raise AtmosphereError(
-                msg,
-                path=path,
-                field="altitude",
-                value=top,
-                rule="climatology.altitude",
-            )
 
 
 def _joined(parts: list[xr.Dataset]) -> xr.Dataset:
