@@ -326,6 +326,19 @@ def test_allow__switches_rules_off_and_is_recorded():
         assert (caught.value.rule, caught.value.value) == ("atmosphere.allow", wrong)
 
 
+def test_allow__of_a_climatology(tmp_path):
+    head = "# altitude_reference = areoid\naltitude[km],pressure[hPa],temperature[K]\n"
+    rows = "0,610,215\n30,30,185\n60,1.3,160\n"
+    file = tmp_path / "thick.csv"
+    file.write_text(head + rows)
+    with pytest.raises(AtmosphereError, match="allow atmosphere"):
+        tgo.atmosphere_at(tgo.open_climatology(file))
+    file.write_text("# allow = atmosphere.areoid_pressure\n" + head + rows)
+    found = tgo.atmosphere_at(tgo.open_climatology(file))
+    assert found.attrs["allow"] == "atmosphere.areoid_pressure"
+    assert found.attrs["source"].endswith("; allowed: atmosphere.areoid_pressure")
+
+
 def test_reference__is_held_to_the_same():
     for arguments, rule in (
         ({"surface_pressure_pa": 6.1}, "areoid_pressure"),

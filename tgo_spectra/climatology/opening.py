@@ -110,6 +110,8 @@ def open_climatology(
             source_file=Path(part).name,
             source_bytes=Path(part).stat().st_size,
         )
+        if "allow" in source.raw.attrs:
+            one.attrs["allow"] = source.raw.attrs["allow"]
         one.set_close(source.raw.close)
         _check(one, source.path)
         opened.append((one, chosen))

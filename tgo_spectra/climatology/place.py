@@ -126,6 +126,8 @@ def atmosphere_at(
     attrs: dict[str, object] = {}
     if planet_radius_km is not None:
         attrs["planet_radius_km"] = float(planet_radius_km)
+    if "allow" in climatology.attrs:
+        attrs["allow"] = climatology.attrs["allow"]
     try:
         air = read_atmosphere(
             xr.Dataset(data, {"altitude": ("altitude", z, {"units": "km"})}, attrs)
@@ -163,6 +165,8 @@ def atmosphere_at(
         f"{form} {path}: {where or 'one profile'}; {method}; altitudes {how}; "
         f"top {top:.1f} km"
     )
+    if "allow" in air.attrs:
+        air.attrs["source"] += f"; allowed: {air.attrs['allow']}"
     return air
 
 
