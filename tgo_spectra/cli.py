@@ -244,11 +244,15 @@ def map_(
 @click.option("--order", default=134, show_default=True, help="Diffraction order.")
 @click.option("--ch4", default=None, type=float, help="CH4 mole fraction, mol/mol.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the noise.")
-def simulate(out: str, order: int, ch4: float | None, seed: int) -> None:
+@click.option("--overwrite", is_flag=True, help="Replace a product of the same name.")
+def simulate(
+    out: str, order: int, ch4: float | None, seed: int, overwrite: bool
+) -> None:
     """Write one simulated occultation as an archive product."""
     from tgo_spectra.simulate import simulate_product
 
-    click.echo(str(simulate_product(out, order=order, ch4=ch4, seed=seed)))
+    path = simulate_product(out, order=order, ch4=ch4, seed=seed, overwrite=overwrite)
+    click.echo(str(path))
 
 
 @cli.command("index")

@@ -262,10 +262,10 @@ def _simulate_all(
 
 
 def _simulate_one(options: Mapping[str, Any], folder: Path) -> Path:
-    """Simulate one product unless it is there already."""
+    """Simulate one product; a demonstration replaces those of a former one."""
     from tgo_spectra.simulate import simulate_product
 
-    return simulate_product(folder, **options)
+    return simulate_product(folder, overwrite=True, **options)
 
 
 def _truth_of(product: Path) -> xr.Dataset:

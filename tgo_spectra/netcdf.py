@@ -43,6 +43,7 @@ __all__ = [
     "sweep_temporary",
     "write_level2",
     "write_map",
+    "write_plain",
 ]
 
 PROCESSING_VERSION = "4"
@@ -257,6 +258,41 @@ def _write(
             message = "the file read back differs from what was written"
             raise OutputError(message, path=final, rule="io.verify_failed")
     return final
+
+
+def write_plain(ds: xr.Dataset, path: Path) -> None:
+    """Write a Dataset as it is, without what CF and the catalogue add.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        Numbers, times and text.
+    path : pathlib.Path
+        File to make; see `atomic_file`.
+
+    Raises
+    ------
+    OSError
+        The disk is full and the like.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile, xarray as xr
+    >>> file = pathlib.Path(tempfile.mkdtemp()) / "a.nc"
+    >>> write_plain(xr.Dataset({"x": ("row", [1.5, 2.5])}), file)
+    >>> xr.load_dataset(file, engine="netcdf4")["x"].values
+    array([1.5, 2.5])
+    """
+    variables = {}
+    for name, variable in ds.variables.items():
+        data, coded = _encode_values(np.asarray(variable.values))
+        dims, attrs = tuple(map(str, variable.dims)), {**variable.attrs, **coded}
+        variables[str(name)] = Stored(dims, data, clean_attributes(attrs))
+    attributes = clean_attributes(ds.attrs)
+    auxiliary = sorted(str(name) for name in ds.coords if name not in ds.dims)
+    if auxiliary:
+        attributes["coordinates"] = " ".join(auxiliary)
+    write_stored(variables, attributes, path)
 
 
 def _hash_of(file: Path) -> str | None:

@@ -229,7 +229,8 @@ def _drawn_truths(
     root = np.linalg.cholesky(prior_covariance(scene, setup)[block, block])
     for _ in range(n_draws):
         vmr = 1e-7 + root @ rng.standard_normal(levels.size)
-        scene, _ = _scene(data, setup, options, ozone=(levels, vmr))
+        drawn = {"ozone": (levels, vmr), "negative": True}
+        scene, _ = _scene(data, setup, options, **drawn)
         solution = solve(_noisy(scene, rng), setup)
         assert solution.profile is not None
         error = np.sqrt(np.diag(solution.profile.covariance)[: vmr.size])

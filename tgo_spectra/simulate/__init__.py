@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tgo_spectra.simulate.occultation import Simulation
-    from tgo_spectra.simulate.scenario import Profile
+    from tgo_spectra.simulate.options import Profile
 
 __all__ = ["simulate_level1", "simulate_product"]
 
@@ -21,6 +22,7 @@ def simulate_product(
     co: Profile | None = None,
     seed: int = 0,
     zip: bool = False,
+    overwrite: bool = False,
     **options: Any,
 ) -> Path:
     """Simulate one NOMAD SO occultation and write it as an archive product.
@@ -36,12 +38,14 @@ def simulate_product(
     order : int
         Diffraction order that the absorption table covers.
     ch4, h2o, co : float or (altitudes, values), optional
-        Mole fraction (1), or its profile over altitude in km; may be negative.
-        Default: the atmosphere's, which for the reference one is zero for CH4.
+        Mole fraction (1), 0 to 1, or its profile over altitude in km. Default: the
+        atmosphere's, which for the reference one is zero for CH4.
     seed : int
         Of noise and hidden shifts: equal arguments give equal bytes.
     zip : bool
         Write the archive's delivery zip instead of label and table.
+    overwrite : bool
+        Replace a product of the same name; by default that is refused.
     **options
         Fields of `tgo_spectra.simulate.scenario.Scenario`: ``atmosphere``, ``table``,
         ``start``, ``latitude``, ``longitude``, ``local_time``, ``observation``,
@@ -56,11 +60,15 @@ def simulate_product(
     Raises
     ------
     SetupError
-        Unknown option, or a value that makes no product (``simulate.option``).
+        Unknown option, or a value that makes no product (``simulate.option``,
+        ``simulate.profile``).
     TableError
         The table does not cover the order, a gas, pressure or temperature.
     AtmosphereError
         The atmosphere is not usable.
+    OutputError
+        A product of this name is there (``io.exists``), or the folder cannot be
+        written.
 
     Examples
     --------
@@ -72,21 +80,18 @@ def simulate_product(
     >>> sorted(p.suffix for p in path.parent.iterdir())
     ['.nc', '.tab', '.xml']
     """
-    from tgo_spectra.atomic import atomic_file
-    from tgo_spectra.simulate.product import product_stem, write_product
+    from tgo_spectra.simulate.product import write_simulated
 
     given = {"ch4": ch4, "h2o": h2o, "co": co} | dict(options.pop("vmr", {}))
     vmr = {gas: value for gas, value in given.items() if value is not None}
     result = simulate_level1(order=order, vmr=vmr, seed=seed, **options)
-    folder = Path(out_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    stem = product_stem(result.level1, *result.window)
-    truth = result.truth.assign_attrs(product=stem)
-    packed = {name: {"zlib": True, "complevel": 4} for name in truth.data_vars}
-    with atomic_file(folder / f"{stem}.truth.nc") as temporary:
-        truth.to_netcdf(temporary, engine="netcdf4", encoding=packed)
-    return write_product(
-        folder, result.level1, command_window=result.window, archive=zip
+    return write_simulated(
+        out_dir,
+        result.level1,
+        result.truth,
+        window=result.window,
+        archive=zip,
+        overwrite=overwrite,
     )
 
 
@@ -116,6 +121,7 @@ def simulate_level1(**options: Any) -> Simulation:
     ('spectrum', 'pixel')
     """
     from tgo_spectra.simulate.occultation import simulate
-    from tgo_spectra.simulate.scenario import make_scenario
+    from tgo_spectra.simulate.options import make_scenario
+    from tgo_spectra.simulate.scenario import Scenario
 
-    return simulate(make_scenario(options))
+    return simulate(make_scenario(Scenario, options))

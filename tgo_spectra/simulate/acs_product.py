@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Values = npt.NDArray[Any]
 
-__all__ = ["write_mir_product"]
+__all__ = ["mir_files"]
 
 BUNDLE = "urn:esa:psa:em16_tgo_acs"
 START = np.datetime64("2019-03-01T18:44:30", "ms")
@@ -98,19 +98,19 @@ _REFERENCE = """\
 """
 
 
-def write_mir_product(folder: Path, made: MirSimulation) -> Path:
-    """Write a calibrated MIR product, and the geometry product that it names.
+def mir_files(folder: Path, made: MirSimulation) -> dict[Path, bytes]:
+    """Give the files of a calibrated MIR product and of the geometry that it names.
 
     Parameters
     ----------
     folder : Path
-        Where both go.
+        Where all go.
     made : MirSimulation
 
     Returns
     -------
-    Path
-        Label of the calibrated product.
+    dict of Path to bytes
+        The label of the calibrated product is the last one.
     """
     n = made.data.shape[0]
     times = START + (np.arange(n) * FRAME_SECONDS * 1000.0).astype("m8[ms]")
@@ -120,7 +120,7 @@ def write_mir_product(folder: Path, made: MirSimulation) -> Path:
     altitude = made.altitude_km.astype("<f8")
     where = f"{BUNDLE}:geometry:{place.lower()}"
     table = _table("Geometry-1", 0, times, {"TangentAltitude": (altitude, "km")})
-    _write(folder, place, where, [table], window, "")
+    geometry = _files(folder, place, where, [table], window, "")
     objects, start = [_table("Header", 0, times, {})], 0
     start = len(objects[0][0])
     arrays = {
@@ -133,7 +133,7 @@ def write_mir_product(folder: Path, made: MirSimulation) -> Path:
         start += len(objects[-1][0])
     lid = f"{BUNDLE}:data_calibrated:{spectra.lower()}"
     reference = _REFERENCE.format(lid=where)
-    return _write(folder, spectra, lid, objects, window, reference)
+    return geometry | _files(folder, spectra, lid, objects, window, reference)
 
 
 def _compact(time: np.datetime64) -> str:
@@ -141,33 +141,28 @@ def _compact(time: np.datetime64) -> str:
     return text.replace("-", "").replace(":", "")
 
 
-def _write(
+def _files(
     folder: Path,
     stem: str,
     lid: str,
     objects: list[tuple[bytes, str]],
     window: tuple[str, str],
     references: str,
-) -> Path:
-    """Write the data file and its label."""
+) -> dict[Path, bytes]:
+    """Give the data file and its label."""
     data = b"".join(part for part, _ in objects)
-    (folder / f"{stem}.dat").write_bytes(data)
-    label = folder / f"{stem}.xml"
-    label.write_text(
-        _LABEL.format(
-            lid=lid,
-            start=window[0],
-            stop=window[1],
-            orbit=ORBIT,
-            references=references,
-            name=f"{stem}.dat",
-            size=len(data),
-            md5=hashlib.md5(data, usedforsecurity=False).hexdigest(),
-            objects="".join(text for _, text in objects),
-        ),
-        encoding="utf-8",
+    label = _LABEL.format(
+        lid=lid,
+        start=window[0],
+        stop=window[1],
+        orbit=ORBIT,
+        references=references,
+        name=f"{stem}.dat",
+        size=len(data),
+        md5=hashlib.md5(data, usedforsecurity=False).hexdigest(),
+        objects="".join(text for _, text in objects),
     )
-    return label
+    return {folder / f"{stem}.dat": data, folder / f"{stem}.xml": label.encode()}
 
 
 def _byte(name: str, value: int) -> str:

@@ -9,7 +9,6 @@ detector rows are *inferred*, as are the products themselves.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,20 +16,29 @@ import xarray as xr
 
 from tgo_spectra import geometry, mars
 from tgo_spectra.atmosphere import reference_atmosphere
-from tgo_spectra.errors import SetupError
+from tgo_spectra.atomic import output_folder
 from tgo_spectra.instruments.acs_mir import DoubleImage, line_shape
+from tgo_spectra.simulate.options import (
+    check_mole_fractions,
+    check_numbers,
+    check_options,
+    make_scenario,
+    mole_fraction,
+    require,
+)
 from tgo_spectra.spectroscopy.absorption import cross_section_grid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     import numpy.typing as npt
 
+    from tgo_spectra.simulate.options import Profile
     from tgo_spectra.spectroscopy.lineparameters import Broadening
 
     Array = npt.NDArray[np.float64]
     Lines = Mapping[str, tuple[xr.Dataset, Broadening]]
-    Profile = float | tuple[npt.ArrayLike, npt.ArrayLike]
 
 __all__ = [
     "MirAbsorption",
@@ -87,6 +95,9 @@ class MirScenario:
     mole_fraction : dict
         Of gases: a number, or (altitudes in km, values); default: the reference
         atmosphere's, zero if it has none.
+    negative : bool
+        Allow negative mole fractions, as those of truths drawn from a Gaussian a
+        priori; nothing real has them.
     factor : dict of str to float
         Factor on the mole fraction of a gas, such as on the strength of a band.
     aerosol_depth, aerosol_scale_km, aerosol_exponent : float
@@ -124,31 +135,26 @@ class MirScenario:
     curvature: float = 2e-3
     snr: float = 1000.0
     noise: bool = True
+    negative: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
         """Refuse options that make no product."""
+        check_options(self)
         per_order = (self.first_pixel_cm1, self.shift_px)
         fits = all(v is None or len(v) == len(self.orders) for v in per_order)
-        checks = (
+        conditions = (
             ("orders", self.orders, len(set(self.orders)) == len(self.orders) > 0,
              "must be different"),
             ("shift_px", self.shift_px, fits, "and the like need a value per order"),
-            ("pixels", self.pixels, 50 <= self.pixels <= 2000, "must be 50..2000"),
             ("rows_per_stripe", self.rows_per_stripe,
              self.rows_per_stripe % 2 == 1, "must be odd"),
-            ("frames", self.frames, 2 <= self.frames <= 2000, "must be 2..2000"),
             ("altitude_range", self.altitude_range,
              0.0 <= self.altitude_range[0] < self.altitude_range[1] <= 90.0,
              "must ascend within 0..90"),
-            ("snr", self.snr, self.snr > 0.0, "must be positive"),
         )  # fmt: skip
-        for name, value, good, text in checks:
-            if not good:
-                message = f"option {name} {text}"
-                raise SetupError(
-                    message, field=name, value=value, rule="simulate.option"
-                )
+        require(conditions)
+        check_mole_fractions(self.mole_fraction, negative=self.negative)
 
     def axis(self, index: int, pixel: npt.ArrayLike) -> Array:
         """Wavenumber of (fractional) pixels of an order in the product, cm-1."""
@@ -207,10 +213,8 @@ def _profile(scenario: MirScenario, gas: str, air: xr.Dataset) -> Array:
     if given is None:
         name = f"{gas}_vmr"
         values = air[name].values if name in air else np.zeros(z.size)
-    elif isinstance(given, tuple):
-        values = np.interp(z, np.asarray(given[0], float), np.asarray(given[1], float))
     else:
-        values = np.full(z.size, float(given))
+        values = mole_fraction(gas, given, z, negative=scenario.negative)
     return np.asarray(values, float) * scenario.factor.get(gas, 1.0)
 
 
@@ -300,6 +304,7 @@ def simulate_mir(
     -------
     MirSimulation
     """
+    check_numbers("factors", dict(factors or {}), "dict[str, float]")
     rng = np.random.default_rng(scenario.seed)
     altitude = np.linspace(*scenario.altitude_range[::-1], scenario.frames)
     rows, n = scenario.rows_per_stripe, len(scenario.orders)
@@ -414,6 +419,7 @@ def simulate_mir_product(
     *,
     absorption: MirAbsorption | None = None,
     factors: Mapping[str, float] | None = None,
+    overwrite: bool = False,
     **options: Any,
 ) -> Path:
     """Simulate an ACS MIR occultation and write it as calibrated product.
@@ -428,6 +434,8 @@ def simulate_mir_product(
         From `absorb` with the same options, to be used again.
     factors : dict of str to float, optional
         As in `simulate_mir`.
+    overwrite : bool
+        Replace a product of the same name; by default that is refused.
     **options
         Fields of `MirScenario`.
 
@@ -441,18 +449,11 @@ def simulate_mir_product(
     SetupError
         An option makes no product.
     """
-    from tgo_spectra.atomic import atomic_file
-    from tgo_spectra.simulate.acs_product import write_mir_product
+    from tgo_spectra.simulate.acs_product import mir_files
+    from tgo_spectra.simulate.writing import write_files
 
-    try:
-        scenario = MirScenario(**options)
-    except TypeError as error:
-        message = f"unknown option of the simulator: {error}"
-        raise SetupError(message, rule="simulate.option") from error
+    scenario = make_scenario(MirScenario, options)
     made = simulate_mir(scenario, absorption or absorb(scenario, lines), factors)
-    folder = Path(out_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = write_mir_product(folder, made)
-    with atomic_file(path.with_suffix(".truth.nc")) as temporary:
-        made.truth.to_netcdf(temporary, engine="netcdf4")
-    return path
+    files = mir_files(output_folder(out_dir), made)
+    truth = list(files)[-1].with_suffix(".truth.nc")
+    return write_files({truth: made.truth, **files}, overwrite=overwrite)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,13 +24,23 @@ from tgo_spectra.instruments.nadir import slant_factor
 from tgo_spectra.operators import tabulated as operators
 from tgo_spectra.operators.channels import lno_operator
 from tgo_spectra.retrieval.nadir.model import Grid, extended_cells
+from tgo_spectra.simulate.options import (
+    check_mole_fractions,
+    check_options,
+    make_scenario,
+    mole_fraction,
+    require,
+)
 from tgo_spectra.spectroscopy.interpolation import spline_matrices
 from tgo_spectra.spectroscopy.tables import open_table, table_arrays, table_gases
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy.typing as npt
 
     from tgo_spectra.operators.tabulated import Operator
+    from tgo_spectra.simulate.options import Profile
     from tgo_spectra.spectroscopy.tables import BandTable
 
     Array = npt.NDArray[np.floating]
@@ -54,9 +63,12 @@ class NadirScenario:
         With a shipped or given table that covers it.
     table : str, optional
         Name or path; default ``so_186_191`` from order 186 on, else ``so_164_170``.
-    mole_fraction : dict of str to float, optional
-        Constant mole fractions in place of those of the reference atmosphere; zero
-        leaves a gas out.
+    mole_fraction : dict of str to float or (altitudes, values), optional
+        Mole fractions (over altitude in km) in place of those of the reference
+        atmosphere; zero leaves a gas out.
+    negative : bool
+        Allow negative mole fractions, as those of truths drawn from a Gaussian a
+        priori; nothing real has them.
     factor_sigma : dict of str to float, optional
         Each spectrum has these gases times a factor drawn with this 1 sigma around
         one; the profiles of the truth are those before it, the columns after it.
@@ -94,7 +106,7 @@ class NadirScenario:
 
     order: int = 190
     table: str | None = None
-    mole_fraction: dict[str, float] | None = None
+    mole_fraction: dict[str, Profile] | None = None
     factor_sigma: dict[str, float] | None = None
     n_spectra: int = 20
     start: str = "2019-02-13T12:08:58"
@@ -113,42 +125,35 @@ class NadirScenario:
     temperature_c: float = -5.0
     snr: float = 100.0
     noise: bool = True
+    negative: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
         """Refuse options that make no product."""
-        angles = (*self.incidence_deg, *self.emission_deg)
+        check_options(self)
         low = self.topography_km[0] - abs(self.topography_km[1])
-        checks = (
+        high = self.topography_km[0] + abs(self.topography_km[1])
+        conditions = (
             ("order", self.order, self.order in lno.AOTF_FREQUENCY_KHZ,
              "must be one of those with a known AOTF frequency"),
-            ("n_spectra", self.n_spectra, 1 <= self.n_spectra <= 10000,
-             "must lie within 1..10000"),
-            ("incidence_deg", angles, 0.0 <= min(angles) <= max(angles) < 89.0,
-             "and emission_deg must lie within 0..89"),
-            ("topography_km", low, low >= -9.0 and sum(self.topography_km) < 25.0,
+            ("topography_km", self.topography_km, -9.0 <= low <= high <= 25.0,
              "must lie within -9..25"),
-            ("n_orders", self.n_orders, 0 <= self.n_orders <= 20,
-             "must lie within 0..20"),
-            ("snr", self.snr, self.snr > 0.0, "must be positive"),
-            ("surface_pressure_pa", self.surface_pressure_pa,
-             100.0 < self.surface_pressure_pa < 1000.0, "must lie within 100..1000"),
         )  # fmt: skip
-        for name, value, good, text in checks:
-            if not good:
-                message = f"option {name} {text}"
-                raise SetupError(
-                    message, field=name, value=value, rule="simulate.option"
-                )
+        require(conditions)
+        check_mole_fractions(self.mole_fraction or {}, negative=self.negative)
 
 
-def simulate_nadir_product(out_dir: str | Path, **options: Any) -> Path:
+def simulate_nadir_product(
+    out_dir: str | Path, *, overwrite: bool = False, **options: Any
+) -> Path:
     """Simulate an LNO nadir observation and write it as an archive product.
 
     Parameters
     ----------
     out_dir : path
         Folder, made if missing.
+    overwrite : bool
+        Replace a product of the same name; by default that is refused.
     **options
         Fields of `NadirScenario`.
 
@@ -169,22 +174,10 @@ def simulate_nadir_product(out_dir: str | Path, **options: Any) -> Path:
     >>> path.name
     'nmd_cal_sc_lno_20190213T120858-20190213T120928-d-190.xml'
     """
-    from tgo_spectra.atomic import atomic_file
-    from tgo_spectra.simulate.product import product_stem, write_product
+    from tgo_spectra.simulate.product import write_simulated
 
     level1, truth = simulate_nadir_level1(**options)
-    folder = Path(out_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    bounds = level1["time_bounds"].values
-    second = np.timedelta64(1, "s")
-    window = (
-        np.datetime64(bounds.min(), "s"),
-        np.datetime64(bounds.max(), "s") + second,
-    )
-    stem = product_stem(level1, *window)
-    with atomic_file(folder / f"{stem}.truth.nc") as temporary:
-        truth.assign_attrs(product=stem).to_netcdf(temporary, engine="netcdf4")
-    return write_product(folder, level1, command_window=window)
+    return write_simulated(out_dir, level1, truth, overwrite=overwrite)
 
 
 def simulate_nadir_level1(**options: Any) -> tuple[xr.Dataset, xr.Dataset]:
@@ -213,11 +206,7 @@ def simulate_nadir_level1(**options: Any) -> tuple[xr.Dataset, xr.Dataset]:
     >>> level1.reflectance_factor.dims, sorted(truth.sizes)
     (('spectrum', 'pixel'), ['altitude', 'pixel', 'spectrum'])
     """
-    try:
-        scenario = NadirScenario(**options)
-    except TypeError as error:
-        message = f"unknown option of the simulator: {error}"
-        raise SetupError(message, rule="simulate.option") from error
+    scenario = make_scenario(NadirScenario, options)
     name = scenario.table or ("so_186_191" if scenario.order >= 186 else "so_164_170")
     dataset = open_table(name)
     gases = table_gases(dataset)
@@ -278,7 +267,8 @@ def _air(scenario: NadirScenario, gases: tuple[str, ...]) -> xr.Dataset:
             raise SetupError(
                 message, field="mole_fraction", value=gas, rule="simulate.option"
             )
-        air[f"{gas}_vmr"] = ("altitude", np.full(z.size, value), {"units": "1"})
+        profile = mole_fraction(gas, value, z, negative=scenario.negative)
+        air[f"{gas}_vmr"] = ("altitude", profile, {"units": "1"})
     return read_atmosphere(air)
 
 

@@ -8,14 +8,15 @@ synthetic.
 from __future__ import annotations
 
 import hashlib
-import os
+import io
 import zipfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tgo_spectra.atomic import output_folder
 from tgo_spectra.errors import OutputError
+from tgo_spectra.paths import expanded
 from tgo_spectra.simulate.label import label_text
 from tgo_spectra.simulate.layout import (
     BOOLEAN,
@@ -26,13 +27,22 @@ from tgo_spectra.simulate.layout import (
     Column,
     Layout,
 )
+from tgo_spectra.simulate.writing import write_files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     import xarray as xr
 
-__all__ = ["SO_COLUMNS", "SO_RECORD_LENGTH", "product_stem", "write_product"]
+__all__ = [
+    "SO_COLUMNS",
+    "SO_RECORD_LENGTH",
+    "product_files",
+    "product_stem",
+    "write_product",
+    "write_simulated",
+]
 
 FILL = -999.0
 
@@ -173,13 +183,90 @@ def write_product(
     Returns
     -------
     Path
-        Label, or zip.
+        Label, or zip. Files of these names are replaced.
 
     Raises
     ------
     OutputError
         If a variable is missing, has a wrong shape, a missing value where none can
         be written, or a value too wide for its field.
+    """
+    options: dict[str, Any] = {
+        "command_window": command_window,
+        "archive": archive,
+        "md5": md5,
+        "version": version,
+        "repeat_location": repeat_location,
+        "parameters": parameters,
+    }
+    return write_files(product_files(out_dir, rows, **options), overwrite=True)
+
+
+def write_simulated(
+    out_dir: str | Path,
+    rows: xr.Dataset,
+    truth: xr.Dataset,
+    *,
+    window: tuple[np.datetime64, np.datetime64] | None = None,
+    archive: bool = False,
+    overwrite: bool = False,
+) -> Path:
+    """Write a simulated product, and the truth beside it, ``<name>.truth.nc``.
+
+    Parameters
+    ----------
+    out_dir : path
+        Folder, made if missing.
+    rows : Dataset
+        As for `write_product`.
+    truth : Dataset
+    window : pair of datetime64, optional
+        As ``command_window`` of `write_product`.
+    archive : bool
+        Write a delivery zip.
+    overwrite : bool
+        Replace a product of this name; by default that is refused.
+
+    Returns
+    -------
+    Path
+        Label, or zip.
+
+    Raises
+    ------
+    OutputError
+        ``io.exists``; as `write_product`.
+    """
+    folder = output_folder(out_dir)
+    window = window or _whole_seconds(rows["time_bounds"].values)
+    stem = product_stem(rows, *window)
+    files = product_files(folder, rows, command_window=window, archive=archive)
+    known = {folder / f"{stem}.truth.nc": truth.assign_attrs(product=stem)}
+    return write_files({**known, **files}, overwrite=overwrite)
+
+
+def _whole_seconds(bounds: Any) -> tuple[np.datetime64, np.datetime64]:
+    last = np.datetime64(bounds.max(), "s") + np.timedelta64(1, "s")
+    return np.datetime64(bounds.min(), "s"), last
+
+
+def product_files(
+    out_dir: str | Path,
+    rows: xr.Dataset,
+    *,
+    command_window: tuple[np.datetime64, np.datetime64] | None = None,
+    archive: bool = False,
+    md5: bool = True,
+    version: str = "3.0",
+    repeat_location: bool = False,
+    parameters: Mapping[str, object] | None = None,
+) -> dict[Path, bytes]:
+    """Give the files of a product and what is in them, see `write_product`.
+
+    Returns
+    -------
+    dict of Path to bytes
+        Table and label, or the zip.
     """
     layout = _layout(rows)
     if version not in _VERSIONS:
@@ -193,9 +280,7 @@ def write_product(
     table = _table_bytes(arrays, layout)
     bounds = arrays["time_bounds"]
     first, last = bounds.min(), bounds.max()
-    if command_window is None:
-        whole = np.datetime64(last, "s") + np.timedelta64(1, "s")
-        command_window = (np.datetime64(first, "s"), whole)
+    command_window = command_window or _whole_seconds(bounds)
     stem = product_stem(rows, *command_window)
     text = label_text(
         stem=stem,
@@ -210,44 +295,28 @@ def write_product(
         table=table,
         md5=hashlib.md5(table, usedforsecurity=False).hexdigest() if md5 else None,
     ).encode()
-    folder = Path(out_dir)
+    folder = expanded(out_dir)
     if archive:
-        return _write_zip(folder, stem, version, text, table)
-    _replace(folder / f"{stem}.tab", table)
-    return _replace(folder / f"{stem}.xml", text)
+        return _packed(folder, stem, version, text, table)
+    return {folder / f"{stem}.tab": table, folder / f"{stem}.xml": text}
 
 
-def _replace(path: Path, data: bytes) -> Path:
-    """Write to a temporary name first: a half-written product is never seen."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(data)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    return path
-
-
-def _write_zip(
+def _packed(
     folder: Path, stem: str, version: str, label: bytes, table: bytes
-) -> Path:
-    # delivery name: one stamp, YYYYMMDD-hhmmss00
+) -> dict[Path, bytes]:
+    """Give a delivery zip, whose name has one stamp, YYYYMMDD-hhmmss00."""
     head, _, tail = stem.partition("T")
     date, clock = head[-8:], tail[:6]
     rest = stem.split("-", 2)[2]
     path = folder / f"{head[:-8]}{date}-{clock}00-{rest}_{version}.zip"
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
-            for suffix, data in (("xml", label), ("tab", table)):
-                # fixed date: the same product gives the same bytes
-                info = zipfile.ZipInfo(f"{stem}_{version}.{suffix}")
-                info.compress_type = zipfile.ZIP_DEFLATED
-                archive.writestr(info, data)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    return path
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for suffix, data in (("xml", label), ("tab", table)):
+            # fixed date: the same product gives the same bytes
+            info = zipfile.ZipInfo(f"{stem}_{version}.{suffix}")
+            info.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(info, data)
+    return {path: stream.getvalue()}
 
 
 def _with_defaults(rows: xr.Dataset, layout: Layout) -> xr.Dataset:

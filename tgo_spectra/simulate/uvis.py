@@ -9,7 +9,6 @@ every level. The line shape is convolved with transmittances.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,13 +16,20 @@ import xarray as xr
 
 from tgo_spectra import geometry, mars
 from tgo_spectra.atmosphere import on_altitudes, read_atmosphere, reference_atmosphere
-from tgo_spectra.errors import SetupError
 from tgo_spectra.instruments import uvis
 from tgo_spectra.simulate.layout import LAYOUTS
+from tgo_spectra.simulate.options import (
+    check_options,
+    make_scenario,
+    mole_fraction,
+    require,
+)
 from tgo_spectra.spectroscopy.rayleigh import rayleigh_cross_section_co2
 from tgo_spectra.spectroscopy.ultraviolet import ozone_cross_section
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy.typing as npt
 
     Array = npt.NDArray[np.floating]
@@ -52,6 +58,9 @@ class UvisScenario:
     ----------
     ozone : float or (altitudes, values)
         Mole fraction (1), or its profile over altitude in km.
+    negative : bool
+        Allow negative mole fractions, as those of truths drawn from a Gaussian a
+        priori; nothing real has them.
     atmosphere : Dataset, optional
         Pressure and temperature; default the reference atmosphere, made warmer near
         the ground (see `temperature_gradient_k_km`).
@@ -112,35 +121,29 @@ class UvisScenario:
     latitude: float = 60.0
     longitude: float = 121.0
     local_time: float = 18.0
+    negative: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
         """Refuse options that make no product."""
+        check_options(self)
         low, high = self.altitude_range
-        checks = (
+        conditions = (
             ("altitude_range", (low, high), -3.0 <= low < high - 10.0 <= 110.0,
              "must ascend by more than 10 km within -3..120"),
             ("pixels", self.pixels, 64 <= self.pixels <= _FULL_PIXELS,
              "must lie within 64..1024"),
-            ("range_nm", self.range_nm, 206.0 <= self.range_nm[0]
-             < self.range_nm[1] - 20.0 <= 620.0, "must ascend within 206..640"),
-            ("snr", self.snr, self.snr > 0.0, "must be positive"),
-            ("row_step_km", self.row_step_km, 0.05 <= self.row_step_km <= 5.0,
+            ("range_nm", self.range_nm, self.range_nm[0] < self.range_nm[1] - 20.0,
+             "must ascend by more than 20 nm"),
+            ("row_step_km", self.row_step_km, self.row_step_km >= 0.05,
              "must lie within 0.05..5"),
         )  # fmt: skip
-        for name, value, good, text in checks:
-            if not good:
-                message = f"option {name} {text}"
-                raise SetupError(
-                    message, field=name, value=value, rule="simulate.option"
-                )
+        require(conditions)
+        self.mole_fraction(np.zeros(1))
 
     def mole_fraction(self, altitude_km: Array) -> Array:
         """Mole fraction of ozone at altitudes."""
-        if isinstance(self.ozone, tuple):
-            z, values = (np.asarray(x, dtype=float) for x in self.ozone)
-            return np.asarray(np.interp(altitude_km, z, values))
-        return np.full(altitude_km.shape, float(self.ozone))
+        return mole_fraction("o3", self.ozone, altitude_km, negative=self.negative)
 
 
 def synthetic_ozone_cross_section() -> xr.Dataset:
@@ -186,7 +189,12 @@ def synthetic_ozone_cross_section() -> xr.Dataset:
 
 
 def simulate_uvis_product(
-    out_dir: str | Path, cross_section: xr.Dataset, *, zip: bool = False, **options: Any
+    out_dir: str | Path,
+    cross_section: xr.Dataset,
+    *,
+    zip: bool = False,
+    overwrite: bool = False,
+    **options: Any,
 ) -> Path:
     """Simulate one UVIS occultation and write it as an archive product.
 
@@ -198,6 +206,8 @@ def simulate_uvis_product(
         Of ozone, as `read_uv_cross_section` gives it.
     zip : bool
         Write the archive's delivery zip instead of label and table.
+    overwrite : bool
+        Replace a product of the same name; by default that is refused.
     **options
         Fields of `UvisScenario`.
 
@@ -222,22 +232,10 @@ def simulate_uvis_product(
     >>> path.name
     'nmd_cal_sc_uvis_20180614T030920-20180614T030942-i.xml'
     """
-    from tgo_spectra.atomic import atomic_file
-    from tgo_spectra.simulate.product import product_stem, write_product
+    from tgo_spectra.simulate.product import write_simulated
 
     level1, truth = simulate_uvis_level1(cross_section, **options)
-    folder = Path(out_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    bounds = level1["time_bounds"].values
-    second = np.timedelta64(1, "s")
-    window = (
-        np.datetime64(bounds.min(), "s"),
-        np.datetime64(bounds.max(), "s") + second,
-    )
-    stem = product_stem(level1, *window)
-    with atomic_file(folder / f"{stem}.truth.nc") as temporary:
-        truth.assign_attrs(product=stem).to_netcdf(temporary, engine="netcdf4")
-    return write_product(folder, level1, command_window=window, archive=zip)
+    return write_simulated(out_dir, level1, truth, archive=zip, overwrite=overwrite)
 
 
 def simulate_uvis_level1(
@@ -271,11 +269,7 @@ def simulate_uvis_level1(
     >>> level1.transmittance.dims, float(truth.o3_slant_column.max())
     (('spectrum', 'pixel'), 0.0)
     """
-    try:
-        scenario = UvisScenario(**options)
-    except TypeError as error:
-        message = f"unknown option of the simulator: {error}"
-        raise SetupError(message, rule="simulate.option") from error
+    scenario = make_scenario(UvisScenario, options)
     rng = np.random.default_rng(scenario.seed)
     low, high = scenario.altitude_range
     tangent = np.arange(low, high + 1e-9, scenario.row_step_km)
