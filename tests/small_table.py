@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import sys
+from pathlib import Path
 
 from tgo_spectra.pds4 import Source, open_table, parse_label, resolve_data
+
+sys.path.append(str(Path(__file__).parent))
+
+import corpus
 
 FIELDS = (
     ("Time", "ASCII_Date_Time_YMD_UTC", 1, 20, ""),
@@ -73,7 +79,7 @@ def label(
     return (
         f'<?xml version="1.0"?>{head}'
         '<p:Product_Observational xmlns:p="urn:any" xmlns="urn:any">'
-        "<Identification_Area><logical_identifier>urn:a:b:c:d:e</logical_identifier>"
+        f"<Identification_Area><logical_identifier>{corpus.LID}</logical_identifier>"
         "<version_id>1.0</version_id><title>t</title>"
         "<information_model_version>1.15.0.0</information_model_version>"
         "<product_class>Product_Observational</product_class></Identification_Area>"

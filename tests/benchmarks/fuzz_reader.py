@@ -119,6 +119,8 @@ class Target:
     """Reads one input in every way there is."""
 
     def __init__(self, folder: Path) -> None:
+        from tgo_spectra import open_product
+        from tgo_spectra.archive import verify
         from tgo_spectra.errors import TgoError
         from tgo_spectra.pds4 import open_structures
         from tgo_spectra.pds4.check import check_product
@@ -127,6 +129,8 @@ class Target:
         self.error = TgoError
         self.check = check_product
         self.open = open_structures
+        self.product = open_product
+        self.verify = verify
 
     def __call__(self, data: bytes) -> None:
         label, _, table = data.partition(MARK)
@@ -142,6 +146,9 @@ class Target:
                     self.check(path, mode=mode, monotonic=("Number",))
             with contextlib.suppress(self.error):
                 self.read(path)
+            with contextlib.suppress(self.error):
+                self.product(path).load()
+            self.verify(path)
 
     def read(self, path: Path) -> None:
         """Read every value of every object."""
