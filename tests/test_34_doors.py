@@ -113,6 +113,19 @@ def test_home__only_at_the_start_and_of_users_there_are(home, tmp_path, monkeypa
     assert expanded("~nobody_of_this_name/x") == Path("~nobody_of_this_name/x")
 
 
+def test_home__is_expanded_on_the_command_line(home, tmp_path, capsys):
+    # as a program gets them: a shell would have expanded the first
+    given = ["info", f"~/one/{home}.xml"], ["info", f"~/p.zip::{home}.xml"]
+    for arguments in (*given, ["verify", "~/one"], ["index", "~/one"]):
+        assert main(arguments) == 0
+    assert capsys.readouterr().err == ""
+    assert main(["index", "~/p.zip"]) == 64  # no folder
+    assert main(["index", "~/one", "--catalogue=~/found.jsonl"]) == 0
+    assert main(["find", "~/found.jsonl"]) == 0
+    assert (tmp_path / "found.jsonl").is_file()
+    assert not Path("~").exists()
+
+
 # Attributes
 
 CLASHES = (

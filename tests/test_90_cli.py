@@ -161,7 +161,8 @@ def test_map__a_damaged_map_in_its_own_folder_is_made_again(tmp_path, name, caps
 
 def test_map__of_a_folder(tmp_path, capsys):
     for i, value in enumerate([1e-11, 3e-11]):
-        write_level2(level2(value), tmp_path / "l2" / f"{i}.nc")
+        ds = level2(value).assign_attrs(product_lid=f"urn:esa:psa:b:c:{i}")
+        write_level2(ds, tmp_path / "l2" / f"{i}.nc")
     out = tmp_path / "map.nc"
     spec = "latitude=-90:90:90,altitude=0:15:5"
     assert main(["map", str(tmp_path), "--out", str(out), "--grid", spec]) == 0

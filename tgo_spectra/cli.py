@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tgo_spectra import __version__, cli_exchange, cli_spectroscopy
+from tgo_spectra.cli_paths import EXISTING, PATH, UserPath
 from tgo_spectra.errors import TgoError
 
 if TYPE_CHECKING:
@@ -18,18 +19,13 @@ __all__ = ["cli", "main"]
 # Exit codes, after BSD sysexits for wrong usage (click's own 2 means quarantine here)
 DONE, FAILED, SOME_FAILED, USAGE = 0, 1, 2, 64
 
-_PATH = click.Path()
-_EXISTING = click.Path(exists=True)
 
-
-class _Product(click.Path):
+class _Product(UserPath):
     """A path that exists; of a zip with several products also ``zip::label``."""
 
-    name = "path"
-
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        super().convert(str(value).partition("::")[0], param, ctx)
-        return value
+        place, mark, member = str(value).partition("::")
+        return f"{super().convert(place, param, ctx)}{mark}{member}"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -46,7 +42,7 @@ def cli(verbose: bool) -> None:
 
 
 @cli.command()
-@click.option("--out", default="demo-output", show_default=True, type=_PATH)
+@click.option("--out", default="demo-output", show_default=True, type=PATH)
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(0))
 def demo(out: str, workers: int) -> None:
     """Simulate a small archive, retrieve it, map it (offline)."""
@@ -96,7 +92,7 @@ def _describe(ds: Any) -> str:
 
 @cli.command()
 @click.argument("products", nargs=-1, required=True)
-@click.option("--out", required=True, type=_PATH, help="Output folder.")
+@click.option("--out", required=True, type=PATH, help="Output folder.")
 @click.option(
     "--setup",
     "setups_given",
@@ -112,12 +108,12 @@ def _describe(ds: Any) -> str:
     help="Change one key of the setup, such as window.top_km=90.",
 )
 @click.option(
-    "--atmosphere", default=None, type=_EXISTING, help="One profile for all products."
+    "--atmosphere", default=None, type=EXISTING, help="One profile for all products."
 )
 @click.option(
     "--climatology",
     multiple=True,
-    type=_EXISTING,
+    type=EXISTING,
     help="Climate model to take each product's profile from; several files join.",
 )
 @click.option(
@@ -208,8 +204,8 @@ def _changed(setup: str, changes: tuple[str, ...]) -> Any:
 
 
 @cli.command("map")
-@click.argument("folder", type=_EXISTING)
-@click.option("--out", required=True, type=_PATH, help="Map to write (.nc).")
+@click.argument("folder", type=EXISTING)
+@click.option("--out", required=True, type=PATH, help="Map to write (.nc).")
 @click.option(
     "--grid",
     "spec",
@@ -240,7 +236,7 @@ def map_(
 
 
 @cli.command()
-@click.option("--out", required=True, type=_PATH, help="Folder for the product.")
+@click.option("--out", required=True, type=PATH, help="Folder for the product.")
 @click.option("--order", default=134, show_default=True, help="Diffraction order.")
 @click.option("--ch4", default=None, type=float, help="CH4 mole fraction, mol/mol.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the noise.")
@@ -256,11 +252,11 @@ def simulate(
 
 
 @cli.command("index")
-@click.argument("folder", type=click.Path(exists=True, file_okay=False))
+@click.argument("folder", type=UserPath(exists=True, file_okay=False))
 @click.option(
     "--catalogue",
     default=None,
-    type=_PATH,
+    type=PATH,
     help="File to keep it in; default: in the user's cache.",
 )
 @click.option("--rehash", is_flag=True, help="Read also what looks unchanged.")
@@ -302,7 +298,7 @@ _DETAILS = ("channel", "order", "version", "start", "solar_longitude", "latitude
 
 
 @cli.command("find")
-@click.argument("catalogue", type=_EXISTING)
+@click.argument("catalogue", type=EXISTING)
 @_conditions
 @click.option("--altitude", nargs=2, type=float, default=None, metavar="LO HI")
 @click.option(
@@ -353,10 +349,10 @@ def verify(paths: tuple[str, ...]) -> None:
 
 
 @cli.command()
-@click.option("--out", required=True, type=_PATH, help="Folder for the zips.")
+@click.option("--out", required=True, type=PATH, help="Folder for the zips.")
 @_conditions
 @click.option("--version", default=None, help="Such as 3.0; default: the newest.")
-@click.option("--settings", default=None, type=_EXISTING, help="TOML file, [archive].")
+@click.option("--settings", default=None, type=EXISTING, help="TOML file, [archive].")
 @click.option("--dry-run", is_flag=True, help="List what would be downloaded.")
 def fetch(
     out: str,

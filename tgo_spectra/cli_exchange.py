@@ -6,16 +6,16 @@ import sys
 
 import click
 
-__all__ = ["export"]
+from tgo_spectra.cli_paths import EXISTING, PATH
 
-_PATH = click.Path()
+__all__ = ["export"]
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True))
+@click.argument("paths", nargs=-1, required=True, type=EXISTING)
 @click.option("--form", required=True, type=click.Choice(["bira", "harp"]))
 @click.option("--gas", "gases", multiple=True, help="Gas; needed for bira.")
-@click.option("--out", required=True, type=_PATH, help="Folder for the files.")
+@click.option("--out", required=True, type=PATH, help="Folder for the files.")
 def export(paths: tuple[str, ...], form: str, gases: tuple[str, ...], out: str) -> None:
     """Export level-2 files in PATHS (files or folders) for other software.
 

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tgo_spectra.cli_paths import EXISTING, PATH
+
 if TYPE_CHECKING:
     import xarray as xr
 
 __all__ = ["lines", "tables"]
-
-_PATH = click.Path()
-_EXISTING = click.Path(exists=True)
 
 
 @click.group()
@@ -31,9 +30,9 @@ def lines() -> None:
     metavar="LO HI",
     help="Wavenumbers, cm-1.",
 )
-@click.option("--out", default=None, type=_PATH, help="Folder; default: user's cache.")
-@click.option("--mirror", default=None, type=_PATH, help="Folder of lists; no network.")
-@click.option("--file", default=None, type=_EXISTING, help="A list of yours.")
+@click.option("--out", default=None, type=PATH, help="Folder; default: user's cache.")
+@click.option("--mirror", default=None, type=PATH, help="Folder of lists; no network.")
+@click.option("--file", default=None, type=EXISTING, help="A list of yours.")
 @click.option("--edition", default=None, help="Edition of HITRAN, to be recorded.")
 @click.option("--refresh", is_flag=True, help="Fetch even if it is there.")
 def lines_fetch(gas: str, window: tuple[float, float], out: str | None, **how: Any) -> None:  # noqa: E501  # fmt: skip
@@ -45,7 +44,7 @@ def lines_fetch(gas: str, window: tuple[float, float], out: str | None, **how: A
 
 
 @lines.command("info")
-@click.argument("path", type=_EXISTING)
+@click.argument("path", type=EXISTING)
 def lines_info(path: str) -> None:
     """Check a line list strictly and describe it."""
     import numpy as np
@@ -96,15 +95,15 @@ def tables() -> None:
     help="Line list of a gas; BROADENING is co2, self, air or air*FACTOR.",
 )
 @click.option("--range", "window", nargs=2, type=float, metavar="LO HI", default=None)
-@click.option("--out", default=None, type=_PATH, help="Table to write; default: cache.")
+@click.option("--out", default=None, type=PATH, help="Table to write; default: cache.")
 @click.option("--band", default="", help="Name of the band.")
 @click.option("--step", default=0.002, show_default=True, help="Fine step, cm-1.")
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1))
 @click.option("--processes", is_flag=True, help="Processes in place of threads.")
-@click.option("--cache", default=None, type=_PATH, help="Folder of the cache.")
+@click.option("--cache", default=None, type=PATH, help="Folder of the cache.")
 @click.option("--refresh", is_flag=True, help="Build even if it is in the cache.")
 @click.option("--shipped", multiple=True, metavar="NAME", help="Rebuild shipped ones.")
-@click.option("--lists", default=None, type=_EXISTING, help="Their lists, a folder.")
+@click.option("--lists", default=None, type=EXISTING, help="Their lists, a folder.")
 def tables_build(
     gas_lines: tuple[str, ...],
     window: tuple[float, float] | None,
