@@ -8,11 +8,13 @@ import numpy as np
 
 import tgo_spectra as tgo
 from tgo_spectra.forward import transmittance as forward
-from tgo_spectra.retrieval import evaluation, level2, optimal_estimation, solver
+from tgo_spectra.retrieval import evaluation, optimal_estimation, profile_output, solver
 
 
 def scene_of(level1, setup, **options):
-    return level2.build_scene(level1, setup, tgo.reference_atmosphere(), **options)[0]
+    return profile_output.build_scene(
+        level1, setup, tgo.reference_atmosphere(), **options
+    )[0]
 
 
 def pinned(scene):

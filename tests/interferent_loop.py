@@ -17,7 +17,7 @@ import synthetic_bands as bands
 from shared_folder import LISTS
 
 import tgo_spectra as tgo
-from tgo_spectra.retrieval import level2, limits, optimal_estimation
+from tgo_spectra.retrieval import limits, optimal_estimation, profile_output
 from tgo_spectra.retrieval.diagnostics import gas_diagnostics
 from tgo_spectra.simulate import simulate_level1
 from tgo_spectra.spectroscopy.caching import TableSettings, table_key
@@ -123,7 +123,9 @@ def simulated(
 
 def case_of(made, setup) -> Case:
     """Scene of a simulated occultation under a setup."""
-    scene, _ = level2.build_scene(made.level1, setup, tgo.reference_atmosphere())
+    scene, _ = profile_output.build_scene(
+        made.level1, setup, tgo.reference_atmosphere()
+    )
     p = scene.prepared
     clean = made.truth["transmittance_clean"] * made.truth["calibration_factor"]
     rows = clean.values[p.rows][:, p.pixels]

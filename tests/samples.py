@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 
 import tgo_spectra as tgo
-from tgo_spectra.retrieval import level2
+from tgo_spectra.retrieval import profile_output
 from tgo_spectra.retrieval.setup import Prior
 from tgo_spectra.spectroscopy.tables import write_table
 
@@ -114,7 +114,9 @@ def renoised(order, folder, copies, seed):
         drawn = clean + error * rng.standard_normal(clean.shape)
         drawn[mask] = np.nan
         copy = level1.assign(transmittance=(("spectrum", "pixel"), drawn))
-        scene, _ = level2.build_scene(copy, setup, tgo.read_atmosphere(air_of(truth)))
+        scene, _ = profile_output.build_scene(
+            copy, setup, tgo.read_atmosphere(air_of(truth))
+        )
         true = {
             gas: np.interp(
                 scene.limb.altitude_km, truth.altitude, truth[f"vmr_{gas.upper()}"]

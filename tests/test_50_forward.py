@@ -7,14 +7,16 @@ import pytest
 
 import tgo_spectra as tgo
 from tgo_spectra.forward import transmittance as forward
-from tgo_spectra.retrieval import level2, optimal_estimation, solver
+from tgo_spectra.retrieval import optimal_estimation, profile_output, solver
 
 
 def build(level1, **options):
     setup = tgo.load_setup("so_134")
     rows = np.linspace(0, level1.sizes["spectrum"] - 1, 60).astype(int)
     thin = level1.isel(spectrum=rows)
-    scene, _ = level2.build_scene(thin, setup, tgo.reference_atmosphere(), **options)
+    scene, _ = profile_output.build_scene(
+        thin, setup, tgo.reference_atmosphere(), **options
+    )
     return scene
 
 

@@ -21,9 +21,9 @@ import tgo_spectra as tgo
 from tgo_spectra.retrieval import (
     evaluation,
     iteration,
-    level2,
     onion,
     optimal_estimation,
+    profile_output,
     solver,
     tikhonov,
     weak,
@@ -65,7 +65,7 @@ class Run:
     def __init__(self, case, method):
         level1, clean, setup, air, self.truth = case
         self.method, self.air = method, air
-        self.scene, _ = level2.build_scene(level1, setup, air)
+        self.scene, _ = profile_output.build_scene(level1, setup, air)
         p = self.scene.prepared
         self.clean = clean[p.rows][:, p.pixels]
         self.sigma = np.where(p.weight > 0, 1.0 / np.maximum(p.weight, 1e-30), 0.0)

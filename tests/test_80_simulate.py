@@ -11,7 +11,7 @@ import xarray as xr
 from tgo_spectra.errors import InstrumentError, SetupError, TableError
 from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.readers import open_product
-from tgo_spectra.retrieval import level2
+from tgo_spectra.retrieval import profile_output
 from tgo_spectra.retrieval.prepare import planet_radius
 from tgo_spectra.retrieval.setup import load_setup
 from tgo_spectra.simulate import simulate_level1, simulate_product
@@ -140,7 +140,7 @@ def _both(order: int, *, aerosol: bool) -> tuple[np.ndarray, np.ndarray]:
     )
     from tgo_spectra.atmosphere import reference_atmosphere
 
-    scene, _ = level2.build_scene(
+    scene, _ = profile_output.build_scene(
         simulated.level1, setup, reference_atmosphere(np.arange(-5.0, 161.0, 0.25))
     )
     z = scene.limb.altitude_km

@@ -26,7 +26,7 @@ from tgo_spectra.errors import OutputError
 from tgo_spectra.observations import input_products, observations_of
 from tgo_spectra.paths import expanded
 from tgo_spectra.storage import read_stored, write_stored
-from tgo_spectra.variables import lookup, validate
+from tgo_spectra.variables import is_coordinate, lookup, validate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -70,23 +70,6 @@ MARS_WKT = (
 
 _TIME_UNITS = "microseconds since 2000-01-01 00:00:00"
 _EPOCH = np.datetime64("2000-01-01T00:00:00", "us")
-
-# What CF asks beyond the catalogue's units and names.
-_FURTHER: dict[str, dict[str, str]] = {
-    "altitude": {"positive": "up", "axis": "Z"},
-    "temperature": {"units_metadata": "temperature: on_scale"},
-    "time": {"units_metadata": "leap_seconds: none"},
-}
-
-# Made coordinates when written, so that CF finds them from each variable.
-_AUXILIARY = (
-    "time",
-    "latitude",
-    "longitude",
-    "local_true_solar_time",
-    "solar_longitude",
-    "mars_year",
-)
 
 
 def write_level2(
@@ -323,7 +306,7 @@ def _encode(ds: xr.Dataset) -> dict[str, Stored]:
     arrays.pop("crs", None)
     dims = {name: tuple(map(str, v.dims)) for name, v in arrays.items()}
     bounds = {str(v.attrs.get("bounds")) for v in arrays.values()}
-    coords = {*map(str, ds.coords), *(n for n in _AUXILIARY if n in arrays)}
+    coords = {*map(str, ds.coords), *filter(is_coordinate, arrays)}
     # sorted: the order of a Dataset's coordinates is not that of its file
     auxiliary = sorted(
         n for n in arrays if n in coords and n not in {*ds.dims, *bounds}
@@ -334,7 +317,7 @@ def _encode(ds: xr.Dataset) -> dict[str, Stored]:
         attrs = {k: v for k, v in variable.attrs.items() if k != "_FillValue"}
         data, coded = _encode_values(np.asarray(variable.values))
         known = lookup(name)
-        attrs |= (known.attributes() if known else {}) | _FURTHER.get(name, {}) | coded
+        attrs |= (known.attributes() if known else {}) | coded
         if name in bounds:
             # bounds take their meaning from their coordinate; repeating it is noise
             attrs = {}

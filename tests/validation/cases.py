@@ -17,8 +17,8 @@ import numpy as np
 import tgo_spectra as tgo
 from tgo_spectra.retrieval import (
     kinds,
-    level2,
     optimal_estimation,
+    profile_output,
     solver,
     systematics,
 )
@@ -88,7 +88,7 @@ def case(atmosphere="standard", ch4=0.0, changes=(), order=134, **truth):
         level1 = level1.assign_coords(tangent_altitude=moved)
     nested = changes_of(f"{key}={json.dumps(value)}" for key, value in changes.items())
     setup = kinds.changed(tgo.load_setup(f"so_{order}"), nested)
-    scene, _ = level2.build_scene(level1, setup, air)
+    scene, _ = profile_output.build_scene(level1, setup, air)
     clean = made.truth["transmittance_clean"] * made.truth["calibration_factor"]
     p = scene.prepared
     return Case(scene, clean.values[p.rows][:, p.pixels], made.truth)

@@ -14,15 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import xarray as xr
 
 from tgo_spectra.atmosphere import reference_atmosphere
 from tgo_spectra.atomic import write_whole
 from tgo_spectra.errors import OutputError, TgoError
 from tgo_spectra.geometry import mean_direction
-from tgo_spectra.variables import GASES, annotate
+from tgo_spectra.retrieval.level2 import dataset
+from tgo_spectra.variables import GASES
 
 if TYPE_CHECKING:
+    import xarray as xr
     from numpy.typing import NDArray
 
 __all__ = ["COLUMNS", "read_bira", "write_bira"]
@@ -277,19 +278,20 @@ def _dataset(
         data["mars_year"] = np.int32(year)
     if "converged" in header:
         data["converged"] = np.int8(header["converged"])
-    ds = xr.Dataset(data, {"altitude": columns["altitude"]})
-    ds.attrs = {
+    data["altitude"] = columns["altitude"]
+    attrs: dict[str, object] = {
         "exchange_form": "bira",
         "source_file": path.name,
         "error_kind": header.get("error_kind", "as given, kind unknown"),
     }
     if fill_value is not None:
-        ds.attrs["fill_value"] = fill_value
-    ds.encoding["source"] = str(path)
+        attrs["fill_value"] = fill_value
     for name in ("product_lid", "product_version", "setup_hash"):
         if name in header:
-            ds.attrs[name] = header[name]
-    return annotate(ds)
+            attrs[name] = header[name]
+    ds = dataset(data, attrs)
+    ds.encoding["source"] = str(path)
+    return ds
 
 
 def write_bira(

@@ -160,7 +160,10 @@ def _places(level2: xr.Dataset, dim: str) -> dict[str, xr.DataArray]:
             attrs={"units": units, "description": text},
         )
 
-    seconds = (np.asarray(level2["time"].values) - _EPOCH) / _SECOND
+    # spectra that were fitted alone have a time each beside that of their middle
+    own = dim == "spectrum" and "spectrum_time" in level2.variables
+    times = level2["spectrum_time" if own else "time"].values
+    seconds = (np.asarray(times) - _EPOCH) / _SECOND
     add("datetime", seconds, "seconds since 2000-01-01", "mid time, UTC")
     for name, units in _OF_LEVEL.items():
         if name not in level2:

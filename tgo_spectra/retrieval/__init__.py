@@ -95,7 +95,7 @@ def retrieve(
     result: xr.Dataset = kinds.function_of(row.retrieve)(level1, chosen, atmosphere)
     air = getattr(atmosphere, "attrs", {})
     taken = {k: v for k, v in air.items() if str(k).startswith("climatology_")}
-    return result.assign_attrs(taken, retrieval_kind=row.name)
+    return result.assign_attrs(taken)
 
 
 def _setup_for(

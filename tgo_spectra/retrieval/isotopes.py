@@ -17,15 +17,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import xarray as xr
 
 from tgo_spectra.errors import RetrievalError
+from tgo_spectra.retrieval.level2 import dataset
 from tgo_spectra.spectroscopy import gas_info
 from tgo_spectra.spectroscopy.partition import isotopologue_abundance
-from tgo_spectra.variables import annotate
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    import xarray as xr
 
     Array = npt.NDArray[np.floating]
 
@@ -203,19 +203,18 @@ def deuterium_ratio(
         "h2o_vmr": (level, light.vmr),
         "h2o_vmr_noise_error": (level, np.sqrt(np.diag(light.noise))),
     }
-    result = annotate(xr.Dataset(data, {"altitude": z}))
-    attributes = result["deuterium_ratio_flag"].attrs
-    attributes["flag_masks"] = np.array([1, 2, 4, 8], dtype=np.int8)
-    attributes["flag_meanings"] = " ".join(FLAGS)
-    result[f"{gas}_vmr"].attrs["comment"] = "at the resolution of the other gas"
-    result = result.assign(_places(hdo, z))
-    result.attrs = _record(hdo, h2o) | {
+    record = _record(hdo, h2o) | {
         "vsmow_deuterium_per_hydrogen": VSMOW,
         "h2o_share_of_isotopologues": water_share(),
         "smoothed_gas": gas,
         "seconds_apart": apart,
         **wishes,
     }
+    result = dataset({**data, "altitude": z, **_places(hdo, z)}, record)
+    attributes = result["deuterium_ratio_flag"].attrs
+    attributes["flag_masks"] = np.array([1, 2, 4, 8], dtype=np.int8)
+    attributes["flag_meanings"] = " ".join(FLAGS)
+    result[f"{gas}_vmr"].attrs["comment"] = "at the resolution of the other gas"
     return result
 
 

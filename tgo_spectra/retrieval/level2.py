@@ -1,363 +1,255 @@
-"""Profiles of one product, by whatever method, wrapped as a level-2 Dataset."""
+"""Level 2 of every kind of retrieval: one writer, one provenance, one rule of time.
+
+A kind gives values by name; dimensions, units and texts are those of the catalogue
+(`tgo_spectra.variables`). What every result says of itself is said here, once.
+"""
 
 from __future__ import annotations
 
-import functools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import xarray as xr
 
-import tgo_spectra
-from tgo_spectra import mars
-from tgo_spectra.retrieval import optimal_estimation, systematics
-from tgo_spectra.retrieval.prepare import planet_radius, prepare
-from tgo_spectra.retrieval.profile_variables import (
-    gas_variables,
-    state_layer,
-    state_limits,
-)
-from tgo_spectra.retrieval.scene import Scene, make_scene
-from tgo_spectra.spectroscopy import tables
-from tgo_spectra.variables import annotate
+from tgo_spectra import __version__, mars
+from tgo_spectra.errors import TgoError
+from tgo_spectra.mars import MEAN_RADIUS_KM
+from tgo_spectra.observations import input_products, observations_of
+from tgo_spectra.retrieval import kinds
+from tgo_spectra.variables import attributes_of, is_coordinate, lookup
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     import numpy.typing as npt
 
-    from tgo_spectra.retrieval.prepare import Prepared
-    from tgo_spectra.retrieval.setup import RetrievalSetup
-    from tgo_spectra.retrieval.solution import Solution
-
     Array = npt.NDArray[np.floating]
+    Rows = npt.NDArray[np.intp]
 
-__all__ = [
-    "along_profile",
-    "assembled",
-    "band_of",
-    "build_scene",
-    "epoch",
-    "profiles",
-    "provenance",
-]
+__all__ = ["dataset", "moment", "places", "provenance"]
 
+COPIED = (
+    "product_lid",
+    "product_version",
+    "instrument",
+    "channel",
+    "observation_type",
+    "source_file",
+    "source_md5",
+)
+"""Attributes of level 1 that level 2 repeats."""
 
-@functools.lru_cache(maxsize=4)
-def band_of(table: str) -> tuple[tables.BandTable, dict[str, object]]:
-    """Open a table once per process: its arrays and attributes."""
-    dataset = tables.open_table(table)
-    return tables.table_arrays(dataset), dict(dataset.attrs)
+OF_LINES = ("broadening", "edition", "citation", "lines", "lines_sha256")
+"""What a table says of the lines of each gas."""
 
-
-def build_scene(
-    level1: xr.Dataset,
-    setup: RetrievalSetup,
-    atmosphere: xr.Dataset,
-    *,
-    jacobian_rank: int | None = 4,
-    jacobian_every: int | None = None,
-    dtype: type[np.floating] = np.float32,
-) -> tuple[Scene, dict[str, object]]:
-    """Everything between a level-1 Dataset and the solver."""
-    band, table_attrs = band_of(setup.table)
-    prepared = prepare(level1, setup)
-    radius, source = planet_radius(level1, atmosphere)
-    scene = make_scene(
-        prepared,
-        setup,
-        band,
-        atmosphere,
-        radius,
-        jacobian_rank=jacobian_rank,
-        jacobian_every=jacobian_every,
-        dtype=dtype,
-    )
-    record = provenance(setup, table_attrs, atmosphere)
-    record["planet_radius_km"] = radius
-    record["planet_radius_source"] = source
-    record |= {k: v for k, v in scene.levels.attrs.items() if k.startswith("extended_")}
-    return scene, record
+PERIODS = {"longitude": 360.0, "local_true_solar_time": 24.0}
+"""Places on circles, and how far it is around them."""
 
 
-def provenance(
-    setup: RetrievalSetup, table: dict[str, object], atmosphere: xr.Dataset
-) -> dict[str, object]:
-    """Every choice that affects a number, as attributes."""
-    record: dict[str, object] = {
-        "setup": setup.name,
-        "setup_hash": setup.hash(),
-        "method": setup.method,
-        "solver": setup.solver,
-        "bins": setup.bins,
-        "table": setup.table,
-        "table_sha256": table.get("content_sha256", ""),
-        "interferents_included": " ".join(setup.gases),
-        "interferents_absent": "; ".join(setup.interferents_absent) or "none named",
-        "baseline_degree": setup.baseline_degree,
-        "n_orders": setup.instrument.n_orders,
-        "instrument_model": (
-            "NOMAD SO, final 2021 coefficients (Villanueva et al. 2022), AOTF inside "
-            "the line shape integral, sinc2 blaze, doublet line shape"
-        ),
-        "ghost_amplitude": setup.instrument.ghost_amplitude,
-        "shift_prior_sigma_px": setup.registration.shift_sigma_px,
-        "aerosol_exponent_prior": setup.aerosol.exponent,
-        "aerosol_exponent_prior_sigma": setup.aerosol.exponent_sigma,
-        "minimum_transmittance": setup.window.minimum_transmittance,
-        "fitted_pixels": f"{setup.window.first_pixel}-{setup.window.last_pixel}",
-        "atmosphere": str(atmosphere.attrs.get("source", "given by the user")),
-        "software": f"tgo_spectra {tgo_spectra.__version__}",
-    }
-    for gas in setup.gases:
-        for key in ("broadening", "edition", "citation", "lines", "lines_sha256"):
-            if f"{gas}_{key}" in table:
-                record[f"{gas}_{key}"] = table[f"{gas}_{key}"]
-    return record
+class Setup(Protocol):
+    """What the provenance asks of the setups of all kinds."""
+
+    @property
+    def name(self) -> str:
+        """Name, recorded in results."""
+
+    @property
+    def gases(self) -> tuple[str, ...]:
+        """All gases fitted."""
+
+    def hash(self) -> str:
+        """SHA-256 of all choices."""
 
 
-def profiles(
-    level1: xr.Dataset,
-    setup: RetrievalSetup,
-    atmosphere: xr.Dataset,
-    *,
-    method: str,
-    solve: Callable[[Scene], Solution],
-) -> xr.Dataset:
-    """Fit profiles of all gases with a method and return the level-2 Dataset.
+def dataset(values: Mapping[str, object], record: Mapping[str, object]) -> xr.Dataset:
+    """Make level 2 from values by name, and the catalogue.
 
     Parameters
     ----------
-    level1, setup, atmosphere
-        As in `tgo_spectra.retrieve`.
-    method : str
-        Recorded.
-    solve : callable
-        From a scene to a `Solution`.
+    values : mapping of str to value
+        An array, whose dimensions are then the catalogue's; a labelled array; or a
+        tuple of dimensions, array and, optionally, attributes such as a sigma level.
+    record : mapping
+        Attributes, see `provenance`.
+
+    Returns
+    -------
+    Dataset
+        Coordinates are what the catalogue calls so, and all that gives a dimension its
+        values.
+
+    Raises
+    ------
+    TgoError
+        The catalogue does not know a name at level 2 (``variables.unknown``).
+
+    Examples
+    --------
+    >>> ds = dataset({"altitude": [0.0, 1.0], "ch4_vmr": [1e-10, 2e-10],
+    ...               "pressure": [600.0, 550.0]}, {})
+    >>> ds.ch4_vmr.dims, ds.ch4_vmr.long_name, sorted(ds.coords)
+    (('altitude',), 'mole fraction of CH4', ['altitude', 'pressure'])
     """
-    if level1.chunks:
-        level1 = level1.compute()
-    if setup.method != method:
-        setup = setup.replace(method=method)
-    scene, record = build_scene(level1, setup, atmosphere)
-    solution = solve(scene)
-    errors = systematics.errors(scene, solution) if setup.systematics.enabled else {}
-    return assembled(level1, scene, solution, record, errors)
+    variables = {name: _variable(name, value) for name, value in values.items()}
+    coords = {n: variables.pop(n) for n in list(variables) if is_coordinate(n)}
+    return xr.Dataset(variables, coords, dict(record))
 
 
-def assembled(
+def _variable(name: str, value: Any) -> xr.Variable:
+    known = lookup(name)
+    if known is None or 2 not in known.forms:
+        message = (
+            "no variable of level 2: the catalogue variables.toml does not know it"
+        )
+        raise TgoError(message, field=name, rule="variables.unknown")
+    if isinstance(value, xr.DataArray | xr.Variable):
+        found = xr.Variable(value.dims, value.data, value.attrs)
+    elif isinstance(value, tuple):
+        found = xr.Variable(*value)
+    else:
+        data = np.asarray(value)
+        forms = [form for form in known.forms[2] if len(form) == data.ndim]
+        found = xr.Variable(forms[0] if forms else known.forms[2][0], data)
+    found.attrs = attributes_of(name, found.dtype) | dict(found.attrs)
+    return found
+
+
+def provenance(
     level1: xr.Dataset,
-    scene: Scene,
-    solution: Solution,
-    record: dict[str, object],
-    errors: Mapping[str, Mapping[str, Array]],
-) -> xr.Dataset:
-    """Dress a solution with the names, limits and attributes of level 2.
+    setup: Setup,
+    atmosphere: xr.Dataset,
+    *,
+    method: str,
+    instrument_model: str,
+    interferents_absent: tuple[str, ...],
+    baseline_degree: int,
+    n_orders: int,
+    masked_pixels: str,
+    radius: tuple[float, str] | None = None,
+    table: Mapping[Any, object] | None = None,
+) -> dict[str, object]:
+    """Return what every result says of itself; a kind adds its own choices.
 
     Parameters
     ----------
     level1 : Dataset
-    scene : Scene
-        Whose levels are the solution's.
-    solution : Solution
-    record : dict
-        Attributes; more are added.
-    errors : dict of dict of array, shape (level,)
-        Systematic errors per gas and source, may be empty.
+    setup : Setup
+        Of any kind.
+    atmosphere : Dataset
+        On all points that the fit uses: what `tgo_spectra.atmosphere.on_altitudes`
+        noted of its extension is repeated.
+    method, instrument_model, masked_pixels : str
+        In words.
+    interferents_absent : tuple of str
+    baseline_degree : int
+    n_orders : int
+        Neighbouring orders on each side whose light is added.
+    radius : tuple of float and str, optional
+        Planet radius in km and its source; default: the mean radius.
+    table : mapping, optional
+        Attributes of the absorption table.
+
+    Returns
+    -------
+    dict
     """
-    setup = scene.setup
-    data: dict[str, object] = {}
-    air = scene.rows @ scene.limb.air_column_cm2
-    for gas in setup.gases:
-        data |= _gas_variables(gas, scene, solution, air, errors.get(gas))
-    data |= _common_variables(level1, scene, solution)
-    coords = {
-        "altitude": scene.limb.altitude_km,
-        "altitude_in": ("altitude_in", scene.limb.altitude_km),
-        "tangent_altitude": ("spectrum", level1["tangent_altitude"].values),
-        "spectrum_bin": ("spectrum", level1["bin"].values),
+    row = kinds.kind_of_setup(setup)
+    radius_km, radius_source = radius or (MEAN_RADIUS_KM, "mean radius")
+    record: dict[str, object] = {
+        "retrieval_kind": "" if row is None else row.name,
+        "method": method,
+        "setup": setup.name,
+        "setup_hash": setup.hash(),
+        "interferents_included": " ".join(setup.gases),
+        "interferents_absent": "; ".join(interferents_absent) or "none named",
+        "baseline_degree": baseline_degree,
+        "n_orders": n_orders,
+        "masked_pixels": masked_pixels,
+        "instrument_model": instrument_model,
+        "atmosphere": str(atmosphere.attrs.get("source", "given by the user")),
+        "planet_radius_km": radius_km,
+        "planet_radius_source": radius_source,
+        "software": f"tgo_spectra {__version__}",
     }
-    record["truncation_residual"] = solution.truncation_residual
-    record["masked_pixels"] = _masked_text(scene.prepared)
-    record["coarse_shift_px"] = solution.coarse_shift_px
-    record |= dict(solution.choices)
-    result = annotate(xr.Dataset(data, coords))
-    for gas in setup.gases:
-        _add_attributes(result, gas, scene, solution)
-    for key in ("product_lid", "product_version", "instrument", "channel",
-                "observation_type", "source_file", "source_md5"):  # fmt: skip
-        if key in level1.attrs:
-            record[key] = level1.attrs[key]
-    result.attrs = record
-    return result
+    extension = ("extended_above_km", "extended_below_km")
+    record |= {k: v for k in extension if (v := atmosphere.attrs.get(k)) is not None}
+    if table is not None:
+        record["table_sha256"] = table.get("content_sha256", "")
+        names = [f"{gas}_{key}" for gas in setup.gases for key in OF_LINES]
+        record |= {name: table[name] for name in names if name in table}
+    record |= {key: level1.attrs[key] for key in COPIED if key in level1.attrs}
+    if "product_lid" in level1.attrs:
+        products = input_products(observations_of(level1))
+        record["input_products"] = ", ".join(products)
+    return record
 
 
-def _add_attributes(
-    result: xr.Dataset, gas: str, scene: Scene, solution: Solution
-) -> None:
-    """Sigma levels, a priori and what an error does not hold, at the variables."""
-    setup = scene.setup
-    # variables by themselves: labelled arrays take 0.1 ms each to make
-    items = result.variables
-    sigma, length = optimal_estimation.prior_sigma(scene, gas)
-    item = items[f"{gas}_vmr_apriori"].attrs
-    item["correlation_length_km"] = length
-    item["sigma_maximum"] = float(sigma.max())
-    items[f"{gas}_vmr"].attrs["state"] = (
-        "log" if gas in solution.layout.log else "linear"
-    )
-    random = "noise, smoothing" if solution.smoothing_known else "noise"
-    state_limits(items, gas, setup.detection, random)
-    state_layer(items[f"{gas}_layer_limit"], setup.detection)
-    for source, size, unit in systematics.sizes(setup):
-        name = f"{gas}_vmr_systematic_{source}"
-        if name in items:
-            items[name].attrs["magnitude"] = size
-            items[name].attrs["magnitude_units"] = unit
+def moment(level1: xr.Dataset, rows: Rows, height_km: Array) -> dict[str, object]:
+    """Return time, solar longitude and Mars Year of a fit: those of its middle row.
+
+    The middle row is that with the middle tangent altitude, the upper one of two.
+
+    Parameters
+    ----------
+    level1 : Dataset
+    rows : array of int, shape (row,)
+        Spectra of the fit.
+    height_km : array, shape (row,)
+        Their tangent altitudes; for spectra that have none, any order in which they
+        were taken.
+
+    Returns
+    -------
+    dict
+        Scalars; empty where level 1 has no time.
+    """
+    if "time" not in level1.variables:
+        return {}
+    middle = rows[np.argsort(height_km, kind="stable")[rows.size // 2]]
+    time = level1["time"].values[middle]
+    season = float("nan")
+    if "solar_longitude" in level1.variables:
+        season = float(level1["solar_longitude"].values[middle])
+    if not np.isfinite(season):
+        season = float(mars.solar_longitude(time))
+    year = np.int32(mars.mars_year(time))
+    return {"time": time, "solar_longitude": season, "mars_year": year}
 
 
-def _gas_variables(
-    gas: str,
-    scene: Scene,
-    solution: Solution,
-    air: Array,
-    systematic: Mapping[str, Array] | None,
+def places(
+    level1: xr.Dataset, rows: Rows, height_km: Array, altitude_km: Array
 ) -> dict[str, object]:
-    """Profile, errors and limits; `air` is the slant column of air, (row, level)."""
-    _, length = optimal_estimation.prior_sigma(scene, gas)
-    return gas_variables(
-        gas,
-        solution.state.vmr[gas],
-        {g: np.asarray(scene.prior_vmr[g]) for g in scene.setup.gases},
-        altitude_km=scene.limb.altitude_km,
-        correlation_km=length,
-        layout=solution.layout,
-        data_matrix=solution.data_matrix,
-        covariance=solution.covariance,
-        detection=scene.setup.detection,
-        air_cm2=air,
-        all_rows=functools.partial(_all_rows, scene),
-        assumed=solution.assumed,
-        smoothing_known=solution.smoothing_known,
-        systematic=systematic,
-    )
+    """Return where each level is: the tangent point moves as it rises.
 
+    Parameters
+    ----------
+    level1 : Dataset
+    rows : array of int, shape (row,)
+        Spectra of the fit.
+    height_km : array, shape (row,)
+        Their tangent altitudes.
+    altitude_km : array, shape (level,)
 
-def _all_rows(scene: Scene, values: Array) -> Array:
-    """Values of the fitted rows in the product's row order, NaN elsewhere."""
-    size = scene.prepared.n_spectra
-    full = np.full((size, *values.shape[1:]), np.nan)
-    full[scene.prepared.rows] = values
-    return full
-
-
-def _common_variables(
-    level1: xr.Dataset, scene: Scene, solution: Solution
-) -> dict[str, object]:
-    prepared, levels = scene.prepared, scene.levels
-    covariance = solution.covariance
-    n_bins = prepared.n_bins
-    layout = solution.layout
-    diagonal = np.sqrt(np.diag(covariance)[layout.shift.start :])
-    used = prepared.weight > 0
-    residual = np.full((prepared.rows.size, level1.sizes["pixel"]), np.nan)
-    residual[:, prepared.pixels] = np.where(
-        used, prepared.transmittance - solution.final.model, np.nan
-    )
-    total_dof = float(np.einsum("ij,ji->", covariance, solution.data_matrix))
-    n_free = used.sum() - solution.final.baseline.size - total_dof
-    shift = solution.state.shift_px + 0.0
-    data: dict[str, object] = {
-        "pressure": ("altitude", levels["pressure"].values),
-        "temperature": ("altitude", levels["temperature"].values),
-        "number_density": ("altitude", levels["number_density"].values),
-        "wavenumber_shift": ("bin", shift),
-        "wavenumber_shift_error": ("bin", diagonal[:n_bins]),
-        "wavenumber_stretch": ((), solution.state.stretch_px),
-        "wavenumber_stretch_error": ((), diagonal[n_bins]),
-        "aerosol_exponent": ((), solution.state.exponent),
-        "aerosol_exponent_error": ((), diagonal[n_bins + 1]),
-        **_extras(solution, diagonal[n_bins + 2 :]),
-        "baseline": (
-            ("spectrum", "coefficient"),
-            _all_rows(scene, solution.final.baseline),
-        ),
-        "residual": (
-            ("spectrum", "pixel"),
-            _all_rows(scene, residual).astype(np.float32),
-        ),
-        "reduced_chi_square": ((), solution.final.chi_square / n_free),
-        "degrees_of_freedom": ((), total_dof),
-        "converged": ((), np.int8(solution.converged)),
-        "iterations": ((), np.int32(solution.iterations)),
-    }
+    Returns
+    -------
+    dict of array, shape (level,)
+        ``latitude``, ``longitude``, ``local_true_solar_time``, as far as level 1 has
+        them.
+    """
+    found: dict[str, object] = {}
     for name in ("latitude", "longitude", "local_true_solar_time"):
-        if name in level1.variables:
-            values = along_profile(
-                level1,
-                prepared.rows,
-                prepared.altitude_km,
-                scene.limb.altitude_km,
-                name,
-            )
-            data[name] = ("altitude", values)
-    return data | epoch(level1, prepared.rows)
-
-
-def _extras(solution: Solution, sigma: Array) -> dict[str, object]:
-    """Fitted departures of the instrument from its calibration."""
-    data: dict[str, object] = {}
-    found = zip(solution.layout.extras, solution.state.extra, sigma, strict=True)
-    for name, value, error in found:
-        data[f"fitted_{name}"] = ((), value)
-        data[f"fitted_{name}_error"] = ((), error)
-    return data
-
-
-def along_profile(
-    level1: xr.Dataset,
-    rows: npt.NDArray[np.intp],
-    row_altitude_km: Array,
-    altitude_km: Array,
-    name: str,
-) -> Array:
-    """Value of a row coordinate at each level: the tangent point moves."""
-    values = np.asarray(level1[name].values, dtype=float)[rows]
-    good = np.isfinite(values)
-    order = np.argsort(row_altitude_km[good], kind="stable")
-    period = {"longitude": 360.0, "local_true_solar_time": 24.0}.get(name)
-    v = values[good][order]
-    if period is not None:
-        v = np.unwrap(v, period=period)
-    out = np.interp(altitude_km, row_altitude_km[good][order], v)
-    if name == "longitude":
-        out = (out + 180.0) % 360.0 - 180.0
-    elif period is not None:
-        out = out % period
-    return np.asarray(out)
-
-
-def epoch(level1: xr.Dataset, rows: npt.NDArray[np.intp]) -> dict[str, object]:
-    """Time, solar longitude and Mars year in the middle of the fitted rows."""
-    times = np.sort(level1["time"].values[rows])
-    middle = times[times.size // 2]
-    ls = np.asarray(level1["solar_longitude"].values, dtype=float)[rows]
-    ls = ls[np.isfinite(ls)]
-    if ls.size:
-        mean = float(np.median(np.unwrap(ls, period=360.0))) % 360.0
-    else:
-        mean = float(mars.solar_longitude(middle))
-    year = int(np.asarray(mars.mars_year(middle)))
-    return {
-        "time": ((), middle),
-        "solar_longitude": ((), mean),
-        "mars_year": ((), np.int32(year)),
-    }
-
-
-def _masked_text(prepared: Prepared) -> str:
-    """Masked pixels as 'bin:pixel' pairs."""
-    pairs = [
-        f"{b}:{prepared.pixels[p]}" for b, p in np.argwhere(prepared.masked).tolist()
-    ]
-    return " ".join(pairs) or "none"
+        if name not in level1.variables:
+            continue
+        values = np.asarray(level1[name].values, dtype=float)[rows]
+        good = np.isfinite(values)
+        if not good.any():
+            continue
+        order = np.argsort(height_km[good], kind="stable")
+        v, period = values[good][order], PERIODS.get(name)
+        if period is not None:
+            v = np.unwrap(v, period=period)
+        v = np.interp(altitude_km, height_km[good][order], v)
+        if name == "longitude":
+            v = (v + 180.0) % 360.0 - 180.0
+        found[name] = v % period if name == "local_true_solar_time" else v
+    return found

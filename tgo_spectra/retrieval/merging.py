@@ -14,20 +14,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import xarray as xr
 
 from tgo_spectra.errors import RetrievalError
 from tgo_spectra.inputs import Inputs
 from tgo_spectra.observations import input_products, observations_of
 from tgo_spectra.retrieval.isotopes import MOST_SECONDS
+from tgo_spectra.retrieval.level2 import dataset
 from tgo_spectra.retrieval.profile_variables import error_variables
 from tgo_spectra.retrieval.regularisation import exponential_covariance
-from tgo_spectra.variables import annotate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
+    import xarray as xr
 
     Array = npt.NDArray[np.floating]
 
@@ -117,7 +117,7 @@ def merge_orders(level2: Sequence[xr.Dataset], gas: str) -> xr.Dataset:
     smoothing = lost @ correlation @ lost.T
     errors = [np.sqrt(np.diag(c).clip(0.0)) * sigma for c in (noise, smoothing)]
     level, square = "altitude", ("altitude", "altitude_in")
-    data = {
+    data: dict[str, object] = {
         f"{gas}_vmr": (level, apriori + sigma * (covariance @ right)),
         f"{gas}_vmr_apriori": (level, apriori),
         **error_variables(f"{gas}_vmr", errors[0], errors[1]),
@@ -130,22 +130,22 @@ def merge_orders(level2: Sequence[xr.Dataset], gas: str) -> xr.Dataset:
             if name in level2[0]
         },
     }
-    coords = {"altitude": altitude, "altitude_in": ("altitude_in", altitude)}
-    result = annotate(xr.Dataset(data, coords))
-    item = result[f"{gas}_vmr_apriori"].attrs
-    item["correlation_length_km"], item["sigma_maximum"] = length, float(sigma.max())
-    result[f"{gas}_vmr"].attrs["state"] = "linear"
+    data |= {"altitude": altitude, "altitude_in": altitude}
     names = [
         str(ds.attrs.get("product_lid", ds.attrs.get("source_file", "")))
         for ds in level2
     ]
     products = input_products(one for ds in level2 for one in observations_of(ds))
-    result.attrs = {
+    record = {
         "input_products": ", ".join(products),
         "merged_products": "; ".join(names),
         "merged_setups": "; ".join(str(ds.attrs.get("setup", "")) for ds in level2),
         "setup_hash": " ".join(str(ds.attrs.get("setup_hash", "")) for ds in level2),
     }
+    result = dataset(data, record)
+    item = result[f"{gas}_vmr_apriori"].attrs
+    item["correlation_length_km"], item["sigma_maximum"] = length, float(sigma.max())
+    result[f"{gas}_vmr"].attrs["state"] = "linear"
     return result
 
 

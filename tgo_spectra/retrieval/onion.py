@@ -25,8 +25,8 @@ from tgo_spectra.errors import RetrievalError
 from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.matrices import steady_product
 from tgo_spectra.retrieval import (
-    level2,
     optimal_estimation,
+    profile_output,
     registration,
     scene,
     solver,
@@ -156,11 +156,11 @@ def profiles(
         level1 = level1.compute()
     if setup.method != "onion":
         setup = setup.replace(method="onion")
-    whole, record = level2.build_scene(level1, setup, atmosphere)
+    whole, record = profile_output.build_scene(level1, setup, atmosphere)
     parts, solution, gain = peeled(whole, atmosphere)
     enabled = setup.systematics.enabled
     errors = systematic_errors(parts, solution, gain) if enabled else {}
-    result = level2.assembled(level1, parts.scene, solution, record, errors)
+    result = profile_output.assembled(level1, parts.scene, solution, record, errors)
     rows = parts.scene.prepared.rows
     for gas in setup.gases:
         path = parts.columns(gas)

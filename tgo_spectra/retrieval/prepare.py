@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tgo_spectra import geometry
+from tgo_spectra.atmosphere import read_atmosphere, reference_atmosphere
 from tgo_spectra.errors import RetrievalError
 from tgo_spectra.mars import MEAN_RADIUS_KM
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy.typing as npt
     import xarray as xr
 
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Prepared",
+    "given_atmosphere",
+    "masked_text",
     "noisy_pixels",
     "planet_radius",
     "prepare",
@@ -174,6 +180,41 @@ def prepare(level1: xr.Dataset, setup: RetrievalSetup) -> Prepared:
         aotf_frequency_khz=scalar(level1, "aotf_frequency"),
         temperature_c=scalar(level1, "instrument_temperature"),
     )
+
+
+def given_atmosphere(atmosphere: xr.Dataset | str | Path | None) -> xr.Dataset:
+    """Read an atmosphere, or take the reference; say if its planet radius is given.
+
+    Parameters
+    ----------
+    atmosphere : Dataset, str or path, optional
+        As for `tgo_spectra.retrieve`.
+
+    Returns
+    -------
+    Dataset
+        Attribute ``planet_radius_source`` is "default" where no radius was given.
+    """
+    if atmosphere is None:
+        air = _reference().copy()
+    else:
+        air = read_atmosphere(atmosphere)
+        if "planet_radius_km" in getattr(atmosphere, "attrs", air.attrs):
+            return air
+    air.attrs["planet_radius_source"] = "default"
+    return air
+
+
+@functools.cache
+def _reference() -> xr.Dataset:
+    """Make the reference atmosphere once in a process."""
+    return reference_atmosphere()
+
+
+def masked_text(masked: npt.NDArray[np.bool_], pixels: IntArray) -> str:
+    """Name masked pixels (bin, pixel) as pairs 'bin:pixel'."""
+    pairs = [f"{b}:{pixels[p]}" for b, p in np.argwhere(masked).tolist()]
+    return " ".join(pairs) or "none"
 
 
 def planet_radius(level1: xr.Dataset, atmosphere: xr.Dataset) -> tuple[float, str]:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import functools
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tgo_spectra.atmosphere import read_atmosphere, reference_atmosphere
 from tgo_spectra.errors import SetupError
 from tgo_spectra.retrieval import (
-    level2,
     onion,
     optimal_estimation,
+    profile_output,
     slant,
     tikhonov,
     weak,
 )
 from tgo_spectra.retrieval.interferents import check_interferents
+from tgo_spectra.retrieval.prepare import given_atmosphere
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -43,7 +42,7 @@ def methods() -> Mapping[str, Callable[..., xr.Dataset]]:
     def profiles(
         method: str, solve: Callable[[Scene], Solution]
     ) -> Callable[..., xr.Dataset]:
-        return partial(level2.profiles, method=method, solve=solve)
+        return partial(profile_output.profiles, method=method, solve=solve)
 
     return {
         "oe": profiles("oe", optimal_estimation.solve),
@@ -52,14 +51,6 @@ def methods() -> Mapping[str, Callable[..., xr.Dataset]]:
         "onion": onion.profiles,
         "slant": slant.slant_columns,
     }
-
-
-@functools.cache
-def _default_atmosphere() -> xr.Dataset:
-    """Make the reference atmosphere once in a process."""
-    air = reference_atmosphere()
-    air.attrs["planet_radius_source"] = "default"
-    return air
 
 
 def retrieve_profile(
@@ -97,11 +88,4 @@ def retrieve_profile(
         )
     if level1["order"].ndim == 0:
         check_interferents(setup, int(level1["order"]))
-    if atmosphere is None:
-        air = _default_atmosphere().copy()
-    else:
-        air = read_atmosphere(atmosphere)
-        given = getattr(atmosphere, "attrs", air.attrs)
-        if "planet_radius_km" not in given:
-            air.attrs["planet_radius_source"] = "default"
-    return table[setup.method](level1, setup, air)
+    return table[setup.method](level1, setup, given_atmosphere(atmosphere))

@@ -20,17 +20,15 @@ import xarray as xr
 from tgo_spectra import atmosphere as atmospheres
 from tgo_spectra.forward import ray
 from tgo_spectra.forward import transmittance as forward
-from tgo_spectra.mars import MEAN_RADIUS_KM
 from tgo_spectra.operators import tabulated as operators
-from tgo_spectra.retrieval import slant_rows
-from tgo_spectra.retrieval.level2 import band_of, provenance
-from tgo_spectra.retrieval.prepare import scalar, smooth_wavenumber
+from tgo_spectra.retrieval import level2, slant_rows
+from tgo_spectra.retrieval.prepare import planet_radius, scalar, smooth_wavenumber
+from tgo_spectra.retrieval.profile_output import band_of, choices
 from tgo_spectra.retrieval.scene import (
     coefficients_on,
     operator_settings,
     prior_profile,
 )
-from tgo_spectra.variables import annotate
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -87,9 +85,11 @@ def slant_columns(
     -------
     Dataset
         ``<gas>_slant_column``, ``<gas>_slant_column_error``, ``spectrum_shift``,
-        ``spectrum_reduced_chi_square`` over ``spectrum``; ``baseline``.
+        ``spectrum_reduced_chi_square`` over ``spectrum``; ``baseline``. ``time`` is
+        that of the middle row, ``spectrum_time`` each row's own.
     """
-    sight, record = line_of_sight(setup, atmosphere)
+    radius = planet_radius(level1, atmosphere)
+    sight, air = line_of_sight(setup, atmosphere, radius[0])
     optics = _Optics(
         order=int(scalar(level1, "order")),
         aotf_frequency_khz=scalar(level1, "aotf_frequency"),
@@ -109,43 +109,65 @@ def slant_columns(
         output_dtypes=[np.float64],
         dask_gufunc_kwargs={"output_sizes": {"output": _output_size(setup)}},
         keep_attrs=False,
-    ).drop_vars(["wavenumber"], errors="ignore")
-    result = annotate(_named(fitted, setup))
-    for key in ("product_lid", "product_version", "channel", "source_file"):
-        if key in level1.attrs:
-            record[key] = level1.attrs[key]
-    result.attrs = record
-    return result
+    )
+    masked = [f"all:{pixel}" for pixel in setup.window.masked_pixels]
+    _, table_attrs = band_of(setup.table)
+    record = choices(
+        level1,
+        setup,
+        air,
+        table_attrs,
+        radius,
+        " ".join(masked) or "none",
+        method="slant",
+    )
+    return level2.dataset(_named(fitted, setup) | _spectra(level1, sight), record)
+
+
+def _spectra(level1: xr.Dataset, sight: LineOfSight) -> dict[str, object]:
+    """Where and when the spectra are, and the moment of the whole.
+
+    The spectra are not read for it: the middle row is taken from those that look at
+    the sky with all of the slit, bright or not.
+    """
+    places = ("tangent_altitude", "latitude", "longitude", "local_true_solar_time")
+    found: dict[str, object] = {n: level1[n] for n in places if n in level1.variables}
+    for name, ours in (("time", "spectrum_time"), ("bin", "spectrum_bin")):
+        if name in level1.variables:
+            found[ours] = xr.DataArray(level1[name].data, dims="spectrum")
+    corners = np.asarray(level1["tangent_altitude_areoid"].values, dtype=float)
+    rows = _seeing(corners, sight)
+    if not rows.size:
+        rows = np.arange(level1.sizes["spectrum"])
+    return found | level2.moment(level1, rows, fields_of_view(corners[rows])[0])
 
 
 def _output_size(setup: RetrievalSetup) -> int:
     return 2 * len(setup.gases) + 3 + setup.baseline_degree + 1
 
 
-def _named(fitted: xr.DataArray, setup: RetrievalSetup) -> xr.Dataset:
+def _named(fitted: xr.DataArray, setup: RetrievalSetup) -> dict[str, object]:
     """Columns of the block's output under their names."""
-    data = {}
+    data: dict[str, object] = {}
     for index, gas in enumerate(setup.gases):
-        data[f"{gas}_slant_column"] = fitted.isel(output=2 * index)
-        data[f"{gas}_slant_column_error"] = fitted.isel(output=2 * index + 1)
+        name, noise = f"{gas}_slant_column", fitted.isel(output=2 * index + 1)
+        data[name] = fitted.isel(output=2 * index)
+        data[f"{name}_noise_error"] = noise
+        data[f"{name}_error"] = noise.assign_attrs(contains="noise")
     start = 2 * len(setup.gases)
     data["spectrum_shift"] = fitted.isel(output=start)
     data["spectrum_shift_error"] = fitted.isel(output=start + 1)
     data["spectrum_reduced_chi_square"] = fitted.isel(output=start + 2)
     baseline = fitted.isel(output=slice(start + 3, None))
     data["baseline"] = baseline.rename(output="coefficient")
-    return xr.Dataset(data)
+    return data
 
 
 def line_of_sight(
-    setup: RetrievalSetup, atmosphere: xr.Dataset
-) -> tuple[LineOfSight, dict[str, object]]:
-    """Atmosphere and cross-sections on the quadrature points."""
-    band, table_attrs = band_of(setup.table)
-    record = provenance(setup, table_attrs, atmosphere) | {"method": "slant"}
-    given = atmosphere.attrs.get("planet_radius_source") != "default"
-    radius = float(atmosphere.attrs["planet_radius_km"]) if given else MEAN_RADIUS_KM
-    record["planet_radius_km"] = radius
+    setup: RetrievalSetup, atmosphere: xr.Dataset, radius_km: float
+) -> tuple[LineOfSight, xr.Dataset]:
+    """Cross-sections on the quadrature points, and the atmosphere there."""
+    band, _ = band_of(setup.table)
     bottom = np.ceil(float(atmosphere["altitude"][0]) - 4.0)
     points = np.arange(max(bottom, -10.0), 160.0, forward.SUBSTEP_KM)
     air = atmospheres.on_altitudes(atmosphere, points)
@@ -160,10 +182,10 @@ def line_of_sight(
     return LineOfSight(
         points_km=points[covered],
         air_cm3=air["number_density"].values,
-        radius_km=radius,
+        radius_km=radius_km,
         coefficients=tuple(coefficients[gas] for gas in setup.gases),
         reference=tuple(reference),
-    ), record
+    ), air
 
 
 def _fit_block(
@@ -244,13 +266,19 @@ def _usable(
     s = np.asarray(error[:, first:last], dtype=float)
     good = np.isfinite(y) & np.isfinite(s) & (s > 0)
     chosen = good.sum(axis=1) > y.shape[1] // 2
+    rows = _seeing(corners_km, line_of_sight)
+    rows = rows[chosen[rows]]
+    bright = [np.median(y[r, good[r]]) >= window.minimum_transmittance for r in rows]
+    return np.asarray(rows[np.array(bright, dtype=bool)])
+
+
+def _seeing(corners_km: Array, line_of_sight: LineOfSight) -> IntArray:
+    """Rows that look at the sky with all of the slit, not below the air."""
     centre, width = fields_of_view(corners_km)
     bottom = line_of_sight.points_km[0]
     # a corner without an altitude looks at the surface: part of the light is blocked
-    chosen &= np.isfinite(corners_km).all(axis=(1, 2))
+    chosen = np.isfinite(corners_km).all(axis=(1, 2))
     chosen &= np.nan_to_num(centre - width, nan=-np.inf) >= bottom
-    for row in np.flatnonzero(chosen):
-        chosen[row] = np.median(y[row, good[row]]) >= window.minimum_transmittance
     return np.flatnonzero(chosen)
 
 

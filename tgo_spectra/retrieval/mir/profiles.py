@@ -5,13 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 
-import tgo_spectra
-from tgo_spectra import mars
 from tgo_spectra.errors import RetrievalError
 from tgo_spectra.instruments import uncertain
-from tgo_spectra.retrieval.level2 import along_profile
+from tgo_spectra.retrieval import level2
 from tgo_spectra.retrieval.mir.fit import MirSolution, fitted_shape, solve_mir
 from tgo_spectra.retrieval.mir.scene import (
     MirScene,
@@ -21,20 +18,20 @@ from tgo_spectra.retrieval.mir.scene import (
 from tgo_spectra.retrieval.mir.setup import MirSetup, load_mir_setup
 from tgo_spectra.retrieval.mir.systematics import mir_errors, sizes
 from tgo_spectra.retrieval.optimal_estimation import prior_sigma
-from tgo_spectra.retrieval.prepare import planet_radius
+from tgo_spectra.retrieval.prepare import given_atmosphere, planet_radius
 from tgo_spectra.retrieval.profile_variables import (
     gas_variables,
     state_layer,
     state_limits,
 )
 from tgo_spectra.spectroscopy import tables
-from tgo_spectra.variables import annotate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     import numpy.typing as npt
+    import xarray as xr
 
     Array = npt.NDArray[np.floating]
 
@@ -49,13 +46,6 @@ NEEDED = (
 )
 
 _COPIED = (
-    "product_lid",
-    "product_version",
-    "instrument",
-    "channel",
-    "observation_type",
-    "source_file",
-    "source_md5",
     "experimental",
     "row_half_width",
     "geometry_join",
@@ -151,28 +141,17 @@ def build_mir_scene(
     record : dict
         Every choice that affects a number, as attributes.
     """
-    from tgo_spectra.atmosphere import read_atmosphere, reference_atmosphere
-
     _check(level1)
-    if atmosphere is None:
-        air = reference_atmosphere()
-        air.attrs["planet_radius_source"] = "default"
-    else:
-        air = read_atmosphere(atmosphere)
-        if "planet_radius_km" not in getattr(atmosphere, "attrs", air.attrs):
-            air.attrs["planet_radius_source"] = "default"
+    air = given_atmosphere(atmosphere)
     orders = tuple(order_rows(level1, setup, order) for order in setup.orders)
     table = tables.open_table(setup.table)
     present = tables.table_gases(table)
     band = tables.table_arrays(table, [g for g in setup.gases if g in present])
-    radius, source = planet_radius(level1, air)
+    radius = planet_radius(level1, air)
     scene = make_mir_scene(
-        orders, setup, band, air, radius, jacobian_rank=jacobian_rank, dtype=dtype
+        orders, setup, band, air, radius[0], jacobian_rank=jacobian_rank, dtype=dtype
     )
-    record = _provenance(scene, dict(table.attrs), air)
-    record |= {"planet_radius_km": radius, "planet_radius_source": source}
-    record |= {k: v for k, v in scene.air.attrs.items() if k.startswith("extended_")}
-    return scene, record
+    return scene, _provenance(level1, scene, table.attrs, radius)
 
 
 def _check(level1: xr.Dataset) -> None:
@@ -196,26 +175,35 @@ def _check(level1: xr.Dataset) -> None:
 
 
 def _provenance(
-    scene: MirScene, table: Mapping[Any, object], air: xr.Dataset
+    level1: xr.Dataset,
+    scene: MirScene,
+    table: Mapping[Any, object],
+    radius: tuple[float, str],
 ) -> dict[str, object]:
     setup = scene.setup
     given = setup.instrument
-    record: dict[str, object] = {
-        "setup": setup.name,
-        "setup_hash": setup.hash(),
-        "method": "oe",
+    record = level2.provenance(
+        level1,
+        setup,
+        scene.air,
+        method="oe",
+        instrument_model=(
+            "ACS MIR, double image of two equal Gaussians, constant in wavelength "
+            "within an order, no light of other orders"
+        ),
+        interferents_absent=setup.interferents_absent,
+        baseline_degree=setup.baseline_degree,
+        n_orders=0,
+        masked_pixels=_masked_text(scene),
+        radius=radius,
+        table=table,
+    )
+    record |= {
+        "truncation_residual": 0.0,
         "solver": setup.solver,
         "secondary_grating_position": setup.position,
         "orders": " ".join(str(order) for order in setup.orders),
         "table": setup.table,
-        "table_sha256": table.get("content_sha256", ""),
-        "interferents_included": " ".join(setup.gases),
-        "interferents_absent": "; ".join(setup.interferents_absent) or "none named",
-        "baseline_degree": setup.baseline_degree,
-        "instrument_model": (
-            "ACS MIR, double image of two equal Gaussians, constant in wavelength "
-            "within an order, no light of other orders"
-        ),
         "resolving_power": given.resolving_power,
         "second_shift_cm1": given.second_shift_cm1,
         "second_amplitude": given.second_amplitude,
@@ -223,18 +211,11 @@ def _provenance(
         "shift_prior_sigma_px": setup.registration.shift_sigma_px,
         "minimum_transmittance": setup.window.minimum_transmittance,
         "fitted_pixels": f"{setup.window.first_pixel}-{setup.window.last_pixel}",
-        "masked_pixels": _masked_text(scene),
-        "atmosphere": str(air.attrs.get("source", "given by the user")),
-        "software": f"tgo_spectra {tgo_spectra.__version__}",
     }
     known = uncertain("acs_mir.resolving_power_effective", "acs_mir.order_step")
     stated = "line shape, field of view, orders of the position: the setup's, to be "
     record["instrument_uncertain"] = "; ".join([*known.values(), f"{stated}verified"])
-    for gas in setup.gases:
-        for key in ("broadening", "edition", "citation", "lines", "lines_sha256"):
-            if f"{gas}_{key}" in table:
-                record[f"{gas}_{key}"] = table[f"{gas}_{key}"]
-    return record
+    return record | {key: level1.attrs[key] for key in _COPIED if key in level1.attrs}
 
 
 def _masked_text(scene: MirScene) -> str:
@@ -277,20 +258,15 @@ def level2_of(
     orders = np.asarray(level1["order"].values)
     fitted = list(scene.setup.orders)
     bins = [fitted.index(order) if order in fitted else -1 for order in orders]
-    coords = {
-        "altitude": scene.altitude_km,
-        "altitude_in": ("altitude_in", scene.altitude_km),
-        "tangent_altitude": ("spectrum", level1["tangent_altitude"].values),
-        "order": ("spectrum", orders),
-        "spectrum_bin": ("spectrum", np.array(bins)),
-        "bin_order": ("bin", np.array(fitted)),
+    data |= {
+        "tangent_altitude": level1["tangent_altitude"].values,
+        "order": orders,
+        "spectrum_bin": np.array(bins),
+        "bin_order": np.array(fitted),
     }
-    result = annotate(xr.Dataset(data, coords))
+    start = {"coarse_shift_px": solution.coarse_shift_px.tolist()}
+    result = level2.dataset(data, dict(record) | start)
     _add_attributes(result, scene)
-    result.attrs = dict(record) | {
-        "coarse_shift_px": solution.coarse_shift_px.tolist(),
-        **{key: level1.attrs[key] for key in _COPIED if key in level1.attrs},
-    }
     return result
 
 
@@ -359,45 +335,28 @@ def _common_variables(
     total = float(np.trace(result.covariance @ result.data_matrix))
     n_free = used - final.baseline.size - total
     data: dict[str, object] = {
-        **{name: ("altitude", levels[name].values)
-           for name in ("pressure", "temperature", "number_density")},
-        "wavenumber_shift": ("bin", state.shift_px + 0.0),
-        "wavenumber_shift_error": ("bin", sigma[:n_bins]),
-        "wavenumber_stretch": ((), state.stretch_px),
-        "wavenumber_stretch_error": ((), sigma[n_bins]),
-        "baseline": (
-            ("spectrum", "coefficient"), _all_rows(level1, scene, final.baseline)
-        ),
-        "residual": (("spectrum", "pixel"), residual.astype(np.float32)),
-        "reduced_chi_square": ((), final.chi_square / n_free),
-        "degrees_of_freedom": ((), total),
-        "converged": ((), np.int8(result.converged)),
-        "iterations": ((), np.int32(result.iterations)),
-    }  # fmt: skip
+        "altitude": scene.altitude_km,
+        "altitude_in": scene.altitude_km,
+        "pressure": levels["pressure"].values,
+        "temperature": levels["temperature"].values,
+        "number_density": levels["number_density"].values,
+        "wavenumber_shift": state.shift_px + 0.0,
+        "wavenumber_shift_error": sigma[:n_bins],
+        "wavenumber_stretch": state.stretch_px,
+        "wavenumber_stretch_error": sigma[n_bins],
+        "baseline": _all_rows(level1, scene, final.baseline),
+        "residual": residual.astype(np.float32),
+        "reduced_chi_square": final.chi_square / n_free,
+        "degrees_of_freedom": total,
+        "converged": np.int8(result.converged),
+        "iterations": np.int32(result.iterations),
+    }
     values, errors = np.array(state.extra), sigma[n_bins + 2 :]
     for at, name in enumerate(fitted_shape(scene)):
         here = slice(at * n_bins, (at + 1) * n_bins)
-        data[f"fitted_{name}"] = ("bin", values[here])
-        data[f"fitted_{name}_error"] = ("bin", errors[here])
+        data[f"fitted_{name}"] = values[here]
+        data[f"fitted_{name}_error"] = errors[here]
     rows = np.concatenate([one.rows for one in scene.orders])
     where = np.concatenate([one.altitude_km for one in scene.orders])
-    for name in ("latitude", "longitude", "local_true_solar_time"):
-        if name in level1.variables:
-            data[name] = (
-                "altitude",
-                along_profile(level1, rows, where, scene.altitude_km, name),
-            )
-    return data | _epoch(level1, rows)
-
-
-def _epoch(level1: xr.Dataset, rows: npt.NDArray[np.intp]) -> dict[str, object]:
-    """Time, solar longitude and Mars year in the middle, if frames have times."""
-    if "time" not in level1.variables:
-        return {}
-    times = np.sort(level1["time"].values[rows])
-    middle = times[times.size // 2]
-    return {
-        "time": ((), middle),
-        "solar_longitude": ((), float(mars.solar_longitude(middle))),
-        "mars_year": ((), np.int32(mars.mars_year(middle))),
-    }
+    data |= level2.places(level1, rows, where, scene.altitude_km)
+    return data | level2.moment(level1, rows, where)

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-import tgo_spectra
-from tgo_spectra import atmosphere as atmospheres
 from tgo_spectra import mars
 from tgo_spectra.errors import AtmosphereError, RetrievalError, TableError
 from tgo_spectra.instruments import uncertain
-from tgo_spectra.retrieval.level2 import band_of
+from tgo_spectra.retrieval import level2
 from tgo_spectra.retrieval.nadir.fit import ColumnFit, fit_spectrum
 from tgo_spectra.retrieval.nadir.registration import product_model
 from tgo_spectra.retrieval.nadir.scene import (
@@ -27,7 +25,8 @@ from tgo_spectra.retrieval.nadir.scene import (
     screened,
 )
 from tgo_spectra.retrieval.nadir.setup import NadirSetup, load_nadir_setup
-from tgo_spectra.variables import annotate
+from tgo_spectra.retrieval.prepare import given_atmosphere
+from tgo_spectra.retrieval.profile_output import band_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,9 +38,6 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.floating]
 
 __all__ = ["retrieve_nadir"]
-
-_COPIED = ("product_lid", "product_version", "instrument", "channel",
-           "observation_type", "source_file", "source_md5")  # fmt: skip
 
 
 def retrieve_nadir(
@@ -100,11 +96,7 @@ def retrieve_nadir(
     """
     chosen = setup if isinstance(setup, NadirSetup) else load_nadir_setup(setup)
     order = _check_product(level1, chosen)
-    air = (
-        atmospheres.reference_atmosphere()
-        if atmosphere is None
-        else atmospheres.read_atmosphere(atmosphere)
-    )
+    air = given_atmosphere(atmosphere)
     for gas in chosen.gases:
         if f"{gas}_vmr" not in air:
             message = "the atmosphere has no profile of a fitted gas"
@@ -142,17 +134,15 @@ def retrieve_nadir(
         },
         keep_attrs=False,
     )
-    result = annotate(_named(packed, rows, level1, chosen, places))
     _, table_attrs = band_of(chosen.table)
-    result.attrs = _provenance(level1, chosen, table_attrs, air, order, atmosphere)
-    result.attrs |= profile.extended
-    result.attrs |= {
+    record = _provenance(level1, chosen, table_attrs, profile.air, order, atmosphere)
+    record |= {
         "orders_beyond_table": " ".join(map(str, model.beyond_table)) or "none",
         "product_shift_from": "mean spectrum" if model.registered else "a priori",
         "product_shift_px": float(model.prior[-1]),
         "product_shift_sigma_px": float(model.prior_sigma[-1]),
     }
-    return result
+    return level2.dataset(_named(packed, rows, level1, chosen, places), record)
 
 
 def _check_product(level1: xr.Dataset, setup: NadirSetup) -> int:
@@ -267,19 +257,19 @@ def _named(
     level1: xr.Dataset,
     setup: NadirSetup,
     places: dict[str, slice],
-) -> xr.Dataset:
+) -> dict[str, object]:
     def part(name: str, index: int = 0) -> xr.DataArray:
         return packed.isel(output=places[name].start + index)
 
     pressure, air = part("surface_pressure"), part("air")
     scale = setup.reference_pressure_pa / pressure
-    data: dict[str, xr.DataArray] = {}
+    data: dict[str, object] = {}
     for index, gas in enumerate(setup.gases):
         reference = part("reference", index)
         column = part("state", index) * reference
         error = part("error", index) * reference
         data[f"{gas}_column"] = column
-        data[f"{gas}_column_error"] = error
+        data[f"{gas}_column_error"] = error.assign_attrs(contains="noise, smoothing")
         data[f"{gas}_column_apriori"] = reference
         freedom = part("degrees_of_freedom", index)
         data[f"{gas}_degrees_of_freedom_of_spectrum"] = freedom
@@ -327,9 +317,7 @@ def _named(
     data["baseline"] = baseline.rename(output="coefficient")
     data["residual"] = packed.isel(output=places["residual"]).rename(output="pixel")
     height_km = 0.5 * (LAYER_EDGES_KM[1:] + LAYER_EDGES_KM[:-1])
-    return xr.Dataset(data).assign_coords(
-        {"height": ("layer", height_km), **_where(level1, setup.average)}
-    )
+    return {**data, "height": height_km, **_where(level1, setup.average)}
 
 
 def _where(level1: xr.Dataset, n: int) -> dict[str, Any]:
@@ -360,34 +348,31 @@ def _provenance(
     order: int,
     given: object,
 ) -> dict[str, Any]:
-    record: dict[str, Any] = {k: level1.attrs[k] for k in _COPIED if k in level1.attrs}
-    record |= {
-        "setup": setup.name,
-        "setup_hash": setup.hash(),
-        "method": "nadir",
+    masked = [f"all:{pixel}" for pixel in setup.window.masked_pixels]
+    record = level2.provenance(
+        level1,
+        setup,
+        air,
+        method="nadir",
+        instrument_model="NOMAD LNO, Gaussian line shape, AOTF and blaze of LNO",
+        interferents_absent=setup.interferents_absent,
+        baseline_degree=setup.baseline_degree,
+        n_orders=setup.instrument.n_orders,
+        masked_pixels=" ".join(masked) or "none",
+        table=table,
+    )
+    return record | {
         "source": "retrieved from nadir spectra by tgo_spectra",
         "order": order,
         "signal": setup.signal,
         "spectra_averaged": setup.average,
         "table": setup.table,
-        "table_sha256": table.get("content_sha256", ""),
-        "interferents_included": " ".join(setup.interferents) or "none",
-        "interferents_absent": "; ".join(setup.interferents_absent) or "none named",
-        "baseline_degree": setup.baseline_degree,
         "resolving_power": setup.instrument.resolving_power,
-        "n_orders": setup.instrument.n_orders,
         "noise_source": "residuals" if setup.noise is None else "setup",
         "reference_pressure_pa": setup.reference_pressure_pa,
         "maximum_angle_deg": setup.window.maximum_angle_deg,
         "fitted_pixels": f"{setup.window.first_pixel}-{setup.window.last_pixel}",
-        "atmosphere": str(air.attrs.get("source", "given by the user")),
         "atmosphere_given": int(given is not None),
         "checked_on": "simulated products only",
-        "software": f"tgo_spectra {tgo_spectra.__version__}",
         **uncertain("lno"),
     }
-    for gas in setup.gases:
-        for key in ("broadening", "edition", "citation", "lines", "lines_sha256"):
-            if f"{gas}_{key}" in table:
-                record[f"{gas}_{key}"] = table[f"{gas}_{key}"]
-    return record

@@ -76,8 +76,8 @@ class AirProfile:
     temperature_k: Array
     ln_density: Array
     mole_fraction: Array
-    extended: dict[str, float]
-    """Attributes of `tgo_spectra.atmosphere.on_altitudes`: where the air ended."""
+    air: xr.Dataset
+    """The same with labels, and where it was extended."""
 
     @classmethod
     def of(cls, air: xr.Dataset, setup: NadirSetup) -> AirProfile:
@@ -91,11 +91,7 @@ class AirProfile:
             temperature_k=air["temperature"].values,
             ln_density=np.log(air["number_density"].values),
             mole_fraction=np.stack([air[f"{g}_vmr"].values for g in setup.gases]),
-            extended={
-                str(k): v
-                for k, v in air.attrs.items()
-                if str(k).startswith("extended_")
-            },
+            air=air,
         )
 
 

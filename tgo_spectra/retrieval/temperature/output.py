@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import xarray as xr
 
 from tgo_spectra.forward.sight import (
     air_on_points,
@@ -15,15 +14,16 @@ from tgo_spectra.forward.sight import (
 )
 from tgo_spectra.retrieval import level2
 from tgo_spectra.retrieval.diagnostics import GasDiagnostics, gas_diagnostics
+from tgo_spectra.retrieval.optimal_estimation import prior_sigma
 from tgo_spectra.retrieval.profile_variables import error_variables
 from tgo_spectra.retrieval.temperature.fit import TemperatureEvaluator, expanded
 from tgo_spectra.retrieval.temperature.scene import TEMPERATURE, molar_mass
-from tgo_spectra.variables import annotate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import numpy.typing as npt
+    import xarray as xr
 
     from tgo_spectra.retrieval.temperature.fit import TemperatureSolution
     from tgo_spectra.retrieval.temperature.scene import TemperatureScene
@@ -230,7 +230,7 @@ def assembled(
     level1: xr.Dataset,
     scene: TemperatureScene,
     solution: TemperatureSolution,
-    record: Mapping[str, object],
+    record: dict[str, object],
 ) -> xr.Dataset:
     """Dress a solution with the names and attributes of level 2.
 
@@ -239,7 +239,7 @@ def assembled(
     level1 : Dataset
     scene : TemperatureScene
     solution : TemperatureSolution
-    record : mapping
+    record : dict
         Attributes; more are added.
 
     Returns
@@ -253,16 +253,21 @@ def assembled(
     for gas in scene.setup.fitted:
         data |= _gas_variables(gas, scene, solution)
     data |= _fit_variables(level1, scene, solution)
-    coords = {
-        "altitude": altitude,
-        "altitude_in": ("altitude_in", altitude),
-        "tangent_altitude": ("spectrum", level1["tangent_altitude"].values),
-        "spectrum_bin": ("spectrum", level1["bin"].values),
-    }
-    result = annotate(xr.Dataset(data, coords))
     wish = scene.setup
     left = (found.diagnostics.total_error / wish.temperature.sigma_k) ** 2
     sensed = altitude[1.0 - left >= wish.minimum_information]
+    result = level2.dataset(data, record | {
+        "truncation_residual": solution.truncation_residual,
+        "coarse_shift_px": solution.coarse_shift_px,
+        "sensed_bottom_km": float(sensed.min()) if sensed.size else float("nan"),
+        "sensed_top_km": float(sensed.max()) if sensed.size else float("nan"),
+    })  # fmt: skip
+    for gas in scene.setup.fitted:
+        sigma, length = prior_sigma(scene.gas, gas)
+        result[f"{gas}_vmr_apriori"].attrs |= {
+            "correlation_length_km": length,
+            "sigma_maximum": float(sigma.max()),
+        }
     result["co2_vmr"].attrs["state"] = "fixed"
     result["temperature_apriori"].attrs |= {
         "sigma_k": wish.temperature.sigma_k,
@@ -276,16 +281,6 @@ def assembled(
         for name in errors[source]:
             notes = result[f"{name}_systematic_{source}"].attrs
             notes["magnitude"] = magnitudes[source]
-    result.attrs = dict(record) | {
-        "truncation_residual": solution.truncation_residual,
-        "coarse_shift_px": solution.coarse_shift_px,
-        "sensed_bottom_km": float(sensed.min()) if sensed.size else float("nan"),
-        "sensed_top_km": float(sensed.max()) if sensed.size else float("nan"),
-    }
-    for key in ("product_lid", "product_version", "instrument", "channel",
-                "observation_type", "source_file", "source_md5"):  # fmt: skip
-        if key in level1.attrs:
-            result.attrs[key] = level1.attrs[key]
     return result
 
 
@@ -293,7 +288,7 @@ def _profile_variables(
     scene: TemperatureScene,
     found: Profiles,
     systematic: Mapping[str, Mapping[str, Array]],
-) -> dict[str, tuple[object, ...]]:
+) -> dict[str, object]:
     level, square = "altitude", ("altitude", "altitude_in")
     at, sight, altitude = scene.level_points, scene.sight, scene.altitude_km
     d = found.diagnostics
@@ -309,7 +304,7 @@ def _profile_variables(
         name: {source: values[name] * size for source, values in systematic.items()}
         for name, size in sizes.items()
     }
-    data: dict[str, tuple[object, ...]] = {
+    data: dict[str, object] = {
         "temperature": (level, found.temperature_k),
         "temperature_apriori": (level, sight.temperature_k[at]),
         **error_variables(
@@ -340,7 +335,7 @@ def _profile_variables(
 
 def _gas_variables(
     gas: str, scene: TemperatureScene, solution: TemperatureSolution
-) -> dict[str, tuple[object, ...]]:
+) -> dict[str, object]:
     """Name the profile of a gas fitted beside the temperature, and its errors."""
     result, level = solution.result, "altitude"
     d = gas_diagnostics(result.data_matrix, result.covariance, solution.layout.gas(gas))
@@ -363,7 +358,7 @@ def _resolution(kernel: Real, altitude_km: Array) -> Array:
 
 def _fit_variables(
     level1: xr.Dataset, scene: TemperatureScene, solution: TemperatureSolution
-) -> dict[str, tuple[object, ...]]:
+) -> dict[str, object]:
     """Name what the fit found beside the profiles, and how well it fits."""
     result, layout, prepared = solution.result, solution.layout, scene.prepared
     state, n_bins = result.state, prepared.n_bins
@@ -375,38 +370,30 @@ def _fit_variables(
     )
     freedom = float(np.trace(result.covariance @ result.data_matrix))
     n_free = used.sum() - result.final.baseline.size - freedom
-    data: dict[str, tuple[object, ...]] = {
-        "reference_altitude": ((), scene.reference_km),
-        "log_pressure_scale": ((), state.extra[0]),
-        "log_pressure_scale_error": ((), sigma[-1]),
-        "wavenumber_shift": ("bin", state.shift_px + 0.0),
-        "wavenumber_shift_error": ("bin", sigma[:n_bins]),
-        "wavenumber_stretch": ((), state.stretch_px),
-        "wavenumber_stretch_error": ((), sigma[n_bins]),
-        "aerosol_exponent": ((), state.exponent),
-        "aerosol_exponent_error": ((), sigma[n_bins + 1]),
-        "baseline": (
-            ("spectrum", "coefficient"),
-            _all_rows(scene, result.final.baseline),
-        ),
-        "residual": (
-            ("spectrum", "pixel"),
-            _all_rows(scene, residual).astype(np.float32),
-        ),
-        "reduced_chi_square": ((), result.final.chi_square / n_free),
-        "degrees_of_freedom": ((), freedom),
-        "converged": ((), np.int8(result.converged)),
-        "iterations": ((), np.int32(result.iterations)),
+    altitude, seen = scene.altitude_km, (prepared.rows, prepared.altitude_km)
+    return {
+        "altitude": altitude,
+        "altitude_in": altitude,
+        "tangent_altitude": level1["tangent_altitude"].values,
+        "spectrum_bin": level1["bin"].values,
+        "reference_altitude": scene.reference_km,
+        "log_pressure_scale": state.extra[0],
+        "log_pressure_scale_error": sigma[-1],
+        "wavenumber_shift": state.shift_px + 0.0,
+        "wavenumber_shift_error": sigma[:n_bins],
+        "wavenumber_stretch": state.stretch_px,
+        "wavenumber_stretch_error": sigma[n_bins],
+        "aerosol_exponent": state.exponent,
+        "aerosol_exponent_error": sigma[n_bins + 1],
+        "baseline": _all_rows(scene, result.final.baseline),
+        "residual": _all_rows(scene, residual).astype(np.float32),
+        "reduced_chi_square": result.final.chi_square / n_free,
+        "degrees_of_freedom": freedom,
+        "converged": np.int8(result.converged),
+        "iterations": np.int32(result.iterations),
+        **level2.places(level1, *seen, altitude),
+        **level2.moment(level1, *seen),
     }
-    for name in ("latitude", "longitude", "local_true_solar_time"):
-        if name in level1.variables:
-            values = level2.along_profile(
-                level1, prepared.rows, prepared.altitude_km, scene.altitude_km, name
-            )
-            data[name] = ("altitude", values)
-    when = level2.epoch(level1, prepared.rows)
-    data.update({name: tuple(value) for name, value in when.items()})  # type: ignore[arg-type]
-    return data
 
 
 def _all_rows(scene: TemperatureScene, values: Real) -> Array:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tgo_spectra.atmosphere import read_atmosphere, reference_atmosphere
-from tgo_spectra.retrieval.level2 import band_of, provenance
-from tgo_spectra.retrieval.prepare import planet_radius, prepare
+from tgo_spectra.retrieval.prepare import (
+    given_atmosphere,
+    masked_text,
+    planet_radius,
+    prepare,
+)
+from tgo_spectra.retrieval.profile_output import band_of, choices
 from tgo_spectra.retrieval.temperature.fit import solve_temperature
 from tgo_spectra.retrieval.temperature.output import assembled
 from tgo_spectra.retrieval.temperature.scene import (
@@ -115,28 +119,27 @@ def build_temperature_scene(
     """
     if level1.chunks:
         level1 = level1.compute()
-    if atmosphere is None:
-        air = reference_atmosphere()
-        air.attrs["planet_radius_source"] = "default"
-    else:
-        air = read_atmosphere(atmosphere)
-        if "planet_radius_km" not in getattr(atmosphere, "attrs", air.attrs):
-            air.attrs["planet_radius_source"] = "default"
+    air = given_atmosphere(atmosphere)
     like_gas = setup.as_profile_setup()
     band, table_attrs = band_of(setup.table)
     prepared = prepare(level1, like_gas)
-    radius, source = planet_radius(level1, air)
+    radius = planet_radius(level1, air)
     options = {} if dtype is None else {"dtype": dtype}
-    scene = make_temperature_scene(prepared, setup, band, air, radius, **options)
-    record = provenance(like_gas, table_attrs, air)
+    scene = make_temperature_scene(prepared, setup, band, air, radius[0], **options)
+    record = choices(
+        level1,
+        like_gas,
+        scene.gas.air,
+        table_attrs,
+        radius,
+        masked_text(prepared.masked, prepared.pixels),
+        method="optimal estimation of temperature, hydrostatic",
+        recorded=setup,
+    )
     composition = setup.composition
     mass = composition.molar_mass_g_mol
     given = "co2_vmr" in air
     record |= {
-        "setup_hash": setup.hash(),
-        "method": "optimal estimation of temperature, hydrostatic",
-        "planet_radius_km": radius,
-        "planet_radius_source": source,
         "reference_altitude_km": scene.reference_km,
         "reference_pressure_relative_sigma": setup.pressure.relative_sigma,
         "temperature_prior_sigma_k": setup.temperature.sigma_k,

@@ -5,30 +5,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 
-import tgo_spectra
 from tgo_spectra.errors import RetrievalError, SetupError
-from tgo_spectra.retrieval import diagnostics, limits
+from tgo_spectra.retrieval import diagnostics, level2, limits
+from tgo_spectra.retrieval.prepare import given_atmosphere
 from tgo_spectra.retrieval.profile_variables import error_variables, state_limits
 from tgo_spectra.retrieval.uvis.scene import REFERENCE_NM, build_scene
 from tgo_spectra.retrieval.uvis.setup import UvisSetup, load_uvis_setup
 from tgo_spectra.retrieval.uvis.solve import Onion, Slant, UvisSolution, solve
-from tgo_spectra.variables import annotate
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy.typing as npt
+    import xarray as xr
 
     Array = npt.NDArray[np.floating]
-    Variables = dict[str, tuple[Any, ...]]
+    Variables = dict[str, Any]
 
 __all__ = ["detected_levels", "retrieve_ozone", "retrieve_uvis"]
-
-_COPIED = ("product_lid", "product_version", "instrument", "channel",
-           "observation_type", "source_file", "source_md5")  # fmt: skip
-_PERIODS = {"longitude": 360.0, "local_true_solar_time": 24.0}
 
 
 def retrieve_uvis(
@@ -95,18 +90,12 @@ def retrieve_uvis(
     >>> bool(level2.converged), level2.o3_slant_column.units
     (True, 'cm-2')
     """
-    from tgo_spectra.atmosphere import read_atmosphere, reference_atmosphere
-
     chosen = setup if isinstance(setup, UvisSetup) else None
     if chosen is None:
         chosen = UvisSetup() if setup is None else load_uvis_setup(str(setup))
     _check_product(level1)
     data = _cross_section(cross_section, chosen)
-    air = reference_atmosphere() if atmosphere is None else read_atmosphere(atmosphere)
-    given = getattr(atmosphere, "attrs", air.attrs)
-    if atmosphere is None or "planet_radius_km" not in given:
-        air.attrs["planet_radius_source"] = "default"
-    scene = build_scene(level1.compute(), data, chosen, air)
+    scene = build_scene(level1.compute(), data, chosen, given_atmosphere(atmosphere))
     solution = solve(scene, chosen)
     variables = _slant_variables(level1, solution, chosen)
     variables |= _geometry_variables(level1, solution)
@@ -114,20 +103,10 @@ def retrieve_uvis(
         variables |= _profile_variables(solution, chosen)
     if solution.onion is not None:
         variables |= _onion_variables(solution.onion)
-    coords = {
-        "altitude": scene.level_km,
-        "altitude_in": ("altitude_in", scene.level_km),
-        "tangent_altitude": ("spectrum", level1["tangent_altitude"].values),
-    }
-    if level1["wavelength"].ndim == 1:
-        fitted = np.asarray(level1["wavelength"].values)[scene.pixels]
-        coords["wavelength"] = ("fitted_pixel", fitted)
-    if solution.onion is not None:
-        coords["peeled_altitude"] = ("peeled_altitude", solution.onion.level_km)
-    result = annotate(xr.Dataset(variables, coords))
+    record = _provenance(level1, data, chosen, solution)
+    result = level2.dataset(variables, record)
     state_limits(result.variables, "o3_slant_column", chosen.detection, "noise")
     state_limits(result.variables, "o3", chosen.detection, "noise, smoothing")
-    result.attrs = _provenance(level1, data, chosen, air, solution)
     return result
 
 
@@ -289,7 +268,8 @@ def _profile_variables(solution: UvisSolution, setup: UvisSetup) -> Variables:
     haze = {"reference_wavelength_nm": REFERENCE_NM}
     return {
         "o3_vmr": (level, vmr),
-        "o3_vmr_apriori": (level, scene.prior_vmr),
+        "o3_vmr_apriori": (level, scene.prior_vmr, {
+            "correlation_length_km": setup.prior.correlation_km}),
         **error_variables(
             "o3_vmr", d.noise_error, d.smoothing_error, solution.profile_systematic
         ),
@@ -324,6 +304,7 @@ def _profile_variables(solution: UvisSolution, setup: UvisSetup) -> Variables:
 def _onion_variables(onion: Onion) -> Variables:
     level, name = "peeled_altitude", "o3_number_density_peeled"
     return {
+        level: onion.level_km,
         name: (level, onion.density),
         f"{name}_covariance": ((level, "peeled_altitude_in"), onion.covariance),
         **error_variables(
@@ -333,64 +314,60 @@ def _onion_variables(onion: Onion) -> Variables:
 
 
 def _geometry_variables(level1: xr.Dataset, solution: UvisSolution) -> Variables:
-    from tgo_spectra.mars import mars_year
-
     scene = solution.scene
-    level = "altitude"
-    result: Variables = {
-        "pressure": (level, scene.pressure_pa),
-        "temperature": (level, scene.temperature_k),
-        "number_density": (level, scene.air_cm3),
+    seen = (scene.rows, scene.tangent_km)
+    found: Variables = {
+        "altitude": scene.level_km,
+        "altitude_in": scene.level_km,
+        "tangent_altitude": level1["tangent_altitude"].values,
+        "pressure": scene.pressure_pa,
+        "temperature": scene.temperature_k,
+        "number_density": scene.air_cm3,
+        **level2.places(level1, *seen, scene.level_km),
+        **level2.moment(level1, *seen),
     }
-    order = np.argsort(scene.tangent_km, kind="stable")
-    for name in ("latitude", "longitude", "local_true_solar_time"):
-        if name not in level1.variables:
-            continue
-        values = np.asarray(level1[name].values, float)[scene.rows][order]
-        good = np.isfinite(values)
-        period = _PERIODS.get(name)
-        if not good.any():
-            continue
-        v = np.unwrap(values[good], period=period) if period else values[good]
-        out = np.interp(scene.level_km, scene.tangent_km[order][good], v)
-        if name == "longitude":
-            out = (out + 180.0) % 360.0 - 180.0
-        elif period:
-            out = out % period
-        result[name] = (level, out)
-    middle = int(scene.rows[order[order.size // 2]])
-    if "time" in level1.variables:
-        time = level1["time"].values[middle]
-        result["time"] = ((), time)
-        result["mars_year"] = ((), np.int32(mars_year(time)))
-    if "solar_longitude" in level1.variables:
-        result["solar_longitude"] = (
-            (), float(level1["solar_longitude"].values[middle]))  # fmt: skip
-    return result
+    if level1["wavelength"].ndim == 1:
+        found["wavelength"] = np.asarray(level1["wavelength"].values)[scene.pixels]
+    return found
 
 
 def _provenance(
     level1: xr.Dataset,
     data: xr.Dataset,
     setup: UvisSetup,
-    air: xr.Dataset,
     solution: UvisSolution,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Every choice that affects a number, as attributes."""
     scene, window = solution.scene, setup.window
-    record: dict[str, Any] = {
-        "setup": setup.name,
-        "setup_hash": setup.hash(),
-        "method": setup.method,
-        "cross_section_file": str(data.attrs.get("source_file", "given in memory")),
-        "cross_section_sha256": str(data.attrs.get("source_sha256", "")),
+    file = str(data.attrs.get("source_file", "given in memory"))
+    sha256 = str(data.attrs.get("source_sha256", ""))
+    unused = scene.pixels[(scene.model.weight == 0.0).all(axis=0)]
+    record = level2.provenance(
+        level1,
+        setup,
+        scene.air,
+        method=setup.method,
+        instrument_model="NOMAD UVIS, Gaussian line shape (inferred), "
+        f"{setup.instrument.fwhm_nm:g} nm; field of view "
+        f"{setup.instrument.field_of_view_arcmin:g} arcmin (to be verified)",
+        interferents_absent=("SO2 and other absorbers", "straylight"),
+        baseline_degree=setup.continuum.degree,
+        n_orders=0,
+        masked_pixels=" ".join(f"all:{pixel}" for pixel in unused) or "none",
+        radius=(scene.radius_km, scene.radius_source),
+    )
+    return record | {
+        "truncation_residual": 0.0,
+        "o3_broadening": "none: cross sections as measured",
+        "o3_edition": "cross sections of the user",
+        "o3_lines": file,
+        "o3_lines_sha256": sha256,
+        "cross_section_file": file,
+        "cross_section_sha256": sha256,
         "cross_section_medium": str(
             data.attrs.get("wavelength_medium_of_file", "vacuum")
         ),
         "cross_section_held_constant": scene.clamped,
-        "instrument_model": "NOMAD UVIS, Gaussian line shape (inferred), "
-        f"{setup.instrument.fwhm_nm:g} nm; field of view "
-        f"{setup.instrument.field_of_view_arcmin:g} arcmin (to be verified)",
         "window_nm": f"{window.low_nm:g}-{window.high_nm:g}",
         "fitted_pixels": f"{scene.pixels[0]}-{scene.pixels[-1]}",
         "masked_values": int((scene.model.weight == 0.0).sum()),
@@ -403,15 +380,5 @@ def _provenance(
         "prior_correlation_km": setup.prior.correlation_km,
         "rayleigh": "carbon dioxide only, Sneep and Ubachs 2005",
         "interferents_included": "o3, aerosol, Rayleigh scattering of CO2",
-        "interferents_absent": "SO2 and other absorbers; straylight",
         "error_comment": "the archived error of UVIS is its random part only",
-        "planet_radius_km": scene.radius_km,
-        "planet_radius_source": scene.radius_source,
-        **scene.extended,
-        "atmosphere": str(air.attrs.get("source", "given by the user")),
-        "software": f"tgo_spectra {tgo_spectra.__version__}",
     }
-    for key in _COPIED:
-        if key in level1.attrs:
-            record[key] = level1.attrs[key]
-    return record

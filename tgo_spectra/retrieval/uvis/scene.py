@@ -70,8 +70,8 @@ class UvisScene:
     radius_source : str
     clamped : str
         Whether cross sections were held constant, and beyond which temperature.
-    extended : dict of str to float
-        Attributes of `tgo_spectra.atmosphere.on_altitudes`: where the air ended.
+    air : Dataset
+        Atmosphere on the points of the rays.
     """
 
     model: Model
@@ -92,7 +92,7 @@ class UvisScene:
     radius_km: float
     radius_source: str
     clamped: str
-    extended: dict[str, float]
+    air: xr.Dataset
 
 
 def continuum_basis(
@@ -237,9 +237,7 @@ def build_scene(
         radius_km=radius,
         radius_source=radius_source,
         clamped=" and ".join(words) or "none",
-        extended={
-            str(k): v for k, v in air.attrs.items() if str(k).startswith("extended_")
-        },
+        air=air,
     )
 
 
