@@ -10,8 +10,10 @@ import pytest
 import xarray as xr
 
 import tgo_spectra as tgo
+from tgo_spectra import resume
 from tgo_spectra.atmosphere_check import ALLOWABLE
 from tgo_spectra.atmosphere_files import profile_from_text
+from tgo_spectra.climatology.choices import choose_climatology
 from tgo_spectra.errors import AtmosphereError, TgoWarning
 from tgo_spectra.forward import limb
 from tgo_spectra.mars import BOLTZMANN
@@ -473,6 +475,34 @@ def test_csv__that_cannot_be_meant_is_refused(tmp_path, data, rule, word):
     with pytest.raises(AtmosphereError, match=word) as caught:
         tgo.read_atmosphere(path)
     assert (caught.value.rule, caught.value.path) == (ONE + rule, str(path))
+
+
+def test_home__is_meant_by_a_tilde(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "air.csv").write_text(f"# altitude_reference = areoid\n{HEAD}\n{ROWS}")
+    air().to_netcdf(tmp_path / "air.nc", engine="netcdf4")
+    assert tgo.read_atmosphere("~/air.csv").attrs["source"] == f"{tmp_path}/air.csv"
+    assert tgo.read_atmosphere("~/air.nc").sizes["altitude"] == Z.size
+    assert tgo.open_climatology("~/air.csv").attrs["source_file"] == "air.csv"
+    assert tgo.open_climatology(["~/air.nc"]).attrs["source_file"] == "air.nc"
+    assert choose_climatology("~/air.nc").paths == (str(tmp_path / "air.nc"),)
+    assert resume.resume_key(tmp_path / "air.csv", None, "~/air.nc") == (
+        resume.resume_key(tmp_path / "air.csv", None, tmp_path / "air.nc")
+    )
+    with pytest.raises(AtmosphereError, match="no such file") as caught:
+        tgo.read_atmosphere("~/absent.csv")
+    assert caught.value.path == str(tmp_path / "absent.csv")
+
+
+def test_resume_key__knows_units(tmp_path):
+    label = tmp_path / "x.xml"
+    label.write_text("")
+    keys = set()
+    for unit in ("Pa", "hPa"):
+        ds = air()
+        ds["pressure"].attrs["units"] = unit
+        keys.add(resume.resume_key(label, None, ds))
+    assert len(keys) == 2
 
 
 def test_netcdf__is_known_by_its_first_bytes(tmp_path):

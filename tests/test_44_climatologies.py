@@ -332,6 +332,55 @@ def test_mcd__linear_fields_anywhere(mcd, ls, lat, lon):
     np.testing.assert_allclose(turned.temperature, air.temperature, rtol=1e-9)
 
 
+def test_files_of_others__open_and_give_what_is_in_them(shared):
+    folder = shared / "foreign" / "gcm_like"
+    for name, levels in (("emars", 28), ("openmars", 35), ("pcm", 49)):
+        ds = tgo.open_climatology(folder / f"{name}_amescap_like_small.nc")
+        assert ds.attrs["climatology_form"] == name
+        hour = 24.0 * (float(ds.sol[0]) % 1.0) + 20.0 / 15.0
+        air = tgo.atmosphere_at(
+            ds,
+            solar_longitude=float(ds.season[0]) % 360.0,
+            latitude=10.0,
+            longitude=20.0,
+            local_time=hour,
+            anchor=(0.0, 600.0),
+        )
+        assert air.sizes["altitude"] == levels
+        column = ds.isel(time=0).interp(latitude=10.0, longitude=20.0)
+        found = np.sort(column.temperature.values)
+        np.testing.assert_allclose(np.sort(air.temperature), found, rtol=1e-5)
+
+
+def test_coordinates_of_other_grids__do_not_matter(tmp_path):
+    """Edges of layers, grids of winds, layers of soil: with a coordinate or without."""
+    for make, others in (
+        (
+            emars_file,
+            {"phalf": [0.1, 1.0, 4.0, 7.0], "lonv": [0.0, 90.0, 180.0, 270.0]},
+        ),
+        (emars_file, {"phalf": [4.0, 3.0, 2.0, 1.0], "latu": LAT + 5.0}),
+        (pcm_file, {"interlayer": np.arange(5.0), "subsurface_layers": [0.1, 0.2]}),
+        (openmars_file, {"lev_edges": np.linspace(1.0, 0.0, 6), "soil": [1.0]}),
+        (mcd_file, {"altitude_edges": np.arange(6.0), "bnds": [0, 1]}),
+    ):
+        own = make(tmp_path)
+        with xr.open_dataset(own, decode_times=False) as raw:
+            plain = raw.load()
+        with tgo.open_climatology(own) as lazy:
+            expected = lazy.load()
+        path = tmp_path / f"gcm_so_evening_MY35_{len(list(tmp_path.iterdir()))}.nc"
+        labelled = plain.assign_coords(others)
+        for name, values in others.items():
+            if name not in plain.dims:
+                labelled[f"of_{name}"] = (name, np.zeros(len(values)))
+        labelled.to_netcdf(path, engine="netcdf4")
+        found = tgo.open_climatology(path)
+        for name in expected.data_vars:
+            np.testing.assert_array_equal(found[name], expected[name])
+        assert not set(others) & set(found.variables)
+
+
 def test_netcdf__is_read_when_asked(tmp_path):
     for make in (mcd_file, openmars_file, pcm_file, emars_file):
         ds = tgo.open_climatology(make(tmp_path))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tgo_spectra.errors import SetupError
+from tgo_spectra.errors import SetupError, TableError
+from tgo_spectra.retrieval import kinds
 from tgo_spectra.retrieval.setup import (
     Instrument,
     RetrievalSetup,
@@ -12,6 +13,7 @@ from tgo_spectra.retrieval.setup import (
     list_setups,
     load_setup,
 )
+from tgo_spectra.spectroscopy.tables import open_table
 
 GOOD = """
 name = "mine"
@@ -123,3 +125,20 @@ def test_setup__is_frozen():
     assert isinstance(setup, RetrievalSetup)
     with pytest.raises(AttributeError):
         setup.baseline_degree = 3
+
+
+def test_home__is_meant_by_a_tilde(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write(tmp_path, GOOD.replace('"so_134_136"', '"~/own.nc"'))
+    assert load_setup("~/mine.toml").table == str(tmp_path / "own.nc")
+    (tmp_path / "uvis.toml").write_text(
+        'kind = "ozone"\nname = "own"\ncross_section = "~/o3.csv"\nmedium = "air"\n'
+    )
+    assert kinds.files_of(kinds.load("~/uvis.toml")) == (str(tmp_path / "o3.csv"),)
+    for wrong in ("~/absent.toml", "~nobody_at_all/own.toml"):
+        with pytest.raises(SetupError, match="no such setup file"):
+            load_setup(wrong)
+    (tmp_path / "own.nc").write_bytes(b"no table")
+    with pytest.raises(TableError) as caught:
+        open_table("~/own.nc")
+    assert caught.value.path == str(tmp_path / "own.nc")

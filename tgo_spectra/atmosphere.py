@@ -6,7 +6,6 @@ An atmosphere is a Dataset over ``altitude`` (km above the areoid) with ``pressu
 
 from __future__ import annotations
 
-import pathlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,8 +22,10 @@ from tgo_spectra.mars import (
     MEAN_RADIUS_KM,
     MOLAR_MASS,
 )
+from tgo_spectra.paths import expanded
 
 if TYPE_CHECKING:
+    import pathlib
     from collections.abc import Callable, Collection
 
     from numpy.typing import ArrayLike, NDArray
@@ -230,8 +231,9 @@ def read_atmosphere(
     elif isinstance(source, str) and ("\n" in source or "\r" in source):
         raw = profile_from_text(source, None)
     else:
-        path = str(source)
-        raw = profile_from_file(pathlib.Path(source))
+        file = expanded(source)
+        path = str(file)
+        raw = profile_from_file(file)
     allowed = check_allowed({*str(raw.attrs.get("allow", "")).split(), *allow})
     fields, assumed = profile_of(raw, path, allowed)
     ds = xr.Dataset(

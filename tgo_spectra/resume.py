@@ -19,6 +19,7 @@ from tgo_spectra import instruments
 from tgo_spectra.archive.products import split_place
 from tgo_spectra.climatology.choices import ClimatologyChoices
 from tgo_spectra.netcdf import PROCESSING_VERSION
+from tgo_spectra.paths import expanded
 from tgo_spectra.pds4 import Source, archive_members
 from tgo_spectra.retrieval.kinds import beside, files_of, kind_of_setup
 
@@ -127,7 +128,7 @@ def _tables_hash(setup: Setup | None) -> str:
         setups = Path(str(resources.files("tgo_spectra") / "setups"))
         files = [*sorted(setups.glob("*.toml")), *sorted(shipped.glob("*.nc"))]
     else:
-        names = [(shipped / f"{name}.nc", Path(name)) for name in files_of(setup)]
+        names = [(shipped / f"{name}.nc", expanded(name)) for name in files_of(setup)]
         files = [inside if inside.is_file() else given for inside, given in names]
     return "".join(
         # a missing table is the retrieval's to report
@@ -151,9 +152,11 @@ def _atmosphere_hash(atmosphere: Any) -> str:
         hashes = sorted(_file_hash(file, file.stat().st_mtime_ns) for file in files)
         return f"|climatology {' '.join(hashes)} {atmosphere.text()}"
     if isinstance(atmosphere, str | Path):
-        return f"|{hashlib.sha256(Path(atmosphere).read_bytes()).hexdigest()}"
+        return f"|{hashlib.sha256(expanded(atmosphere).read_bytes()).hexdigest()}"
     digest = hashlib.sha256(repr(sorted(atmosphere.attrs.items())).encode())
     for name in sorted(map(str, atmosphere.variables)):
-        digest.update(name.encode())
+        # the same numbers in other units are another atmosphere
+        units = atmosphere[name].attrs.get("units", "")
+        digest.update(f"{name} {units}".encode())
         digest.update(atmosphere[name].values.tobytes())
     return f"|{digest.hexdigest()}"

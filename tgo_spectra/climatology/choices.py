@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from tgo_spectra.errors import AtmosphereError
+from tgo_spectra.paths import expanded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -180,9 +181,10 @@ def choose_climatology(
     >>> choose_climatology(file, {"altitude_km": "0:120:60"}).altitude_km
     (0.0, 60.0, 120.0)
     """
-    parts = [paths] if isinstance(paths, str | Path) else list(paths)
+    given = [paths] if isinstance(paths, str | Path) else list(paths)
+    parts = [expanded(one) for one in given]
     for part in parts:
-        if not Path(part).is_file():
+        if not part.is_file():
             msg = "no such file"
             raise AtmosphereError(msg, path=part, rule="climatology.no_file")
     if not parts:
@@ -201,7 +203,7 @@ def choose_climatology(
         raw["altitude_km"] = _levels(str(levels))
     elif isinstance(levels, np.ndarray):
         raw["altitude_km"] = levels.tolist()
-    raw["paths"] = [str(Path(part).absolute()) for part in parts]
+    raw["paths"] = [str(part.absolute()) for part in parts]
     try:
         return msgspec.convert(raw, ClimatologyChoices)
     except msgspec.ValidationError as error:

@@ -91,14 +91,16 @@ def axes(source: Source, names: Mapping[str, str]) -> xr.Dataset:
     missing = [name for name in names if name not in source.raw.dims]
     if missing:
         raise _missing(missing[0], source.raw.sizes, source.path)
-    raw = source.raw
-    for old in map(str, raw.dims):
-        # The coordinate of the levels keeps its name: it may be a height, a sigma or
-        # nothing. Those of other grids (edges of layers, winds) label no field here,
-        # and would keep shifted slices from being combined.
-        if names.get(old, "level") == "level" and old in raw.coords:
-            raw = raw.reset_index(old).reset_coords(old)
-    raw = raw.rename_dims({o: n for o, n in names.items() if n == "level"})
+    # coordinates of other grids (edges of layers, winds) label no field here, and would
+    # keep slices shifted against each other from being combined
+    others = [name for name in source.raw.dims if name not in names]
+    raw = source.raw.drop_vars(others, errors="ignore")
+    for old, new in names.items():
+        if new == "level":
+            # its coordinate keeps its name: it may be a height, a sigma or nothing
+            if old in raw.coords:
+                raw = raw.reset_index(old).reset_coords(old)
+            raw = raw.rename_dims({old: new})
     change = {o: n for o, n in names.items() if n not in ("level", o)}
     raw = raw.rename(change)
     return raw.set_coords([n for n in names.values() if n in raw.variables])

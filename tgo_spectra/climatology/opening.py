@@ -18,6 +18,7 @@ from tgo_spectra.climatology.form import Source
 from tgo_spectra.climatology.forms import form_of
 from tgo_spectra.climatology.gem_web import votable
 from tgo_spectra.errors import AtmosphereError
+from tgo_spectra.paths import expanded
 from tgo_spectra.units import UNITS, unit_of
 
 if TYPE_CHECKING:
@@ -95,20 +96,21 @@ def open_climatology(
     >>> climatology.temperature.sel(solar_longitude=180).values.tolist()
     [220.0, 170.0]
     """
-    parts = [path] if isinstance(path, str | Path) else list(path)
+    given = [path] if isinstance(path, str | Path) else list(path)
+    parts = [expanded(one) for one in given]
     if not parts:
         msg = "no file"
         raise AtmosphereError(msg, field="path", rule="climatology.no_file")
     opened: list[tuple[xr.Dataset, Form]] = []
     for part in parts:
-        source = _source(Path(part), units or {})
+        source = _source(part, units or {})
         chosen = form_of(source, form)
         one = chosen.adapt(source)
         one.attrs.update(
             climatology_form=chosen.name,
             climatology_shape_source=chosen.source,
-            source_file=Path(part).name,
-            source_bytes=Path(part).stat().st_size,
+            source_file=part.name,
+            source_bytes=part.stat().st_size,
         )
         if "allow" in source.raw.attrs:
             one.attrs["allow"] = source.raw.attrs["allow"]

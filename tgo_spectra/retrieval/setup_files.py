@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from tgo_spectra.errors import SetupError
+from tgo_spectra.paths import expanded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -87,7 +88,7 @@ def read_setup_file(path_or_name: str | Path) -> tuple[dict[str, object], Path]:
     text = str(path_or_name)
     if not text.endswith(".toml"):
         return _read_shipped(text)
-    path = Path(path_or_name)
+    path = expanded(path_or_name)
     try:
         content = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
@@ -127,7 +128,7 @@ def parse_toml(text: str, path: Path) -> dict[str, object]:
 
 
 def table_beside(table: str, path: Path) -> str:
-    """Return the path of a table file that lies beside the setup file, else its name.
+    """Return the path of a table file that lies beside the setup file or at home.
 
     Parameters
     ----------
@@ -139,12 +140,15 @@ def table_beside(table: str, path: Path) -> str:
     Returns
     -------
     str
+        As given where it is neither.
 
     Examples
     --------
     >>> table_beside("so_189_190", Path("so_190.toml"))
     'so_189_190'
     """
+    if table.startswith("~"):
+        return str(expanded(table))
     beside = path.parent / table
     inside = Path(table).suffix == ".nc" and beside.exists()
     return str(beside) if inside else table

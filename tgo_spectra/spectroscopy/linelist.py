@@ -308,10 +308,10 @@ def _extra_items(extra: Extra | None) -> list[tuple[Path, Sequence[str] | None]]
     if extra is None:
         return []
     if isinstance(extra, Mapping):
-        return [(Path(path), names) for path, names in extra.items()]
+        return [(expanded(path), names) for path, names in extra.items()]
     if isinstance(extra, str | Path):
-        return [(Path(extra), None)]
-    return [(Path(path), None) for path in extra]
+        return [(expanded(extra), None)]
+    return [(expanded(path), None) for path in extra]
 
 
 def read_line_list(
@@ -371,7 +371,7 @@ def read_line_list(
     >>> lines["gamma_air"].attrs["units"]  # doctest: +SKIP
     'cm-1 atm-1'
     """
-    file = Path(path)
+    file = expanded(path)
     data, digest = _load(file)
     header = _header(file)
     names = [str(name) for name in (header or {}).get("extra", [])]
@@ -473,7 +473,7 @@ def fetch_lines(
     return fetch(
         request,
         folder,
-        mirror=None if mirror is None else Path(mirror),
-        file=None if file is None else Path(file),
+        mirror=None if mirror is None else expanded(mirror),
+        file=None if file is None else expanded(file),
         refresh=refresh,
     )

@@ -92,7 +92,7 @@ def table_path(name_or_path: str | Path) -> Path:
         return Path(str(files("tgo_spectra.spectroscopy") / "data")) / (
             f"{name_or_path}.nc"
         )
-    path = Path(name_or_path)
+    path = expanded(name_or_path)
     if isinstance(name_or_path, str) and name_or_path in USER_TABLES:
         path = user_table_path(name_or_path)
         if not path.is_file():

@@ -12,17 +12,18 @@ import csv
 import hashlib
 import io
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 
 from tgo_spectra.errors import LineListError
+from tgo_spectra.paths import expanded
 from tgo_spectra.spectroscopy._unpack import plain_name, unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -239,7 +240,7 @@ def read_uv_cross_section(path: str | Path, *, medium: str) -> xr.Dataset:
         raise LineListError(
             msg, path=path, field="medium", value=medium, rule="cross_section.medium"
         )
-    file = Path(path)
+    file = expanded(path)
     text, digest = _text(file)
     is_hitran = plain_name(file.name).endswith(".xsc")
     if is_hitran and medium != "vacuum":

@@ -6,8 +6,7 @@ setup states it, and results repeat that it is *to be verified*.
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta, field
 
@@ -18,9 +17,13 @@ from tgo_spectra.retrieval.setup import Detection, Prior, ProfileGrid
 from tgo_spectra.retrieval.setup_files import (
     Choices,
     Section,
+    table_beside,
     to_struct,
 )
 from tgo_spectra.variables import GASES
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = [
     "MirFrames",
@@ -227,11 +230,8 @@ def parse_setup(raw: dict[str, object], path: Path) -> MirSetup:
     """
     setup = _convert(raw, path)
     check_setup(setup, path)
-    table = Path(setup.table)
-    beside = path.parent / table
-    if not table.is_absolute() and beside.exists():
-        return setup.replace(table=str(beside))
-    return setup
+    table = table_beside(setup.table, path)
+    return setup if table == setup.table else setup.replace(table=table)
 
 
 def _convert(raw: dict[str, object], path: Path | None) -> MirSetup:

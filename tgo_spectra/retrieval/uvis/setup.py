@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta, field
 
 from tgo_spectra.errors import SetupError
+from tgo_spectra.paths import expanded
 from tgo_spectra.retrieval import kinds
 from tgo_spectra.retrieval.setup_files import (
     Choices,
     Section,
     to_struct,
 )
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["OzonePrior", "UvisSetup", "load_uvis_setup", "parse_setup"]
 
@@ -225,9 +228,10 @@ def parse_setup(raw: dict[str, object], path: Path) -> UvisSetup:
         As `load_uvis_setup`.
     """
     setup = _convert(raw, path)
-    if setup.cross_section is None or Path(setup.cross_section).is_absolute():
+    if setup.cross_section is None:
         return setup
-    return setup.replace(cross_section=str(path.parent / setup.cross_section))
+    file = path.parent / expanded(setup.cross_section)
+    return setup.replace(cross_section=str(file))
 
 
 def _convert(raw: dict[str, object], path: Path | None) -> UvisSetup:
