@@ -27,8 +27,6 @@ sys.path.append(str(Path(__file__).parent))
 import acs_products as acs
 import corpus
 
-LABELS = Path(__file__).resolve().parents[2] / "shared" / "foreign" / "psa_labels"
-
 
 @pytest.fixture
 def home(tmp_path, monkeypatch, small_product):
@@ -171,10 +169,10 @@ def leaves(root):
     )
 
 
-@pytest.mark.skipif(not LABELS.is_dir(), reason="real labels are not beside the clone")
-def test_attributes__of_real_labels_of_the_spacecraft(tmp_path, small_product):
+def test_attributes__of_real_labels_of_the_spacecraft(shared, tmp_path, small_product):
     label, table, stem = small_product()
-    texts = [path.read_bytes() for path in sorted(LABELS.glob("*.xml"))]
+    labels = sorted((shared / "foreign" / "psa_labels").glob("*.xml"))
+    texts = [path.read_bytes() for path in labels]
     assert len(texts) == 15
     found = 0
     for text in texts:
