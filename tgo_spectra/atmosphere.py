@@ -69,7 +69,7 @@ def reference_atmosphere(
     Parameters
     ----------
     altitude_km : array_like, shape (altitude,), optional
-        Levels in km above the areoid, -10..200, strictly ascending; default -5..150
+        Levels in km above the areoid, -10..200, strictly ascending; default -5..160
         in steps of 1 km.
     surface_pressure_pa : float
         Pressure at altitude zero, Pa.
@@ -99,7 +99,7 @@ def reference_atmosphere(
     from scipy.interpolate import PchipInterpolator
 
     if altitude_km is None:
-        z = np.arange(-5.0, 151.0)
+        z = np.arange(-5.0, 161.0)
     else:
         z = np.atleast_1d(np.asarray(altitude_km, dtype=np.float64))
     _check_altitude(z)

@@ -233,6 +233,8 @@ def _write(
     attrs = clean_attributes({**ds.attrs, **extra, **_discovery(ds, variables)})
     for key in ("content_sha256", "coordinates"):
         attrs.pop(key, None)
+    if unnamed := _unnamed_coordinates(ds, variables):
+        attrs["coordinates"] = " ".join(unnamed)
     attrs["content_sha256"] = content_hash(variables, attrs)
     output_folder(final.parent)
     with atomic_file(final) as temporary:
@@ -337,6 +339,16 @@ def _encode(ds: xr.Dataset) -> dict[str, Stored]:
     return encoded
 
 
+def _unnamed_coordinates(ds: xr.Dataset, variables: Mapping[str, Stored]) -> list[str]:
+    """Coordinates of dimensions that no variable has: the file itself names them."""
+    named = set(ds.dims)
+    for stored in variables.values():
+        named |= set(str(stored.attrs.get("coordinates", "")).split())
+        named.add(str(stored.attrs.get("bounds")))
+    of_file = {*map(str, ds.coords), *filter(is_coordinate, variables)}
+    return sorted(of_file - named - {"crs"})
+
+
 def _encode_values(
     data: np.ndarray[Any, np.dtype[Any]],
 ) -> tuple[np.ndarray[Any, np.dtype[Any]], dict[str, Any]]:
@@ -363,7 +375,8 @@ def _decode(variables: Mapping[str, Stored], attrs: Mapping[str, Any]) -> xr.Dat
     """Labelled arrays from stored variables."""
     import xarray as xr
 
-    arrays, coords = {}, set()
+    arrays = {}
+    coords = set(str(attrs.get("coordinates", "")).split())
     for name, variable in variables.items():
         notes = dict(variable.attrs)
         notes.pop("_FillValue", None)
@@ -383,7 +396,8 @@ def _decode(variables: Mapping[str, Stored], attrs: Mapping[str, Any]) -> xr.Dat
     arrays.pop("crs", None)
     for array in arrays.values():
         array.attrs.pop("grid_mapping", None)
-    ds = xr.Dataset(arrays, attrs=dict(attrs))
+    own = {key: value for key, value in attrs.items() if key != "coordinates"}
+    ds = xr.Dataset(arrays, attrs=own)
     return ds.set_coords([name for name in coords if name in arrays])
 
 

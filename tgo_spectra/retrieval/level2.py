@@ -127,6 +127,7 @@ def provenance(
     masked_pixels: str,
     radius: tuple[float, str] | None = None,
     table: Mapping[Any, object] | None = None,
+    lowest_km: float = -np.inf,
 ) -> dict[str, object]:
     """Return what every result says of itself; a kind adds its own choices.
 
@@ -148,6 +149,9 @@ def provenance(
         Planet radius in km and its source; default: the mean radius.
     table : mapping, optional
         Attributes of the absorption table.
+    lowest_km : float
+        Lowest altitude that any spectrum looks at: what `atmosphere` has below it is
+        not used.
 
     Returns
     -------
@@ -171,8 +175,11 @@ def provenance(
         "planet_radius_source": radius_source,
         "software": f"tgo_spectra {__version__}",
     }
-    extension = ("extended_above_km", "extended_below_km")
-    record |= {k: v for k in extension if (v := atmosphere.attrs.get(k)) is not None}
+    if (top := atmosphere.attrs.get("extended_above_km")) is not None:
+        record["extended_above_km"] = top
+    bottom = atmosphere.attrs.get("extended_below_km")
+    if bottom is not None and lowest_km < bottom:
+        record["extended_below_km"] = bottom
     if table is not None:
         record["table_sha256"] = table.get("content_sha256", "")
         names = [f"{gas}_{key}" for gas in setup.gases for key in OF_LINES]

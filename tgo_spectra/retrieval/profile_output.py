@@ -81,10 +81,12 @@ def choices(
     *,
     method: str | None = None,
     recorded: level2.Setup | None = None,
+    lowest_km: float = -np.inf,
 ) -> dict[str, object]:
     """Every choice of a fit of SO spectra that affects a number, as attributes.
 
-    `recorded`: the setup that the result names, if it is not this one.
+    `recorded`: the setup that the result names, if it is not this one; `lowest_km`: as
+    `level2.provenance`.
     """
     return level2.provenance(
         level1,
@@ -98,6 +100,7 @@ def choices(
         masked_pixels=masked_pixels,
         radius=radius,
         table=table,
+        lowest_km=lowest_km,
     ) | {
         "solver": setup.solver,
         "bins": setup.bins,

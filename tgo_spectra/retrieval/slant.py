@@ -110,6 +110,11 @@ def slant_columns(
         dask_gufunc_kwargs={"output_sizes": {"output": _output_size(setup)}},
         keep_attrs=False,
     )
+    corners = np.asarray(level1["tangent_altitude_areoid"].values, dtype=float)
+    # no spectrum is read here: the middle row is one of those that look at the sky with
+    # all of the slit, bright or not
+    rows = _seeing(corners, sight)
+    centre, width = fields_of_view(corners)
     masked = [f"all:{pixel}" for pixel in setup.window.masked_pixels]
     _, table_attrs = band_of(setup.table)
     record = choices(
@@ -120,26 +125,22 @@ def slant_columns(
         radius,
         " ".join(masked) or "none",
         method="slant",
+        lowest_km=float((centre - width)[rows].min(initial=np.inf)),
     )
-    return level2.dataset(_named(fitted, setup) | _spectra(level1, sight), record)
+    if not rows.size:
+        rows = np.arange(level1.sizes["spectrum"])
+    found = _spectra(level1) | level2.moment(level1, rows, centre[rows])
+    return level2.dataset(_named(fitted, setup) | found, record)
 
 
-def _spectra(level1: xr.Dataset, sight: LineOfSight) -> dict[str, object]:
-    """Where and when the spectra are, and the moment of the whole.
-
-    The spectra are not read for it: the middle row is taken from those that look at
-    the sky with all of the slit, bright or not.
-    """
+def _spectra(level1: xr.Dataset) -> dict[str, object]:
+    """Where and when the spectra are."""
     places = ("tangent_altitude", "latitude", "longitude", "local_true_solar_time")
     found: dict[str, object] = {n: level1[n] for n in places if n in level1.variables}
     for name, ours in (("time", "spectrum_time"), ("bin", "spectrum_bin")):
         if name in level1.variables:
             found[ours] = xr.DataArray(level1[name].data, dims="spectrum")
-    corners = np.asarray(level1["tangent_altitude_areoid"].values, dtype=float)
-    rows = _seeing(corners, sight)
-    if not rows.size:
-        rows = np.arange(level1.sizes["spectrum"])
-    return found | level2.moment(level1, rows, fields_of_view(corners[rows])[0])
+    return found
 
 
 def _output_size(setup: RetrievalSetup) -> int:

@@ -67,8 +67,8 @@ def retrieve_nadir(
     -------
     Dataset
         Over ``spectrum`` (groups, if averaged): ``<gas>_column`` with ``_error``,
-        ``_noise_error``, ``_normalised``, ``_normalised_error``, ``_apriori``,
-        ``_mole_fraction``, ``_detected``, ``_upper_limit``,
+        ``_noise_error``, ``_smoothing_error``, ``_normalised``, ``_normalised_error``,
+        ``_apriori``, ``_mole_fraction``, ``_detected``, ``_upper_limit``,
         ``<gas>_column_averaging_kernel`` (with ``layer``),
         ``<gas>_degrees_of_freedom_of_spectrum``, ``spectrum_shift`` (pixels),
         ``spectrum_variance_ratio`` (with a noise given:
@@ -269,6 +269,9 @@ def _named(
         column = part("state", index) * reference
         error = part("error", index) * reference
         data[f"{gas}_column"] = column
+        noise = part("noise_error", index) * reference
+        data[f"{gas}_column_noise_error"] = noise
+        data[f"{gas}_column_smoothing_error"] = (error**2 - noise**2).clip(0.0) ** 0.5
         data[f"{gas}_column_error"] = error.assign_attrs(contains="noise, smoothing")
         data[f"{gas}_column_apriori"] = reference
         freedom = part("degrees_of_freedom", index)
@@ -276,7 +279,6 @@ def _named(
         if index:
             continue
         k, size = setup.detection_sigma, setup.limit_sigma
-        data[f"{gas}_column_noise_error"] = part("noise_error", index) * reference
         scaled = {"reference_pressure_pa": setup.reference_pressure_pa}
         name = f"{gas}_column_normalised"
         data[name] = (column * scale).assign_attrs(scaled)
@@ -348,6 +350,7 @@ def _provenance(
     order: int,
     given: object,
 ) -> dict[str, Any]:
+    surface = np.asarray(level1["surface_altitude_areoid"].values, dtype=float)
     masked = [f"all:{pixel}" for pixel in setup.window.masked_pixels]
     record = level2.provenance(
         level1,
@@ -360,6 +363,7 @@ def _provenance(
         n_orders=setup.instrument.n_orders,
         masked_pixels=" ".join(masked) or "none",
         table=table,
+        lowest_km=float(np.fmin.reduce(surface, axis=None, initial=np.inf)),
     )
     return record | {
         "source": "retrieved from nadir spectra by tgo_spectra",
