@@ -11,16 +11,22 @@ PDS4 information model 1.15, ``Table_Binary``, ``Array`` and ``PDS4 data types``
 from __future__ import annotations
 
 import math
-import re
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tgo_spectra.errors import ProductError
+from tgo_spectra.errors import ProductError, TgoWarning
+from tgo_spectra.pds4.bits import BIT_TYPES, bit_dtype, unpacked
+from tgo_spectra.pds4.constants import (
+    limits,
+    stored_constants,
+    warn_of_values,
+)
+from tgo_spectra.pds4.records import cell_starts
 from tgo_spectra.pds4.table import parse_cells
 from tgo_spectra.pds4.types import KNOWN_TYPES
-from tgo_spectra.pds4.xml import number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,11 +58,8 @@ BINARY_TYPES: dict[str, np.dtype[Any]] = {
 }
 """``data_type`` values of binary fields and array elements, as dtypes."""
 
-BIT_TYPES = frozenset({"SignedBitString", "UnsignedBitString"})
 TABLE_TYPES = KNOWN_TYPES | BINARY_TYPES.keys() | BIT_TYPES
 """``data_type`` values of the fields of a binary table."""
-
-_HEX = re.compile(r"(?:0[xX]|16#)([0-9A-Fa-f]+)#?")
 
 
 def find_field(fields: Sequence[Field], name: str, table: str) -> Field:
@@ -102,54 +105,65 @@ def file_bytes(source: Source, size: int) -> np.ndarray[Any, np.dtype[np.uint8]]
     return np.frombuffer(source.read(), dtype=np.uint8)
 
 
-def _constant(text: str, dtype: np.dtype[Any]) -> Any:
-    """Return a special constant as a value of `dtype`, None if it cannot be one."""
-    bits = _HEX.fullmatch(text)
-    if bits:
-        digits = bits[1].zfill(2 * dtype.itemsize)
-        if len(digits) != 2 * dtype.itemsize:
-            return None
-        return np.frombuffer(bytes.fromhex(digits), dtype.newbyteorder(">"))[0]
-    real = number(text)
-    if real is None:
-        return None
-    if dtype.kind in "iu":
-        # whole numbers not by way of float, which rounds
-        value = int(text) if re.fullmatch(r"[+-]?[0-9]{1,40}", text) else int(real)
-        limits = np.iinfo(dtype)
-        fits = real.is_integer() and limits.min <= value <= limits.max
-        return dtype.type(value) if fits else None
-    with np.errstate(over="ignore"):  # 1e300 is infinite as float32: found nowhere
-        return dtype.type(real)
+def stored_dtype(
+    data_type: str, bits: tuple[int, int] | None = None
+) -> np.dtype[Any] | None:
+    """Return the native type of stored numbers; None for text and raw bit strings."""
+    if bits is not None:
+        return bit_dtype(data_type, bits)
+    found = BINARY_TYPES.get(data_type)
+    return None if found is None else found.newbyteorder("=")
 
 
 def decoded_dtype(
-    dtype: np.dtype[Any], fills: Sequence[str], scale: float, offset: float
+    dtype: np.dtype[Any],
+    fills: Sequence[str],
+    scale: float,
+    offset: float,
+    bits: int | None = None,
 ) -> np.dtype[Any]:
     """Return the type that `decode` gives: from the label alone."""
     native = dtype.newbyteorder("=")
     scaled = scale != 1.0 or offset != 0.0
     if native.kind in "iu":
-        return np.dtype(np.float64) if fills or scaled else native
+        may_miss = bool(stored_constants(tuple(fills), native, bits).values)
+        return np.dtype(np.float64) if may_miss or scaled else native
     if scaled:
         return np.dtype(np.complex128 if native.kind == "c" else np.float64)
     return native
 
 
 def decode(
-    stored: np.ndarray[Any, Any], fills: Sequence[str], scale: float, offset: float
+    stored: np.ndarray[Any, Any],
+    fills: Sequence[str],
+    scale: float,
+    offset: float,
+    *,
+    valid: tuple[str, str] = ("", ""),
+    bits: int | None = None,
+    where: str = "",
 ) -> np.ndarray[Any, Any]:
     """Return stored numbers as values: native order, missing as NaN, scaled.
 
-    Integers become float64 if a missing value or a scale is declared.
+    Integers become float64 if a missing value or a scale is declared. `valid` are the
+    texts of valid_minimum and valid_maximum, `bits` those of integers narrower than
+    their type, `where` the file and field for warnings.
 
     Raises
     ------
     ProductError
         ``table.field_value_data_type_mismatch`` for a value that this type of result
         cannot hold.
+
+    Warns
+    -----
+    TgoWarning
+        See `tgo_spectra.pds4.constants.warn_of_values`.
     """
-    values = np.array(stored, dtype=decoded_dtype(stored.dtype, fills, scale, offset))
+    result = decoded_dtype(stored.dtype, fills, scale, offset, bits)
+    values = np.array(stored, dtype=result)
+    native = stored.dtype.newbyteorder("=")
+    constants = stored_constants(tuple(fills), native, bits)
     if scale != 1.0 or offset != 0.0:
         with np.errstate(over="ignore", invalid="ignore"):
             values = values * scale + offset
@@ -158,13 +172,16 @@ def decode(
     else:
         lost = _rounded(stored, values)
         msg = "integer is too large for a float64, which a missing value needs"
-    for text in fills:
+    missing = np.zeros(stored.shape, dtype=np.bool_)
+    for fill in constants.values:
         # compared as stored: a float32 of -1e32 is not the float64 of that name
-        fill = _constant(text, stored.dtype)
-        if fill is not None:
-            missing = stored == fill
-            lost = lost & ~missing
-            values = np.where(missing, values.dtype.type(np.nan), values)
+        missing |= stored == fill
+    if missing.any():
+        lost = lost & ~missing
+        values = np.where(missing, values.dtype.type(np.nan), values)
+    if constants.values or any(valid):
+        (low, high), _ = limits(valid, native, bits)
+        warn_of_values(stored, missing, constants, (low, high), where)
     if lost.any():
         first = np.asarray(stored)[lost].flat[0]
         rule = "table.field_value_data_type_mismatch"
@@ -212,11 +229,14 @@ class BinaryTable:
         File that holds it.
     size : int
         Bytes of that file when it was checked.
+    exact : bool
+        Hold text to what the archive's own instruments write.
     """
 
     layout: TableBinary
     source: Source
     size: int
+    exact: bool = False
 
     @property
     def name(self) -> str:
@@ -238,23 +258,27 @@ class BinaryTable:
         -------
         ndarray, shape ``(row, *repetitions)``
             In native byte order. A declared missing value is NaN, which makes
-            integers float64; text has no blanks around it; bit strings are raw.
+            integers float64; text has no blanks around it and ends at the first NUL;
+            bit fields are integers, the strings of bits that hold them are raw.
 
         Raises
         ------
         ProductError
             ``table.fields_mismatch`` for an unknown name; for ASCII fields the rules
             of `Table.read`.
+
+        Warns
+        -----
+        TgoWarning
+            Values that may stand for something else than they say; text after NUL.
         """
         layout = self.layout
         item = find_field(layout.fields, name, layout.name)
         data = file_bytes(self.source, self.size)
         if item.data_type in KNOWN_TYPES:
             return self._text(item, data, rows)
-        if item.data_type in BIT_TYPES:
-            dtype = np.dtype(f"V{item.length}")
-        else:
-            dtype = BINARY_TYPES[item.data_type]
+        raw = item.bits is not None or item.data_type in BIT_TYPES
+        dtype = np.dtype(f"V{item.length}") if raw else BINARY_TYPES[item.data_type]
         stored: np.ndarray[Any, Any] = np.ndarray(
             (layout.records, *item.shape),
             dtype=dtype,
@@ -262,13 +286,36 @@ class BinaryTable:
             offset=layout.offset + item.start,
             strides=(layout.record_length, *item.strides),
         )[rows]
-        if dtype.kind == "V":
+        width = None
+        if item.bits is not None:
+            cells = np.ascontiguousarray(stored).view(np.uint8)
+            cells = cells.reshape(*stored.shape, item.length)
+            stored = unpacked(cells, item.data_type, item.bits)
+            width = item.bits[1] - item.bits[0] + 1
+        elif raw:
             return stored.copy()
         try:
-            return decode(stored, item.fill_texts, item.scale, item.offset)
+            return decode(
+                stored,
+                item.fill_texts,
+                item.scale,
+                item.offset,
+                valid=item.valid,
+                bits=width,
+                where=f"{self.source}: {' / '.join((*item.groups, item.name))}",
+            )
         except ProductError as error:
             error.path, error.field = str(self.source), item.name
             raise
+
+    def dtype(self, item: Field) -> np.dtype[Any] | None:
+        """Return the type that a field is read as; None for text."""
+        stored = stored_dtype(item.data_type, item.bits)
+        if stored is None:
+            raw = item.data_type in BIT_TYPES
+            return np.dtype(f"V{item.length}") if raw else None
+        width = None if item.bits is None else item.bits[1] - item.bits[0] + 1
+        return decoded_dtype(stored, item.fill_texts, item.scale, item.offset, width)
 
     def _text(
         self, item: Field, data: np.ndarray[Any, np.dtype[np.uint8]], rows: slice
@@ -277,9 +324,37 @@ class BinaryTable:
         n = layout.records * layout.record_length
         records = data[layout.offset : layout.offset + n].view(np.ndarray)
         records = records.reshape(layout.records, layout.record_length)
+        if not self.exact:
+            records = self._without_nul(item, records)
         chosen = np.arange(layout.records, dtype=np.int64)[rows]
-        values = parse_cells(layout, str(self.source), [item], records, chosen)
+        path = str(self.source)
+        values = parse_cells(layout, path, [item], records, chosen, exact=self.exact)
         return values[:, 0]
+
+    def _without_nul(
+        self, item: Field, records: np.ndarray[Any, np.dtype[np.uint8]]
+    ) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        """Return records in which a text field has blanks from its first NUL on.
+
+        So text ends in FITS (4.0, section 7.3.3.1), whose tables labels describe as
+        they are.
+        """
+        places = cell_starts(item)[..., None] + np.arange(item.length)
+        cells = records[:, places]
+        if cells.all():
+            return records
+        ended = np.logical_or.accumulate(cells == 0, axis=-1)
+        lost = ended & (cells != 0) & (cells != ord(" "))
+        if lost.any():
+            rule = "validation.invalid_character_stream"
+            name = " / ".join((*item.groups, item.name))
+            text = f"{self.source}: {name}: {int(lost.any(axis=-1).sum())} cells have "
+            text += f"text after a NUL, which ends them: left out [{rule}]"
+            warnings.warn(text, TgoWarning, stacklevel=4)
+        cells[ended] = ord(" ")
+        changed = records.copy()
+        changed[:, places] = cells
+        return changed
 
 
 @dataclass(frozen=True)
@@ -308,6 +383,8 @@ class ArrayObject:
         Special constants that stand for "no value".
     scale, offset : float
         ``value = stored * scale + offset``.
+    valid : tuple of str
+        valid_minimum and valid_maximum, of what is stored; empty if not given.
     """
 
     name: str
@@ -322,6 +399,7 @@ class ArrayObject:
     fill_texts: tuple[str, ...] = ()
     scale: float = 1.0
     offset: float = 0.0
+    valid: tuple[str, str] = ("", "")
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -337,6 +415,11 @@ class ArrayObject:
         ndarray
             In native byte order, missing values NaN; the last axis is the one that
             varies fastest in the file.
+
+        Warns
+        -----
+        TgoWarning
+            Values that may stand for something else than they say.
         """
         stored: np.ndarray[Any, Any] = np.ndarray(
             self.shape,
@@ -346,10 +429,18 @@ class ArrayObject:
         )
         chosen = np.asarray(stored[key])
         try:
-            return np.asarray(decode(chosen, self.fill_texts, self.scale, self.offset))
+            values = decode(
+                chosen,
+                self.fill_texts,
+                self.scale,
+                self.offset,
+                valid=self.valid,
+                where=f"{self.source}: {self.name}",
+            )
         except ProductError as error:
             error.path, error.field = str(self.source), self.name
             raise
+        return np.asarray(values)
 
 
 def array_bytes(shape: Sequence[int], data_type: str) -> int:

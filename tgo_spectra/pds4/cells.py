@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-import calendar
+import contextlib
 import re
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from tgo_spectra.errors import ProductError
-from tgo_spectra.pds4.xml import number
+from tgo_spectra.pds4.constants import (
+    integer_constants,
+    limits,
+    real_constants,
+    same_word,
+    warn_of_values,
+)
+from tgo_spectra.pds4.moments import YEARS, moment
+from tgo_spectra.pds4.types import BASES, base_of, is_wide
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,32 +26,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Cells", "Layout"]
 
-_YMD = re.compile(rb"\d{4}-\d\d-\d\d(?:T\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?)?Z?")
-_DOY = re.compile(rb"(\d{4})-(\d{3})((?:T\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?)?)Z?")
 _USUAL = b"0000-00-00T00:00:00.000Z"  # the archive's form; 0 stands for a digit
-_YEARS = range(1678, 2262)  # whole years that datetime64[ns] holds; others would wrap
+_CLOCKS = {"ASCII_Date_Time_YMD", "ASCII_Date_Time_YMD_UTC"}
 _TRUTH = {b"1": True, b"true": True, b"0": False, b"false": False}
 _STREAM = "validation.invalid_character_stream"
 _PRINTABLE = re.compile(rb"[ -~]*")  # ASCII without control characters
 _CONTROL = re.compile("[\0-\x1f\x7f-\x9f]")
 _DIGITS = {
-    "ASCII_Numeric_Base2": re.compile(rb"[01]*"),
-    "ASCII_Numeric_Base8": re.compile(rb"[0-7]*"),
-    "ASCII_Numeric_Base16": re.compile(rb"([0-9A-Fa-f]{2})*"),  # whole bytes
+    2: re.compile(rb"[01]+"),
+    8: re.compile(rb"[0-7]+"),
+    16: re.compile(rb"([0-9A-Fa-f]{2})+"),  # whole bytes
 }
+_INT64 = 2**63
 _EXACT = 2**53  # larger integers may not be a float64
-
-
-def _whole(text: str) -> int | None:
-    """Return a special constant as an integer, None if it is none of 64 bits."""
-    if re.fullmatch(r"[+-]?[0-9]{1,40}", text):
-        value = int(text)  # not by way of float, which rounds
-    else:
-        real = number(text)
-        if real is None or not real.is_integer():
-            return None
-        value = int(real)
-    return value if -(2**63) <= value < 2**63 else None
 
 
 class Layout(Protocol):
@@ -75,6 +70,11 @@ class Cells:
         Records wanted.
     starts : ndarray of int64, shape (field, ...)
         First bytes of the cells wanted of each field.
+    exact : bool
+        Refuse what is legal, but not in the products of the archive: control
+        characters in text, and dates that name no day.
+    may_be_empty : bool
+        Integers and booleans without a character are missing, not refused.
     """
 
     def __init__(
@@ -85,7 +85,12 @@ class Cells:
         records: np.ndarray[Any, np.dtype[np.uint8]],
         rows: np.ndarray[Any, np.dtype[np.int64]],
         starts: np.ndarray[Any, np.dtype[np.int64]],
+        *,
+        exact: bool = False,
+        may_be_empty: bool = False,
     ) -> None:
+        self.exact = exact
+        self.may_be_empty = may_be_empty
         self.layout = layout
         self.path = path
         self.fields = fields
@@ -103,7 +108,11 @@ class Cells:
         return self.records[self.rows[i], start : start + self.lengths[j]].tobytes()
 
     def fail(
-        self, i: int, j: int, rule: str = "table.field_value_data_type_mismatch"
+        self,
+        i: int,
+        j: int,
+        rule: str = "table.field_value_data_type_mismatch",
+        why: str = "",
     ) -> ProductError:
         """Return the error of one cell, with its place and text."""
         item = self.fields[j // self.per_field]
@@ -112,7 +121,7 @@ class Cells:
         if not cell.isascii():
             rule = _STREAM
         return ProductError(
-            f"cell is no valid {item.data_type}",
+            f"cell is no valid {item.data_type}{why}",
             path=self.path,
             field=" / ".join((*item.groups, item.name)),
             record=int(self.rows[i]),
@@ -140,7 +149,19 @@ class Cells:
     def _is_constant(self, i: int, j: int) -> bool:
         """Say whether a cell is a special constant, letter by letter: ``N/A``."""
         texts = self.fields[j // self.per_field].fill_texts
-        return self.cell(i, j).strip(b" ").decode("latin-1") in texts
+        return same_word(self.cell(i, j).strip(b" ").decode("latin-1"), texts)
+
+    def _warn(
+        self,
+        item: Field,
+        values: np.ndarray[Any, Any],
+        missing: np.ndarray[Any, np.dtype[np.bool_]],
+    ) -> None:
+        """Warn of numbers of a field that may stand for something else."""
+        where = f"{self.path}: {' / '.join((*item.groups, item.name))}"
+        low, high = limits(item.valid, values.dtype)[0]
+        constants = real_constants(item.fill_texts)
+        warn_of_values(values, missing, constants, (low, high), where)
 
     def _scale(self, values: np.ndarray[Any, np.dtype[np.float64]]) -> None:
         """Scale values, shape (row, cell), in place; refuse an overflow."""
@@ -172,7 +193,7 @@ class Cells:
                         raise self.fail(i, j)
                     value = np.nan
                 values[i, j] = value
-        if len({item.fill_texts for item in self.fields}) == 1:
+        if len({(item.fill_texts, item.valid) for item in self.fields}) == 1:
             self._blank(values, self.fields[0], fills)
         else:
             for k, item in enumerate(self.fields):
@@ -188,60 +209,127 @@ class Cells:
         fills: Sequence[float],
     ) -> None:
         """Replace missing values by NaN, in place."""
-        declared = (number(text) for text in item.fill_texts)
-        for fill in {*fills, *(f for f in declared if f is not None)}:
+        for fill in {*fills, *real_constants(item.fill_texts).values}:
             missing = values == fill
             if missing.any():
                 values[missing] = np.nan
+        if (item.fill_texts and not self.exact) or any(item.valid):
+            self._warn(item, values, np.isnan(values))
 
     def integers(self, fills: Sequence[float]) -> np.ndarray[Any, Any]:
-        """Return integer cells; as real ones if a missing value is declared."""
+        """Return integer cells; as real ones if a missing value is declared.
+
+        int64 or, where the cells are long enough to need it, uint64.
+        """
         values, states, n_blank, n_other = self._kernel("parse_integers", np.int64)
         words = np.zeros(states.shape, dtype=np.bool_)
+        large: dict[tuple[int, int], int] = {}
         if n_blank or n_other:
-            for i, j in np.argwhere(states != 0):
-                if states[i, j] == 1:
-                    raise self.fail(i, j, "table.blank_field_value")
-                if not self._is_constant(i, j):
+            for i, j in np.argwhere(states != 0).tolist():
+                text = self.cell(i, j).strip(b" ")
+                if self._is_missing(i, j, text):
+                    words[i, j] = True
+                elif re.fullmatch(rb"[+-]?[0-9]+", text):
+                    large[i, j] = int(text)  # leaves the range of int64
+                else:
                     raise self.fail(i, j)
-                words[i, j] = True
-        declared = any(
-            item.fill_texts or item.scale != 1.0 or item.offset != 0.0
-            for item in self.fields
-        )
-        if not declared:
-            for fill in fills:
-                if (values == int(fill)).any():
-                    i, j = np.argwhere(values == int(fill))[0]
-                    raise self.fail(i, j, "table.field_value_is_special_constant")
-            self._refuse_negative(values, words)
-            return values
-        for k, item in enumerate(self.fields):
-            part = slice(k * self.per_field, (k + 1) * self.per_field)
-            known = (_whole(text) for text in item.fill_texts)
-            for fill in {*map(int, fills), *(f for f in known if f is not None)}:
-                words[:, part] |= values[:, part] == fill
-        self._refuse_negative(values, words)
-        result = values.astype(np.float64)
-        for i, j in np.argwhere(~words & (np.abs(values) > _EXACT)):
-            if int(result[i, j]) != int(values[i, j]):
-                # NaN needs a float64, which cannot hold this one
-                raise self.fail(i, j)
-        result[words] = np.nan
-        self._scale(result)
-        return result
+        return self._finished(values, words, large, fills)
 
-    def _refuse_negative(
+    def based(self, base: int) -> np.ndarray[Any, Any]:
+        """Return cells of base 2, 8 or 16 as integers (uint64), else as `integers`."""
+        shape = (self.rows.size, self.starts.size)
+        values = np.zeros(shape, dtype=np.int64)
+        words = np.zeros(shape, dtype=np.bool_)
+        large: dict[tuple[int, int], int] = {}
+        for i, j, text in self._each():
+            if self._is_missing(i, j, text):
+                words[i, j] = True
+                continue
+            if not _DIGITS[base].fullmatch(text):
+                raise self.fail(i, j)
+            number = int(text, base)
+            if number < _INT64:
+                values[i, j] = number
+            else:
+                large[i, j] = number
+        return self._finished(values, words, large, fills=())
+
+    def _is_missing(self, i: int, j: int, text: bytes) -> bool:
+        """Say whether a cell holds no value; refuse an empty one that must."""
+        if not text:
+            if self.may_be_empty:
+                return True
+            raise self.fail(i, j, "table.blank_field_value")
+        return self._is_constant(i, j)
+
+    def _finished(
         self,
         values: np.ndarray[Any, np.dtype[np.int64]],
-        missing: np.ndarray[Any, np.dtype[np.bool_]],
-    ) -> None:
-        """Refuse signs in fields that may have none."""
+        words: np.ndarray[Any, np.dtype[np.bool_]],
+        large: dict[tuple[int, int], int],
+        fills: Sequence[float],
+    ) -> np.ndarray[Any, Any]:
+        """Return integers with their missing ones; `words` and `large` have no value.
+
+        `large` are integers beyond int64, by (row, cell).
+        """
+        wide = any(
+            is_wide(item.data_type, item.length) or base_of(item.data_type, item.length)
+            for item in self.fields
+        )
+        for k, item in enumerate(self.fields):
+            part = slice(k * self.per_field, (k + 1) * self.per_field)
+            for fill in integer_constants(item.fill_texts):
+                words[:, part] |= values[:, part] == fill
+        for (i, j), number in large.items():
+            known = integer_constants(self.fields[j // self.per_field].fill_texts)
+            words[i, j] = number in known  # whatever `values` has in its place
+            if not words[i, j] and not (wide and 0 <= number < 2 * _INT64):
+                raise self.fail(i, j, why=", which has at most 64 bits")
+            values[i, j] = 0
+        for fill in map(int, fills):
+            found = (values == fill) & ~words
+            if found.any() and not self._declared:
+                i, j = np.argwhere(found)[0]
+                raise self.fail(i, j, "table.field_value_is_special_constant")
+            words |= found
         if any(item.data_type == "ASCII_NonNegative_Integer" for item in self.fields):
-            wrong = (values < 0) & ~missing
+            wrong = (values < 0) & ~words
             if wrong.any():
                 i, j = np.argwhere(wrong)[0]
                 raise self.fail(int(i), int(j))
+        result: np.ndarray[Any, Any] = values
+        if wide:
+            result = np.where(words, 0, values).astype(np.uint64)
+            for place, number in large.items():
+                if not words[place]:
+                    result[place] = number
+        for k, item in enumerate(self.fields):
+            if any(item.valid):
+                part = slice(k * self.per_field, (k + 1) * self.per_field)
+                self._warn(item, result[:, part], words[:, part])
+        if not (self._declared or words.any()):
+            return result
+        real = result.astype(np.float64)
+        if wide:
+            unsure = ~words & (result > _EXACT)
+        else:
+            unsure = ~words & (np.abs(result) > _EXACT)
+        for i, j in np.argwhere(unsure):
+            if int(real[i, j]) != int(result[i, j]):
+                why = " that a float64 holds, which a missing value needs"
+                raise self.fail(i, j, why=why)
+        real[words] = np.nan
+        self._scale(real)
+        return real
+
+    @property
+    def _declared(self) -> bool:
+        """Whether the label makes integers real: by a missing value or a scale."""
+        return any(
+            item.fill_texts or item.scale != 1.0 or item.offset != 0.0
+            for item in self.fields
+        )
 
     def _each(self) -> list[tuple[int, int, bytes]]:
         return [
@@ -250,10 +338,11 @@ class Cells:
             for j in range(self.starts.size)
         ]
 
-    def booleans(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        """Return boolean cells."""
+    def booleans(self) -> np.ndarray[Any, Any]:
+        """Return boolean cells; as 1.0 and 0.0 if one may be, or is, missing."""
         values = np.empty((self.rows.size, self.starts.size), dtype=np.bool_)
-        if (self.lengths == 2).all():
+        declared = any(item.fill_texts for item in self.fields)
+        if (self.lengths == 2).all() and not (declared or self.may_be_empty):
             # "1 " or " 1": masks have a million such cells, so no Python loop
             first = self.records[self.rows[:, None], self.starts]
             second = self.records[self.rows[:, None], self.starts + 1]
@@ -265,10 +354,14 @@ class Cells:
                 raise self.fail(int(i), int(j))
             values[...] = digit == ord("1")
             return values
+        missing = np.zeros(values.shape, dtype=np.bool_)
         for i, j, text in self._each():
-            if text not in _TRUTH:
+            missing[i, j] = self._is_constant(i, j) or (self.may_be_empty and not text)
+            if not missing[i, j] and text not in _TRUTH:
                 raise self.fail(i, j)
-            values[i, j] = _TRUTH[text]
+            values[i, j] = _TRUTH.get(text, False)
+        if declared or missing.any():
+            return np.where(missing, np.nan, values.astype(np.float64))
         return values
 
     def _usual_times(self) -> np.ndarray[Any, np.dtype[np.datetime64]] | None:
@@ -288,7 +381,7 @@ class Cells:
         if not usual:
             return None
         years = (found[..., :4].astype(np.int64) - ord("0")) @ [1000, 100, 10, 1]
-        if (years < _YEARS[0]).any() or (years > _YEARS[-1]).any():
+        if (years < YEARS[0]).any() or (years > YEARS[-1]).any():
             return None
         texts = np.ascontiguousarray(cells[..., : n - 1]).view(f"S{n - 1}")[..., 0]
         try:
@@ -297,39 +390,40 @@ class Cells:
             return None  # such as month 13: found again, and named, one by one
 
     def times(self) -> np.ndarray[Any, np.dtype[np.datetime64]]:
-        """Return times (UTC); blank ones are NaT."""
-        if not any(item.fill_texts for item in self.fields):
-            usual = self._usual_times()
-            if usual is not None:
-                return usual
-        texts = np.empty((self.rows.size, self.starts.size), dtype="U32")
+        """Return times; blank ones and special constants are NaT."""
+        plain = all(
+            item.data_type in _CLOCKS and not item.fill_texts for item in self.fields
+        )
+        usual = self._usual_times() if plain else None
+        if usual is not None:
+            return usual
+        values = np.empty((self.rows.size, self.starts.size), dtype="datetime64[ns]")
+        known = [self._moments(item) for item in self.fields]
         for i, j, text in self._each():
-            item = self.fields[j // self.per_field]
-            if not text or text.decode("latin-1") in item.fill_texts:
-                texts[i, j] = "NaT"
+            if not text or self._is_constant(i, j):
+                values[i, j] = np.datetime64("NaT")
                 continue
-            clock = b"T" in text and "Time" not in item.data_type
-            pattern = _DOY if "DOY" in item.data_type else _YMD
-            day = None if clock else pattern.fullmatch(text)
-            if day is None or int(text[:4]) not in _YEARS:
+            k = j // self.per_field
+            try:
+                ticks = moment(text, self.fields[k].data_type, whole_days=self.exact)
+            except OverflowError:
+                years = f"{YEARS[0]} to {YEARS[-1]}"
+                why = f" of the years {years}, which times in nanoseconds hold"
+                raise self.fail(i, j, why=why) from None
+            if ticks is None:
                 raise self.fail(i, j)
-            if pattern is _YMD:
-                texts[i, j] = text.removesuffix(b"Z").decode()
-                continue
-            if not 1 <= int(day[2]) <= 365 + calendar.isleap(int(day[1])):
-                raise self.fail(i, j)
-            start = np.datetime64(day[1].decode())
-            date = start + np.timedelta64(int(day[2]) - 1, "D")
-            texts[i, j] = str(date) + day[3].decode()
-        try:
-            return texts.astype("datetime64[ns]")
-        except ValueError:
-            for i, j in np.ndindex(texts.shape):
-                try:
-                    np.datetime64(str(texts[i, j]))
-                except ValueError:
-                    raise self.fail(i, j) from None
-            raise
+            missing = ticks in known[k]
+            values[i, j] = np.datetime64("NaT") if missing else np.int64(ticks)
+        return values
+
+    @staticmethod
+    def _moments(item: Field) -> set[int | None]:
+        """Return the special constants of a field that are times."""
+        found: set[int | None] = set()
+        for text in item.fill_texts:
+            with contextlib.suppress(OverflowError):  # as no cell can be
+                found.add(moment(text.encode(), item.data_type))
+        return found
 
     def texts(self) -> np.ndarray[Any, Any]:
         """Return text without the blanks around it."""
@@ -337,12 +431,11 @@ class Cells:
         values = np.empty((self.rows.size, self.starts.size), dtype=f"U{width}")
         for i, j, text in self._each():
             item = self.fields[j // self.per_field]
+            digits = _DIGITS.get(BASES.get(item.data_type, 0))
             values[i, j] = self._text(i, j, text, item.data_type)
             if values[i, j] in item.fill_texts:
                 values[i, j] = ""
-            elif item.data_type in _DIGITS and not _DIGITS[item.data_type].fullmatch(
-                text
-            ):
+            elif digits is not None and text and not digits.fullmatch(text):
                 raise self.fail(i, j)
         return values
 
@@ -350,12 +443,12 @@ class Cells:
         """Return a text cell; refuse bytes that its type does not have."""
         if _PRINTABLE.fullmatch(text):
             return text.decode("ascii")
-        if data_type != "UTF8_String":
-            raise self.fail(i, j, _STREAM)
+        coding = "utf-8" if data_type == "UTF8_String" else "ascii"
         try:
-            found = text.decode("utf-8")
+            found = text.decode(coding)
         except UnicodeDecodeError:
             raise self.fail(i, j, _STREAM) from None
-        if _CONTROL.search(found):
+        # NUL, of which text ends, is part of none: a block of zeros is damage
+        if "\0" in found or (self.exact and _CONTROL.search(found)):
             raise self.fail(i, j, _STREAM)
         return found

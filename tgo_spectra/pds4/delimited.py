@@ -7,9 +7,10 @@ PDS4 information model 1.15, ``Table_Delimited`` (parsing standard ``PDS DSV 1``
 
 from __future__ import annotations
 
-import csv
 import math
+import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from tgo_spectra.pds4.binary import file_bytes, find_field
 from tgo_spectra.pds4.table import parse_cells
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tgo_spectra.pds4.label import Field
     from tgo_spectra.pds4.source import Source
 
@@ -87,11 +90,14 @@ class DelimitedTable:
         File that holds it.
     size : int
         Bytes of that file when it was checked.
+    exact : bool
+        Hold cells to what the archive's own instruments write.
     """
 
     layout: TableDelimited
     source: Source
     size: int
+    exact: bool = False
 
     @property
     def name(self) -> str:
@@ -115,22 +121,22 @@ class DelimitedTable:
         if lines.pop():
             msg = f"last record does not end with {name}"
             raise self._fail(msg, f"table.missing_{name}", len(lines))
+        spare = len(lines) - layout.records
+        lines = [*joined(lines, layout.delimiter, layout.separator, spare)]
         if len(lines) != layout.records:
             msg = f"label promises {layout.records} records, there are {len(lines)}"
             raise self._fail(msg, "table.records_mismatch", None, len(lines))
         result = []
         for i, line in enumerate(lines):
             try:
-                text = line.decode("utf-8")
-                row = next(csv.reader([text], delimiter=layout.separator, strict=True))
-                row = row or [""]  # a record of one empty cell
+                row = _split(line.decode("utf-8"), layout.separator)
             except UnicodeDecodeError:
                 msg = "record is not UTF-8"
                 rule = "validation.invalid_character_stream"
                 raise self._fail(msg, rule, i, line) from None
-            except (csv.Error, StopIteration) as error:
-                msg = f"record cannot be split into cells ({error})"
-                raise self._fail(msg, "table.fields_mismatch", i, line) from None
+            if row is None:
+                msg = "record cannot be split into cells: a quote is not closed"
+                raise self._fail(msg, "table.fields_mismatch", i, line)
             if len(row) != layout.cells:
                 msg = f"record has {len(row)} cells, the label says {layout.cells}"
                 raise self._fail(msg, "table.fields_mismatch", i, len(row))
@@ -163,7 +169,10 @@ class DelimitedTable:
         Returns
         -------
         ndarray, shape ``(row, *repetitions)``
-            float64 (missing is NaN), int64, bool, datetime64[ns] or str.
+            float64 (missing is NaN), int64, bool, datetime64[ns] or str; uint64 for
+            numbers of base 2, 8 or 16, and for integers without a sign if one has 19
+            characters or more. Integers and booleans (1.0, 0.0) are float64 if the
+            label declares a missing value, or if any cell of the field is empty.
 
         Raises
         ------
@@ -199,14 +208,23 @@ class DelimitedTable:
         fixed = replace(item, start=0, length=width, strides=tuple(steps.tolist()))
         if not item.shape:
             fixed = replace(fixed, strides=())
-        picked = np.arange(len(found), dtype=np.int64)[rows]
+        every = np.arange(len(found), dtype=np.int64)
         layout = _Cells(0, width * len(chosen))
         try:
-            values = parse_cells(layout, str(self.source), [fixed], records, picked)
+            # all rows: an empty cell in any of them decides of the type
+            values = parse_cells(
+                layout,
+                str(self.source),
+                [fixed],
+                records,
+                every,
+                exact=self.exact,
+                may_be_empty=not self.exact,
+            )
         except ProductError as error:
             error.offset = None  # of the copy, not of the file
             raise
-        return values[:, 0]
+        return values[rows, 0]
 
     def _fail(
         self,
@@ -224,6 +242,53 @@ class DelimitedTable:
             value=value,
             rule=rule,
         )
+
+
+@lru_cache(maxsize=8)
+def _cell_pattern(separator: str) -> re.Pattern[str]:
+    """Return the pattern of a cell, in quotes or without, and of what ends it."""
+    mark = re.escape(separator)
+    return re.compile(rf'(?:"((?:[^"]|"")*)"|((?:[^"{mark}][^{mark}]*)?))({mark}|\Z)')
+
+
+def _split(record: str, separator: str) -> list[str] | None:
+    """Return the cells of a record, None if a quote is not closed."""
+    if '"' not in record:
+        return record.split(separator)
+    pattern = _cell_pattern(separator)
+    cells: list[str] = []
+    place = 0
+    while True:
+        match = pattern.match(record, place)
+        if match is None:
+            return None
+        quoted = match[1]
+        cells.append(match[2] if quoted is None else quoted.replace('""', '"'))
+        if not match[3]:
+            return cells
+        place = match.end()
+
+
+def joined(
+    lines: list[bytes], delimiter: bytes, separator: str, spare: int
+) -> Iterator[bytes]:
+    """Yield records: lines, joined where the delimiter between them is in quotes.
+
+    `spare` are the lines that there are too many: no more are joined, so that a quote
+    that is never closed cannot hide records that are there.
+    """
+    pending: list[bytes] = []
+    for line in lines:
+        # as if the cell in quotes, which goes on, began with this line
+        text = (b'"' + line if pending else line).decode("latin-1")
+        pending.append(line)
+        if spare > 0 and '"' in text and _split(text, separator) is None:
+            spare -= 1
+            continue
+        yield delimiter.join(pending)
+        pending = []
+    if pending:
+        yield delimiter.join(pending)
 
 
 def cells_of(shape: tuple[int, ...]) -> int:

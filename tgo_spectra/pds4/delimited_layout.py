@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tgo_spectra.errors import ProductError
 from tgo_spectra.pds4.binary import file_bytes
-from tgo_spectra.pds4.delimited import FIELD_DELIMITERS, TableDelimited, cells_of
-from tgo_spectra.pds4.fields import Field, fills_of, unique
+from tgo_spectra.pds4.delimited import (
+    FIELD_DELIMITERS,
+    TableDelimited,
+    cells_of,
+    joined,
+)
+from tgo_spectra.pds4.fields import Field, fills_of, unique, valid_of
 from tgo_spectra.pds4.label import DELIMITERS
 from tgo_spectra.pds4.types import KNOWN_TYPES
 
@@ -64,7 +70,10 @@ def delimited_layout(
             rule="table.records_mismatch",
         )
     if not given and not to_end:
-        length = _length(file_bytes(source, size)[start:], records, delimiter)
+        data = file_bytes(source, size)[start:]
+        length = _length(data, records, delimiter)
+        if ord('"') in data[:length]:
+            length = _quoted_length(data.tobytes(), records, delimiter, separator)
     return TableDelimited(
         name, start, length, records, delimiter, separator, unique(fields, read), cells
     )
@@ -85,6 +94,17 @@ def _length(
             return first + int(found[records - 1]) + n
         records -= found.size
     return int(data.size)
+
+
+def _quoted_length(data: bytes, records: int, delimiter: bytes, separator: str) -> int:
+    """Return the bytes of so many records, with the delimiters that stand in quotes.
+
+    All, if there are fewer records.
+    """
+    lines = data.split(delimiter)[:-1]
+    every = joined(lines, delimiter, separator, len(lines) - records)
+    sizes = [len(record) + len(delimiter) for record in islice(every, records)]
+    return sum(sizes) if len(sizes) == records else len(data)
 
 
 def _sequence(
@@ -145,4 +165,5 @@ def _delimited_field(element: ET.Element, read: Elements, position: int) -> Fiel
         fill_texts=fills_of(element, read),
         scale=read.real(element, "scaling_factor", 1.0),
         offset=read.real(element, "value_offset", 0.0),
+        valid=valid_of(element, read),
     )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tgo_spectra.pds4.xml import Elements
 
-__all__ = ["Field", "Layout", "distinct", "fills_of", "unique"]
+__all__ = ["Field", "Layout", "distinct", "fills_of", "unique", "valid_of"]
 
 GROUP_DEPTH_MAX = 16
 """Deepest nesting of groups: each is a dimension, of which numpy knows 64."""
@@ -48,6 +48,11 @@ class Field:
         Special constants that stand for "no value".
     scale, offset : float
         ``value = stored * scale + offset``.
+    valid : tuple of str
+        valid_minimum and valid_maximum, of what is stored; empty if not given.
+    bits : tuple of int, optional
+        First and last bit of the cell that the value takes (1 is the most significant
+        one of the first byte), in a packed field; its name is the last of `groups`.
     """
 
     name: str
@@ -63,6 +68,8 @@ class Field:
     fill_texts: tuple[str, ...] = ()
     scale: float = 1.0
     offset: float = 0.0
+    valid: tuple[str, str] = ("", "")
+    bits: tuple[int, int] | None = None
 
 
 def distinct(keys: Sequence[tuple[tuple[str, ...], str]]) -> list[str]:
@@ -110,6 +117,18 @@ def fills_of(element: ET.Element, read: Elements) -> tuple[str, ...]:
     return tuple(text for text in texts if text)
 
 
+def valid_of(element: ET.Element, read: Elements) -> tuple[str, str]:
+    """Return valid_minimum and valid_maximum; empty if not given."""
+    special = read.one(element, "Special_Constants")
+    if special is None:
+        return "", ""
+    low, high = (
+        read.text(special, f"valid_{name}", required=False) or ""
+        for name in ("minimum", "maximum")
+    )
+    return low, high
+
+
 @dataclass
 class _Span:
     """Bytes that one field or group takes in its parent."""
@@ -147,7 +166,8 @@ class Layout:
             kind = item.tag
             if kind == f"Field_{self.kind}":
                 one = self.field(item)
-                spans.append(_Span(one.start, one.length, one.name, False, [one]))
+                all_ = [one, *self.inside(item, one)]
+                spans.append(_Span(one.start, one.length, one.name, False, all_))
             elif kind == f"Group_Field_{self.kind}":
                 spans.append(self.group(item, len(spans)))
         if self.repairs is not None:
@@ -179,7 +199,12 @@ class Layout:
             fill_texts=fills_of(element, read),
             scale=read.real(element, "scaling_factor", 1.0),
             offset=read.real(element, "value_offset", 0.0),
+            valid=valid_of(element, read),
         )
+
+    def inside(self, element: ET.Element, item: Field) -> list[Field]:
+        """Return the fields that share the bytes of a field: none in text."""
+        return []
 
     def group(self, element: ET.Element, position: int) -> _Span:
         """Return the span of a group; its fields start relative to the group."""
@@ -205,7 +230,7 @@ class Layout:
             )
             for item in self.fields(element, step, name)
         ]
-        depth = max((len(item.groups) for item in inner), default=1)
+        depth = max((len(item.shape) for item in inner), default=1)
         if depth > GROUP_DEPTH_MAX:
             msg = f"groups nested more than {GROUP_DEPTH_MAX} deep"
             raise read.fail(msg, "label.table_definition_problem", depth, name)

@@ -18,11 +18,14 @@ from tgo_spectra.pds4.binary import (
     BinaryTable,
     TableBinary,
     array_bytes,
+    stored_dtype,
 )
+from tgo_spectra.pds4.bits import bit_fields
+from tgo_spectra.pds4.constants import notes_of
 from tgo_spectra.pds4.delimited import DelimitedTable, TableDelimited
 from tgo_spectra.pds4.delimited_layout import delimited_layout
 from tgo_spectra.pds4.extents import Extent, extent_faults
-from tgo_spectra.pds4.fields import Field, Layout, distinct, fills_of, unique
+from tgo_spectra.pds4.fields import Field, Layout, distinct, fills_of, unique, valid_of
 from tgo_spectra.pds4.label import (
     DEFAULT_NAMES,
     FileArea,
@@ -72,6 +75,9 @@ class _BinaryLayout(Layout):
             )
         return item
 
+    def inside(self, element: ET.Element, item: Field) -> list[Field]:
+        return bit_fields(element, item, self.read)
+
 
 @dataclass(frozen=True)
 class _File:
@@ -113,8 +119,8 @@ class Objects:
     structures : list of (str, Structure)
         Tables and arrays by name, in the order of the label.
     faults : list of ProductError
-        Bytes that no object describes, or two, and characters between fields that
-        may belong to a value: worth a warning.
+        Bytes that no object describes, or two, characters between fields that may
+        belong to a value, special constants of no use: worth a warning.
     """
 
     structures: list[tuple[str, Structure]]
@@ -165,7 +171,9 @@ def open_structures(
     TgoWarning
         ``file.bytes_not_described`` and ``label.invalid_object_definition``, for
         bytes that no object describes, or two; ``table.characters_between_fields``
-        for characters between fields that may belong to a number or a word.
+        for characters between fields that may belong to a number or a word;
+        ``label.special_constant_mismatch`` for special constants that are no value of
+        their field's type.
 
     Examples
     --------
@@ -267,7 +275,29 @@ def open_objects(
             stray = between_fields(item)
         if stray is not None:
             faults.append(stray)
+        faults.extend(_constant_faults(item))
     return Objects(found, faults)
+
+
+def _constant_faults(item: Structure) -> Iterator[ProductError]:
+    """Yield what is to be said of special constants, which mean less than they say."""
+    described = (item,) if isinstance(item, ArrayObject) else item.layout.fields
+    for one in described:
+        if not one.fill_texts and not any(one.valid):
+            continue
+        bits = one.bits if isinstance(one, Field) else None
+        width = None if bits is None else bits[1] - bits[0] + 1
+        dtype = stored_dtype(one.data_type, bits)
+        for text, note in notes_of(
+            one.fill_texts, one.valid, one.data_type, dtype, width
+        ):
+            yield ProductError(
+                f"special constant of a {one.data_type} is {note}",
+                path=str(item.source),
+                field=one.name,
+                value=text,
+                rule="label.special_constant_mismatch",
+            )
 
 
 def _checked_file(
@@ -366,7 +396,7 @@ def _binary(element: ET.Element, name: str, file: _File) -> BinaryTable:
     rule = "table.records_mismatch"
     file.check(name, start, records * length, records, rule)
     layout = TableBinary(name, start, records, length, unique(fields, read))
-    return BinaryTable(layout, file.source, file.size)
+    return BinaryTable(layout, file.source, file.size, file.exact)
 
 
 def _array(element: ET.Element, name: str, file: _File) -> ArrayObject:
@@ -411,6 +441,7 @@ def _array(element: ET.Element, name: str, file: _File) -> ArrayObject:
         fill_texts=fills_of(element, read),
         scale=read.real(values, "scaling_factor", 1.0),
         offset=read.real(values, "value_offset", 0.0),
+        valid=valid_of(element, read),
     )
 
 
@@ -421,4 +452,4 @@ def _delimited(element: ET.Element, name: str, file: _File) -> DelimitedTable:
     )
     rule = "label.invalid_object_definition"
     file.check(name, layout.offset, layout.length, layout.length, rule)
-    return DelimitedTable(layout, file.source, file.size)
+    return DelimitedTable(layout, file.source, file.size, file.exact)

@@ -14,7 +14,7 @@ import numpy as np
 from tgo_spectra.errors import ProductError
 from tgo_spectra.pds4.cells import Cells, Layout
 from tgo_spectra.pds4.records import blocks, cell_starts, check_ends, stray_character
-from tgo_spectra.pds4.types import INTEGER_TYPES, REAL_TYPES, TIME_TYPES
+from tgo_spectra.pds4.types import INTEGER_TYPES, REAL_TYPES, TIME_TYPES, base_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -131,12 +131,15 @@ class Table:
     opened : tuple of int
         Modification time (ns) and size (bytes) of the file on disk when the table was
         opened.
+    exact : bool
+        Hold cells to what the archive's own instruments write.
     """
 
     layout: TableCharacter
     source: Source
     opened: tuple[int, int]
     checksum: _Checksum
+    exact: bool = False
 
     @property
     def md5(self) -> str | None:
@@ -232,7 +235,10 @@ class Table:
         Returns
         -------
         ndarray, shape ``(row, field, *repetitions)``
-            float64 (missing is NaN), int64, bool, datetime64[ns] or str.
+            float64 (missing is NaN), int64, bool, datetime64[ns] or str; uint64 for
+            numbers of base 2, 8 or 16, and for integers without a sign of 19
+            characters or more. Where a missing value is declared, integers and
+            booleans are float64.
 
         Raises
         ------
@@ -247,7 +253,16 @@ class Table:
         rows = np.ascontiguousarray(rows, dtype=np.int64)
         path = str(self.source)
         try:
-            return parse_cells(self.layout, path, fields, records, rows, fills, repeats)
+            return parse_cells(
+                self.layout,
+                path,
+                fields,
+                records,
+                rows,
+                fills,
+                repeats,
+                exact=self.exact,
+            )
         except ProductError:
             self.checksum.value()  # a damaged file explains the bad cell
             raise
@@ -270,18 +285,33 @@ def parse_cells(
     rows: np.ndarray[Any, np.dtype[np.int64]],
     fills: Sequence[float] = (),
     repeats: tuple[Any, ...] = (),
+    *,
+    exact: bool = False,
+    may_be_empty: bool = False,
 ) -> np.ndarray[Any, Any]:
-    """Parse text fields of one data type; see `Table.read`."""
+    """Parse text fields of one data type; see `Table.read` and `Cells`."""
     columns = fields if isinstance(fields, Columns) else Columns(fields)
     starts = columns.starts[(slice(None), *repeats)] if repeats else columns.starts
-    cells = Cells(layout, path, columns.fields, records, rows, starts)
+    cells = Cells(
+        layout,
+        path,
+        columns.fields,
+        records,
+        rows,
+        starts,
+        exact=exact,
+        may_be_empty=may_be_empty,
+    )
     kind = columns.fields[0].data_type
+    base = base_of(kind, max(item.length for item in columns.fields))
     if kind in REAL_TYPES:
         values: np.ndarray[Any, Any] = cells.reals(fills)
     elif kind in INTEGER_TYPES:
         values = cells.integers(fills)
     elif kind == "ASCII_Boolean":
         values = cells.booleans()
+    elif base is not None:
+        values = cells.based(base)
     else:
         values = cells.times() if kind in TIME_TYPES else cells.texts()
     return values.reshape(rows.size, *starts.shape)
@@ -329,7 +359,8 @@ def open_table(
         to a user, `Table.md5` must be read, which waits and raises.
     exact : bool
         Refuse also bytes after the only table of a file, and anything but blanks
-        between fields. Both are legal; `extent_faults` and `between_fields` tell.
+        between fields. Both are legal; `extent_faults` and `between_fields` tell. So
+        are control characters in text, and dates that name no day.
 
     Returns
     -------
@@ -347,7 +378,7 @@ def open_table(
     stamp = source.stamp()
     data = source.read()
     checksum = _Checksum(data if verify_md5 else None, area.md5, str(source))
-    table = Table(layout, source, stamp, checksum)
+    table = Table(layout, source, stamp, checksum, exact)
     try:
         records = table._remember(data, stamp)
         check_ends(table, records)

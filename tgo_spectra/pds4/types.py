@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 __all__ = [
+    "BASES",
     "INTEGER_TYPES",
     "KNOWN_TYPES",
     "PRODUCT_CLASSES",
     "REAL_TYPES",
     "TEXT_TYPES",
     "TIME_TYPES",
+    "base_of",
+    "is_wide",
 ]
 
 PRODUCT_CLASSES = frozenset(
@@ -82,3 +85,35 @@ KNOWN_TYPES = (
     REAL_TYPES | INTEGER_TYPES | TIME_TYPES | TEXT_TYPES | frozenset({"ASCII_Boolean"})
 )
 """``data_type`` values of character fields in PDS4 information models 1.11-1.26."""
+
+BASES = {
+    "ASCII_Numeric_Base2": 2,
+    "ASCII_Numeric_Base8": 8,
+    "ASCII_Numeric_Base16": 16,
+}
+"""Base of each type."""
+_DIGITS_MAX = {2: 64, 8: 21, 16: 16}  # that 64 bits hold
+_INT64_DIGITS = 18  # any so long is an int64
+
+
+def base_of(data_type: str, length: int) -> int | None:
+    """Return the base of numbers that are given as such; longer ones stay text.
+
+    Examples
+    --------
+    >>> base_of("ASCII_Numeric_Base16", 4), base_of("ASCII_Numeric_Base16", 40)
+    (16, None)
+    """
+    base = BASES.get(data_type)
+    return base if base is not None and length <= _DIGITS_MAX[base] else None
+
+
+def is_wide(data_type: str, length: int) -> bool:
+    """Say whether integers of so many characters may need the unsigned 64-bit type.
+
+    Examples
+    --------
+    >>> is_wide("ASCII_NonNegative_Integer", 20), is_wide("ASCII_Integer", 20)
+    (True, False)
+    """
+    return data_type == "ASCII_NonNegative_Integer" and length > _INT64_DIGITS

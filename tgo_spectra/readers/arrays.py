@@ -9,7 +9,13 @@ import numpy as np
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from tgo_spectra.pds4.types import INTEGER_TYPES, REAL_TYPES, TIME_TYPES
+from tgo_spectra.pds4.types import (
+    INTEGER_TYPES,
+    REAL_TYPES,
+    TIME_TYPES,
+    base_of,
+    is_wide,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -144,11 +150,14 @@ def dtype_of(item: Field) -> np.dtype[Any]:
     """Return the type of the values that `Table.read` makes of a field."""
     if item.data_type in REAL_TYPES:
         return np.dtype(np.float64)
-    if item.data_type in INTEGER_TYPES:
-        plain = not item.fill_texts and item.scale == 1.0 and item.offset == 0.0
-        return np.dtype(np.int64 if plain else np.float64)
+    base = base_of(item.data_type, item.length)
+    if item.data_type in INTEGER_TYPES or base is not None:
+        if item.fill_texts or item.scale != 1.0 or item.offset != 0.0:
+            return np.dtype(np.float64)
+        unsigned = base is not None or is_wide(item.data_type, item.length)
+        return np.dtype(np.uint64 if unsigned else np.int64)
     if item.data_type == "ASCII_Boolean":
-        return np.dtype(np.bool_)
+        return np.dtype(np.float64 if item.fill_texts else np.bool_)
     if item.data_type in TIME_TYPES:
         return np.dtype("datetime64[ns]")
     return np.dtype(f"U{item.length}")

@@ -15,13 +15,7 @@ from xarray.core import indexing
 
 from tgo_spectra.errors import ProductError
 from tgo_spectra.pds4 import Columns, Table
-from tgo_spectra.pds4.binary import (
-    BINARY_TYPES,
-    BIT_TYPES,
-    ArrayObject,
-    BinaryTable,
-    decoded_dtype,
-)
+from tgo_spectra.pds4.binary import ArrayObject, BinaryTable
 from tgo_spectra.readers.arrays import ColumnArray, dtype_of, snake_case
 
 if TYPE_CHECKING:
@@ -190,14 +184,12 @@ class FieldArray(BackendArray):
 
 
 def _field_dtype(table: BinaryTable | DelimitedTable, item: Field) -> np.dtype[Any]:
-    if item.data_type in BINARY_TYPES:
-        stored = BINARY_TYPES[item.data_type]
-        return decoded_dtype(stored, item.fill_texts, item.scale, item.offset)
-    if item.data_type in BIT_TYPES:
-        return np.dtype(f"V{item.length}")
+    if isinstance(table, BinaryTable):
+        found = table.dtype(item)
+        return dtype_of(item) if found is None else found
     dtype = dtype_of(item)
-    if dtype.kind == "U" and not isinstance(table, BinaryTable):
-        # the width of delimited text is not promised: as wide as the widest cell
+    if dtype.kind in "Uiub":
+        # text is as wide as the widest cell, and an empty one makes integers real
         return np.asarray(table.read(" / ".join((*item.groups, item.name)))).dtype
     return dtype
 
