@@ -100,7 +100,7 @@ def test_run__writes_verified_files_named_from_the_identifier(tmp_path, calls):
     assert {row.state for row in rows} == {"done"}
     level2 = sorted((tmp_path / "out" / "l2").iterdir())
     names = [path.name for path in level2]
-    assert names == ["lid_one.nc", "lid_three.nc", "lid_two.nc"]
+    assert names == [f"urn+esa+psa+b+c+lid_{n}.nc" for n in ("one", "three", "two")]
     ds = open_verified(rows[0].output)
     assert ds.attrs["content_sha256"] == rows[0].content_sha256
     assert ds.attrs["resume_key"] == rows[0].resume_key

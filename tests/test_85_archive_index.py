@@ -356,7 +356,8 @@ def test_run__takes_zips_and_both_kinds_of_labels(
     (root / "collection.lblx").write_text("<x/>")
     rows = tgo.run(root, out, progress=False)
     assert [row.state for row in rows] == ["done"] * 4, rows
-    names = [f"{STEM.format(day=k)}.nc" for k in (1, 2, 3, 4)]
+    start = "urn+esa+psa+em16_tgo_nmd+data_calibrated+"
+    names = [f"{start}{STEM.format(day=k)}.nc" for k in (1, 2, 3, 4)]
     assert sorted(p.name for p in (out / "l2").iterdir()) == names
     record = json.loads((out / "run.json").read_text())
     assert record["products"] == 4

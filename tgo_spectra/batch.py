@@ -14,10 +14,8 @@ import contextlib
 import dataclasses
 import glob
 import hashlib
-import itertools
 import json
 import logging
-import re
 import sys
 import time
 from dataclasses import dataclass
@@ -25,15 +23,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from tgo_spectra import __version__
-from tgo_spectra.archive.gathering import Gathered, gather, identity
-from tgo_spectra.archive.products import open_place, source_of, split_place
+from tgo_spectra.archive.gathering import Gathered, gather
+from tgo_spectra.archive.products import open_place, split_place
+from tgo_spectra.atomic import append_line, output_folder, write_whole
 from tgo_spectra.climatology.choices import ClimatologyChoices, choose_climatology
-from tgo_spectra.errors import AtmosphereError, OutputError, ProductError, TgoError
+from tgo_spectra.errors import (
+    AtmosphereError,
+    OutputError,
+    ProductError,
+    TgoError,
+    printable,
+)
 from tgo_spectra.netcdf import PROCESSING_VERSION, open_verified, sweep_temporary
+from tgo_spectra.output_names import target_of
 from tgo_spectra.paths import expanded
 from tgo_spectra.resume import choices, instrument_hash, resume_key
 from tgo_spectra.retrieval.kinds import level1_for
 from tgo_spectra.retrieval.mixed import load_setups, setup_for
+from tgo_spectra.workers import leave_if_imported, own_workers, results
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -49,14 +56,10 @@ __all__ = ["ProductStatus", "run"]
 
 _LOG = logging.getLogger(__name__)
 
-# One thread a process: the products are the parallel part. Set before the worker
-# starts, because the libraries read these when they are loaded.
-_ONE_THREAD = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "NUMBA_NUM_THREADS": "1",
-}
+# Faults of the output folder, which every other product would meet too.
+_STOPPING = frozenset(
+    {"io.no_space", "io.permission", "io.no_folder", "io.not_a_folder"}
+)
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,9 @@ class ProductStatus:
     ----------
     product : str
         Path of the product.
-    state : {"done", "skipped", "failed"}
-        Fitted now; found done and verified; reported and left out.
+    state : {"done", "skipped", "failed", "left_out"}
+        Fitted now; found done and verified; reported, without a file; not taken, since
+        another file holds the product too (in the journal only).
     output : str or None
         The level-2 file.
     seconds : float
@@ -119,10 +123,11 @@ def run(
     products : path, folder, glob pattern, or iterable of paths
         Labels, zips, or ``zip::label`` for one product of a zip. Of a folder and of
         a zip, all products in it: labels (``.xml``, ``.lblx``) of other classes, such
-        as collections, and older versions of a product are left out and counted in
-        ``run.json``.
+        as collections, are left out and counted in ``run.json``. Of several versions of
+        a product the highest is taken, of several copies an intact one; ``run.json``,
+        the journal and the log name the others. ``~`` is the home folder.
     out : path
-        Output folder: ``l2/<product>.nc``, ``journal.jsonl``, ``quarantine.jsonl``
+        Output folder: ``l2/<identifier>.nc``, ``journal.jsonl``, ``quarantine.jsonl``
         and ``run.json``.
     setup : setup, str or path, or iterable of these, optional
         Setups of any kind, or the names or files of such. Each product takes the one
@@ -159,10 +164,11 @@ def run(
     TgoError
         No product found (``batch.no_products``); a setup, atmosphere or climatology
         that cannot be read; setups of which two are for the same products
-        (``setup.overlap``); an atmosphere beside a climatology (``batch.two_airs``).
+        (``setup.overlap``); an atmosphere beside a climatology (``batch.two_airs``);
+        workers in a script without a main guard (``batch.no_main_guard``).
     OutputError
-        The output disk is full (``io.no_space``): what is written stays, and the
-        same call continues the run.
+        The output folder cannot be written, or its disk is full (``io.no_space``):
+        what is written stays, and the same call continues the run.
 
     Examples
     --------
@@ -173,32 +179,34 @@ def run(
     >>> [row.state for row in rows]
     ['failed']
     """
+    if workers > 1 and client is None:
+        leave_if_imported()
     gathered = _find_products(products)
     paths = gathered.paths
     loaded = load_setups(setup)
     air = _air(atmosphere, climatology, climatology_choices)
-    folder = Path(out)
-    level2 = folder / "l2"
-    level2.mkdir(parents=True, exist_ok=True)
+    folder = expanded(out)
+    level2 = output_folder(folder / "l2")
     sweep_temporary(level2)
     _write_run(folder, loaded, air, gathered)
+    journal = folder / "journal.jsonl"
+    for left in gathered.left_out:
+        message = f"{left.message}; taken is {left.taken}"
+        row = ProductStatus(str(left.path), "left_out", rule=left.rule, message=message)
+        append_line(journal, _journal_line(row))
     task = _Task(process or _process_product, level2, loaded, air)
     rows: dict[Path, ProductStatus] = {}
-    with (
-        (folder / "journal.jsonl").open("a", encoding="utf-8") as journal,
-        _Progress(len(paths), shown=progress) as bar,
-    ):
+    with _Progress(len(paths), shown=progress) as bar:
         for path, row in _outcomes(paths, task, workers, client):
             rows[path] = row
-            journal.write(_journal_line(row))
-            journal.flush()
+            append_line(journal, _journal_line(row))
             bar.advance(row)
-            if row.rule == "io.no_space":
-                message = "the output disk is full; make room and run again"
-                raise OutputError(message, path=folder, rule="io.no_space")
+            if row.rule in _STOPPING:
+                message = f"stopped, the same call goes on later: {row.message}"
+                raise OutputError(message, path=folder, rule=row.rule)
     ordered = [rows[path] for path in paths]
-    failed = [_journal_line(row) for row in ordered if row.state == "failed"]
-    (folder / "quarantine.jsonl").write_text("".join(failed), encoding="utf-8")
+    failed = [f"{_journal_line(row)}\n" for row in ordered if row.state == "failed"]
+    write_whole(folder / "quarantine.jsonl", "".join(failed))
     taken = {row.setup for row in ordered}
     for one in loaded:
         if one.name not in taken:
@@ -266,7 +274,7 @@ def _process_product(
     level1 = open_place(path) if setups else None
     setup = None if level1 is None else setup_for(setups, level1)
     key = resume_key(path, setup, atmosphere)
-    target = out / f"{_product_name(path)}.nc"
+    target = target_of(path, out)
     done = _done(target, key)
     if done is not None:
         return {"state": "skipped", "output": str(target), "resume_key": key, **done}
@@ -323,13 +331,6 @@ def _stated(target: Path) -> dict[str, Any]:
         return {"content_sha256": file.getncattr("content_sha256")}
 
 
-def _product_name(path: Path) -> str:
-    """Last part of the product's logical identifier, else the name of the label."""
-    label = source_of(path)
-    lid = identity(label.read())[0] or Path(label.name).stem
-    return re.sub(r"[^\w.-]", "_", lid.rsplit(":", 1)[-1]) or "product"
-
-
 def _find_products(products: str | Path | Iterable[str | Path]) -> Gathered:
     """Products, each once, in a stable order."""
     places: list[Path] = []
@@ -346,8 +347,11 @@ def _find_products(products: str | Path | Iterable[str | Path]) -> Gathered:
             "zips, folders or patterns"
         )
         raise TgoError(message, value=str(products), rule="batch.no_products")
-    if found.older:
-        _LOG.warning("%d older versions or copies are left out", found.older)
+    if found.left_out:
+        shown = [f"{left.path} ({left.message})" for left in found.left_out[:3]]
+        more = f" and {found.older - 3} more" if found.older > 3 else ""
+        text = printable(f"{', '.join(shown)}{more}")
+        _LOG.warning("%d left out, see run.json: %s", found.older, text)
     _LOG.info("%d products; %d others left out", len(found.paths), found.others)
     return found
 
@@ -356,82 +360,18 @@ def _outcomes(
     paths: list[Path], task: _Task, workers: int, client: Client | None
 ) -> Iterator[tuple[Path, ProductStatus]]:
     """Rows as they come, from this process or from workers."""
-    if client is not None:
-        yield from _distributed(paths, task, client)
-    elif workers <= 1:
+    if client is None and workers <= 1:
         for path in paths:
             yield path, task(path)
-    else:
-        with _own_cluster(min(workers, len(paths))) as own:
-            yield from _distributed(paths, task, own)
-
-
-def _distributed(
-    paths: list[Path], task: _Task, client: Client
-) -> Iterator[tuple[Path, ProductStatus]]:
-    """Keep a window of tasks in flight, so that the scheduler's memory is bounded.
-
-    A dying worker (memory, signal) takes the tasks beside it along. Products that
-    were on dead workers are tried once more, one at a time: then it is certain
-    which one is to blame.
-    """
-    from distributed import as_completed
-
-    window = max(8, 3 * len(client.scheduler_info()["workers"]))
-    waiting = iter(paths)
-    running: dict[str, Path] = {}
-    suspects: list[Path] = []
-
-    def submit(path: Path) -> Any:
-        # pure=False: the key must not depend on hashing the setup and the atmosphere
-        future = client.submit(task, path, pure=False)
-        running[str(future.key)] = path
-        return future
-
-    first = [submit(path) for path in itertools.islice(waiting, window)]
-    queue = as_completed(first)  # type: ignore[no-untyped-call]
-    for future in queue:
-        path = running.pop(str(future.key))
-        if future.exception() is None:
-            yield path, future.result()
-        else:
-            suspects.append(path)
-        future.release()
-        following = next(waiting, None)
-        if following is not None:
-            queue.add(submit(following))  # type: ignore[no-untyped-call]
-    for path in suspects:
-        future = submit(path)
-        error = future.exception()
-        if error is None:
-            yield path, future.result()
-        else:
-            yield path, _failed(path, "batch.worker_died", str(error))
-
-
-@contextlib.contextmanager
-def _own_cluster(workers: int) -> Iterator[Client]:
-    """Local worker processes, one thread each."""
-    import dask
-    from distributed import Client, LocalCluster
-
-    settings = {
-        "distributed.nanny.pre-spawn-environ": _ONE_THREAD,
-        "distributed.scheduler.allowed-failures": 1,
-    }
-    with (
-        dask.config.set(settings),
-        LocalCluster(  # type: ignore[no-untyped-call]
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            # any free port, reachable from this machine only
-            dashboard_address="127.0.0.1:0",
-            silence_logs=logging.ERROR,
-        ) as cluster,
-        Client(cluster) as client,  # type: ignore[no-untyped-call]
-    ):
-        yield client
+        return
+    own = own_workers(min(workers, len(paths))) if client is None else None
+    with own or contextlib.nullcontext(client) as cluster:
+        assert cluster is not None
+        for path, row in results(paths, task, cluster):
+            if isinstance(row, BaseException):
+                yield path, _failed(path, "batch.worker_died", str(row))
+            else:
+                yield path, row
 
 
 def _failed(path: Path, rule: str, message: str) -> ProductStatus:
@@ -442,7 +382,7 @@ def _journal_line(row: ProductStatus) -> str:
     """One row with its own checksum, so that a torn last line is recognised."""
     text = json.dumps(dataclasses.asdict(row), sort_keys=True)
     check = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return json.dumps({"check": check, "row": json.loads(text)}, sort_keys=True) + "\n"
+    return json.dumps({"check": check, "row": json.loads(text)}, sort_keys=True)
 
 
 def _write_run(
@@ -459,9 +399,17 @@ def _write_run(
         "products": len(found.paths),
         "other_labels_left_out": found.others,
         "older_versions_left_out": found.older,
+        "left_out": [
+            {
+                "path": str(left.path),
+                "taken": str(left.taken),
+                "rule": left.rule,
+                "message": left.message,
+            }
+            for left in found.left_out
+        ],
     }
-    text = json.dumps(record, indent=1) + "\n"
-    (folder / "run.json").write_text(text, encoding="utf-8")
+    write_whole(folder / "run.json", json.dumps(record, indent=1) + "\n")
 
 
 class _Progress:

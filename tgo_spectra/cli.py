@@ -9,15 +9,20 @@ import click
 
 from tgo_spectra import __version__, cli_exchange, cli_spectroscopy
 from tgo_spectra.cli_paths import EXISTING, PATH, UserPath
-from tgo_spectra.errors import TgoError
+from tgo_spectra.cli_terminal import (
+    DONE,
+    SOME_FAILED,
+    configure,
+    exit_code,
+    leave,
+    say,
+    without_place,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["cli", "main"]
-
-# Exit codes, after BSD sysexits for wrong usage (click's own 2 means quarantine here)
-DONE, FAILED, SOME_FAILED, USAGE = 0, 1, 2, 64
 
 
 class _Product(UserPath):
@@ -33,12 +38,7 @@ class _Product(UserPath):
 @click.option("-v", "--verbose", is_flag=True, help="Log one line a product.")
 def cli(verbose: bool) -> None:
     """Read, fit and map spectra of the ExoMars Trace Gas Orbiter."""
-    import logging
-
-    level = logging.INFO if verbose else logging.WARNING
-    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
-    for handler in logging.getLogger().handlers:
-        handler.setLevel(level)  # loggers of Dask have levels of their own
+    configure(verbose=verbose)
 
 
 @cli.command()
@@ -49,8 +49,10 @@ def demo(out: str, workers: int) -> None:
     from tgo_spectra.demo import run_demo
 
     result = run_demo(out, workers)
-    if result is not None:
-        click.echo(str(result))
+    for line in str(result).splitlines():
+        say(line)
+    if result.failed:
+        sys.exit(SOME_FAILED)
 
 
 @cli.command()
@@ -70,10 +72,11 @@ def info(path: str) -> None:
         from tgo_spectra.archive.products import open_place
 
         ds = open_place(path)
-    click.echo(_describe(ds))
+    for line in _describe(ds):
+        say(line)
 
 
-def _describe(ds: Any) -> str:
+def _describe(ds: Any) -> list[str]:
     """Identity, sizes and ranges in a few lines."""
     wanted = ("product_lid", "title", "observation_type", "processing_level")
     lines = [f"{key:24}{ds.attrs[key]}" for key in wanted if key in ds.attrs]
@@ -87,7 +90,7 @@ def _describe(ds: Any) -> str:
         span = f"{low:.6g} .. {high:.6g}" if numbers else f"{low} .. {high}"
         units = variable.attrs.get("units", "")
         lines.append(f"{name!s:36}{'x'.join(variable.dims) or '-':28}{span} {units}")
-    return "\n".join(lines)
+    return lines
 
 
 @cli.command()
@@ -148,7 +151,10 @@ def retrieve(
     Each product takes the setup for its channel, observation and order: of those
     given with --setup, or without any the shipped one.
     """
+    from contextlib import nullcontext
+
     from tgo_spectra.batch import run
+    from tgo_spectra.workers import connected
 
     chosen: Any = setups_given or None
     if changes:
@@ -159,23 +165,15 @@ def retrieve(
     air: dict[str, Any] = {}
     if climatology or climatology_form or climatology_pairs:
         air = _climatology(climatology, climatology_form, climatology_pairs)
-    client = None
-    if scheduler is not None:
-        from distributed import Client
-
-        client = Client(scheduler)  # type: ignore[no-untyped-call]
-    try:
+    with connected(scheduler) if scheduler is not None else nullcontext() as client:
         rows = run(products, out, chosen, workers, atmosphere, client=client, **air)
-    finally:
-        if client is not None:
-            client.close()  # type: ignore[no-untyped-call]
     for row in rows:
         if row.state == "failed":
             # errors of the reader begin with the path already
-            text = (row.message or "").removeprefix(f"{row.product}: ")
-            click.echo(f"failed {row.product}: {text}", err=True)
+            text = without_place(row.message or "", row.product)
+            say(f"failed {row.product}: {text}", err=True)
     count = {state: sum(row.state == state for row in rows) for state in _STATES}
-    click.echo(", ".join(f"{number} {state}" for state, number in count.items()))
+    say(", ".join(f"{number} {state}" for state, number in count.items()))
     sys.exit(SOME_FAILED if count["failed"] else DONE)
 
 
@@ -232,7 +230,7 @@ def map_(
     # the map itself may lie in the folder, from before, and be damaged
     level2 = profiles(folder, leave_out=out)
     ds = grid_level2(level2, grid, gases=list(gases) or None, weights=weights)
-    click.echo(f"{ds.attrs['n_profiles']} profiles -> {write_map(ds, out)}")
+    say(f"{ds.attrs['n_profiles']} profiles -> {write_map(ds, out)}")
 
 
 @cli.command()
@@ -248,7 +246,7 @@ def simulate(
     from tgo_spectra.simulate import simulate_product
 
     path = simulate_product(out, order=order, ch4=ch4, seed=seed, overwrite=overwrite)
-    click.echo(str(path))
+    say(str(path))
 
 
 @cli.command("index")
@@ -268,10 +266,10 @@ def index_(folder: str, catalogue: str | None, rehash: bool) -> None:
     rows = zip(ds["path"].values, ds["message"].values, strict=True)
     for path, message in rows:
         if message:
-            text = message.removeprefix(f"{path}: ")
-            click.echo(f"damaged {path}: {text}", err=True)
+            text = without_place(message, path)
+            say(f"damaged {path}: {text}", err=True)
     n_damaged = int((ds["rule"].values != "").sum())
-    click.echo(
+    say(
         f"{ds.sizes['product']} products, {ds.attrs['opened']} opened, "
         f"{n_damaged} damaged -> {ds.attrs['catalogue']}"
     )
@@ -317,11 +315,11 @@ def find_(catalogue: str, order: tuple[int, ...], details: bool, **given: Any) -
     if given["damaged"]:
         names.append("rule")
     if details:
-        click.echo("\t".join(names))
+        say("\t".join(names))
     for row in zip(*(ds[name].values for name in names), strict=True):
-        click.echo("\t".join(str(value) for value in row))
+        say("\t".join(str(value) for value in row))
     if not ds.sizes["product"]:
-        click.echo("no product matches", err=True)
+        say("no product matches", err=True)
 
 
 @cli.command()
@@ -336,16 +334,15 @@ def verify(paths: tuple[str, ...]) -> None:
     for row in rows:
         if row.rule:
             # errors of the reader begin with the path already, in full
-            text = row.message.removeprefix(f"{Path(row.path).absolute()}: ")
-            text = text.removeprefix(f"{row.path}: ")
+            text = without_place(row.message, Path(row.path).absolute(), row.path)
             what = "suspect" if row.suspect else "damaged"
-            click.echo(f"{what} {row.path}: {text}", err=True)
+            say(f"{what} {row.path}: {text}", err=True)
     n_suspect = sum(row.suspect for row in rows)
     n_damaged = sum(bool(row.rule) for row in rows) - n_suspect
     doubts = f", {n_suspect} suspect" if n_suspect else ""
     n_intact = len(rows) - n_damaged - n_suspect
-    click.echo(f"{n_intact} intact, {n_damaged} damaged{doubts}")
-    sys.exit(SOME_FAILED if n_damaged or n_suspect else DONE)
+    say(f"{n_intact} intact, {n_damaged} damaged{doubts}")
+    leave(n_intact, n_damaged + n_suspect, "product or file of ours")
 
 
 @cli.command()
@@ -372,16 +369,16 @@ def fetch(
     if dry_run:
         for remote in found:
             url = remote.url or "(no address: still proprietary)"
-            click.echo(f"{remote.name}::{remote.version} {url}")
-        click.echo(f"{len(found)} products", err=True)
+            say(f"{remote.name}::{remote.version} {url}")
+        say(f"{len(found)} products", err=True)
         return
     rows = fetch_all(out, products=found, settings=known)
     for row in rows:
         if row.state == "failed":
-            click.echo(f"failed {row.name}: {row.message}", err=True)
+            say(f"failed {row.name}: {row.message}", err=True)
     states = ("done", "present", "failed")
     count = {state: sum(row.state == state for row in rows) for state in states}
-    click.echo(", ".join(f"{number} {state}" for state, number in count.items()))
+    say(", ".join(f"{number} {state}" for state, number in count.items()))
     sys.exit(SOME_FAILED if count["failed"] else DONE)
 
 
@@ -399,7 +396,7 @@ def setups() -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (cell.ljust(size) for cell, size in zip(row, widths, strict=True))
-        click.echo("  ".join(cells).rstrip())
+        say("  ".join(cells).rstrip())
 
 
 cli.add_command(cli_exchange.export)
@@ -418,36 +415,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 all done, 1 failed, 2 some products failed, 64 wrong usage.
+        0 all done, 1 failed, 2 some products failed, 64 wrong usage, 130 stopped by
+        Ctrl-C.
     """
-    code = _run(arguments)
+    given = None if arguments is None else list(arguments)
+    code = exit_code(
+        lambda: cli.main(given, prog_name="tgo-spectra", standalone_mode=False)
+    )
     if arguments is None:
         sys.exit(code)
     return code
-
-
-def _run(arguments: Sequence[str] | None) -> int:
-    given = None if arguments is None else list(arguments)
-    try:
-        # click returns the code of --help and --version, and None from a command
-        code = cli.main(given, prog_name="tgo-spectra", standalone_mode=False)
-    except click.UsageError as error:
-        error.show()
-        return USAGE
-    except click.ClickException as error:
-        error.show()
-        return FAILED
-    except click.Abort:
-        click.echo("stopped", err=True)
-        return FAILED
-    except TgoError as error:
-        # some messages list commands, one a line
-        lines = [" ".join(line.split()) for line in str(error).splitlines()]
-        click.echo("error: " + "\n".join(filter(None, lines)), err=True)
-        return FAILED
-    except SystemExit as leave:
-        return int(leave.code or 0)
-    return code if isinstance(code, int) else DONE
 
 
 if __name__ == "__main__":

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from tgo_spectra.cli_paths import EXISTING, PATH
+from tgo_spectra.cli_terminal import leave, say, without_place
 
 __all__ = ["export"]
 
@@ -23,6 +22,7 @@ def export(paths: tuple[str, ...], form: str, gases: tuple[str, ...], out: str) 
     """
     from pathlib import Path
 
+    from tgo_spectra.atomic import output_folder
     from tgo_spectra.errors import TgoError
     from tgo_spectra.exchange import write_bira, write_harp
     from tgo_spectra.netcdf import open_verified
@@ -30,8 +30,7 @@ def export(paths: tuple[str, ...], form: str, gases: tuple[str, ...], out: str) 
     if form == "bira" and not gases:
         message = "--form bira needs --gas"
         raise click.UsageError(message)
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = output_folder(out)
     files: list[Path] = []
     for path in map(Path, paths):
         files += sorted(path.rglob("*.nc")) if path.is_dir() else [path]
@@ -50,6 +49,6 @@ def export(paths: tuple[str, ...], form: str, gases: tuple[str, ...], out: str) 
                 n_written += 1
         except TgoError as error:
             n_failed += 1
-            click.echo(f"failed {file}: {error}", err=True)
-    click.echo(f"{n_written} written, {n_failed} failed -> {folder}")
-    sys.exit(2 if n_failed else 0)
+            say(f"failed {file}: {without_place(str(error), file)}", err=True)
+    say(f"{n_written} written, {n_failed} failed -> {folder}")
+    leave(n_written, n_failed, "level-2 file")

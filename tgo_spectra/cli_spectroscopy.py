@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tgo_spectra.cli_paths import EXISTING, PATH
+from tgo_spectra.cli_terminal import say
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -40,7 +41,7 @@ def lines_fetch(gas: str, window: tuple[float, float], out: str | None, **how: A
     from tgo_spectra.spectroscopy.linelist import fetch_lines
 
     path = fetch_lines(gas.lower(), window[0], window[1], out, **how)
-    click.echo(str(path))
+    say(str(path))
 
 
 @lines.command("info")
@@ -54,15 +55,15 @@ def lines_info(path: str) -> None:
 
     ds = read_line_list(path)
     number = ds["wavenumber"].values
-    click.echo(f"{'lines':22}{number.size}")
+    say(f"{'lines':22}{number.size}")
     molecule = int(ds["molecule"].values[0])
-    click.echo(f"{'molecule':22}{molecule} {molecule_formula(molecule)}")
+    say(f"{'molecule':22}{molecule} {molecule_formula(molecule)}")
     known = ", ".join(str(i) for i in np.unique(ds["isotopologue"].values))
-    click.echo(f"{'isotopologues':22}{known}")
-    click.echo(f"{'wavenumber':22}{number[0]:.3f} .. {number[-1]:.3f} cm-1")
-    click.echo(f"{'summed intensity':22}{float(ds['intensity'].sum()):.4g}")
+    say(f"{'isotopologues':22}{known}")
+    say(f"{'wavenumber':22}{number[0]:.3f} .. {number[-1]:.3f} cm-1")
+    say(f"{'summed intensity':22}{float(ds['intensity'].sum()):.4g}")
     for key, value in ds.attrs.items():
-        click.echo(f"{key:22}{value}")
+        say(f"{key:22}{value}")
 
 
 @lines.command("gases")
@@ -72,10 +73,10 @@ def lines_gases() -> None:
 
     for gas in gas_names():
         info = gas_info(gas)
-        click.echo(f"{gas:6}HITRAN {info.molecule:2}  {info.name}")
+        say(f"{gas:6}HITRAN {info.molecule:2}  {info.name}")
         for window in info.windows:
             orders = " ".join(map(str, window.orders)) or "-"
-            click.echo(
+            say(
                 f"      {window.channel:5}{window.low:9.1f} {window.high:9.1f} cm-1  "
                 f"orders {orders} ({window.status})"
             )
@@ -136,7 +137,7 @@ def tables_build(
     )
     if out is not None:
         path = write_table(open_table(path), out)
-    click.echo(str(path))
+    say(str(path))
 
 
 def _build_shipped(
@@ -151,7 +152,7 @@ def _build_shipped(
         )
         raise click.UsageError(message)
     for path in build_shipped(lists, out, names, workers=workers):
-        click.echo(str(path))
+        say(str(path))
 
 
 def _read_lists(
@@ -192,16 +193,16 @@ def tables_info(table: str | None) -> None:
             ds = open_table(name)
             low = float(ds["cell_start"].values[0])
             high = float(ds["cell_start"].values[-1]) + float(ds.attrs["cell_width"])
-            click.echo(
+            say(
                 f"{name:22}{low:8.1f} {high:8.1f} cm-1  {ds.attrs['orders']:12}"
                 f"{ds.attrs['gases']}"
             )
         return
     ds = open_table(table)
     sizes = ", ".join(f"{name} {size}" for name, size in ds.sizes.items())
-    click.echo(f"{'sizes':34}{sizes}")
+    say(f"{'sizes':34}{sizes}")
     for key, value in ds.attrs.items():
-        click.echo(f"{key:34}{value}")
+        say(f"{key:34}{value}")
 
 
 @tables.command("verify")
@@ -212,4 +213,4 @@ def tables_verify(names: tuple[str, ...]) -> None:
 
     for name in names or list_tables():
         verify_table(name)
-        click.echo(f"{name} ok")
+        say(f"{name} ok")

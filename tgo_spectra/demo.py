@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tgo_spectra import batch, mars
+from tgo_spectra.atomic import atomic_file, output_folder
+from tgo_spectra.workers import own_workers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -163,9 +165,8 @@ def run_demo(
     from tgo_spectra.maps import Grid, grid_level2
     from tgo_spectra.netcdf import write_map
 
-    folder = Path(out)
-    products = folder / "products"
-    products.mkdir(parents=True, exist_ok=True)
+    folder = output_folder(out)
+    products = output_folder(folder / "products")
     plan = _plan(n, seed)
     seconds: dict[str, float] = {}
     clock = time.perf_counter()
@@ -249,7 +250,7 @@ def _client(workers: int, n: int) -> Any:
 
     if workers <= 1:
         return contextlib.nullcontext()
-    return batch._own_cluster(min(workers, n))
+    return own_workers(min(workers, n))
 
 
 def _simulate_all(
@@ -324,8 +325,9 @@ def _figures(
     files: dict[str, Path] = {}
 
     def save(name: str, figure: Figure) -> None:
-        files[f"figure, {name}"] = folder / f"{name}.png"
-        figure.savefig(files[f"figure, {name}"], dpi=120)
+        path = files[f"figure, {name}"] = folder / f"{name}.png"
+        with atomic_file(path) as temporary:
+            figure.savefig(temporary, dpi=120, format="png")
 
     strongest = int(np.argmax([row.true for row in rows]))
     product, output = done[strongest]

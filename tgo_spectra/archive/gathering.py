@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from tgo_spectra.archive.products import (
     is_product_name,
@@ -16,16 +16,38 @@ from tgo_spectra.archive.products import (
     source_of,
     split_place,
 )
+from tgo_spectra.archive.verifying import verify_product
 from tgo_spectra.errors import ProductError
 from tgo_spectra.pds4 import Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["Gathered", "gather", "identity"]
+__all__ = ["Gathered", "LeftOut", "gather", "identity"]
 
 _LID = re.compile(rb"<(?:\w+:)?logical_identifier>\s*([^<\s]+)\s*<")
 _VERSION = re.compile(rb"<(?:\w+:)?version_id>\s*(\d+(?:\.\d+)*)\s*<")
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A product that is not taken, since another file holds it too.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        What is left out.
+    taken : pathlib.Path
+        What is taken in its place.
+    rule : {"batch.older_version", "batch.damaged_copy", "batch.copy"}
+    message : str
+        Why.
+    """
+
+    path: Path
+    taken: Path
+    rule: str
+    message: str
 
 
 @dataclass(frozen=True)
@@ -40,22 +62,27 @@ class Gathered:
     others : int
         Labels of collections, bundles, documents and pictures, of geometry alone
         (ACS, read with the spectra that name it), and zips without a product: left out.
-    older : int
-        Older versions and further copies of a product that is in `paths`: left out.
+    left_out : list of LeftOut
+        Older versions and further copies of products that are in `paths`.
     """
 
     paths: list[Path]
     others: int
-    older: int
+    left_out: list[LeftOut]
+
+    @property
+    def older(self) -> int:
+        """Number of older versions and further copies that are left out."""
+        return len(self.left_out)
 
 
 def gather(places: Iterable[Path]) -> Gathered:
     """Find the products of folders (and below), zips and single paths.
 
     Of several versions of one product the highest is taken, also when it is damaged: a
-    run must not mix versions without anybody's knowing. Of several copies of it one
-    outside a zip, then the first. What cannot be read is taken as a product, so that
-    the run reports it.
+    run must not mix versions without anybody's knowing. Of several copies of it an
+    intact one (to know, they are read in full), then one outside a zip, then the first.
+    What cannot be read is taken as a product, so that the run reports it.
 
     Parameters
     ----------
@@ -72,7 +99,7 @@ def gather(places: Iterable[Path]) -> Gathered:
     >>> folder = pathlib.Path(tempfile.mkdtemp())
     >>> _ = (folder / "collection_data.xml").write_text("<x/>")
     >>> gather([folder])
-    Gathered(paths=[], others=1, older=0)
+    Gathered(paths=[], others=1, left_out=[])
     """
     others = 0
     found: dict[Path, bytes] = {}
@@ -82,18 +109,58 @@ def gather(places: Iterable[Path]) -> Gathered:
                 others += 1
             else:
                 found.setdefault(path, text)
-    best: dict[str, tuple[tuple[Any, ...], int]] = {}
+    same: dict[str, list[_Candidate]] = {}
     for number, (path, text) in enumerate(found.items()):
         lid, version = identity(text)
         numbers = tuple(int(x) for x in version.split(".") if x)
         packed = path.suffix.lower() == ".zip" or bool(split_place(path)[1])
-        rank = (numbers, not packed, -number)
-        key = lid or f"unnamed {number}"
-        if key not in best or rank > best[key][0]:
-            best[key] = (rank, number)
-    every = list(found)
-    paths = [every[number] for number in sorted(number for _, number in best.values())]
-    return Gathered(paths, others, len(every) - len(paths))
+        one = _Candidate(numbers, not packed, -number, path)
+        same.setdefault(lid or f"unnamed {number}", []).append(one)
+    taken: list[_Candidate] = []
+    left_out: list[LeftOut] = []
+    for candidates in same.values():
+        best, others_of_it = _choose(candidates)
+        taken.append(best)
+        left_out += others_of_it
+    taken.sort(key=lambda one: -one.place)
+    return Gathered([one.path for one in taken], others, left_out)
+
+
+class _Candidate(NamedTuple):
+    """One of the files that hold a product; the largest is preferred."""
+
+    version: tuple[int, ...]
+    unpacked: bool
+    place: int  # negative, from the first on
+    path: Path
+
+
+def _choose(candidates: list[_Candidate]) -> tuple[_Candidate, list[LeftOut]]:
+    """Choose one of the files that hold a product, and say why not the others."""
+    ranked = sorted(candidates, reverse=True)
+    copies = [one for one in ranked if one.version == ranked[0].version]
+    damage: dict[Path, str] = {}
+    best = copies[0]
+    for one in copies if len(copies) > 1 else ():
+        found = verify_product(one.path)
+        if not found.rule or found.suspect:
+            best = one
+            break
+        damage[one.path] = found.message
+    left_out = []
+    for one in ranked:
+        if one is best:
+            continue
+        if one.version != best.version:
+            rule = "batch.older_version"
+            words = [".".join(map(str, x.version)) or "none" for x in (one, best)]
+            why = f"version {words[0]}, and there is version {words[1]}"
+        elif one.path in damage:
+            rule, why = "batch.damaged_copy", f"damaged copy: {damage[one.path]}"
+        else:
+            rule, why = "batch.copy", "further copy"
+        left_out.append(LeftOut(one.path, best.path, rule, why))
+    return best, left_out
 
 
 def _inside(place: Path) -> Iterator[tuple[Path, bytes | None]]:

@@ -11,6 +11,7 @@ from tgo_spectra.archive.products import (
     label_bytes,
     labels_of_zip,
     open_parts,
+    source_of,
     walk,
 )
 from tgo_spectra.errors import ProductError, TgoError, TgoWarning
@@ -25,7 +26,7 @@ from tgo_spectra.readers import READERS, bundle_of, find_label
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["Verified", "verify"]
+__all__ = ["Verified", "verify", "verify_product"]
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,29 @@ def verify(paths: str | Path | Iterable[str | Path]) -> list[Verified]:
     """
     given = [paths] if isinstance(paths, str | Path) else paths
     return [row for item in given for row in _verify(expanded(item))]
+
+
+def verify_product(path: str | Path) -> Verified:
+    """Read everything in one product, see `verify`.
+
+    Parameters
+    ----------
+    path : path
+        Label, zip of one label, or ``zip::label``.
+
+    Returns
+    -------
+    Verified
+
+    Examples
+    --------
+    >>> verify_product("missing.xml").rule
+    'label.missing_file'
+    """
+    try:
+        return next(_product(source_of(path), inside=False))
+    except TgoError as error:
+        return _failure(str(path), error)
 
 
 def _is_truth(file: Path) -> bool:

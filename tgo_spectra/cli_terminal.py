@@ -1,0 +1,143 @@
+"""What commands say, and the exit codes that they end with."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from tgo_spectra.errors import TgoError, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["configure", "exit_code", "leave", "say", "without_place"]
+
+# Exit codes, after BSD sysexits for wrong usage (click's own 2 means quarantine here)
+# and the shells' 128 + SIGINT
+DONE, FAILED, SOME_FAILED, USAGE, STOPPED = 0, 1, 2, 64, 130
+
+
+def say(text: object, *, err: bool = False) -> None:
+    """Print one line; whatever a terminal would obey or cannot show is escaped.
+
+    Parameters
+    ----------
+    text : object
+    err : bool
+        To the error stream.
+    """
+    stream = sys.stderr if err else sys.stdout
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    line = printable(text).encode(encoding, "backslashreplace").decode(encoding)
+    click.echo(line, err=err)
+
+
+def without_place(message: str, *places: object) -> str:
+    """Give a message without the path that it begins with, for it is said already."""
+    for place in places:
+        message = message.removeprefix(f"{printable(place)}: ")
+    return message
+
+
+def leave(n_good: int, n_bad: int, what: str) -> NoReturn:
+    """End a command that worked through many products or files.
+
+    Parameters
+    ----------
+    n_good, n_bad : int
+    what : str
+        What was looked for, to be said if there was none: a command that found nothing
+        to do has failed.
+
+    Raises
+    ------
+    SystemExit, TgoError
+    """
+    if not n_good and not n_bad:
+        message = f"no {what} found in what was given"
+        raise TgoError(message, rule="command.nothing_found")
+    sys.exit(SOME_FAILED if n_bad else DONE)
+
+
+class _Plain(logging.Formatter):
+    """Log lines, with what is not printable escaped."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Give the line, or the lines of a traceback."""
+        return "\n".join(map(printable, super().format(record).split("\n")))
+
+
+def configure(*, verbose: bool) -> None:
+    """Log to the error stream, and say warnings in a line each.
+
+    Parameters
+    ----------
+    verbose : bool
+        From INFO on, otherwise from WARNING on.
+    """
+    level = logging.INFO if verbose else logging.WARNING
+    logging.basicConfig(level=level)
+    for handler in logging.getLogger().handlers:
+        handler.setLevel(level)  # loggers of Dask have levels of their own
+        handler.setFormatter(_Plain("%(levelname)s %(name)s: %(message)s"))
+    warnings.formatwarning = _warning
+
+
+def _warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,
+) -> str:
+    """Leave out where in the program it was said."""
+    return f"warning: {printable(message)}\n"
+
+
+def exit_code(command: Callable[[], object]) -> int:
+    """Run a command; say in one line why it ends early, and give its exit code.
+
+    Parameters
+    ----------
+    command : callable
+        Raises what click raises when it is not standalone, or an error of ours.
+
+    Returns
+    -------
+    int
+        0 all done, 1 failed, 2 some products failed, 64 wrong usage, 130 stopped by
+        Ctrl-C.
+    """
+    try:
+        # click returns the code of --help and --version, and None from a command
+        code = command()
+    except click.UsageError as error:
+        if error.ctx is not None:
+            for line in error.ctx.get_usage().splitlines():
+                say(line, err=True)
+            say(f"Try '{error.ctx.command_path} --help'.", err=True)
+        say(f"error: {error.format_message()}", err=True)
+        return USAGE
+    except click.ClickException as error:
+        say(f"error: {error.format_message()}", err=True)
+        return FAILED
+    except (click.Abort, KeyboardInterrupt):
+        say("stopped", err=True)
+        return STOPPED
+    except TgoError as error:
+        # some messages list commands, one a line
+        first, *rest = (" ".join(line.split()) for line in str(error).splitlines())
+        for line in (f"error: {first}", *filter(None, rest)):
+            say(line, err=True)
+        return FAILED
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename is not None else ""
+        say(f"error: {place}{error.strerror or error}", err=True)
+        return FAILED
+    except SystemExit as leaving:
+        return int(leaving.code or 0)
+    return code if isinstance(code, int) else DONE
