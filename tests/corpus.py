@@ -903,9 +903,11 @@ def bad_tables() -> None:
     for text in ("1_0", "10", "1e1"):  # the first is a word, not ten
         fill = f"<missing_constant>{text}</missing_constant></Special_Constants>"
         edit = (close, f"{close}<Special_Constants>{fill}")
-        expected = {"value": 1, **place(0, "Altitude")} if text != "1_0" else {}
-        rule = "table.field_value_is_special_constant" if expected else None
-        kind = "info" if expected else "same"
+        rule, kind = "table.field_value_is_special_constant", "info"
+        expected = {"value": 1, **place(0, "Altitude")}
+        if text == "1_0":
+            rule, kind = "label.special_constant_mismatch", "warning"
+            expected = {"value": text, "field": "Altitude", "file": "p.xml"}
         case(f"T constant {text}", rule, edit, base=BARE, severity=kind, **expected)
     constant = "<Special_Constants><missing_constant>N/A</missing_constant>"
     for name, size in (("Number", 6), ("Altitude", 14)):

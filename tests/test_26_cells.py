@@ -18,6 +18,7 @@ from pds4_tools.reader.data_types import data_type_convert_dates
 
 from tgo_spectra.errors import ProductError, TgoWarning
 from tgo_spectra.pds4 import open_structures
+from tgo_spectra.pds4.check import check_product
 from tgo_spectra.readers.objects import array_dataset, table_dataset
 
 sys.path.append(str(Path(__file__).parent))
@@ -310,7 +311,6 @@ TEXT_KINDS = ("Character", "Binary", "Delimited")
         ("ASCII_Real", [b"Infinity", b"1.5"], ["Infinity"]),
         ("ASCII_Real", [b"-inf", b"1.5"], ["-Infinity"]),
         ("ASCII_Real", [b"nan", b"1.5"], ["NaN"]),
-        ("ASCII_Real", [b"1E999", b"1.5"], ["1E999"]),
         ("ASCII_Real", [b"N/A", b"1.5"], ["-1", "N/A"]),
         ("ASCII_Integer", [b"-32768", b"15"], ["-32768.0"]),
         ("ASCII_Integer", [b"65535", b"15"], ["16#FFFF#"]),
@@ -322,7 +322,9 @@ TEXT_KINDS = ("Character", "Binary", "Delimited")
         ),
         ("ASCII_NonNegative_Integer", [b"99999999999999999999", b"7"], ["9" * 20]),
         ("ASCII_NonNegative_Integer", [b"-1", b"7"], ["-1"]),
-        ("ASCII_Numeric_Base16", [b"FFFF", b"0F00"], ["65535"]),
+        ("ASCII_Numeric_Base16", [b"FFFF", b"0F00"], ["16#FFFF#"]),
+        ("ASCII_Numeric_Base16", [b"ffff", b"000A"], ["FFFF", "10"]),
+        ("ASCII_Numeric_Base8", [b"077", b"011"], ["77"]),
         ("ASCII_Numeric_Base16", [b"FFFF", b"0F00"], ["FFFF"]),
         ("ASCII_Boolean", [b"9", b"1"], ["9"]),
         ("ASCII_Boolean", [b"unknown", b"true"], ["-", "unknown"]),
@@ -330,7 +332,7 @@ TEXT_KINDS = ("Character", "Binary", "Delimited")
 )
 def test_constants__of_text(tmp_path, kind, data_type, cells, texts):
     got = read(tmp_path, table(kind, data_type, cells, constants(*texts)))
-    base = 16 if "Base" in data_type else 10
+    base = {"ASCII_Numeric_Base16": 16, "ASCII_Numeric_Base8": 8}.get(data_type, 10)
     number = {b"1.5": 1.5, b"true": 1.0}.get(cells[1]) or float(int(cells[1], base))
     np.testing.assert_array_equal(got, [NAN, number])
 
@@ -360,6 +362,38 @@ def test_constants__of_real_text_in_another_way_are_said_to_be(tmp_path, kind):
     with pytest.warns(TgoWarning, match=rf"1 of 2 values are nearly.*{MISMATCH}"):
         got = read(tmp_path, table(kind, "ASCII_Real", cells, extra))
     np.testing.assert_array_equal(got, [-3.402823e38, 1])
+
+
+@pytest.mark.parametrize("kind", TEXT_KINDS)
+@pytest.mark.parametrize(
+    ("data_type", "cells", "text"),
+    [
+        ("ASCII_Real", [b"-999.0", b"1"], "-999.0f"),
+        ("ASCII_Real", [b"1000", b"1"], "1,000"),
+        ("ASCII_Real", [b"1E999", b"1"], "1E999"),
+        ("ASCII_Integer", [b"-999", b"1"], "-999L"),
+        ("ASCII_NonNegative_Integer", [b"65535", b"1"], "FFFF0"),
+    ],
+)
+def test_constants__of_text_that_are_no_numbers_are_said_to_be(
+    tmp_path, kind, data_type, cells, text
+):
+    with pytest.warns(TgoWarning, match=f"letter by letter.*{text}.*{MISMATCH}"):
+        got = read(tmp_path, table(kind, data_type, cells, constants(text)))
+    wanted = [NAN if cell.decode() == text else float(cell) for cell in cells]
+    np.testing.assert_array_equal(got, wanted)
+
+
+def test_constants__of_other_bases_by_their_digits_or_said_to_be(tmp_path):
+    cells = [b"FFFF", b"000A"]
+    content = table("Character", "ASCII_Numeric_Base16", cells, constants("65535"))
+    with pytest.warns(TgoWarning, match=f"decimal number.*65535.*{MISMATCH}"):
+        got = read(tmp_path, content)
+    np.testing.assert_array_equal(got, [NAN, 10])
+    long = [b"ff" * 10, b"0a" * 10]
+    extra = constants("FF" * 10)
+    got = read(tmp_path, table("Character", "ASCII_Numeric_Base16", long, extra))
+    assert got.tolist() == ["", "0a" * 10]
 
 
 LIMITS = [
@@ -414,6 +448,22 @@ def test_valid_range__is_no_missing_value_but_reported(
         wanted = np.array(values).astype(got.dtype)
         np.testing.assert_array_equal(got[~missing], wanted[~missing])
         assert np.isnan(got[missing]).all()
+
+
+def test_check__finds_what_constants_leave_open(tmp_path):
+    data = np.array([-LARGEST, 7], ">f4")
+    path = write(tmp_path, array("IEEE754MSBSingle", data, constants("-3.40282E+38")))
+    (found,) = check_product(path)
+    assert (found.severity, found.rule) == ("warning", MISMATCH)
+    assert found.path == str(tmp_path / "p.dat")
+    extra = constants("none", valid_maximum="5")
+    cells = cells_of(np.array([4, 7], ">i4"))
+    path = write(tmp_path, table("Binary", "SignedMSB4", cells, extra))
+    label, values = check_product(path)
+    assert (label.rule, label.path, label.value) == (MISMATCH, str(path), "none")
+    assert (values.rule, values.path) == (RANGE, str(tmp_path / "p.dat"))
+    path = write(tmp_path, table("Delimited", "ASCII_Integer", [b"4", b"7"], extra))
+    assert [item.rule for item in check_product(path)] == [RANGE]
 
 
 EMPTY = [

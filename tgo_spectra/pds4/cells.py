@@ -279,11 +279,11 @@ class Cells:
         )
         for k, item in enumerate(self.fields):
             part = slice(k * self.per_field, (k + 1) * self.per_field)
-            for fill in integer_constants(item.fill_texts):
+            for fill in self._integers_of(item):
                 words[:, part] |= values[:, part] == fill
         for (i, j), number in large.items():
-            known = integer_constants(self.fields[j // self.per_field].fill_texts)
-            words[i, j] = number in known  # whatever `values` has in its place
+            # whatever `values` has in its place
+            words[i, j] = number in self._integers_of(self.fields[j // self.per_field])
             if not words[i, j] and not (wide and 0 <= number < 2 * _INT64):
                 raise self.fail(i, j, why=", which has at most 64 bits")
             values[i, j] = 0
@@ -317,11 +317,17 @@ class Cells:
             unsure = ~words & (np.abs(result) > _EXACT)
         for i, j in np.argwhere(unsure):
             if int(real[i, j]) != int(result[i, j]):
-                why = " that a float64 holds, which a missing value needs"
+                why = " that a float64 holds, which a missing value or a scale needs"
                 raise self.fail(i, j, why=why)
         real[words] = np.nan
         self._scale(real)
         return real
+
+    @staticmethod
+    def _integers_of(item: Field) -> tuple[int, ...]:
+        """Return the special constants of a field that are integers."""
+        base = base_of(item.data_type, item.length)
+        return integer_constants(item.fill_texts, base, item.length).values
 
     @property
     def _declared(self) -> bool:
@@ -433,7 +439,10 @@ class Cells:
             item = self.fields[j // self.per_field]
             digits = _DIGITS.get(BASES.get(item.data_type, 0))
             values[i, j] = self._text(i, j, text, item.data_type)
-            if values[i, j] in item.fill_texts:
+            known, found = item.fill_texts, str(values[i, j])
+            if digits is not None:  # of which the letters may be large or small
+                known, found = tuple(map(str.upper, known)), found.upper()
+            if found in known:
                 values[i, j] = ""
             elif digits is not None and text and not digits.fullmatch(text):
                 raise self.fail(i, j)

@@ -7,6 +7,7 @@ same aloud.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import warnings
 from dataclasses import replace
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from tgo_spectra.errors import ProductError, TgoWarning
-from tgo_spectra.pds4.binary import BinaryTable, file_bytes
+from tgo_spectra.pds4.binary import ArrayObject, BinaryTable, file_bytes
 from tgo_spectra.pds4.delimited import DelimitedTable
 from tgo_spectra.pds4.findings import (
     Finding,
@@ -33,10 +34,11 @@ from tgo_spectra.pds4.types import KNOWN_TYPES
 from tgo_spectra.pds4.xml import LABEL_BYTES_MAX
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
-    from tgo_spectra.pds4.label import FileArea, Label
+    from tgo_spectra.pds4.label import Field, FileArea, Label
+    from tgo_spectra.pds4.structures import Structure
 
 __all__ = ["Finding", "Mode", "check_product", "findings_of", "open_tables"]
 
@@ -226,6 +228,11 @@ def _open(
     return open_objects(area, data, str(source), verify_md5=True, exact=exact)
 
 
+def _is_special(item: Field | ArrayObject) -> bool:
+    """Say whether the label calls some values no data."""
+    return bool(item.fill_texts) or any(item.valid)
+
+
 class _Check:
     """Findings about one product, collected or raised."""
 
@@ -269,16 +276,21 @@ class _Check:
 
     def label(self, source: Source) -> Label:
         """Return the parsed label; its oddities are findings."""
+        with self.heard(str(source)):
+            return _label(source, repair=self.repair, exact=self.exact)
+
+    @contextlib.contextmanager
+    def heard(self, path: str) -> Iterator[None]:
+        """Make findings of the warnings about a file."""
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", TgoWarning)
-            label = _label(source, repair=self.repair, exact=self.exact)
+            yield
         for item in caught:
             text = str(item.message)
             rule = re.search(r"\[([\w.]+)\]$", text)
             name = rule[1] if rule else ""
-            text = text.removeprefix(f"{source}: ").removesuffix(f" [{name}]")
-            self.findings.append(Finding("warning", name, text, str(source)))
-        return label
+            text = text.removeprefix(f"{path}: ").removesuffix(f" [{name}]")
+            self.findings.append(Finding("warning", name, text, path))
 
     def area(self, area: FileArea, label: Label, source: Source) -> None:
         """Check one file; after an error of the whole file, find the place."""
@@ -296,18 +308,26 @@ class _Check:
         for fault in opened.faults:
             self.findings.append(Finding.of(fault, "warning"))
         for _, item in opened.structures:
-            if isinstance(item, Table):
-                for note in item.layout.repairs:
-                    self.findings.append(
-                        Finding("info", "table.repaired", note, str(item.source))
-                    )
-                self.table(item)
-            elif isinstance(item, DelimitedTable):
-                item.check()
-            elif isinstance(item, BinaryTable):
-                for one in item.layout.fields:
-                    if one.data_type in KNOWN_TYPES:  # bytes of others all are numbers
-                        item.read(" / ".join((*one.groups, one.name)))
+            with self.heard(str(item.source)):
+                self.structure(item)
+
+    def structure(self, item: Structure) -> None:
+        """Check all cells of an object that may be wrong, or not be what they say."""
+        if isinstance(item, Table):
+            for note in item.layout.repairs:
+                self.findings.append(
+                    Finding("info", "table.repaired", note, str(item.source))
+                )
+            self.table(item)
+        elif isinstance(item, DelimitedTable):
+            item.check()
+        elif isinstance(item, BinaryTable):
+            for one in item.layout.fields:
+                # bytes of others all are numbers
+                if one.data_type in KNOWN_TYPES or _is_special(one):
+                    item.read(" / ".join((*one.groups, one.name)))
+        elif _is_special(item):
+            item.read()
 
     def open(self, area: FileArea, label: Label, source: Source) -> Objects:
         """Open the objects of one file."""

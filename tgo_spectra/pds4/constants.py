@@ -14,6 +14,7 @@ PDS4 information model 1.15, ``Special_Constants``.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 import warnings
@@ -24,7 +25,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from tgo_spectra.errors import TgoWarning
-from tgo_spectra.pds4.types import INTEGER_TYPES, KNOWN_TYPES, REAL_TYPES, TEXT_TYPES
+from tgo_spectra.pds4.types import (
+    INTEGER_TYPES,
+    KNOWN_TYPES,
+    REAL_TYPES,
+    TEXT_TYPES,
+    base_of,
+)
 from tgo_spectra.pds4.xml import number
 
 if TYPE_CHECKING:
@@ -56,6 +63,7 @@ _COMPLEX = re.compile(
 _EXPONENT = re.compile(r"[Ee]([+-]?[0-9]+)")
 _EXPONENT_MAX = 400  # beyond every float64, and small enough to write out
 _SURE_DIGITS = 6  # with so many, a decimal constant was cut from a binary float
+_BY_LETTERS = "no such number: cells are compared with it letter by letter"
 _NO_LIMIT = "of no use as a limit"
 _SINGLE = 2.0**-23  # relative spacing of single precision
 
@@ -248,8 +256,9 @@ def stored_constants(
 def real_constants(texts: tuple[str, ...]) -> Constants:
     """Return special constants as values of real numbers that are written as text.
 
-    Words are left out: cells are compared with them letter by letter. A constant in
-    another base is tried as an integer and as the bits of a float.
+    Words are left out: cells are compared with them letter by letter, which is said of
+    those that have digits. A constant in another base is tried as an integer and as the
+    bits of a float.
     """
     values: list[float] = []
     used: list[str] = []
@@ -264,16 +273,58 @@ def real_constants(texts: tuple[str, ...]) -> Constants:
             notes.append((text, f"read as {' or '.join(map(repr, readings))}"))
         else:
             readings = [] if real is None else [real]
+            if real is None and _word(text) is None and re.search("[0-9]", text):
+                notes.append((text, _BY_LETTERS))
         values += readings
         used += [text] * len(readings)
     return Constants(tuple(values), tuple(used), tuple(notes))
 
 
 @lru_cache(maxsize=256)
-def integer_constants(texts: tuple[str, ...]) -> tuple[int, ...]:
-    """Return special constants as integers that are written as text, of any size."""
-    found = [(based(text) or (whole(text),))[0] for text in texts]
-    return tuple(value for value in found if value is not None)
+def integer_constants(
+    texts: tuple[str, ...], base: int | None = None, length: int = 0
+) -> Constants:
+    """Return special constants as integers that are written as text, of any size.
+
+    Parameters
+    ----------
+    texts : tuple of str
+        As in the label. Words are left out, as by `real_constants`.
+    base : int, optional
+        Of the numbers in the cells, and so of their constants.
+    length : int
+        Characters of a cell; a constant that needs more is a decimal number, and said
+        to be. 0: not known.
+
+    Examples
+    --------
+    >>> integer_constants(("-1.0", "16#FF#", "N/A")).values
+    (-1, 255)
+    >>> integer_constants(("ff", "65535"), 16, 4).values
+    (255, 65535)
+    >>> integer_constants(("ff", "65535"), 16, 4).notes
+    (('65535', 'read as the decimal number'),)
+    """
+    values: list[int] = []
+    used: list[str] = []
+    notes: list[tuple[str, str]] = []
+    for text in texts:
+        value = None
+        if base is not None and text.isalnum() and text.isascii():
+            with contextlib.suppress(ValueError):
+                value = int(text, base)
+        if value is not None and length and len(text.lstrip("0")) > length:
+            value = None
+        if value is None:
+            value = (based(text) or (whole(text),))[0]
+            if base is not None and value is not None and based(text) is None:
+                notes.append((text, "read as the decimal number"))
+        if value is not None:
+            values.append(value)
+            used.append(text)
+        elif number(text) is None and _word(text) is None and re.search("[0-9]", text):
+            notes.append((text, _BY_LETTERS))
+    return Constants(tuple(values), tuple(used), tuple(notes))
 
 
 def notes_of(
@@ -282,24 +333,29 @@ def notes_of(
     data_type: str,
     dtype: np.dtype[Any] | None,
     bits: int | None = None,
+    length: int = 0,
 ) -> list[tuple[str, str]]:
     """Return what is to be said of the special constants of a field or an array.
 
-    `dtype` is that of what is stored, None for text and bit strings.
+    `dtype` is that of what is stored, None for text and bit strings; `length` the
+    characters of a cell, 0 if not known.
     """
     notes: list[tuple[str, str]] = []
+    base = base_of(data_type, length)
+    kind = dtype
     if dtype is not None:
         notes += stored_constants(texts, dtype, bits).notes
     elif data_type in REAL_TYPES:
         notes += real_constants(texts).notes
+        kind = np.dtype(np.float64)
+    elif data_type in INTEGER_TYPES or base is not None:
+        notes += integer_constants(texts, base, length).notes
+        kind = np.dtype(np.int64)
+    elif data_type in TEXT_TYPES or data_type == "ASCII_Boolean":
+        return notes  # words have no order, so no limits
     elif data_type not in KNOWN_TYPES:
-        notes += [
-            (text, "of no use: bit strings are given as they are") for text in texts
-        ]
-    numbers = {**dict.fromkeys(REAL_TYPES, "f8"), **dict.fromkeys(INTEGER_TYPES, "i8")}
-    kind = np.dtype(numbers[data_type]) if data_type in numbers else dtype
-    if data_type in TEXT_TYPES or data_type == "ASCII_Boolean":
-        return notes  # words have no order
+        why = "of no use: bit strings are given as they are"
+        notes += [(text, why) for text in texts]
     if kind is None or kind.kind == "c":
         return [*notes, *((text, _NO_LIMIT) for text in valid if text)]
     return [*notes, *limits(valid, kind, bits)[1]]

@@ -275,11 +275,11 @@ def open_objects(
             stray = between_fields(item)
         if stray is not None:
             faults.append(stray)
-        faults.extend(_constant_faults(item))
+        faults.extend(_constant_faults(item, path))
     return Objects(found, faults)
 
 
-def _constant_faults(item: Structure) -> Iterator[ProductError]:
+def _constant_faults(item: Structure, path: str) -> Iterator[ProductError]:
     """Yield what is to be said of special constants, which mean less than they say."""
     described = (item,) if isinstance(item, ArrayObject) else item.layout.fields
     for one in described:
@@ -288,12 +288,12 @@ def _constant_faults(item: Structure) -> Iterator[ProductError]:
         bits = one.bits if isinstance(one, Field) else None
         width = None if bits is None else bits[1] - bits[0] + 1
         dtype = stored_dtype(one.data_type, bits)
-        for text, note in notes_of(
-            one.fill_texts, one.valid, one.data_type, dtype, width
-        ):
+        length = one.length if isinstance(one, Field) else 0
+        found = notes_of(one.fill_texts, one.valid, one.data_type, dtype, width, length)
+        for text, note in found:
             yield ProductError(
                 f"special constant of a {one.data_type} is {note}",
-                path=str(item.source),
+                path=path,
                 field=one.name,
                 value=text,
                 rule="label.special_constant_mismatch",
