@@ -271,6 +271,11 @@ def test_constants__of_another_precision_are_reported(
     with pytest.warns(TgoWarning, match=rf"1 of 2 values are nearly .*{MISMATCH}"):
         got = read(tmp_path, content)
     np.testing.assert_array_equal(got, np.array(values, dtype))
+    # neighbours of a declared float, each of which has a meaning of its own elsewhere
+    ladder = np.arange(0xFF7FFFFB, 0xFF800000, dtype=">u4").view(">f4")
+    content = array("IEEE754MSBSingle", ladder, constants("16#FF7FFFFB#"))
+    with pytest.warns(TgoWarning, match=f"4 of 5 values are nearly.*{MISMATCH}"):
+        assert np.isnan(read(tmp_path, content)).tolist() == [True, *[False] * 4]
     # data that are not so near are nothing to speak of
     values = np.array([-999.5, -998, 0, 1e38], ">f4")
     read(tmp_path, array("IEEE754MSBSingle", values, constants("-999")))

@@ -65,7 +65,9 @@ _EXPONENT_MAX = 400  # beyond every float64, and small enough to write out
 _SURE_DIGITS = 6  # with so many, a decimal constant was cut from a binary float
 _BY_LETTERS = "no such number: cells are compared with it letter by letter"
 _NO_LIMIT = "of no use as a limit"
-_SINGLE = 2.0**-23  # relative spacing of single precision
+# relative: eight spacings of single precision, as neighbouring floats are used as
+# constants of different meaning
+_SINGLE = 2.0**-20
 
 
 class Constants(NamedTuple):
