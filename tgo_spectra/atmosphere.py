@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from tgo_spectra.atmosphere_check import check_allowed, check_profile, check_radius
-from tgo_spectra.atmosphere_fields import profile_of, quantity_of
+from tgo_spectra.atmosphere_fields import profile_of
 from tgo_spectra.atmosphere_files import profile_from_file, profile_from_text
 from tgo_spectra.errors import AtmosphereError
 from tgo_spectra.mars import (
@@ -23,6 +23,7 @@ from tgo_spectra.mars import (
     MOLAR_MASS,
 )
 from tgo_spectra.paths import expanded
+from tgo_spectra.variables import attributes_of
 
 if TYPE_CHECKING:
     import pathlib
@@ -335,12 +336,11 @@ def _finish(ds: xr.Dataset) -> xr.Dataset:
     """Add the number density of p / (k T) unless it is given, set units."""
     if "number_density" not in ds:
         ds["number_density"] = ds["pressure"] / (BOLTZMANN * ds["temperature"]) * 1e-6
-    for name in ds.variables:
-        quantity = quantity_of(str(name))
-        ds[name].attrs = {"units": quantity.unit, "long_name": quantity.long_name}
-        if str(name).endswith("_vmr"):
-            gas = str(name).removesuffix("_vmr").upper()
-            ds[name].attrs["long_name"] = f"{quantity.long_name} of {gas}"
+    for name, item in ds.variables.items():
+        gas = str(name).removesuffix("_vmr").upper()
+        # of gases that no retrieval has, such as argon, the catalogue does not know
+        other = {"units": "1", "long_name": f"mole fraction of {gas}"}
+        ds[name].attrs = dict(attributes_of(str(name), item.dtype) or other)
     return ds
 
 

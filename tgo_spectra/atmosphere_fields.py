@@ -41,14 +41,12 @@ class Quantity(NamedTuple):
         Ours.
     scale : float
         From the unit of the table to ours.
-    long_name : str
     """
 
     names: Mapping[str, str | None]
     kind: str
     unit: str
     scale: float
-    long_name: str
 
 
 ALTITUDE = Quantity(
@@ -59,7 +57,6 @@ ALTITUDE = Quantity(
     "altitude",
     "km",
     1.0,
-    "altitude above areoid",
 )  # fmt: skip
 _QUANTITIES = {
     "altitude": ALTITUDE,
@@ -71,24 +68,21 @@ _QUANTITIES = {
         "pressure",
         "Pa",
         1.0,
-        "atmospheric pressure",
     ),
     "temperature": Quantity(
         {"temperature": None, "temperature_k": "K", "t": None},
         "temperature",
         "K",
         1.0,
-        "atmospheric temperature",
     ),
     "number_density": Quantity(
         {"number_density": None, "number_density_cm3": "cm-3"},
         "number_density",
         "cm-3",
         1e-6,
-        "number density of the air",
     ),
 }  # fmt: skip
-_VMR = Quantity({}, "mole_fraction", "1", 1.0, "mole fraction")
+_VMR = Quantity({}, "mole_fraction", "1", 1.0)
 
 
 class Profile(NamedTuple):
