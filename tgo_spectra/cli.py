@@ -152,6 +152,7 @@ def retrieve(
     given with --setup, or without any the shipped one.
     """
     from contextlib import nullcontext
+    from pathlib import Path
 
     from tgo_spectra.batch import run
     from tgo_spectra.workers import connected
@@ -170,7 +171,8 @@ def retrieve(
     for row in rows:
         if row.state == "failed":
             # errors of the reader begin with the path already
-            text = without_place(row.message or "", row.product)
+            places = (Path(row.product).absolute(), row.product)
+            text = without_place(row.message or "", *places)
             say(f"failed {row.product}: {text}", err=True)
     count = {state: sum(row.state == state for row in rows) for state in _STATES}
     say(", ".join(f"{number} {state}" for state, number in count.items()))
@@ -315,9 +317,9 @@ def find_(catalogue: str, order: tuple[int, ...], details: bool, **given: Any) -
     if given["damaged"]:
         names.append("rule")
     if details:
-        say("\t".join(names))
+        say(*names)
     for row in zip(*(ds[name].values for name in names), strict=True):
-        say("\t".join(str(value) for value in row))
+        say(*row)
     if not ds.sizes["product"]:
         say("no product matches", err=True)
 
@@ -362,9 +364,12 @@ def fetch(
     """Download calibrated products from the archive (needs the network)."""
     from tgo_spectra.archive import fetch as fetch_all
     from tgo_spectra.archive import load_settings, search
+    from tgo_spectra.atomic import output_folder
 
     known = load_settings(settings)
     channel = channel or "so"
+    if not dry_run:
+        output_folder(out)  # before the search: it takes long
     found = search(channel=channel, order=order or None, settings=known, **given)
     if dry_run:
         for remote in found:

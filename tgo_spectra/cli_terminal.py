@@ -21,18 +21,23 @@ __all__ = ["configure", "exit_code", "leave", "say", "without_place"]
 DONE, FAILED, SOME_FAILED, USAGE, STOPPED = 0, 1, 2, 64, 130
 
 
-def say(text: object, *, err: bool = False) -> None:
+def say(*cells: object, err: bool = False) -> None:
     """Print one line; whatever a terminal would obey or cannot show is escaped.
 
     Parameters
     ----------
-    text : object
+    *cells : object
+        A text, or several to stand with tabs in between.
     err : bool
         To the error stream.
     """
     stream = sys.stderr if err else sys.stdout
     encoding = getattr(stream, "encoding", None) or "utf-8"
-    line = printable(text).encode(encoding, "backslashreplace").decode(encoding)
+    line = (
+        "\t".join(map(printable, cells))
+        .encode(encoding, "backslashreplace")
+        .decode(encoding)
+    )
     click.echo(line, err=err)
 
 
@@ -84,7 +89,14 @@ def configure(*, verbose: bool) -> None:
     for handler in logging.getLogger().handlers:
         handler.setLevel(level)  # loggers of Dask have levels of their own
         handler.setFormatter(_Plain("%(levelname)s %(name)s: %(message)s"))
+        if not verbose:
+            handler.addFilter(_without_dask)
     warnings.formatwarning = _warning
+
+
+def _without_dask(record: logging.LogRecord) -> bool:
+    """Leave out what Dask logs: what matters is raised, or the row of a product."""
+    return not record.name.startswith("distributed")
 
 
 def _warning(
@@ -129,10 +141,7 @@ def exit_code(command: Callable[[], object]) -> int:
         say("stopped", err=True)
         return STOPPED
     except TgoError as error:
-        # some messages list commands, one a line
-        first, *rest = (" ".join(line.split()) for line in str(error).splitlines())
-        for line in (f"error: {first}", *filter(None, rest)):
-            say(line, err=True)
+        say(f"error: {error}", err=True)
         return FAILED
     except OSError as error:
         place = f"{error.filename}: " if error.filename is not None else ""

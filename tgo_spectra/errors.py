@@ -113,9 +113,7 @@ class TgoError(Exception):
         ]
         head = f"{printable(self.path)}: " if self.path else ""
         tail = f" [{', '.join(where)}]" if where else ""
-        # some messages list things, one a line
-        message = "\n".join(map(printable, str(self.message).split("\n")))
-        return f"{head}{message}{tail}"
+        return f"{head}{printable(self.message)}{tail}"
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle with all fields, so that workers can report."""

@@ -6,9 +6,12 @@ import contextlib
 import itertools
 import logging
 import multiprocessing.process
+import multiprocessing.resource_tracker
+import signal
 import socket
 import sys
 import time
+from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,19 +89,40 @@ def own_workers(number: int) -> Iterator[Client]:
     with contextlib.ExitStack() as stack:
         stack.enter_context(dask.config.set(settings))
         try:
-            cluster = LocalCluster(  # type: ignore[no-untyped-call]
-                n_workers=number,
-                threads_per_worker=1,
-                processes=True,
-                # any free port, reachable from this machine only
-                dashboard_address="127.0.0.1:0",
-                # what matters is raised, or becomes the row of a product
-                silence_logs=logging.CRITICAL,
-            )
+            with _deaf_to_interrupts():
+                cluster = LocalCluster(  # type: ignore[no-untyped-call]
+                    n_workers=number,
+                    threads_per_worker=1,
+                    processes=True,
+                    # any free port, reachable from this machine only
+                    dashboard_address="127.0.0.1:0",
+                    # what matters is raised, or becomes the row of a product
+                    silence_logs=logging.CRITICAL,
+                )
         except RuntimeError as error:
             raise _not_started(number, error) from None
         stack.enter_context(cluster)
         yield stack.enter_context(Client(cluster))  # type: ignore[no-untyped-call]
+
+
+@contextlib.contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Let processes that are started here, and later by their threads, miss Ctrl-C.
+
+    A terminal sends it to all processes. The first one ends the others; without this
+    each of them says so first, in a long traceback.
+    """
+    mask = getattr(signal, "pthread_sigmask", None)  # not on Windows
+    if mask is None:
+        yield
+        return
+    # where it is not running yet, its start lets Ctrl-C through again
+    multiprocessing.resource_tracker.ensure_running()
+    former = mask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        mask(signal.SIG_SETMASK, former)
 
 
 def _not_started(number: int, error: RuntimeError) -> TgoError:
@@ -223,6 +247,19 @@ def results(
     TgoError
         The scheduler is lost (``batch.scheduler_lost``).
     """
+    try:
+        yield from _results(items, task, client)
+    except (CancelledError, OSError, RuntimeError):
+        message = (
+            "the connection to the Dask scheduler is lost; what is done stays, and the "
+            "same call goes on"
+        )
+        raise TgoError(message, rule="batch.scheduler_lost") from None
+
+
+def _results(
+    items: Iterable[Path], task: Callable[[Path], Any], client: Client
+) -> Iterator[tuple[Path, Any]]:
     from distributed import as_completed
 
     window = max(8, 3 * len(client.scheduler_info()["workers"]))

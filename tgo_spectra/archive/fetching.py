@@ -211,6 +211,7 @@ def fetch(
         The search failed, see `search`.
     """
     known = settings or load_settings()
+    folder = output_folder(out).absolute()  # before the search: it takes long
     if products is None:
         products = search(
             channel=channel,
@@ -223,7 +224,6 @@ def fetch(
             settings=known,
         )
     wanted = list(dict.fromkeys(products))
-    folder = output_folder(out).absolute()
     keeper = _Keeper(folder)
     with ThreadPoolExecutor(max(1, 2 * known.max_parallel_per_host)) as pool:
         return list(pool.map(lambda r: _fetch_one(r, folder, known, keeper), wanted))

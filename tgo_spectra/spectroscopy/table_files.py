@@ -96,10 +96,10 @@ def table_path(name_or_path: str | Path) -> Path:
     if isinstance(name_or_path, str) and name_or_path in USER_TABLES:
         path = user_table_path(name_or_path)
         if not path.is_file():
-            commands = "\n  ".join(build_commands(name_or_path))
+            commands = " && ".join(build_commands(name_or_path))
             message = (
                 f"no table {name_or_path!r}: its lines are not shipped with the "
-                f"package. Build it once with\n  {commands}\n"
+                f"package. Build it once with: {commands}"
             )
             raise TableError(
                 message, path=path, value=name_or_path, rule="table.not_built"
