@@ -13,6 +13,7 @@ import pytest
 import xarray as xr
 
 from tgo_spectra import atomic
+from tgo_spectra.demo import save_figure
 from tgo_spectra.errors import OutputError, TgoError, printable
 from tgo_spectra.exchange import write_bira, write_harp
 from tgo_spectra.grid import Grid
@@ -118,7 +119,16 @@ def empty_map():
     return grid_level2([], grid, gases=["ch4"])
 
 
+def figure(path):
+    from matplotlib.figure import Figure
+
+    drawn = Figure()
+    drawn.subplots().imshow(np.random.default_rng(1).normal(size=(400, 400)))
+    return save_figure(drawn, path)
+
+
 WRITERS = {
+    "figure": figure,
     "level 2": lambda path: write_level2(profile(), path),
     "map": lambda path: write_map(empty_map(), path),
     "bira": lambda path: write_bira(profile(), path, "ch4"),

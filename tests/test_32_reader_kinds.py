@@ -466,6 +466,28 @@ def test_products_side_by_side(three, tmp_path):
     xr.testing.assert_identical(node.load(), tgo.open_product(uvis).load())
 
 
+def test_products_that_differ_in_the_collection(tmp_path):
+    paths = [write_product(tmp_path, level1())]
+    lid = tgo.open_product(paths[0]).attrs["product_lid"]
+    bundle, _, last = lid.rsplit(":", 2)
+    for name in ("data_derived", "data_x"):
+        other = tmp_path / name
+        other.mkdir()
+        for suffix in (".xml", ".tab"):
+            data = paths[0].with_suffix(suffix).read_bytes()
+            data = data.replace(b":data_calibrated:", f":{name}:".encode())
+            (other / paths[0].with_suffix(suffix).name).write_bytes(data)
+        paths.append(other / paths[0].name)
+    uvis = write_product(tmp_path, level1("uvis binned"))
+    tree = tgo.open_products([*paths, uvis], combine="tree")
+    names = {
+        f"{bundle}:{c}:{last}" for c in ("data_calibrated", "data_derived", "data_x")
+    }
+    assert set(tree.children) == {*names, uvis.stem.lower()}
+    for name in names:
+        assert tree[name].attrs["product_lid"] == name
+
+
 def test_products_that_do_not_go_together(three, tmp_path):
     other = level1("so", start=9)
     other["order"] = 136

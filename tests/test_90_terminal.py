@@ -138,6 +138,21 @@ def test_exit_codes__some_and_all(tmp_path, capsys):
     said(capsys)
 
 
+def test_export__no_file_written_over_another(tmp_path, capsys):
+    time = {"time": ((), np.datetime64("2018-06-14T03:13:41", "ns"))}
+    for name, value in (("a", 1e-9), ("b", 2e-9), ("c", 3e-9)):
+        ds = level2().assign(time).assign(ch4_vmr=("altitude", np.full(3, value)))
+        write_level2(ds, tmp_path / name / "same.nc")
+    given = [str(tmp_path / name) for name in ("a", "b", "c", "a/same.nc")]
+    out = tmp_path / "out"
+    assert main(["export", *given, "--form", "harp", "--out", str(out)]) == 2
+    lines = said(capsys)
+    assert sum("export.same_name" in line for line in lines) == 2
+    assert lines[-2:] == [] or "1 written, 2 failed" in "".join(lines)
+    with xr.open_dataset(out / "same_harp.nc", decode_times=False) as back:
+        assert float(back["CH4_volume_mixing_ratio"].max()) == 1e-9
+
+
 @pytest.mark.parametrize(
     ("error", "code", "text"),
     [

@@ -202,7 +202,8 @@ def run(
             append_line(journal, _journal_line(row))
             bar.advance(row)
             if row.rule in _STOPPING:
-                message = f"stopped, the same call goes on later: {row.message}"
+                fault = (row.message or "").removesuffix(f" [rule {row.rule}]")
+                message = f"stopped, the same call goes on later: {fault}"
                 raise OutputError(message, path=folder, rule=row.rule)
     ordered = [rows[path] for path in paths]
     failed = [f"{_journal_line(row)}\n" for row in ordered if row.state == "failed"]

@@ -23,7 +23,7 @@ def export(paths: tuple[str, ...], form: str, gases: tuple[str, ...], out: str) 
     from pathlib import Path
 
     from tgo_spectra.atomic import output_folder
-    from tgo_spectra.errors import TgoError
+    from tgo_spectra.errors import OutputError, TgoError
     from tgo_spectra.exchange import write_bira, write_harp
     from tgo_spectra.netcdf import open_verified
 
@@ -34,21 +34,37 @@ def export(paths: tuple[str, ...], form: str, gases: tuple[str, ...], out: str) 
     files: list[Path] = []
     for path in map(Path, paths):
         files += sorted(path.rglob("*.nc")) if path.is_dir() else [path]
-    n_written = n_failed = 0
+    # one file may be named twice, or lie in a folder that is
+    unique: dict[Path, Path] = {}
     for file in files:
+        unique.setdefault(file.resolve(), file)
+    written: dict[Path, Path] = {}
+    n_failed = 0
+
+    def target(suffix: str) -> Path:
+        """Name a file after its level 2, which no other one has."""
+        path = folder / f"{file.stem}_{suffix}"
+        if path in written:
+            message = (
+                "not exported, since another level-2 file has the same name: "
+                f"{written[path]}; export them into two folders"
+            )
+            raise OutputError(message, path=file, rule="export.same_name")
+        return path
+
+    for file in unique.values():
         try:
             level2 = open_verified(file)
             if level2.attrs.get("processing_level", "L2") != "L2":
                 continue  # a map may lie beside its input
             if form == "harp":
-                target = folder / f"{file.stem}_harp.nc"
-                write_harp(level2, target, list(gases) or None)
-                n_written += 1
+                made = write_harp(level2, target("harp.nc"), list(gases) or None)
+                written[made] = file
             for gas in gases if form == "bira" else ():
-                write_bira(level2, folder / f"{file.stem}_{gas}.txt", gas.lower())
-                n_written += 1
+                made = write_bira(level2, target(f"{gas}.txt"), gas.lower())
+                written[made] = file
         except TgoError as error:
             n_failed += 1
             say(f"failed {file}: {without_place(str(error), file)}", err=True)
-    say(f"{n_written} written, {n_failed} failed -> {folder}")
-    leave(n_written, n_failed, "level-2 file")
+    say(f"{len(written)} written, {n_failed} failed -> {folder}")
+    leave(len(written), n_failed, "level-2 file")

@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
     import xarray as xr
+    from matplotlib.figure import Figure
 
     Array = npt.NDArray[np.float64]
 
-__all__ = ["DemoResult", "methane", "run_demo"]
+__all__ = ["DemoResult", "methane", "run_demo", "save_figure"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -307,6 +308,29 @@ def _compare(product: Path, output: Path) -> DemoRow:
     )
 
 
+def save_figure(figure: Figure, path: Path) -> Path:
+    """Write a figure as a whole, see `tgo_spectra.atomic.atomic_file`.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+    path : Path
+        PNG file to make.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    OutputError
+        The disk is full and the like.
+    """
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")
+    return path
+
+
 def _figures(
     folder: Path,
     level3: xr.Dataset,
@@ -325,9 +349,7 @@ def _figures(
     files: dict[str, Path] = {}
 
     def save(name: str, figure: Figure) -> None:
-        path = files[f"figure, {name}"] = folder / f"{name}.png"
-        with atomic_file(path) as temporary:
-            figure.savefig(temporary, dpi=120, format="png")
+        files[f"figure, {name}"] = save_figure(figure, folder / f"{name}.png")
 
     strongest = int(np.argmax([row.true for row in rows]))
     product, output = done[strongest]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -79,8 +80,9 @@ def open_products(
         Where the wavenumbers of a pixel differ from product to product, as they do
         with temperature, ``wavenumber`` gets the dimension ``spectrum``.
 
-        ``"tree"``: a DataTree with one node for each product, named after its logical
-        identifier; the products need have nothing in common.
+        ``"tree"``: a DataTree with one node for each product, named after the last part
+        of its logical identifier (the whole, where another product has that part too);
+        the products need have nothing in common.
     apply_mask : bool
         As for `open_product`.
     mode : {"strict", "warn", "repair"}
@@ -148,10 +150,18 @@ def open_products(
         msg = "no product is given"
         raise ProductError(msg, rule="product.none")
     if combine == "tree":
-        return xr.DataTree.from_dict(
-            {node_name(lid.rpartition(":")[2]): ds for lid, ds in products.items()}
-        )
+        return xr.DataTree.from_dict(_named(products))
     return _joined(list(products.values()))
+
+
+def _named(products: dict[str, xr.Dataset]) -> dict[str, xr.Dataset]:
+    """Name products after the last part of their identifiers, alike ones the whole."""
+    last = {lid: node_name(lid.rpartition(":")[2]) for lid in products}
+    often = Counter(last.values())
+    return {
+        last[lid] if often[last[lid]] == 1 else node_name(lid): ds
+        for lid, ds in products.items()
+    }
 
 
 def _chosen(
