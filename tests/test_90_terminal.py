@@ -148,7 +148,7 @@ def test_export__no_file_written_over_another(tmp_path, capsys):
     assert main(["export", *given, "--form", "harp", "--out", str(out)]) == 2
     lines = said(capsys)
     assert sum("export.same_name" in line for line in lines) == 2
-    assert lines[-2:] == [] or "1 written, 2 failed" in "".join(lines)
+    assert any(line.startswith("1 written, 2 failed") for line in lines)
     with xr.open_dataset(out / "same_harp.nc", decode_times=False) as back:
         assert float(back["CH4_volume_mixing_ratio"].max()) == 1e-9
 
