@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 OUT ?= demo-output
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check format docs bench validate clean
+.PHONY: help venv demo test check format docs bench validate golden clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/'
@@ -45,6 +45,9 @@ bench: $(STAMP) ## timings as ratios to peers, installed in .bench; one table at
 
 validate: $(STAMP) ## the validation campaign (about half an hour on two cores), writes its report
 	OMP_NUM_THREADS=1 $(BIN)/python tests/validation/campaign.py 1000
+
+golden: $(STAMP) ## make the golden files again: WHY="reason", and NAMES="so_oe ..." or all
+	OMP_NUM_THREADS=1 $(BIN)/python tests/golden/remake.py --why "$(WHY)" $(NAMES)
 
 clean: ## remove build products and the environment
 	rm -rf $(VENV) .bench docs/_build docs/auto_examples demo-output .pytest_cache .mypy_cache .ruff_cache
