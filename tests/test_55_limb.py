@@ -133,12 +133,14 @@ def test_kernels__as_python_agree():
     from tgo_spectra.forward import limb_kernel
 
     rng = np.random.default_rng(0)
-    weights, basis = rng.normal(size=(2, 4, 3)), rng.normal(size=(4, 9))
-    weights[0, 1] = 0.0
+    weights, basis = rng.normal(size=(2, 9)), rng.normal(size=(6, 9))
+    weights[0, 2:5] = 0.0
+    first, inner = np.array([0, 2, 5, 8, 9]), np.array([0, 1, 1, 2, 3, 3, 4, 5, 5])
     factor = rng.normal(size=(2, 9))
     fields = [np.zeros((2, 4, 9)) for _ in range(2)]
-    limb_kernel.scaled_bands(weights, basis, factor, fields[0])
-    limb_kernel.scaled_bands.py_func(weights, basis, factor, fields[1])
+    bands = (weights, first, inner, basis, factor)
+    limb_kernel.scaled_bands(*bands, fields[0])
+    limb_kernel.scaled_bands.py_func(*bands, fields[1])
     np.testing.assert_allclose(fields[1], fields[0], rtol=1e-13)
     left, long = rng.normal(size=(3, 6)), rng.normal(size=(6, 1100))
     expected = left @ long

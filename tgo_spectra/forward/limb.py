@@ -52,8 +52,8 @@ CROSS_SECTION_STEP_KM = 1.0
 class _Absorber(NamedTuple):
     """Cross-section on the points = basis.T @ coefficients.
 
-    ``basis`` (term, wavenumber): cross-sections of the levels, or the vectors of a
-    table; ``coefficients`` (term, point), None where the terms are the levels.
+    ``basis`` (term, wavenumber): cross-sections of the inner levels, or the vectors of
+    a table; ``coefficients`` (term, point), None where the terms are the inner levels.
     """
 
     basis: Array
@@ -61,10 +61,17 @@ class _Absorber(NamedTuple):
 
 
 class _Path(NamedTuple):
-    """Quadrature points, columns of air under their hats, levels to points."""
+    """Columns of air under the hats of the quadrature points; what leads to these.
+
+    ``air`` (height, point); ``hats`` (point, level) of the mole fractions, ``inner``
+    (point, inner level) of the cross-sections, ``place`` (level,) where the levels are
+    among the inner ones.
+    """
 
     air: Array
     hats: Array
+    inner: Array
+    place: npt.NDArray[np.int64]
 
 
 def limb_transmittance(
@@ -144,17 +151,15 @@ def limb_transmittance(
     levels = given["altitude"].values
     from_lines = all(isinstance(source, tuple) for source in gases.values())
     inner = _inner_levels(levels) if from_lines else levels
-    # a mole fraction that is linear between the levels is so between the inner ones
-    air = given if inner.size == levels.size else on_altitudes(given, inner)
-    radius = planet_radius_km or air.attrs.get("planet_radius_km", MEAN_RADIUS_KM)
+    radius = planet_radius_km or given.attrs.get("planet_radius_km", MEAN_RADIUS_KM)
     heights = np.atleast_1d(np.asarray(tangent_altitude, dtype=float))
     points = quadrature_altitudes(inner, heights, float(levels[-1]))
     points = points[(points >= levels[0] - 1e-9) & (points <= levels[-1] + 1e-9)]
-    dense = on_altitudes(air, points)
-    nu, absorbers = _absorbers(air, dense, wavenumber, gases)
+    dense = on_altitudes(given, points)
+    nu, absorbers = _absorbers(on_altitudes(given, inner), dense, wavenumber, gases)
     rho = ray.refractivity_per_density(float(nu.mean())) if refraction else 0.0
-    path = _path(radius, heights, inner, dense, top, rho)
-    vmr = {gas: air[f"{gas}_vmr"].values for gas in gases}
+    path = _path(radius, heights, (levels, inner), dense, top, rho)
+    vmr = {gas: given[f"{gas}_vmr"].values for gas in gases}
     transmittance = _transmittance(absorbers, path, vmr)
     data: dict[str, object] = {
         "transmittance": (("tangent_altitude", "wavenumber"), transmittance)
@@ -162,12 +167,9 @@ def limb_transmittance(
     if jacobian:
         factor = -transmittance
         for gas, absorber in absorbers.items():
-            field = _jacobian(absorber, path, factor)
-            if inner.size > levels.size:
-                field = np.matmul(hat_matrix(levels, inner).T, field)
             data[f"{gas}_jacobian"] = (
                 ("tangent_altitude", "altitude", "wavenumber"),
-                field,
+                _jacobian(absorber, path, factor),
             )
     coords = {
         "tangent_altitude": ("tangent_altitude", heights, {"units": "km"}),
@@ -213,7 +215,7 @@ def _refraction(refractivity_cm3: float, wavenumber_cm1: float) -> str:
 def _path(
     radius_km: float,
     heights: Array,
-    levels: Array,
+    levels: tuple[Array, Array],
     dense: xr.Dataset,
     top: Top,
     refractivity_cm3: float,
@@ -230,7 +232,8 @@ def _path(
         top_scale_km=scale,
         refractivity_cm3=refractivity_cm3,
     )
-    return _Path(air, hat_matrix(levels, points))
+    hats, inner = (hat_matrix(z, points) for z in levels)
+    return _Path(air, hats, inner, np.searchsorted(levels[1], levels[0]))
 
 
 def _transmittance(
@@ -242,7 +245,7 @@ def _transmittance(
     nodes = next(iter(absorbers.values())).basis.shape[1]
     minus = np.zeros((path.air.shape[0], nodes))
     for gas, (basis, coefficients) in absorbers.items():
-        per_term = path.hats.T if coefficients is None else coefficients
+        per_term = path.inner.T if coefficients is None else coefficients
         absorbing = per_term * (path.hats @ vmr[gas])
         sum_spectra(-steady_product(path.air, absorbing.T), basis, minus)
     return np.asarray(np.exp(minus, out=minus))
@@ -251,13 +254,13 @@ def _transmittance(
 def _jacobian(absorber: _Absorber, path: _Path, factor: Array) -> Array:
     """Differentiate the transmittance: (height, level, wavenumber)."""
     basis, coefficients = absorber
-    air, hats = path
+    air, hats = path.air, path.hats
     heights, levels = air.shape[0], hats.shape[1]
     field = np.zeros((heights, levels, basis.shape[1]))
     if coefficients is None:
         from tgo_spectra.forward.limb_kernel import scaled_bands
 
-        scaled_bands(_bands(path), basis, factor, field)
+        scaled_bands(*_bands(path), basis, factor, field)
         return field
     from tgo_spectra.matrices_kernel import sum_spectra
 
@@ -268,14 +271,21 @@ def _jacobian(absorber: _Absorber, path: _Path, factor: Array) -> Array:
     return field
 
 
-def _bands(path: _Path) -> Array:
-    """Columns under products of two levels' hats: (height, level, below/own/above)."""
-    air, hats = path
-    bands = np.zeros((air.shape[0], hats.shape[1], 3))
-    bands[:, :, 1] = steady_product(air, hats**2)
-    neighbours = steady_product(air, hats[:, 1:] * hats[:, :-1])
-    bands[:, 1:, 0] = bands[:, :-1, 2] = neighbours
-    return bands
+def _bands(
+    path: _Path,
+) -> tuple[Array, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Columns under products of a level's hat and the inner hats that it meets.
+
+    Columns (height, pair), first pair of each level (level + 1,), inner level (pair,).
+    """
+    place = path.place
+    low = np.append(place[0], place[:-1])
+    count = np.append(place[1:], place[-1]) - low + 1
+    first = np.append(0, np.cumsum(count))
+    level = np.repeat(np.arange(place.size), count)
+    inner = np.arange(level.size) - first[level] + low[level]
+    weights = steady_product(path.air, path.hats[:, level] * path.inner[:, inner])
+    return np.asarray(weights, dtype=np.float64), first, np.asarray(inner)
 
 
 def _origin(source: Source) -> str:
