@@ -15,12 +15,12 @@ import xarray as xr
 
 import tgo_spectra as tgo
 from tgo_spectra.archive import verify
-from tgo_spectra.archive.products import open_place, source_of
 from tgo_spectra.cli import main
 from tgo_spectra.errors import TgoWarning
 from tgo_spectra.paths import expanded
 from tgo_spectra.pds4 import open_structures, parse_label
 from tgo_spectra.pds4.check import check_product, open_tables
+from tgo_spectra.readers.finding import find_label
 
 sys.path.append(str(Path(__file__).parent))
 
@@ -58,7 +58,6 @@ DOORS = {
     "open_products": lambda path: tgo.open_products([path]),
     "tree": tgo.open_product_tree,
     "tree by engine": lambda path: xr.open_datatree(path, engine="tgo"),
-    "place": open_place,
 }
 
 
@@ -78,7 +77,7 @@ def test_home__is_expanded_by_the_generic_layer_and_the_archive(home, tmp_path):
     for function in (open_structures, open_tables):
         assert len(function(path)) == 1
     assert check_product(path) == []
-    assert source_of("~/p.zip").member == f"{home}.xml"
+    assert find_label("~/p.zip").member == f"{home}.xml"
     for place in (path, "~/one", "~/p.zip"):
         assert [row.rule for row in verify(place)] == [""]
     ds = tgo.index_archive("~/one", "~/c.jsonl")

@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 from tgo_spectra import __version__
 from tgo_spectra.archive.gathering import Gathered, gather
-from tgo_spectra.archive.products import open_place, split_place
 from tgo_spectra.atomic import append_line, output_folder, write_whole
 from tgo_spectra.climatology.choices import ClimatologyChoices, choose_climatology
 from tgo_spectra.errors import (
@@ -37,6 +36,7 @@ from tgo_spectra.errors import (
 from tgo_spectra.netcdf import PROCESSING_VERSION, open_verified, sweep_temporary
 from tgo_spectra.output_names import target_of
 from tgo_spectra.paths import expanded
+from tgo_spectra.readers.finding import split_place
 from tgo_spectra.resume import choices, instrument_hash, resume_key
 from tgo_spectra.retrieval.kinds import level1_for
 from tgo_spectra.retrieval.mixed import load_setups, setup_for
@@ -271,8 +271,11 @@ def _process_product(
     if not Path(split_place(path)[0]).is_file():
         message = "no such product"
         raise ProductError(message, path=path, rule="product.missing")
+    # found at each call, so that it can be replaced
+    from tgo_spectra.readers import open_product
+
     # which setup is taken, and so the key, is known when the product is opened
-    level1 = open_place(path) if setups else None
+    level1 = open_product(path) if setups else None
     setup = None if level1 is None else setup_for(setups, level1)
     key = resume_key(path, setup, atmosphere)
     target = target_of(path, out)
@@ -288,7 +291,7 @@ def _process_product(
     if own is not None:
         level1 = own
     elif level1 is None:
-        level1 = open_place(path)
+        level1 = open_product(path)
     if isinstance(atmosphere, ClimatologyChoices):
         atmosphere = atmosphere.profile_for(level1)
     elif atmosphere is not None:

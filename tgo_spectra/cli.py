@@ -69,9 +69,9 @@ def info(path: str) -> None:
 
         ds = open_verified(path)
     else:
-        from tgo_spectra.archive.products import open_place
+        from tgo_spectra.readers import open_product
 
-        ds = open_place(path)
+        ds = open_product(path)
     for line in _describe(ds):
         say(line)
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from tgo_spectra.archive.gathering import identity
-from tgo_spectra.archive.products import source_of
 from tgo_spectra.atomic import writing
 from tgo_spectra.errors import OutputError, printable
 from tgo_spectra.netcdf import open_verified
+from tgo_spectra.readers.finding import find_label
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,7 +74,7 @@ def target_of(product: Path, folder: Path) -> Path:
     ProductError
         The label cannot be read.
     """
-    label = source_of(product)
+    label = find_label(product)
     text = label.read()
     # a label without an identifier is refused by the reader
     lid = identity(text)[0] or f"{label.name}:{hashlib.sha256(text).hexdigest()}"

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tgo_spectra import instruments
-from tgo_spectra.archive.products import split_place
 from tgo_spectra.climatology.choices import ClimatologyChoices
 from tgo_spectra.netcdf import PROCESSING_VERSION
 from tgo_spectra.paths import expanded
 from tgo_spectra.pds4 import Source, archive_members
+from tgo_spectra.readers.finding import split_place
 from tgo_spectra.retrieval.kinds import beside, files_of, kind_of_setup
 
 if TYPE_CHECKING:

@@ -24,13 +24,15 @@ from urllib.parse import quote, urlsplit
 import numpy as np
 
 from tgo_spectra.archive.download import download
-from tgo_spectra.archive.products import instant, labels_of_zip, open_source
+from tgo_spectra.archive.products import instant
 from tgo_spectra.archive.settings import ArchiveSettings, load_settings
 from tgo_spectra.archive.tap import query
 from tgo_spectra.atomic import append_line, output_folder
 from tgo_spectra.errors import ArchiveError, TgoError
 from tgo_spectra.mars import solar_longitude
 from tgo_spectra.pds4 import archive_members
+from tgo_spectra.readers import open_product
+from tgo_spectra.readers.finding import labels_of_zip
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -303,7 +305,7 @@ def _check(path: Path, remote: Remote | None) -> None:
     """Read every member of a product zip: checksum, label, table."""
     _whole(path)
     for label in labels_of_zip(path):
-        ds = open_source(label)
+        ds = open_product(label)
         name = str(ds.attrs.get("product_lid", "")).lower().rpartition(":")[2]
         found = (name, str(ds.attrs.get("product_version", "")))
         if remote is not None and found != (remote.name.lower(), remote.version):

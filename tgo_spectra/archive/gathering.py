@@ -7,18 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from tgo_spectra.archive.products import (
-    is_product_name,
-    label_bytes,
-    labels_and_zips,
-    labels_of_zip,
-    opens_alone,
-    source_of,
-    split_place,
-)
+from tgo_spectra.archive.products import labels_and_zips
 from tgo_spectra.archive.verifying import verify_product
 from tgo_spectra.errors import ProductError
 from tgo_spectra.pds4 import Source
+from tgo_spectra.readers.finding import (
+    find_label,
+    is_product_name,
+    label_bytes,
+    labels_of_zip,
+    split_place,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -176,7 +175,7 @@ def _inside(place: Path) -> Iterator[tuple[Path, bytes | None]]:
         yield from _products_of(place)
     else:
         try:
-            yield place, source_of(place).read()
+            yield place, find_label(place).read()
         except ProductError:
             yield place, b""  # the task of this product says what is wrong
 
@@ -218,7 +217,7 @@ def _products_of(path: Path) -> Iterator[tuple[Path, bytes | None]]:
             yield path, label_bytes(Source(str(path)))
             return
         labels = labels_of_zip(path)
-        if opens_alone(path):
+        if len(labels) == 1:
             yield path, labels[0].read()
             return
         for label in labels:

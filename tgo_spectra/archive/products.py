@@ -6,24 +6,22 @@ import datetime as dt
 import os
 import re
 import warnings
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
-from tgo_spectra.errors import ArchiveError, ProductError, TgoError, TgoWarning
+from tgo_spectra.errors import ArchiveError, TgoError, TgoWarning
 from tgo_spectra.geometry import mean_direction
-from tgo_spectra.paths import expanded
-from tgo_spectra.pds4 import Source, archive_members, resolve_data
-from tgo_spectra.pds4.xml import LABEL_BYTES_MAX
+from tgo_spectra.pds4 import Source, resolve_data
 from tgo_spectra.readers import (
     GROUP_READERS,
     READERS,
-    find_label,
     instrument_of,
     read_label,
 )
+from tgo_spectra.readers.finding import LABEL_SUFFIXES, is_product_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,25 +33,12 @@ __all__ = [
     "damaged",
     "describe",
     "instant",
-    "is_product_name",
-    "label_bytes",
     "labels_and_zips",
-    "labels_of_zip",
     "open_parts",
-    "open_place",
-    "open_source",
-    "opens_alone",
-    "source_of",
-    "split_place",
     "walk",
 ]
 
-_LABEL_SUFFIXES = frozenset({".xml", ".lblx"})
 _BETWEEN = "/"  # never part of a name
-_NOT_A_PRODUCT = re.compile(
-    r"^(bundle|collection|readme|document)|_browse_", re.IGNORECASE
-)
-_PRODUCT_CLASS = re.compile(rb"<(?:\w+:)?product_class>\s*(\w+)\s*<")
 _QUALITY = re.compile(
     r"HSKDisturbed|HSKOutOfBounds|DiscardedPackets|DetectorSaturated|PointingError|"
     r"BadPixels\w+|LNOStraylight|HighInstrumentTemperature|\w+OccBoresight|"
@@ -112,13 +97,8 @@ def labels_and_zips(root: Path) -> Iterator[Path]:
         names.sort()
         for name in sorted(files):
             path = Path(folder, name)
-            if path.suffix.lower() in {*_LABEL_SUFFIXES, ".zip"}:
+            if path.suffix.lower() in {*LABEL_SUFFIXES, ".zip"}:
                 yield path
-
-
-def is_product_name(name: str) -> bool:
-    """Whether a file of this name may be a product, or a zip of such."""
-    return name.lower().endswith(".zip") or not _NOT_A_PRODUCT.search(name)
 
 
 def walk(root: Path) -> Iterator[Path]:
@@ -136,114 +116,6 @@ def walk(root: Path) -> Iterator[Path]:
     yield from (path for path in labels_and_zips(root) if is_product_name(path.name))
 
 
-def source_of(path: str | Path) -> Source:
-    """Find the label of a path: as `find_label`, or ``zip::label`` of a zip.
-
-    Parameters
-    ----------
-    path : path
-        Label, table, zip or folder; ``x.zip::inner/y.xml`` for one product of a zip.
-
-    Returns
-    -------
-    Source
-
-    Raises
-    ------
-    ProductError
-        ``label.missing_file``, ``zip.*``.
-    """
-    place, member = split_place(path)
-    if not place.lower().endswith(".zip"):
-        return find_label(path)
-    file = Path(place).absolute()
-    if member and member in archive_members(str(file)):
-        return Source(str(file), member)
-    labels = labels_of_zip(file)
-    if len(labels) == 1 and not member:
-        return labels[0]
-    names = [str(label.member) for label in labels]
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    what = "no such label in this zip" if member else f"zip of {len(names)} products"
-    message = (
-        f"{what}; name one as {file.name}::LABEL, LABEL being one of "
-        f"{', '.join(names[:5])}{more}"
-    )
-    raise ProductError(
-        message, path=file, value=member or len(names), rule="label.missing_file"
-    )
-
-
-def split_place(path: str | Path) -> tuple[str, str]:
-    """Split ``x.zip::inner/y.xml`` into zip and label; other paths have no label."""
-    text = str(expanded(path))
-    head, mark, member = text.partition("::")
-    return (head, member) if mark and head.lower().endswith(".zip") else (text, "")
-
-
-def opens_alone(path: Path) -> bool:
-    """Whether `tgo_spectra.open_product` finds the label in a zip by itself."""
-    names = [PurePosixPath(name.lower()) for name in archive_members(str(path))]
-    labels = [
-        name
-        for name in names
-        if name.suffix.lower() in _LABEL_SUFFIXES
-        and "_browse_" not in name.name.lower()
-    ]
-    return len(labels) == 1
-
-
-def labels_of_zip(path: Path) -> list[Source]:
-    """Give the product labels inside a zip.
-
-    Raises
-    ------
-    ProductError
-        The zip is damaged or unsafe, or holds no product (``zip.no_product``).
-    """
-    found = [
-        Source(str(path), name)
-        for name in sorted(archive_members(str(path)))
-        if PurePosixPath(name).suffix.lower() in _LABEL_SUFFIXES
-        and not _NOT_A_PRODUCT.search(PurePosixPath(name).name)
-    ]
-    labels = [label for label in found if label_bytes(label) is not None]
-    if not labels:
-        message = "no product label in this zip"
-        raise ProductError(message, path=path, rule="zip.no_product")
-    return labels
-
-
-def label_bytes(source: Source) -> bytes | None:
-    """Read a label; None if it says that it is not one of an observation."""
-    text = source.read(LABEL_BYTES_MAX)
-    match = _PRODUCT_CLASS.search(text)
-    other = match is not None and match[1] != b"Product_Observational"
-    return None if other else text
-
-
-def open_source(source: Source) -> xr.Dataset:
-    """Open the product that a label describes, wherever the label is.
-
-    Parameters
-    ----------
-    source : Source
-        The label, a file or a member of a zip.
-
-    Returns
-    -------
-    Dataset
-        Level 1, variables lazy.
-
-    Raises
-    ------
-    ProductError
-        As `tgo_spectra.open_product`.
-    """
-    label = read_label(source)
-    return READERS[instrument_of(label, source)](label, source)
-
-
 def open_parts(source: Source) -> dict[str, xr.Dataset]:
     """Open all that a label describes, as `tgo_spectra.open_product_tree`.
 
@@ -258,16 +130,6 @@ def open_parts(source: Source) -> dict[str, xr.Dataset]:
     if instrument in GROUP_READERS:
         return GROUP_READERS[instrument](label, source)
     return {"/": READERS[instrument](label, source)}
-
-
-def open_place(path: str | Path) -> xr.Dataset:
-    """Open a product as `tgo_spectra.open_product`, or one of several of a zip."""
-    if split_place(path)[0].lower().endswith(".zip"):
-        return open_source(source_of(path))
-    # found at each call, so that it can be replaced
-    from tgo_spectra.readers import open_product
-
-    return open_product(path)
 
 
 def damaged(place: str, member: str, key: str, error: TgoError) -> Entry:

@@ -14,13 +14,11 @@ from tgo_spectra.archive.products import (
     Entry,
     damaged,
     describe,
-    label_bytes,
-    labels_of_zip,
-    opens_alone,
     walk,
 )
 from tgo_spectra.errors import TgoError
 from tgo_spectra.pds4 import Source
+from tgo_spectra.readers.finding import label_bytes, labels_of_zip
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,7 +91,7 @@ class Scan:
             entry = damaged(place, "", key, error)
             yield msgspec.structs.replace(entry, stamp=stamp)
             return
-        named = not opens_alone(path)
+        named = len(labels) > 1
         for label in labels:
             entry = describe(label, place, key)
             yield msgspec.structs.replace(entry, stamp=stamp, named=named)

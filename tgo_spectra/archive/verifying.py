@@ -8,10 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tgo_spectra.archive.products import (
-    label_bytes,
-    labels_of_zip,
     open_parts,
-    source_of,
     walk,
 )
 from tgo_spectra.errors import ProductError, TgoError, TgoWarning
@@ -21,7 +18,8 @@ from tgo_spectra.pds4 import Source, parse_label
 from tgo_spectra.pds4.check import findings_of
 from tgo_spectra.pds4.findings import Finding
 from tgo_spectra.pds4.xml import LABEL_BYTES_MAX
-from tgo_spectra.readers import READERS, bundle_of, find_label
+from tgo_spectra.readers import READERS, bundle_of
+from tgo_spectra.readers.finding import find_label, label_bytes, labels_of_zip
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -105,7 +103,7 @@ def verify_product(path: str | Path) -> Verified:
     'label.missing_file'
     """
     try:
-        return next(_product(source_of(path), inside=False))
+        return next(_product(find_label(path), inside=False))
     except TgoError as error:
         return _failure(str(path), error)
 

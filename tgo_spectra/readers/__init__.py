@@ -6,21 +6,22 @@ file name.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tgo_spectra.errors import ProductError
 from tgo_spectra.paths import expanded
-from tgo_spectra.pds4 import Source, archive_members, parse_label
+from tgo_spectra.pds4 import Source, parse_label
 from tgo_spectra.pds4.xml import LABEL_BYTES_MAX
 from tgo_spectra.readers import acs, nomad
 from tgo_spectra.readers.acs_stripes import acs_spectra
 from tgo_spectra.readers.arrays import kept_once_read
+from tgo_spectra.readers.finding import find_label
 from tgo_spectra.readers.many import open_products
 from tgo_spectra.readers.trees import open_product_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     import xarray as xr
 
@@ -53,11 +54,9 @@ GROUP_READERS: dict[str, Callable[..., dict[str, xr.Dataset]]] = {
 
 _MODES = ("strict", "warn", "repair")
 
-_LABEL_SUFFIXES = (".xml", ".lblx")
-
 
 def open_product(
-    path: str | Path,
+    path: str | Path | Source,
     *,
     apply_mask: bool = False,
     verify_md5: bool = True,
@@ -73,8 +72,8 @@ def open_product(
     Parameters
     ----------
     path : path
-        A label (``.xml``), a table (``.tab``) beside its label, a delivery zip, or a
-        folder with one product.
+        A label (``.xml``), a table (``.tab``) beside its label, a folder or a delivery
+        zip with one product; ``x.zip::LABEL`` for one of several in a zip.
     apply_mask : bool
         UVIS: make the pixels that ``mask`` rejects NaN in the signal and its error.
         Recorded as ``mask_applied`` in the attributes of these variables and of the
@@ -98,7 +97,8 @@ def open_product(
         are in the attribute ``units`` (altitudes km, wavenumber cm-1, angles degree,
         local time hour). The attribute ``flags_without_meaning`` names the flags that
         the producer does not set, ``quality_notes`` says what the others report,
-        ``calibration_status`` is passed or failed where the product tells.
+        ``calibration_status`` is passed or failed where the product tells,
+        ``product_pixels`` how many pixels the product has.
 
         ACS, calibrated: detector frames (frame, row, pixel), or TIRVIM spectra
         (spectrum, pixel); the attribute ``experimental`` is 1. ACS, raw: several
@@ -124,7 +124,7 @@ def open_product(
 
 
 def read_product(
-    path: str | Path,
+    path: str | Path | Source,
     *,
     apply_mask: bool = False,
     verify_md5: bool = True,
@@ -132,12 +132,12 @@ def read_product(
 ) -> xr.Dataset:
     """Return the Dataset of a product with lazy variables, before xarray wraps it."""
     check_mode(mode)
-    source = find_label(path)
+    source = path if isinstance(path, Source) else find_label(path)
     label = read_label(source)
     reader = READERS[instrument_of(label, source)]
     ds = reader(label, source, apply_mask=apply_mask, verify_md5=verify_md5, mode=mode)
     ds.attrs["reading_mode"] = mode
-    ds.encoding["source"] = str(expanded(path))
+    ds.encoding["source"] = str(source if isinstance(path, Source) else expanded(path))
     return ds
 
 
@@ -209,92 +209,3 @@ def read_label(source: Source) -> Label:
     Label
     """
     return parse_label(source.read(LABEL_BYTES_MAX), str(source), exact=True)
-
-
-def find_label(path: str | Path) -> Source:
-    """Find the label that belongs to a path.
-
-    Parameters
-    ----------
-    path : path
-        Label, table, delivery zip or folder.
-
-    Returns
-    -------
-    Source
-
-    Raises
-    ------
-    ProductError
-        ``label.missing_file`` if there is no label or more than one.
-    """
-    head, mark, member = str(path).partition("::")
-    if not (mark and head.lower().endswith(".zip")):
-        head, member = str(path), ""
-    # absolute, as workers may have another working directory
-    path = expanded(head).absolute()
-    suffix = path.suffix.lower()
-    if suffix in _LABEL_SUFFIXES:
-        return Source(str(path))
-    if path.is_dir():
-        return _only(labels_in(path), path)
-    if suffix == ".zip":
-        names = [n for n in archive_members(str(path)) if _is_label(Path(n))]
-        if member in names:
-            return Source(str(path), member)
-        found = [Source(str(path), name) for name in names]
-        if member or len(found) > 1:
-            msg = (
-                f"zip of {len(found)} labels; name one as {path.name}::LABEL, LABEL "
-                f"being one of {', '.join(names[:5])}"
-            )
-            raise ProductError(
-                msg,
-                path=path,
-                value=member or len(found),
-                rule="label.missing_file",
-            )
-        return _only(found, path)
-    if not path.exists():
-        msg = "no such file"
-        raise ProductError(msg, path=path, rule="label.missing_file")
-    if suffix == ".tab":
-        found = [
-            Source(str(item))
-            for item in sorted(path.parent.iterdir())
-            if _is_label(item) and item.stem.lower() == path.stem.lower()
-        ]
-        return _only(found, path)
-    msg = "neither a label (.xml), a table (.tab), a zip nor a folder"
-    raise ProductError(
-        msg,
-        path=path,
-        value=suffix,
-        rule="label.missing_file",
-    )
-
-
-def labels_in(folder: Path) -> list[Source]:
-    """Return the labels in a folder that are none of pictures, by name."""
-    paths = sorted(folder.absolute().iterdir())
-    return [Source(str(path)) for path in paths if _is_label(path)]
-
-
-def _is_label(path: Path) -> bool:
-    # browse products have labels of their own, which describe pictures
-    return (
-        path.suffix.lower() in _LABEL_SUFFIXES and "_browse_" not in path.name.lower()
-    )
-
-
-def _only(found: list[Source], path: Path) -> Source:
-    if len(found) == 1:
-        return found[0]
-    names = ", ".join(source.name for source in found[:4]) or "none"
-    msg = f"needs exactly one label here, found {len(found)} ({names})"
-    raise ProductError(
-        msg,
-        path=path,
-        value=len(found),
-        rule="label.missing_file",
-    )

@@ -105,7 +105,11 @@ def acs_spectra(
         "frame": ("spectrum", np.repeat(np.arange(n_frames), repeat)),
         "center_row": ("spectrum", np.tile(centers, n_frames)),
     }
-    attrs = attrs | {"row_half_width": half_width, "geometry_join": geometry}
+    attrs = attrs | {
+        "row_half_width": half_width,
+        "geometry_join": geometry,
+        "product_pixels": ds.sizes["pixel"],
+    }
     if mir:
         rows = ds[name].transpose("row", "pixel").values
         attrs[f"{name}_spread"] = _spread(rows, centers, half_width)
@@ -202,8 +206,9 @@ def geometry_files(path: str | Path) -> tuple[Path, ...]:
     >>> geometry_files("acs_cal_sc_mir.xml")
     ()
     """
-    from tgo_spectra.readers import find_label, read_label
+    from tgo_spectra.readers import read_label
     from tgo_spectra.readers.acs import find_geometry
+    from tgo_spectra.readers.finding import find_label
 
     try:
         source = find_label(path)

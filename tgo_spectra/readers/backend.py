@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from xarray.backends import BackendEntrypoint
 
 from tgo_spectra.paths import expanded
+from tgo_spectra.readers.finding import LABEL_SUFFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,7 +24,6 @@ __all__ = ["TgoBackendEntrypoint"]
 
 _HEAD_BYTES = 4096  # the namespace of the mission stands in the root element
 _MARKS = (b"em16_tgo", b"em16:tgo", b"urn:esa:psa:em16")
-_LABEL_SUFFIXES = (".xml", ".lblx")
 
 
 class TgoBackendEntrypoint(BackendEntrypoint):
@@ -162,17 +162,17 @@ class TgoBackendEntrypoint(BackendEntrypoint):
         path = expanded(os.fspath(filename_or_obj))
         suffix = path.suffix.lower()
         try:
-            if suffix in _LABEL_SUFFIXES:
+            if suffix in LABEL_SUFFIXES:
                 with path.open("rb") as file:
                     return _is_ours(file.read(_HEAD_BYTES))
             if suffix == ".zip":
                 with zipfile.ZipFile(path) as archive:
                     for name in archive.namelist():
-                        if name.lower().endswith(_LABEL_SUFFIXES):
+                        if name.lower().endswith(LABEL_SUFFIXES):
                             with archive.open(name) as member:
                                 return _is_ours(member.read(_HEAD_BYTES))
             if suffix == ".tab":
-                labels = (path.with_suffix(s) for s in _LABEL_SUFFIXES)
+                labels = (path.with_suffix(s) for s in LABEL_SUFFIXES)
                 return any(self.guess_can_open(p) for p in labels if p.is_file())
         except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError):
             return False

@@ -131,7 +131,7 @@ def read(
     coordinates = _coordinates(table, plans)
     lazy = {p.name: _lazy(table, p) for p in plans if p.name not in coordinates}
     ds = xr.Dataset(lazy, xr.Coordinates(coordinates, indexes={}))
-    ds.attrs = _attributes(label, table, rule)
+    ds.attrs = _attributes(label, table, rule) | {"product_pixels": ds.sizes["pixel"]}
     order = _name_parts(label, table).get("order") or ""
     known_order = int(order) if order.isdigit() else None
     check(ds, table, known_order, repairs=mode != "repair")

@@ -8,6 +8,7 @@ import xarray as xr
 
 from tgo_spectra.errors import ProductError
 from tgo_spectra.paths import expanded
+from tgo_spectra.readers.finding import find_label, labels_in
 from tgo_spectra.readers.objects import node_name
 
 if TYPE_CHECKING:
@@ -109,8 +110,6 @@ def read_product_groups(
     dict
         ``"/"`` comes first.
     """
-    from tgo_spectra.readers import find_label, labels_in
-
     folder = expanded(path)
     labels = labels_in(folder) if folder.is_dir() else []
     if len(labels) > 1:

@@ -27,7 +27,7 @@ __all__ = ["RetrievalSetup", "default_setup", "list_setups", "load_setup", "retr
 
 
 def retrieve(
-    level1: xr.Dataset,
+    level1: xr.Dataset | str | Path,
     setup: Setup | str | Path | None = None,
     atmosphere: xr.Dataset | str | Path | None = None,
     *,
@@ -40,9 +40,12 @@ def retrieve(
 
     Parameters
     ----------
-    level1 : Dataset
-        As returned by `open_product`; may be chunked along ``spectrum`` with SO's
-        method "slant" and with LNO nadir, which then stay lazy.
+    level1 : Dataset or path
+        As returned by `open_product`, of one product, or what `open_product` opens,
+        such as a zip with one product; may be chunked along
+        ``spectrum`` with SO's method "slant" and with LNO nadir, which then stay lazy.
+        Spectra may be left out and stand in any order; pixels are left out by the
+        window of the setup.
     setup : setup, str or path, optional
         A setup of any kind, the name of a shipped one, or a TOML file; default: the
         shipped setup for the product's channel, observation and order.
@@ -73,7 +76,9 @@ def retrieve(
     AtmosphereError
         The atmosphere lacks a variable or is not physical.
     RetrievalError
-        Too few usable spectra, or the fit diverges.
+        Too few usable spectra, or the fit diverges; or the Dataset was changed in a
+        way that the fit cannot honour: pixels or corners left out, spectra there twice
+        or of several products (``level1.*``).
 
     References
     ----------
@@ -89,13 +94,30 @@ def retrieve(
     >>> bool(level2.converged), level2.ch4_vmr.units
     (True, '1')
     """
+    from tgo_spectra.retrieval.selection import selected
+
+    if isinstance(level1, str | Path):
+        setup, level1 = _opened(Path(level1), setup)
     chosen, row = _setup_for(level1, setup)
     if method is not None:
         chosen = _with_method(chosen, row, method)
-    result: xr.Dataset = kinds.function_of(row.retrieve)(level1, chosen, atmosphere)
+    spectra = selected(level1, row.name)
+    result: xr.Dataset = kinds.function_of(row.retrieve)(spectra, chosen, atmosphere)
     air = getattr(atmosphere, "attrs", {})
     taken = {k: v for k, v in air.items() if str(k).startswith("climatology_")}
     return result.assign_attrs(taken)
+
+
+def _opened(
+    path: Path, setup: Setup | str | Path | None
+) -> tuple[Setup | None, xr.Dataset]:
+    """Open a product as its kind of retrieval needs it; give the setup, once read."""
+    chosen = load_setup(setup) if isinstance(setup, str | Path) else setup
+    level1 = None if chosen is None else kinds.level1_for(chosen, path)
+    if level1 is None:
+        # by name: readers and retrievals do not import each other
+        level1 = kinds.function_of("tgo_spectra.readers:open_product")(path)
+    return chosen, level1
 
 
 def _setup_for(

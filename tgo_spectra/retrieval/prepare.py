@@ -42,7 +42,9 @@ class Prepared:
 
     ``rows`` indexes the product's spectra; arrays on (row, pixel) hold the fitted
     pixels only. ``wavenumber_coefficients``: quadratic in pixel through the product's
-    own X. ``masked`` (bin, pixel): noisy pixels found or named.
+    own X. ``bin``: index of each row in ``bin_numbers``, the bins that have rows;
+    ``spectrum_bin``: that of all spectra, -1 where the bin has none. ``masked`` (bin,
+    pixel): noisy pixels found or named.
     """
 
     n_spectra: int
@@ -51,7 +53,8 @@ class Prepared:
     transmittance: Array
     weight: Array
     bin: IntArray
-    n_bins: int
+    bin_numbers: IntArray
+    spectrum_bin: IntArray
     altitude_km: Array
     boxcars_km: Array
     wavenumber_coefficients: Array
@@ -59,6 +62,11 @@ class Prepared:
     order: int
     aotf_frequency_khz: float
     temperature_c: float
+
+    @property
+    def n_bins(self) -> int:
+        """Number of bins."""
+        return len(self.bin_numbers)
 
     def wavenumber(self, pixel: Array) -> Array:
         """Wavenumber of (fractional) pixels in the product's own scale, cm-1."""
@@ -86,6 +94,8 @@ def noisy_pixels(
     bin_index: IntArray,
     altitude_km: Array,
     ratio: float,
+    *,
+    n_bins: int,
 ) -> npt.NDArray[np.bool_]:
     """Find pixels that scatter more than their error column says.
 
@@ -97,7 +107,6 @@ def noisy_pixels(
     -------
     array of bool, shape (bin, pixel)
     """
-    n_bins = int(bin_index.max()) + 1
     noisy = np.zeros((n_bins, transmittance.shape[1]), dtype=bool)
     for b in range(n_bins):
         chosen = np.flatnonzero(bin_index == b)
@@ -136,12 +145,8 @@ def prepare(level1: xr.Dataset, setup: RetrievalSetup) -> Prepared:
     Raises
     ------
     RetrievalError
-        The Dataset lacks a variable, mixes orders, or no row is usable.
+        The Dataset mixes orders, or no row is usable.
     """
-    for name in ("transmittance", "transmittance_error", "wavenumber", "order"):
-        if name not in level1:
-            message = "level-1 Dataset lacks a variable that the fit needs"
-            raise RetrievalError(message, field=name, rule="level1.missing_variable")
     order = scalar(level1, "order")
     wavenumber = np.asarray(level1["wavenumber"].values, dtype=float)
     if wavenumber.ndim != 1:
@@ -155,9 +160,13 @@ def prepare(level1: xr.Dataset, setup: RetrievalSetup) -> Prepared:
     pixels = np.arange(window.first_pixel, last + 1)
     y, error = y[:, pixels], error[:, pixels]
     rows = _usable_rows(y, error, altitude, window, level1)
-    bins = np.asarray(level1["bin"].values)[rows].astype(np.intp)
+    of_spectra = np.asarray(level1["bin"].values)
+    numbers, bins = np.unique(of_spectra[rows], return_inverse=True)
+    known = np.isin(of_spectra, numbers)
     y, error, altitude = y[rows], error[rows], altitude[rows]
-    masked = noisy_pixels(y, error, bins, altitude, window.noise_ratio)
+    masked = noisy_pixels(
+        y, error, bins, altitude, window.noise_ratio, n_bins=numbers.size
+    )
     masked |= np.isin(pixels, window.masked_pixels)[None, :]
     usable = np.isfinite(y) & np.isfinite(error) & (error > 0) & ~masked[bins]
     weight = np.where(usable, 1.0 / np.where(usable, error, 1.0), 0.0)
@@ -171,7 +180,8 @@ def prepare(level1: xr.Dataset, setup: RetrievalSetup) -> Prepared:
         transmittance=np.where(usable, y, 0.0),
         weight=weight,
         bin=bins,
-        n_bins=int(level1["bin"].values.max()) + 1,
+        bin_numbers=numbers,
+        spectrum_bin=np.where(known, np.searchsorted(numbers, of_spectra), -1),
         altitude_km=altitude,
         boxcars_km=boxcars,
         wavenumber_coefficients=smooth_wavenumber(wavenumber),

@@ -451,6 +451,7 @@ def _level1(
         "channel": "uvis",
         "observation_type": "ingress",
         "orbit": 2000,
+        "product_pixels": scenario.pixels,
     }
     return xr.Dataset(data, coords, attrs)
 

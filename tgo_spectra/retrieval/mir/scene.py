@@ -196,7 +196,9 @@ def _noisy(
         flat[row] = np.maximum(base @ fit, 1e-3)
     one = np.zeros(len(y), dtype=np.intp)
     ratio = setup.window.noise_ratio
-    return np.asarray(noisy_pixels(y / flat, error / flat, one, altitude, ratio)[0])
+    return np.asarray(
+        noisy_pixels(y / flat, error / flat, one, altitude, ratio, n_bins=1)[0]
+    )
 
 
 @dataclass(frozen=True)
