@@ -242,6 +242,9 @@ LEGAL: dict[str, xr.Dataset] = {
     ),
     "a time of its own": air().expand_dims("time"),
     "single precision": air().astype(np.float32),
+    "degree Celsius, said": air().assign(
+        temperature=("altitude", 0 * Z - 83.0, {"units": "degC"})
+    ),
     "hectopascal, said": air(p=P / 100.0).assign(
         pressure=("altitude", P / 100.0, {"units": "hPa"})
     ),
@@ -274,6 +277,10 @@ def test_odd_but_legal__is_accepted(name):
             "altitude in m and pressure in hPa or mbar: state the unit",
         ),
         # a unit that is stated, and wrong
+        (
+            air().assign(temperature=("altitude", 0 * Z + 190.0, {"units": "degC"})),
+            "temperature in K:",
+        ),
         (
             air().assign_coords(altitude=("altitude", Z, {"units": "m"})),
             "altitude in km:",
@@ -409,6 +416,7 @@ SPREADSHEETS = {
     "CRLF": f"{HEAD}\n{ROWS}".replace("\n", "\r\n").encode(),
     "CR": f"{HEAD}\n{ROWS}".replace("\n", "\r").encode(),
     "semicolons": f"{HEAD}\n{ROWS}".replace(",", ";").encode(),
+    "separator said": f"sep=;\n{HEAD}\n{ROWS}".replace(",", ";").encode(),
     "tabs": f"{HEAD}\n{ROWS}".replace(",", "\t").encode(),
     "blanks": f"{HEAD}\n{ROWS}".replace(",", " , ").encode(),
     "blanks before quotes": b'altitude[km], "pressure[Pa]", "temperature[K]"\n'
@@ -465,6 +473,8 @@ def test_csv__remarks_in_quotes_and_with_empty_cells():
         (HEAD.replace(",", ";").encode() + b"\n0;610,5;215\n", "csv_row", "decimal"),
         (f"{HEAD},pressure[hPa]\n0,610,215,6\n".encode(), "csv_header", "same name"),
         (ROWS.encode(), "csv_header", "name"),
+        (f"{HEAD}\n{ROWS}".replace(",", " ").encode(), "csv_header", "commas"),
+        (f"# {HEAD}\n{ROWS}".encode(), "csv_header", "first line"),
         (f"{HEAD}\n,,\n".encode(), "csv_empty", "data"),
         (b"", "csv_empty", "data"),
     ],

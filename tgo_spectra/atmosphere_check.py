@@ -152,7 +152,7 @@ def check_radius(given: Any, path: str | None) -> float:
 def check_profile(
     fields: Fields,
     names: Mapping[str, str] | None = None,
-    factors: Mapping[str, float] | None = None,
+    scales: Mapping[str, tuple[float, float]] | None = None,
     allow: Collection[str] = (),
     path: str | None = None,
 ) -> None:
@@ -166,8 +166,8 @@ def check_profile(
         ``<gas>_vmr`` (1).
     names : mapping, optional
         What the user calls the fields, for messages.
-    factors : mapping of float, optional
-        By which fields were multiplied to come to our units. Default: 1.
+    scales : mapping of (float, float), optional
+        Factor and offset by which fields came to our units. Default: 1 and 0.
     allow : collection of str
         Rules of `ALLOWABLE` that are not applied.
     path : str or None
@@ -190,7 +190,7 @@ def check_profile(
     fault = _first(fields, allow)
     if fault is None:
         return
-    message = fault.message + _hint(fields, fault, factors or {}, allow)
+    message = fault.message + _hint(fields, fault, scales or {}, allow)
     if fault.rule in ALLOWABLE:
         message += f"; to take it as it is, allow {fault.rule}"
     raise AtmosphereError(
@@ -396,7 +396,10 @@ def _at(
 
 
 def _hint(
-    fields: Fields, fault: _Fault, factors: Mapping[str, float], allow: Collection[str]
+    fields: Fields,
+    fault: _Fault,
+    scales: Mapping[str, tuple[float, float]],
+    allow: Collection[str],
 ) -> str:
     """Say in which other units the same numbers would be possible."""
     if fault.field.endswith("_vmr"):
@@ -407,14 +410,14 @@ def _hint(
         fixed = {}
     choices: list[list[tuple[str | None, Array]]] = []
     for name in chosen:
-        taken = factors.get(name, 1.0)
+        taken = scales.get(name, (1.0, 0.0))
+        given = (fields[name] - taken[1]) / taken[0]
         # None: as it is
         choices.append([(None, fields[name])])
-        for unit, factor, offset in POSSIBLE_UNITS[
-            name if name in POSSIBLE_UNITS else "vmr"
-        ]:
-            if (factor, offset) != (taken, 0.0):
-                values = fields[name] * (factor / taken) + offset
+        kind = name if name in POSSIBLE_UNITS else "vmr"
+        for unit, factor, offset in POSSIBLE_UNITS[kind]:
+            if (factor, offset) != taken:
+                values = factor * given + offset
                 choices[-1].append((f"{name} in {unit}", values))
     found: list[list[str]] = []
     for choice in itertools.product(*choices):

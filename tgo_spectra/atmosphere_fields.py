@@ -15,7 +15,7 @@ import numpy as np
 from tgo_spectra.atmosphere_check import check_profile
 from tgo_spectra.errors import AtmosphereError, TgoWarning
 from tgo_spectra.mars import BOLTZMANN
-from tgo_spectra.units import UNITS, unit_of
+from tgo_spectra.units import UNITS, scale_of, unit_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -138,14 +138,18 @@ def profile_of(raw: xr.Dataset, path: str | None, allow: Collection[str]) -> Pro
             msg, path=path, field=name, value=dim, rule="atmosphere.altitude_1d"
         )
     fields: dict[str, Array] = {}
-    factors: dict[str, float] = {}
+    scales: dict[str, tuple[float, float]] = {}
     assumed: list[str] = []
     for key, name in found.items():
         quantity = quantity_of(key)
         unit = _stated(raw[name], quantity, path)
-        factor = quantity.scale * UNITS[quantity.kind][unit] if unit else 1.0
-        fields[key] = factor * np.asarray(raw[name].values, dtype=np.float64)
-        factors[key] = factor
+        values = np.asarray(raw[name].values, dtype=np.float64)
+        factor, offset = 1.0, 0.0
+        if unit is not None:
+            factor, offset = scale_of(quantity.kind, unit)
+            factor *= quantity.scale
+        fields[key] = factor * values + offset
+        scales[key] = factor, offset
         if fields[key].ndim == 0 and quantity is _VMR:
             fields[key] = np.full(raw.sizes[dim[0]], fields[key])
         elif raw[name].dims != dim:
@@ -166,7 +170,7 @@ def profile_of(raw: xr.Dataset, path: str | None, allow: Collection[str]) -> Pro
         # with the ideal gas law any two of the three give the third
         density = 1e6 * fields["number_density"]
         fields["pressure"] = density * BOLTZMANN * fields["temperature"]
-    check_profile(fields, found, factors, allow, path)
+    check_profile(fields, found, scales, allow, path)
     if assumed:
         where = f"{path}: " if path else ""
         text = (
@@ -220,7 +224,7 @@ def _stated(array: xr.DataArray, quantity: Quantity, path: str | None) -> str | 
     wrong: tuple[str, object, str] | None = None
     if unit is not None and unit not in known:
         wrong = f"unknown units; use one of {', '.join(known)}", unit, "units"
-    elif unit is not None and own is not None and known[unit] != known[own]:
+    elif None not in (unit, own) and known[str(unit)] != known[str(own)]:
         wrong = f"the unit contradicts the name, which says {own}", unit, "units"
     elif array.dtype.kind not in "fiu":
         wrong = "values must be numbers", str(array.dtype), "numbers"

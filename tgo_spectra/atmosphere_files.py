@@ -31,6 +31,8 @@ _MAGIC = (b"CDF", b"\x89HDF")
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 #: A remark, and not one of the cells in which spreadsheets state their errors.
 _REMARK = re.compile(r"[\"']?#(?!N/A|DIV/0!|REF!|VALUE!|NUM!|NAME\?|NULL!)")
+#: First line by which spreadsheets tell each other what separates cells.
+_SEPARATOR_LINE = re.compile(r'"?sep=([;,\t|])"?')
 #: Name, or name with a unit in brackets of either kind.
 _NAME = re.compile(r"([^\[\]()]+?)\s*(?:\[([^\[\]]*)\]|\(([^()]*)\))?")
 
@@ -168,6 +170,8 @@ def profile_from_text(text: str, path: str | None) -> xr.Dataset:
     ]
     table = [(n, line) for n, line in lines if line and not _REMARK.match(line)]
     separator = _separator(table[0][1]) if table else ","
+    if table and _SEPARATOR_LINE.fullmatch(table[0][1]):
+        table = table[1:]
     rows = [(n, _cells(line, separator, n, path)) for n, line in table]
     # spreadsheets fill rows with empty cells
     rows = [(n, cells) for n, cells in rows if any(cells)]
@@ -188,7 +192,9 @@ def profile_from_text(text: str, path: str | None) -> xr.Dataset:
 
 
 def _separator(header: str) -> str:
-    """Return what separates the cells of a table with this header line."""
+    """Return what separates the cells of a table with this first line."""
+    if match := _SEPARATOR_LINE.fullmatch(header):
+        return match[1]
     if ";" in header:
         return ";"
     return "\t" if "\t" in header and "," not in header else ","
@@ -223,8 +229,10 @@ def _header(cells: list[str], path: str | None) -> list[tuple[str, str]]:
     header: list[tuple[str, str]] = []
     for cell in cells:
         match = _NAME.fullmatch(cell.strip("'"))
-        if match is None or _number(cell) is not None:
-            msg = "column name not understood; use name or name [units]"
+        if len(cells) == 1 and len(cell.split()) > 2:
+            msg = "one column only: separate names and numbers by commas"
+        elif match is None or _number(cell) is not None:
+            msg = "no name of a column; the first line holds names or name [units]"
         elif match[1] in [name for name, _ in header]:
             msg = "two columns have the same name"
         else:

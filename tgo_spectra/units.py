@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["UNITS", "unit_of"]
+__all__ = ["UNITS", "scale_of", "unit_of"]
+
+#: Their zero is at 273.15 K.
+_CELSIUS = ("degC", "degree_Celsius", "degrees_Celsius", "Celsius", "celsius")
 
 UNITS: dict[str, dict[str, float]] = {
     # to Pa
@@ -16,7 +19,10 @@ UNITS: dict[str, dict[str, float]] = {
         "mb": 1e2, "millibar": 1e2, "kPa": 1e3, "bar": 1e5, "atm": 101325.0,
     },
     # to K
-    "temperature": {"K": 1.0, "kelvin": 1.0, "Kelvin": 1.0, "degK": 1.0},
+    "temperature": {
+        "K": 1.0, "kelvin": 1.0, "Kelvin": 1.0, "degK": 1.0,
+        **dict.fromkeys(_CELSIUS, 1.0),
+    },
     # to km
     "altitude": {
         "km": 1.0, "kilometer": 1.0, "kilometre": 1.0, "m": 1e-3, "meter": 1e-3,
@@ -45,6 +51,26 @@ UNITS: dict[str, dict[str, float]] = {
     "ratio": {"1": 1.0, "none": 1.0, "sigma": 1.0, "sigma_level": 1.0},
 }  # fmt: skip
 """Accepted spellings of units for each kind of quantity, and the factor to ours."""
+
+
+def scale_of(kind: str, unit: str) -> tuple[float, float]:
+    """Return factor and offset that take numbers of a unit to ours.
+
+    Parameters
+    ----------
+    kind, unit : str
+        Keys of `UNITS`.
+
+    Returns
+    -------
+    float, float
+
+    Examples
+    --------
+    >>> scale_of("pressure", "hPa"), scale_of("temperature", "degC")
+    ((100.0, 0.0), (1.0, 273.15))
+    """
+    return UNITS[kind][unit], 273.15 if unit in _CELSIUS else 0.0
 
 
 def unit_of(array: xr.DataArray) -> str | None:

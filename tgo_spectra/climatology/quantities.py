@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tgo_spectra.errors import AtmosphereError
 from tgo_spectra.mars import BOLTZMANN, MOLAR_MASS
-from tgo_spectra.units import UNITS, unit_of
+from tgo_spectra.units import UNITS, scale_of, unit_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,6 +96,10 @@ def convert(
     found = unit_of(array)
     given = (stated or {}).get(field.name)
     known = UNITS[field.kind]
+
+    def scale(unit: str | None) -> tuple[float, float]:
+        return scale_of(field.kind, str(unit))
+
     said = "caller"
     if given is not None and found is not None and found not in known:
         said = f"caller; the file says {found!r}"
@@ -106,10 +110,10 @@ def convert(
             raise _wrong(msg, field, text, path)
     certain = field.unit if field.mark == "certain" else None
     for other, who in ((certain, "its form"), (given, "the caller")):
-        if found is not None and other is not None and known[found] != known[other]:
+        if None not in (found, other) and scale(found) != scale(other):
             msg = f"the file says {found!r}, {who} says {other!r}"
             raise _wrong(msg, field, found, path)
-    if None not in (certain, given) and known[str(certain)] != known[str(given)]:
+    if None not in (certain, given) and scale(certain) != scale(given):
         msg = f"the caller says {given!r}, its form says {certain!r}"
         raise _wrong(msg, field, given, path)
     if found is not None:
@@ -122,7 +126,9 @@ def convert(
         kept = array.copy(deep=False)
         kept.attrs = {"units": "unknown", "source_field": field.name}
         return kept
-    result = array * known[unit] if known[unit] != 1.0 else array.copy(deep=False)
+    factor, offset = scale(unit)
+    plain = (factor, offset) == (1.0, 0.0)
+    result = array.copy(deep=False) if plain else array * factor + offset
     result.attrs = {
         "source_field": field.name,
         "source_units": unit,
