@@ -4,9 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OUT ?= demo-output
+LOWEST := README.md $(addprefix tests/test_,$(addsuffix .py,20_netcdf 20_writing 22_malformed \
+	30_reader_nomad 33_reader_acs 69_kinds 69_setups 70_maps 75_exchange 95_demo))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check format docs bench validate golden clean
+.PHONY: help venv demo test test-shared test-lowest check format docs bench validate golden clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/'
@@ -14,7 +16,7 @@ help: ## list the targets
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable . --group test
+	$(BIN)/python -m pip install --quiet --editable . --group check --group test
 	touch $@
 
 venv: $(STAMP) ## create .venv with the package and the test tools
@@ -30,6 +32,16 @@ check: $(STAMP) ## ruff, strict mypy, import layers
 
 test: check ## what continuous integration runs: checks, tests, doctests, examples
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
+
+test-shared: $(STAMP) ## the tests that need real line lists and samples in ../shared
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m shared
+
+test-lowest: ## open, fit, write, map, damage, at the lowest versions of everything
+	$(PYTHON) -m venv .lowest
+	$(PYTHON) .ci/lowest.py > .lowest/pins.txt
+	.lowest/bin/python -m pip install --quiet --requirement .lowest/pins.txt
+	.lowest/bin/python -m pip install --quiet --no-deps --editable .
+	OMP_NUM_THREADS=1 .lowest/bin/python -m pytest -q -n 2 $(LOWEST)
 
 format: $(STAMP) ## format the code
 	$(BIN)/ruff format .
@@ -50,4 +62,4 @@ golden: $(STAMP) ## make the golden files again: WHY="reason", and NAMES="so_oe 
 	OMP_NUM_THREADS=1 $(BIN)/python tests/golden/remake.py --why "$(WHY)" $(NAMES)
 
 clean: ## remove build products and the environment
-	rm -rf $(VENV) .bench docs/_build docs/auto_examples demo-output .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .bench .lowest docs/_build docs/auto_examples demo-output .pytest_cache .mypy_cache .ruff_cache

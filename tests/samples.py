@@ -60,14 +60,14 @@ def read_lines(name):
     return tgo.read_line_list(LISTS / f"{name}.par.gz", extra=extra)
 
 
-def build(band, folder):
+def build(band, folder, **options):
     """Build the table of a band from the line lists if need be; return its path."""
     path = pathlib.Path(folder) / f"{band}.nc"
     if path.exists():
         return str(path)
     window, gases = BANDS[band]
     lines = {gas: (read_lines(n), how) for gas, (n, how) in gases.items()}
-    table = tgo.build_table(lines, window, band=band)
+    table = tgo.build_table(lines, window, band=band, **options)
     return str(write_table(table, path))
 
 

@@ -6,7 +6,6 @@ import bz2
 import gzip
 import io
 import lzma
-import pathlib
 import tarfile
 import zipfile
 
@@ -18,8 +17,6 @@ from tgo_spectra.spectroscopy.absorption import absorption_cross_section
 from tgo_spectra.spectroscopy.linelist import fetch_lines, read_line_list
 from tgo_spectra.spectroscopy.partition import molecule_formula, molecules
 from tgo_spectra.spectroscopy.ultraviolet import read_uv_cross_section
-
-SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
 
 
 def record(molecule=2, number=2300.0, isotopologue="1", **columns):
@@ -254,12 +251,9 @@ def test_other_blanks_and_lost_digits_stay_refused(tmp_path, case):
     assert caught.value.rule == "line_list.number"
 
 
-def test_official_list_with_blanks_behind_the_shifts():
+def test_official_list_with_blanks_behind_the_shifts(shared):
     name = "ch4_10records_trailing_blank_delta_hitran2012.par"
-    path = SHARED / "linelists" / name
-    if not path.exists():
-        pytest.skip("needs the line lists of the developers")
-    shifts = read_line_list(path)["delta_air"].values
+    shifts = read_line_list(shared / "linelists" / name)["delta_air"].values
     assert shifts[0] == -0.0066
     assert np.isfinite(shifts).all()
     assert shifts.size == 10

@@ -542,7 +542,9 @@ def test_uvis_convolution__quadrature_and_derivatives(bin_nm):
         fine = np.linspace(-9.0, 9.0, 7201)
         shape = uvis.line_shape(fine, fwhm, bin_nm)
         values = hartley(pixel[:, None] + shift + fine)
-        return integrate.simpson(values * shape, fine) / integrate.simpson(shape, fine)
+        return integrate.simpson(values * shape, x=fine) / integrate.simpson(
+            shape, x=fine
+        )
 
     found = uvis.convolution(grid, pixel, fwhm_nm=1.5, bin_nm=bin_nm)
     y = hartley(grid)

@@ -43,8 +43,8 @@ def printable(text: object) -> str:
 
     Examples
     --------
-    >>> print(printable("a\\x1b[2Jb\\nc µ"))
-    a\\x1b[2Jb\\nc µ
+    >>> print(printable("a\x1b[2Jb\nc µ"))
+    a\x1b[2Jb\nc µ
     """
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text)

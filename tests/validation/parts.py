@@ -305,7 +305,7 @@ def independent_samples(pool, draws):
     sys.path.append(str(TESTS))
     import samples
 
-    if not (samples.SAMPLES.is_dir() and samples.LINES.is_dir()):
+    if not (samples.SAMPLES.is_dir() and samples.LISTS.is_dir()):
         return [Line("samples are not at hand: not run", "", "", None, "")]
     copies, lines = max(draws // 5, 4), []
     with tempfile.TemporaryDirectory() as folder:
