@@ -8,7 +8,7 @@ import numpy as np
 
 import tgo_spectra as tgo
 from tgo_spectra.forward import transmittance as forward
-from tgo_spectra.retrieval import evaluation, optimal_estimation, profile_output, solver
+from tgo_spectra.retrieval import evaluation, linear, optimal_estimation, profile_output
 
 
 def scene_of(level1, setup, **options):
@@ -32,16 +32,22 @@ def pinned(scene):
 
 
 def prior_state(scene):
-    return optimal_estimation.prior_of(scene)[0]
+    return dict(optimal_estimation.space_of(scene).prior)
+
+
+def state_of(vmr, shift_px, stretch_px=0.0, exponent=0.0, **beside):
+    """State by its parts."""
+    common = (np.asarray(shift_px), np.array([stretch_px]), np.array([exponent]))
+    return {**vmr, **dict(zip(linear.COMMON, common, strict=True)), **beside}
 
 
 def spectra(scene, state):
     """Model transmittance of the rows, baseline 1."""
     measurement = evaluation.measurement_of(scene)
-    evaluator = evaluation.Evaluator(scene, measurement, evaluation.layout_of(scene))
+    evaluator = evaluation.Evaluator(scene, measurement)
     fields = evaluator.fields(state, False)
     depth = np.zeros(len(measurement.rows))
-    return solver.row_spectra(fields, measurement, state, evaluator.built, depth)[0]
+    return linear.row_spectra(fields, measurement, state, evaluator.built, depth)[0]
 
 
 def measured(scene, transmittance):
@@ -58,31 +64,31 @@ def noisy(scene, transmittance, rng):
 
 def dense(scene, state):
     """Whitened Jacobian and residual of all measurements, baselines projected out."""
-    measurement, layout = (
+    measurement, space = (
         evaluation.measurement_of(scene),
-        evaluation.layout_of(scene),
+        optimal_estimation.space_of(scene),
     )
-    evaluator = evaluation.Evaluator(scene, measurement, layout)
-    linear = evaluator.linearise(state, True)
+    evaluator = evaluation.Evaluator(scene, measurement)
+    found = evaluator.linearise(state, True)
     fields = evaluator.fields(state, True)
-    spectrum, small = solver.row_spectra(
+    spectrum, small = linear.row_spectra(
         fields, measurement, state, evaluator.built, evaluator.depth
     )
-    columns, inner, coefficients, residual = solver.fit_baseline(measurement, spectrum)
+    columns, inner, coefficients, residual = linear.fit_baseline(measurement, spectrum)
     base = coefficients @ measurement.polynomials
     paths = evaluation.row_paths(scene)
-    k = np.zeros((*spectrum.shape, layout.size))
-    for gas in layout.gases:
+    k = np.zeros((*spectrum.shape, space.size))
+    for gas in scene.setup.gases:
         seen = np.einsum("rh,pkh->rkp", measurement.jacobian_rows, fields.gas[gas])
-        k[:, :, layout.gas(gas)] = np.einsum("rkp,rkl->rpl", seen, paths[gas])
+        k[:, :, space[gas]] = np.einsum("rkp,rkl->rpl", seen, paths[gas])
     for row, b in enumerate(measurement.bin):
-        k[row, :, layout.shift.start + b] = small[0][row]
-        k[row, :, layout.common.start] = small[1][row]
-        k[row, :, layout.common.start + 1] = small[2][row]
+        k[row, :, space[linear.SHIFT].start + b] = small[0][row]
+        k[row, :, space[linear.STRETCH]] = small[1][row][:, None]
+        k[row, :, space[linear.EXPONENT]] = small[2][row][:, None]
     k *= (base * measurement.weight)[:, :, None]
     cross = columns.transpose(0, 2, 1) @ k
     k -= columns @ np.linalg.solve(inner, cross)
-    return k.reshape(-1, layout.size), residual.ravel(), linear
+    return k.reshape(-1, space.size), residual.ravel(), found
 
 
 def transmittance(scene, vmr, shift_px=0.0, stretch_px=0.0):

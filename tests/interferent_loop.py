@@ -194,9 +194,9 @@ def draws(case: Case, gas: str, copies: int, seed: int) -> Flags:
         scene = loop.noisy(case.scene, case.clean, rng)
         solution = optimal_estimation.solve(scene)
         d = gas_diagnostics(
-            solution.data_matrix, solution.covariance, solution.layout.gas(gas)
+            solution.data_matrix, solution.covariance, solution.space[gas]
         )
-        rows.append(flags_of(case, gas, solution.state.vmr[gas], d))
+        rows.append(flags_of(case, gas, solution.state[gas], d))
     return Flags(*(np.concatenate(part) for part in zip(*rows, strict=True)))
 
 
@@ -211,9 +211,9 @@ class Linear:
 
     def gas(self, gas: str):
         """Return diagnostics, noise-free profile and the noise factor of a gas."""
-        block = self.solution.layout.gas(gas)
+        block = self.solution.space[gas]
         d = gas_diagnostics(self.solution.data_matrix, self.solution.covariance, block)
-        return d, self.solution.state.vmr[gas], self.scatter[block]
+        return d, self.solution.state[gas], self.scatter[block]
 
 
 def linearised(case: Case) -> Linear:
@@ -251,8 +251,8 @@ def linear_flags(linear: Linear, gas: str, copies: int, seed: int) -> Flags:
 def at_strength(case: Case, gas: str, profile: np.ndarray) -> Case:
     """The same scene with other spectra: its own model with another profile."""
     state = loop.prior_state(case.scene)
-    vmr = dict(state.vmr) | {gas: profile}
-    clean = loop.spectra(case.scene, replace(state, vmr=vmr))
+    vmr = {gas: profile}
+    clean = loop.spectra(case.scene, {**state, **vmr})
     truth = dict(case.truth) | vmr
     return replace(case, clean=clean, truth=truth)
 

@@ -6,6 +6,7 @@ from importlib.resources import files
 
 import numpy as np
 import pytest
+from reference import so_derivatives
 from scipy import integrate
 
 from tgo_spectra import instruments
@@ -18,7 +19,6 @@ from tgo_spectra.instruments import (
     lno,
     nadir,
     so,
-    so_derivatives,
     uvis,
 )
 from tgo_spectra.instruments import line_shape as lines

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import closed_loop as loop
 import numpy as np
 import pytest
 
 import tgo_spectra as tgo
 from tgo_spectra.forward import transmittance as forward
-from tgo_spectra.retrieval import optimal_estimation, profile_output, solver
+from tgo_spectra.retrieval import linear, optimal_estimation, profile_output
 
 
 def build(level1, **options):
@@ -29,7 +30,7 @@ def exact(level1):
 def state_of(scene, factor=1.0):
     vmr = {gas: factor * np.asarray(p) for gas, p in scene.prior_vmr.items()}
     vmr["ch4"] = vmr["ch4"] + 2e-9
-    return solver.State(vmr, np.full(scene.prepared.n_bins, 0.3), 0.02, 0.5)
+    return loop.state_of(vmr, np.full(scene.prepared.n_bins, 0.3), 0.02, 0.5)
 
 
 def spectra(scene, state):
@@ -41,18 +42,16 @@ def test_jacobian__equals_central_differences(exact, gas):
     """To 1e-5 of the maximum over altitude, at several levels."""
     state = state_of(exact)
     _, jacobian = optimal_estimation.full_jacobian(exact, state)
-    layout = solver.Layout(exact.setup.gases, exact.limb.altitude_km.size, 1)
-    analytic = jacobian[:, :, layout.gas(gas)]
+    analytic = jacobian[:, :, optimal_estimation.space_of(exact)[gas]]
     scale = np.abs(analytic).max()
     worst = 0.0
     for level in (0, 3, 10, 25, 45, 80):
-        step = 1e-3 * max(float(state.vmr[gas].max()), 1e-9)
+        step = 1e-3 * max(float(state[gas].max()), 1e-9)
         side = []
         for sign in (1.0, -1.0):
-            moved = dict(state.vmr)
-            moved[gas] = moved[gas].copy()
+            moved = {**state, gas: state[gas].copy()}
             moved[gas][level] += sign * step
-            side.append(spectra(exact, solver.State(moved, state.shift_px, 0.02, 0.5)))
+            side.append(spectra(exact, moved))
         numeric = (side[0] - side[1]) / (2.0 * step)
         worst = max(worst, np.abs(numeric - analytic[:, :, level]).max() / scale)
     print(f"{gas}: {worst:.1e} of the maximum over altitude")
@@ -63,13 +62,14 @@ def test_jacobian__taylor_remainder_falls_with_the_square(exact):
     state = state_of(exact)
     base, jacobian = optimal_estimation.full_jacobian(exact, state)
     rng = np.random.default_rng(2)
-    direction = {g: p * rng.uniform(0.5, 1.0, p.size) for g, p in state.vmr.items()}
+    gases = exact.setup.gases
+    direction = {g: state[g] * rng.uniform(0.5, 1.0, state[g].size) for g in gases}
     slope = jacobian @ np.concatenate([direction[g] for g in exact.setup.gases])
     sizes = 0.4 * 0.5 ** np.arange(5)
     rest = []
     for h in sizes:
-        moved = {g: state.vmr[g] + h * direction[g] for g in state.vmr}
-        new = spectra(exact, solver.State(moved, state.shift_px, 0.02, 0.5))
+        moved = {**state, **{g: state[g] + h * direction[g] for g in gases}}
+        new = spectra(exact, moved)
         rest.append(np.linalg.norm(new - base - h * slope))
     order = np.diff(np.log(rest)) / np.diff(np.log(sizes))
     print("orders", order.round(3))
@@ -80,24 +80,20 @@ def linearised(scene, state, baseline=None):
     """Baseline-free spectrum and small derivatives at the operator's own shift."""
     measurement = optimal_estimation.measurement_of(scene)
     operator = scene.operator(0.3, 0.02)
-    fields = forward.pixel_values(scene.limb, operator, state.vmr)
+    fields = forward.pixel_values(scene.limb, operator, state)
     depth = np.full(scene.rows.shape[0], 0.7)
-    return solver.row_spectra(fields, measurement, state, (0.3, 0.02), depth)
+    return linear.row_spectra(fields, measurement, state, (0.3, 0.02), depth)
 
 
-@pytest.mark.parametrize(
-    ("element", "index"), [("shift", 0), ("stretch", 1), ("exponent", 2)]
-)
-def test_small_elements__equal_central_differences(exact, element, index):
+@pytest.mark.parametrize("index", range(3), ids=linear.COMMON)
+def test_small_elements__equal_central_differences(exact, index):
     state = state_of(exact)
     _, derivative = linearised(exact, state)
     h = 1e-4
     side = []
     for sign in (h, -h):
-        shift = state.shift_px + (sign if element == "shift" else 0.0)
-        stretch = state.stretch_px + (sign if element == "stretch" else 0.0)
-        exponent = state.exponent + (sign if element == "exponent" else 0.0)
-        moved = solver.State(state.vmr, shift, stretch, exponent)
+        name = linear.COMMON[index]
+        moved = {**state, name: state[name] + sign}
         side.append(linearised(exact, moved)[0])
     numeric = (side[0] - side[1]) / (2.0 * h)
     scale = np.abs(derivative[index]).max()
@@ -107,10 +103,14 @@ def test_small_elements__equal_central_differences(exact, element, index):
 def test_shift__expansion_agrees_with_a_rebuilt_operator(exact):
     """Second order in shift: within the rebuild limit, 5e-6 in transmittance."""
     state = state_of(exact)
-    moved = solver.State(state.vmr, state.shift_px + 0.05, state.stretch_px, 0.0)
+    moved = {
+        **state,
+        linear.SHIFT: state[linear.SHIFT] + 0.05,
+        linear.EXPONENT: np.zeros(1),
+    }
     expanded, _ = linearised(exact, moved)
     operator = exact.operator(0.35, 0.02)
-    rebuilt = exact.rows @ forward.pixel_values(exact.limb, operator, state.vmr).value.T
+    rebuilt = exact.rows @ forward.pixel_values(exact.limb, operator, state).value.T
     assert np.abs(expanded - rebuilt).max() < 5e-6
 
 
@@ -119,14 +119,14 @@ def test_fast_jacobian__is_close_to_the_exact_one(exact, level1):
     fast = build(level1)
     state = state_of(fast)
     operator = fast.operator(0.3, 0.02)
-    fields = forward.pixel_fields(fast.limb, operator, state.vmr)
+    fields = forward.pixel_fields(fast.limb, operator, state)
     paths = optimal_estimation.row_paths(fast)
     _, full = optimal_estimation.full_jacobian(exact, state)
-    layout = solver.Layout(fast.setup.gases, fast.limb.altitude_km.size, 1)
+    space = optimal_estimation.space_of(fast)
     for gas in fast.setup.gases:
         field = np.einsum("rh,pkh->rpk", fast.jacobian_rows, fields.gas[gas])
         approximate = np.einsum("rpk,rkl->rpl", field, paths[gas], optimize=True)
-        reference = full[:, :, layout.gas(gas)]
+        reference = full[:, :, space[gas]]
         error = np.abs(approximate - reference).max() / np.abs(reference).max()
         print(f"{gas}: fast Jacobian within {error:.1%} of the maximum")
         assert error < 0.06
@@ -143,7 +143,7 @@ def test_single_precision__differs_by_less_than_1e6(exact, level1):
 
 def test_no_gas__is_fully_transparent(exact):
     zero = {gas: 0.0 * np.asarray(p) for gas, p in exact.prior_vmr.items()}
-    state = solver.State(zero, np.zeros(exact.prepared.n_bins), 0.0, 0.0)
+    state = loop.state_of(zero, np.zeros(exact.prepared.n_bins))
     np.testing.assert_allclose(spectra(exact, state), 1.0, atol=1e-12)
 
 

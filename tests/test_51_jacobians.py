@@ -6,15 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from reference import exact_jacobian as jacobian
+from reference.exact_operator import EXACT_KINDS, build_exact_operator
 
 import tgo_spectra as tgo
 from tgo_spectra import geometry
 from tgo_spectra.errors import AtmosphereError, InstrumentError, RetrievalError
-from tgo_spectra.forward import jacobian, sight
+from tgo_spectra.forward import sight
 from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.instruments import so as instrument
 from tgo_spectra.operators import tabulated as operator
-from tgo_spectra.operators.derivative import EXACT_KINDS, build_exact_operator
 from tgo_spectra.spectroscopy.tables import table_arrays
 
 PIXELS = np.arange(40, 280, 6)

@@ -11,9 +11,10 @@ from numpy.polynomial import legendre
 
 import tgo_spectra as tgo
 from tgo_spectra.errors import RetrievalError
-from tgo_spectra.retrieval import evaluation, limits, optimal_estimation
+from tgo_spectra.retrieval import limits, linear, optimal_estimation
 from tgo_spectra.retrieval.diagnostics import GasDiagnostics
 from tgo_spectra.retrieval.scene import detector_position
+from tgo_spectra.retrieval.state import Block, StateSpace, independent
 
 sys.path.append(str(Path(__file__).parent))
 
@@ -71,7 +72,7 @@ def numeric_bound(scene, inside):
     five coefficients of the baseline of each row.
     """
     prepared = scene.prepared
-    prior = loop.prior_state(scene).vmr
+    prior = loop.prior_state(scene)
     altitude = scene.limb.altitude_km
 
     def model(ch4=0.0, water=1.0, shift=0.0, stretch=0.0):
@@ -122,7 +123,7 @@ def test_layer_limit__is_within_a_fifth_of_the_bound(level1):
     solution = optimal_estimation.solve(scene)
     references = {g: np.asarray(scene.prior_vmr[g]) for g in setup.gases}
     limit = limits.layer_limit(
-        solution.data_matrix, solution.layout, "ch4", inside, references
+        solution.data_matrix, solution.space, "ch4", inside, references
     )
     bound = numeric_bound(exact, inside)
     print(f"limit {1e12 * limit:.1f} pptv, bound {1e12 * bound:.1f} pptv")
@@ -130,12 +131,16 @@ def test_layer_limit__is_within_a_fifth_of_the_bound(level1):
 
 
 def test_layer_limit__no_lines_no_limit():
-    from tgo_spectra.retrieval.solver import Layout
-
-    layout = Layout(("ch4",), 4, 1)
-    blind = np.zeros((layout.size, layout.size))
+    space = StateSpace(
+        (
+            Block("ch4", np.zeros(4), np.eye(4), "level"),
+            independent(linear.SHIFT, 1.0, per="bin"),
+            independent(linear.STRETCH, 1.0),
+        )
+    )
+    blind = np.zeros((space.size, space.size))
     inside, references = np.ones(4, dtype=bool), {"ch4": np.zeros(4)}
-    assert limits.layer_limit(blind, layout, "ch4", inside, references) == np.inf
+    assert limits.layer_limit(blind, space, "ch4", inside, references) == np.inf
 
 
 def test_layer_limit__is_stored_with_its_layer(level1):
@@ -181,9 +186,9 @@ def test_allan__refuses_what_it_cannot_use(values, errors, rule):
     assert caught.value.rule == rule
 
 
-def test_layout_of__extras_follow_the_setup(level1):
+def test_space_of__elements_follow_the_setup(level1):
     thin = level1.isel(spectrum=slice(0, None, 20))
     setup = tgo.load_setup("so_134").replace(registration={"aotf_sigma_cm1": 0.5})
-    layout = evaluation.layout_of(loop.scene_of(thin, setup))
-    assert layout.extras == ("aotf_offset",)
-    assert layout.common.stop - layout.common.start == 3
+    space = optimal_estimation.space_of(loop.scene_of(thin, setup))
+    assert space.names("product") == (linear.STRETCH, linear.EXPONENT, "aotf_offset")
+    assert space.block("aotf_offset").covariance == 0.25

@@ -11,15 +11,17 @@ import msgspec
 import numpy as np
 import pytest
 import xarray as xr
+from reference.validate_uvis import ozone_profile, validate_uvis
 
 import tgo_spectra as tgo
 from tgo_spectra.atmosphere import read_atmosphere
 from tgo_spectra.errors import LineListError, RetrievalError, SetupError
+from tgo_spectra.retrieval.setups import load_setup
 from tgo_spectra.retrieval.uvis import detected_levels, retrieve_uvis
 from tgo_spectra.retrieval.uvis import fit as uvis_fit
 from tgo_spectra.retrieval.uvis import solve as uvis_solve
 from tgo_spectra.retrieval.uvis.scene import build_scene, continuum_basis
-from tgo_spectra.retrieval.uvis.setup import OzonePrior, UvisSetup, load_uvis_setup
+from tgo_spectra.retrieval.uvis.setup import OzonePrior, UvisSetup
 from tgo_spectra.simulate.uvis import (
     simulate_uvis_level1,
     simulate_uvis_product,
@@ -27,7 +29,6 @@ from tgo_spectra.simulate.uvis import (
 )
 from tgo_spectra.spectroscopy.rayleigh import rayleigh_cross_section_co2
 from tgo_spectra.spectroscopy.ultraviolet import read_uv_cross_section
-from tgo_spectra.validation_uvis import ozone_profile, validate_uvis
 from tgo_spectra.variables import validate
 
 SMALL = {"pixels": 256, "row_step_km": 2.0, "altitude_range": (4.0, 96.0)}
@@ -176,18 +177,16 @@ def test_profile__kernel_says_what_a_change_does(clean, solved):
     n = scene.level_km.size
     change = np.zeros_like(profile.state)
     change[0] = 3e-9 * np.random.default_rng(4).normal(size=n)
-    prior = np.zeros_like(profile.state)
-    prior[0] = scene.prior_vmr
-    constraint = np.linalg.inv(uvis_solve.prior_covariance(scene, setup_of()))
+    space = uvis_solve.space_of(scene, setup_of())
     found = []
     for sign in (1.0, -1.0):
         other, _ = uvis_fit.evaluate(profile.model, profile.state + sign * change)
-        y = scene.model.transmittance + other - profile.value
+        y = scene.model.transmittance + other - profile.result.final.value
         model = dataclasses.replace(profile.model, transmittance=y)
-        again = uvis_fit.fit_profile(model, prior, constraint, profile.state, 2)
+        again = uvis_fit.fit_profile(model, space, profile.state, 3)
         found.append(again.state[0])
     moved = 0.5 * (found[0] - found[1])
-    kernel = (profile.covariance @ profile.data_matrix)[:n, :n]
+    kernel = (profile.result.covariance @ profile.result.data_matrix)[:n, :n]
     expected = kernel @ change[0]
     assert np.abs(moved - expected).max() < 2e-3 * np.abs(expected).max()
 
@@ -375,9 +374,10 @@ def test_measured_cross_sections__columns_unbiased(shared):
 def test_setup__file_rules(tmp_path):
     path = tmp_path / "o3.toml"
     path.write_text(
-        'cross_section = "x.csv"\nmedium = "air"\n[prior]\nconstant = 1e-8\n'
+        'kind = "ozone"\ncross_section = "x.csv"\nmedium = "air"\n'
+        "[prior]\nconstant = 1e-8\n"
     )
-    setup = load_uvis_setup(path)
+    setup = load_setup(path)
     assert setup.cross_section == str(tmp_path / "x.csv")
     assert setup.prior == OzonePrior(constant=1e-8)
     assert setup.hash() != UvisSetup().hash()
@@ -387,21 +387,21 @@ def test_setup__file_rules(tmp_path):
         ('cross_section = "x.csv"', "setup.inconsistent", "air or of vacuum"),
         ("[window]\nlow_nm = 330.0", "setup.inconsistent", "40 nm"),
     ):
-        path.write_text(text)
+        path.write_text(f'kind = "ozone"\n{text}')
         with pytest.raises(SetupError, match=word) as caught:
-            load_uvis_setup(path)
+            load_setup(path)
         assert caught.value.rule == rule
     with pytest.raises(SetupError, match="no such"):
-        load_uvis_setup(tmp_path / "missing.toml")
+        load_setup(tmp_path / "missing.toml")
 
 
 def test_page__example_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = PAGE.read_text(encoding="utf-8")
     blocks = re.findall(r"code-block:: python\n\n((?:   .*\n|\n)+)", text)
-    assert len(blocks) == 4
+    assert len(blocks) == 3
     space = {}
-    for block in blocks[:3]:  # the last one is the long validation run
+    for block in blocks:
         exec(textwrap.dedent(block), space)
     assert bool(space["level2"]["converged"])
     assert space["relative"] < 0.05

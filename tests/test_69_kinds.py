@@ -17,12 +17,13 @@ from tgo_spectra.archive import verify
 from tgo_spectra.cli import main
 from tgo_spectra.errors import RetrievalError, SetupError, TgoError
 from tgo_spectra.netcdf import open_verified, write_level2, write_map
-from tgo_spectra.retrieval import default_setup, kinds, list_setups
-from tgo_spectra.retrieval.nadir.setup import NadirSetup, load_nadir_setup
+from tgo_spectra.retrieval import default_setup, kinds, list_setups, setups
+from tgo_spectra.retrieval.nadir import retrieve_nadir
+from tgo_spectra.retrieval.nadir.setup import NadirSetup
 from tgo_spectra.retrieval.setup import RetrievalSetup
 from tgo_spectra.retrieval.setup_files import changes_of, read_setup_file
 from tgo_spectra.retrieval.uvis.scene import REFERENCE_NM
-from tgo_spectra.retrieval.uvis.setup import UvisSetup, load_uvis_setup
+from tgo_spectra.retrieval.uvis.setup import UvisSetup
 from tgo_spectra.simulate.nadir import simulate_nadir_product
 from tgo_spectra.simulate.uvis import (
     simulate_uvis_product,
@@ -75,16 +76,14 @@ def test_shipped_files__all_state_a_kind_and_carry_their_name():
         assert kinds.named(raw["kind"])
         assert raw["name"] == name
         assert tgo.load_setup(name).name == name
-    listed = [setup.name for _, setup in kinds.shipped()]
+    listed = [setup.name for _, setup in setups.shipped()]
     assert sorted(listed) == list_setups()
 
 
 @pytest.mark.parametrize("row", kinds.KINDS, ids=lambda row: row.name)
 def test_rows__name_what_exists(row):
-    struct = kinds.function_of(row.setup)
-    for place in (row.parse, row.retrieve):
-        assert callable(kinds.function_of(place))
-    mine = [setup for kind, setup in kinds.shipped() if kind is row]
+    struct = row.setup
+    mine = [setup for kind, setup in setups.shipped() if kind is row]
     assert mine
     for setup in mine:
         assert isinstance(setup, struct)
@@ -110,7 +109,7 @@ def test_load_setup__type_follows_kind(tmp_path):
     assert tgo.load_setup(path).cross_section == str(tmp_path / "x.csv")
 
 
-def test_load_setup__without_kind_is_a_profile_or_what_the_loader_reads(tmp_path):
+def test_load_setup__without_kind_is_a_profile(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(
         'name = "mine"\nchannel = "so"\norders = [190]\ntable = "so_189_190"\n'
@@ -118,7 +117,6 @@ def test_load_setup__without_kind_is_a_profile_or_what_the_loader_reads(tmp_path
     )
     assert isinstance(tgo.load_setup(path), RetrievalSetup)
     path.write_text("[window]\nlow_nm = 230.0\n")
-    assert load_uvis_setup(path).window.low_nm == 230.0
     with pytest.raises(SetupError, match="states no kind: read as 'profile'"):
         tgo.load_setup(path)
 
@@ -145,14 +143,6 @@ def test_load_setup__errors_carry_file_field_and_value(
     assert caught.value.field == field
     for word in [str(path), *words]:
         assert word in str(caught.value)
-
-
-def test_loaders_of_one_kind__refuse_another():
-    with pytest.raises(SetupError) as caught:
-        load_nadir_setup("uvis_o3")
-    assert caught.value.rule == "setup.wrong_kind"
-    with pytest.raises(SetupError, match="another kind than 'ozone'"):
-        load_uvis_setup("so_134")
 
 
 def test_load_setup__names_a_forgotten_interferent_already(tmp_path):
@@ -221,7 +211,7 @@ def test_changes__nested_and_with_or_without_quotation_marks():
         "medium": "air",
         "cross_section": "a/b.csv",
     }
-    new = kinds.changed(tgo.load_setup("so_134"), {"window": found["window"]})
+    new = setups.changed(tgo.load_setup("so_134"), {"window": found["window"]})
     assert (new.window.top_km, new.window.bottom_km) == (90.0, 5.0)
     assert new.window.noise_ratio == 2.5
     assert new.prior["ch4"].sigma == 5e-9
@@ -235,13 +225,12 @@ def test_changes__nested_and_with_or_without_quotation_marks():
 
 
 def test_retrieve__gives_what_the_functions_of_the_kinds_give(folder, products, level2):
-    from tgo_spectra.retrieval.nadir import retrieve_nadir
     from tgo_spectra.retrieval.uvis import retrieve_uvis
 
     lno, uvis = (tgo.open_product(products[c]) for c in ("lno", "uvis"))
     direct = {
-        "lno": retrieve_nadir(lno, "lno_189_190_co"),
-        "uvis": retrieve_uvis(uvis, setup=folder / "mine.toml"),
+        "lno": retrieve_nadir(lno, tgo.load_setup("lno_189_190_co")),
+        "uvis": retrieve_uvis(uvis, setup=tgo.load_setup(folder / "mine.toml")),
     }
     for channel, kind in (("lno", "nadir"), ("uvis", "ozone")):
         assert level2[channel].attrs["retrieval_kind"] == kind

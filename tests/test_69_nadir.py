@@ -5,19 +5,20 @@ import dataclasses
 import numpy as np
 import pytest
 import xarray as xr
+from reference.validate_nadir import validate_nadir
 
 import tgo_spectra as tgo
 from tgo_spectra.errors import InstrumentError, RetrievalError
 from tgo_spectra.instruments.nadir import slant_factor
+from tgo_spectra.retrieval import solve
 from tgo_spectra.retrieval.nadir import fit as nadir_fit
 from tgo_spectra.retrieval.nadir import model as nadir_models
 from tgo_spectra.retrieval.nadir import retrieve_nadir
 from tgo_spectra.retrieval.nadir.scene import STATUS, AirProfile, layers_above
-from tgo_spectra.retrieval.nadir.setup import load_nadir_setup
+from tgo_spectra.retrieval.setups import load_setup
 from tgo_spectra.simulate.nadir import simulate_nadir_level1, simulate_nadir_product
-from tgo_spectra.validation_nadir import validate_nadir
 
-SETUP = load_nadir_setup("lno_189_190_co")
+SETUP = load_setup("lno_189_190_co")
 
 
 def _air(truth):
@@ -144,7 +145,7 @@ def test_fit_spectrum__stops_where_more_steps_change_nothing(kernel, monkeypatch
     y = 0.25 * nadir_fit.spectrum(model, depths, np.array([1.5, 1.0, 1.0, 0.3]))[0]
     y = y + 2.5e-3 * np.random.default_rng(5).standard_normal(y.size)
     found = nadir_fit.fit_spectrum(model, y, layers)
-    monkeypatch.setattr(nadir_fit, "_CONVERGED", 1e-10)
+    monkeypatch.setattr(solve, "LIMIT", 1e-10)
     longer = nadir_fit.fit_spectrum(model, y, layers)
     assert longer.iterations > found.iterations
     assert (np.abs(longer.state - found.state) < 5e-3 * found.error).all()
@@ -263,7 +264,7 @@ def test_simulate_nadir__drawn_factors_are_in_the_columns():
 def test_retrieve_nadir__wrong_order_is_refused(noisy):
     level1, truth, _ = noisy
     with pytest.raises(RetrievalError, match="190"):
-        retrieve_nadir(level1, "lno_167_169_h2o", _air(truth))
+        retrieve_nadir(level1, load_setup("lno_167_169_h2o"), _air(truth))
 
 
 def test_product__write_read_retrieve(tmp_path):

@@ -27,11 +27,12 @@ from tgo_spectra.netcdf import open_verified
 from tgo_spectra.operators import tabulated as operators
 from tgo_spectra.readers.acs_stripes import open_spectra
 from tgo_spectra.resume import resume_key
-from tgo_spectra.retrieval import solver
+from tgo_spectra.retrieval import linear as linearisation
 from tgo_spectra.retrieval.mir import fit, retrieve_mir
 from tgo_spectra.retrieval.mir.profiles import build_mir_scene
 from tgo_spectra.retrieval.mir.scene import SHAPE
-from tgo_spectra.retrieval.mir.setup import MirSetup, load_mir_setup
+from tgo_spectra.retrieval.mir.setup import MirSetup
+from tgo_spectra.retrieval.setups import load_setup
 from tgo_spectra.simulate import mir as simulator
 from tgo_spectra.spectroscopy.tables import build_table, write_table
 from tgo_spectra.variables import validate
@@ -91,7 +92,7 @@ def absorption(mir_lines):
 @pytest.fixture(scope="session")
 def setup(mir_table):
     """The shipped setup on the small table and detector."""
-    return load_mir_setup("acs_mir_ch4_position_12").replace(
+    return load_setup("acs_mir_ch4_position_12").replace(
         table=str(mir_table),
         orders=[179, 180],
         window={"first_pixel": 5, "last_pixel": 234},
@@ -308,7 +309,12 @@ def pinned(absorption, setup, tmp_path_factory):
         gas: np.interp(scene.altitude_km, truth["altitude"], truth[f"{gas}_vmr"])
         for gas in setup.gases
     }
-    state = solver.State(vmr, SHIFT, 0.05, 0.0, (0.0,) * 10)
+    state = {
+        **fit.space_of(scene).prior,
+        **vmr,
+        linearisation.SHIFT: SHIFT,
+        linearisation.STRETCH: np.array([0.05]),
+    }
     return scene, state, truth
 
 
@@ -322,7 +328,7 @@ def test_operator__equals_direct_convolution(pinned, absorption):
         shape = dict.fromkeys(SHAPE, 0.0)
         built = scene.operator(index, *(SHIFT[index], 0.05), shape, np.float64)
         limb = scene.limbs[index]
-        found = operators.apply(built, forward.node_transmittance(limb, state.vmr))
+        found = operators.apply(built, forward.node_transmittance(limb, state))
         nu = absorption.nu_cm1[index]
         one = scene.orders[index]
         place = one.wavenumber_cm1 + one.dispersion_cm1 * (
@@ -349,26 +355,27 @@ def test_jacobian__is_the_slope_of_chi_square(pinned):
     """Half the slope of chi-square is minus the gradient, baselines eliminated."""
     scene, state, _ = pinned
     evaluator = fit.MirEvaluator(scene)
-    paths, layout = fit.row_paths(scene), evaluator.layout
+    space = fit.space_of(scene)
     # away from the truth, so that the gradient is not zero
-    vmr = {gas: 1.05 * values for gas, values in state.vmr.items()}
-    start = replace(
-        state,
-        vmr=vmr,
-        shift_px=SHIFT + 0.02,
-        extra=(0.02, 0.01, -0.02, 0.03, 0.01, -0.01, 0.002, 0.001, 0.02, -0.02),
-    )
-    x = layout.pack(start)
+    vmr = {gas: 1.05 * state[gas] for gas in scene.setup.gases}
+    shape = zip(
+        fit.fitted_shape(scene),
+        np.reshape((0.02, 0.01, -0.02, 0.03, 0.01, -0.01, 0.002, 0.001, 0.02, -0.02),
+                   (5, 2)),
+        strict=True,
+    )  # fmt: skip
+    start = {**state, **vmr, linearisation.SHIFT: SHIFT + 0.02, **dict(shape)}
+    x = space.pack(start)
     linear = evaluator(start, True)
-    matrix, gradient = solver.normal_equations(linear, paths, layout, evaluator.bins)
+    matrix, gradient = fit.expansion_of(scene, space)(linear)
     elements = {
-        **{f"{gas} {k}": (layout.gas(gas).start + k, 1e-3 * vmr[gas].max())
+        **{f"{gas} {k}": (space[gas].start + k, 1e-3 * vmr[gas].max())
            for gas, k in (("ch4", 3), ("ch4", 18), ("h2o", 3), ("co2", 10),
                           ("o3", 15))},
-        "shift": (layout.shift.start + 1, 1e-3),
-        "stretch": (layout.common.start, 1e-3),
-        **{name: (layout.common.start + 2 + k, 1e-4)
-           for k, name in enumerate(layout.extras)},
+        "shift": (space[linearisation.SHIFT].start + 1, 1e-3),
+        "stretch": (space[linearisation.STRETCH].start, 1e-3),
+        **{f"{name}_{k}": (space[name].start + k, 1e-4)
+           for name in fit.fitted_shape(scene) for k in (0, 1)},
     }  # fmt: skip
     for name, (at, step) in elements.items():
         cost = []
@@ -376,7 +383,7 @@ def test_jacobian__is_the_slope_of_chi_square(pinned):
             moved = x.copy()
             moved[at] += sign * step
             # a new evaluator builds its operator where the state is
-            cost.append(fit.MirEvaluator(scene)(layout.unpack(moved), False).chi_square)
+            cost.append(fit.MirEvaluator(scene)(space.unpack(moved), False).chi_square)
         slope = -0.5 * (cost[0] - cost[1]) / (2.0 * step)
         # the largest slope there could be
         scale = np.sqrt(matrix[at, at] * linear.chi_square)
@@ -747,7 +754,7 @@ field_of_view_km = 1.0
         ("[179]", "[179, 179]", "setup.inconsistent", "$.orders"),
         ('["hdo"]', '["hdo", "o3"]', "setup.inconsistent", "$.interferents_absent"),
         ('["hdo"]', "[]", "setup.interferent", "interferents_absent"),
-        ('kind = "mir"', 'kind = "nadir"', "setup.wrong_kind", "$.kind"),
+        ('kind = "mir"', 'kind = "nader"', "setup.kind", "$.kind"),
     ],
 )
 def test_setup__refuses(tmp_path, old, new, rule, field):
@@ -755,7 +762,7 @@ def test_setup__refuses(tmp_path, old, new, rule, field):
     path = tmp_path / "mine.toml"
     path.write_text(TEXT.replace(old, new), encoding="utf-8")
     with pytest.raises(SetupError) as caught:
-        load_mir_setup(path)
+        load_setup(path)
     assert (caught.value.rule, caught.value.field) == (rule, field)
 
 
@@ -769,7 +776,7 @@ def test_setup__log_state_and_lonely_prior_are_refused(setup):
 def test_setup__finds_the_table_beside_it(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(TEXT, encoding="utf-8")
-    assert load_mir_setup(path).table == "mine.nc"
+    assert load_setup(path).table == "mine.nc"
     (tmp_path / "mine.nc").touch()
     found = tgo.load_setup(path)
     assert isinstance(found, MirSetup)
@@ -779,6 +786,6 @@ def test_setup__finds_the_table_beside_it(tmp_path):
 
 def test_shipped_setup__needs_a_table_of_yours(clean):
     level1 = clean[1.0][0]
-    setup = load_mir_setup("acs_mir_ch4_position_12").replace(orders=[179])
+    setup = load_setup("acs_mir_ch4_position_12").replace(orders=[179])
     with pytest.raises(TableError, match="acs_mir_position_12"):
         retrieve_mir(level1, setup)

@@ -141,7 +141,7 @@ def test_run__every_damaged_output_is_made_again(tmp_path, calls):
 
 
 def test_resume_key__depends_on_all_inputs(tmp_path):
-    from tgo_spectra.retrieval.setup import load_setup
+    from tgo_spectra.retrieval.setups import load_setup
 
     path = make_products(tmp_path / "in") / "one.xml"
     atmosphere = xr.Dataset({"pressure": ("altitude", [600.0, 300.0])})
@@ -158,7 +158,7 @@ def test_resume_key__depends_on_all_inputs(tmp_path):
 
 
 def test_resume_key__depends_on_the_table(tmp_path):
-    from tgo_spectra.retrieval.setup import load_setup
+    from tgo_spectra.retrieval.setups import load_setup
 
     path = make_products(tmp_path / "in") / "one.xml"
     table = tmp_path / "mine.nc"

@@ -13,7 +13,7 @@ from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.readers import open_product
 from tgo_spectra.retrieval import profile_output
 from tgo_spectra.retrieval.prepare import planet_radius
-from tgo_spectra.retrieval.setup import load_setup
+from tgo_spectra.retrieval.setups import load_setup
 from tgo_spectra.simulate import simulate_level1, simulate_product
 
 WATER = ([0.0, 20.0, 40.0, 60.0], [2e-4, 1e-4, 2e-5, 1e-6])

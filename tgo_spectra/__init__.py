@@ -24,7 +24,7 @@ _HOME = {
     "grid_level2": "maps",
     "index_archive": "archive",
     "limb_transmittance": "forward.limb",
-    "load_setup": "retrieval.setup",
+    "load_setup": "retrieval.setups",
     "mars_year": "mars",
     "merge_maps": "maps",
     "open_climatology": "climatology",
@@ -80,7 +80,7 @@ if TYPE_CHECKING:
     from tgo_spectra.readers import open_products as open_products
     from tgo_spectra.retrieval import retrieve as retrieve
     from tgo_spectra.retrieval.setup import RetrievalSetup as RetrievalSetup
-    from tgo_spectra.retrieval.setup import load_setup as load_setup
+    from tgo_spectra.retrieval.setups import load_setup as load_setup
     from tgo_spectra.simulate import simulate_product as simulate_product
     from tgo_spectra.spectroscopy.absorption import (
         absorption_cross_section as absorption_cross_section,

@@ -197,10 +197,10 @@ def _climatology(
 
 
 def _changed(setup: str, changes: tuple[str, ...]) -> Any:
-    from tgo_spectra.retrieval.kinds import changed, load
     from tgo_spectra.retrieval.setup_files import changes_of
+    from tgo_spectra.retrieval.setups import changed, load_setup
 
-    return changed(load(setup), changes_of(changes))
+    return changed(load_setup(setup), changes_of(changes))
 
 
 @cli.command("map")
@@ -390,7 +390,7 @@ def fetch(
 @cli.command()
 def setups() -> None:
     """List the shipped retrieval setups: kind, product, orders, gases."""
-    from tgo_spectra.retrieval.kinds import shipped
+    from tgo_spectra.retrieval.setups import shipped
 
     head = ("name", "kind", "channel", "observation", "orders", "gases")
     rows = [head]

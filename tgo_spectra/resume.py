@@ -67,7 +67,7 @@ def choices(setup: Setup | None) -> str:
 
     Examples
     --------
-    >>> from tgo_spectra.retrieval.setup import load_setup
+    >>> from tgo_spectra.retrieval.setups import load_setup
     >>> choices(load_setup("uvis_o3")).split()[0], choices(None)
     ('ozone', 'default')
     """

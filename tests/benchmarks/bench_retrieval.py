@@ -99,7 +99,7 @@ class Clock:
         return timed
 
 
-@pytest.mark.parametrize("method", ["oe", "weak"])
+@pytest.mark.parametrize("method", ["oe"])
 def test_real_size_product(setup, product, tmp_path, monkeypatch, method):
     setup = setup.replace(method=method)
     clock = Clock()

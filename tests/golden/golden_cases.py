@@ -220,7 +220,7 @@ def _files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-METHODS = ("oe", "tikhonov", "weak", "onion", "slant")
+METHODS = ("oe", "tikhonov", "onion", "slant")
 
 CASES: dict[str, Callable[[Workshop], Pin]] = {
     **{f"so_{m}": functools.partial(_profile, method=m) for m in METHODS},

@@ -16,10 +16,9 @@ import numpy as np
 
 import tgo_spectra as tgo
 from tgo_spectra.retrieval import (
-    kinds,
     optimal_estimation,
     profile_output,
-    solver,
+    setups,
     systematics,
 )
 from tgo_spectra.retrieval.diagnostics import gas_diagnostics
@@ -87,7 +86,7 @@ def case(atmosphere="standard", ch4=0.0, changes=(), order=134, **truth):
         moved = level1.tangent_altitude + step
         level1 = level1.assign_coords(tangent_altitude=moved)
     nested = changes_of(f"{key}={json.dumps(value)}" for key, value in changes.items())
-    setup = kinds.changed(tgo.load_setup(f"so_{order}"), nested)
+    setup = setups.changed(tgo.load_setup(f"so_{order}"), nested)
     scene, _ = profile_output.build_scene(level1, setup, air)
     clean = made.truth["transmittance_clean"] * made.truth["calibration_factor"]
     p = scene.prepared
@@ -134,11 +133,12 @@ class Found:
 def compare(scene, solution, true, errors=None):
     """Return a `Found` per gas; `errors` are systematic ones per gas and source."""
     altitude = scene.limb.altitude_km
-    layout = solver.Layout(scene.setup.gases, altitude.size, scene.prepared.n_bins)
     found = {}
     for gas in scene.setup.gases:
-        d = gas_diagnostics(solution.data_matrix, solution.covariance, layout.gas(gas))
-        vmr, prior = solution.state.vmr[gas], scene.prior_vmr[gas]
+        d = gas_diagnostics(
+            solution.data_matrix, solution.covariance, solution.space[gas]
+        )
+        vmr, prior = solution.state[gas], scene.prior_vmr[gas]
         good = np.diag(d.averaging_kernel) > RESPONSE
         expected = prior + d.averaging_kernel @ (true[gas] - prior)
         _, length = optimal_estimation.prior_sigma(scene, gas)

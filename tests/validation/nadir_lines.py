@@ -17,7 +17,7 @@ import numpy as np
 from tgo_spectra import mars
 from tgo_spectra.instruments import lno
 from tgo_spectra.retrieval.nadir import retrieve_nadir
-from tgo_spectra.retrieval.nadir.setup import load_nadir_setup
+from tgo_spectra.retrieval.setups import load_setup
 from tgo_spectra.simulate.nadir import simulate_nadir_level1
 from tgo_spectra.spectroscopy.absorption import cross_section_grid
 from tgo_spectra.spectroscopy.shipped import band_lines
@@ -91,7 +91,7 @@ def main(folder: str) -> None:
     """Print columns found over true ones, minus one."""
     for name, orders in (("lno_167_169_h2o", (167, 168, 169)),
                          ("lno_189_190_co", (189, 190))):  # fmt: skip
-        setup = load_nadir_setup(name)
+        setup = load_setup(name)
         for order in orders:
             begun = time.process_time()
             level1, truth = simulate_nadir_level1(

@@ -250,20 +250,16 @@ def prior_draws(job):
         prior={"h2o": {"relative_sigma": 0.25}, "ch4": {"constant": 0.0, "sigma": 5e-9}}
     )
     scene = replace(scene, setup=own)
-    prior, covariance = optimal_estimation.prior_of(scene)
+    space = optimal_estimation.space_of(scene)
+    prior, covariance = space.prior, space.covariance
     rng = np.random.default_rng(seed)
-    layout = closed_loop.evaluation.layout_of(scene)
     factor = np.linalg.cholesky(covariance + 1e-30 * np.eye(len(covariance)))
     z = {g: [] for g in GASES}
     for _ in range(copies):
-        vector = layout.pack(prior) + factor @ rng.standard_normal(len(factor))
-        vmr = {g: layout.unpack(vector).vmr[g] for g in GASES}
-        state = replace(
-            layout.unpack(vector), shift_px=prior.shift_px, stretch_px=0.0,
-            exponent=prior.exponent, vmr=vmr,
-        )  # fmt: skip
+        vector = space.pack(prior) + factor @ rng.standard_normal(len(factor))
+        state = {**prior, **{g: space.unpack(vector)[g] for g in GASES}}
         drawn = noisy(scene, closed_loop.spectra(scene, state), rng)
-        found, _ = fit(drawn, state.vmr)
+        found, _ = fit(drawn, state)
         for gas in GASES:
             z[gas].append(found[gas].total_z)
     return {gas: np.concatenate(values) for gas, values in z.items()}
@@ -328,7 +324,7 @@ def independent_samples(pool, draws):
 
 def ozone(pool, draws):
     """Ozone of simulated UVIS occultations."""
-    from tgo_spectra.validation_uvis import validate_uvis
+    from reference.validate_uvis import validate_uvis
 
     n = max(draws // 5, 8)
     figures = pool.submit(validate_uvis, n, 1).result()
@@ -337,7 +333,7 @@ def ozone(pool, draws):
 
 def nadir(pool, draws):
     """Columns of simulated LNO spectra."""
-    from tgo_spectra.validation_nadir import validate_nadir
+    from reference.validate_nadir import validate_nadir
 
     # each spectrum is a draw, and quick
     n, lines = max(2 * draws, 8), []

@@ -9,7 +9,7 @@ small matrices W alone (`tgo_spectra.forward.sight`), so that
 needs as many convolved fields as there are vectors U, whatever the number of levels.
 Before that the vectors are turned to the few directions along which the coefficients
 of the layers and their derivatives lie. In double precision this is the derivative of
-`tgo_spectra.forward.jacobian`; in single precision it is what a fit needs.
+the tests' exact Jacobian; in single precision it is what a fit needs.
 """
 
 from __future__ import annotations

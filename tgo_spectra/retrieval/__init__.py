@@ -10,13 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tgo_spectra.errors import RetrievalError, SetupError
-from tgo_spectra.retrieval import kinds
-from tgo_spectra.retrieval.setup import (
-    RetrievalSetup,
-    default_setup,
-    list_setups,
-    load_setup,
-)
+from tgo_spectra.retrieval import kinds, setups
+from tgo_spectra.retrieval.setup import RetrievalSetup
+from tgo_spectra.retrieval.setups import default_setup, list_setups, load_setup
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -57,8 +53,8 @@ def retrieve(
         itself goes into the result.
     method : str, optional
         Profiles (SO): "oe" by optimal estimation, "tikhonov" by Tikhonov
-        regularisation, "weak" by one linear step for faint gases, "onion" by onion
-        peeling; "slant" for columns spectrum by spectrum. Ozone (UVIS): "oe" or
+        regularisation, "onion" by onion peeling; "slant" for columns spectrum by
+        spectrum. Ozone (UVIS): "oe" or
         "slant". Default: the setup's.
 
     Returns
@@ -101,11 +97,11 @@ def retrieve(
     chosen, row = _setup_for(level1, setup)
     if method is not None:
         chosen = _with_method(chosen, row, method)
-    spectra = selected(level1, row.name)
-    result: xr.Dataset = kinds.function_of(row.retrieve)(spectra, chosen, atmosphere)
+    spectra = selected(level1, row.needs)
+    result: xr.Dataset = row.retrieve(spectra, chosen, atmosphere)
     air = getattr(atmosphere, "attrs", {})
     taken = {k: v for k, v in air.items() if str(k).startswith("climatology_")}
-    return result.assign_attrs(taken)
+    return result.assign_attrs(retrieval_kind=row.name, **taken)
 
 
 def _opened(
@@ -115,8 +111,9 @@ def _opened(
     chosen = load_setup(setup) if isinstance(setup, str | Path) else setup
     level1 = None if chosen is None else kinds.level1_for(chosen, path)
     if level1 is None:
-        # by name: readers and retrievals do not import each other
-        level1 = kinds.function_of("tgo_spectra.readers:open_product")(path)
+        from tgo_spectra.readers import open_product
+
+        level1 = open_product(path)
     return chosen, level1
 
 
@@ -132,21 +129,21 @@ def _setup_for(
         chosen = setup
     row = kinds.kind_of_setup(chosen)
     if row is None:
-        known = ", ".join(kind.setup.partition(":")[2] for kind in kinds.KINDS)
+        known = ", ".join(kind.setup.__name__ for kind in kinds.KINDS)
         message = f"a setup is one of {known}, the name of one, or a file"
         raise SetupError(message, field="setup", value=setup, rule="setup.type")
-    kinds.check_fit(chosen, row, level1)
+    setups.check_fit(chosen, row, level1)
     return chosen, row
 
 
 def _default_for(level1: xr.Dataset) -> Setup:
-    orders = kinds.orders_of(level1)
+    orders = setups.orders_of(level1)
     if len(orders) > 1:
         message = "rows differ in order: give a setup and select one order"
         raise RetrievalError(message, field="order", rule="level1.many_orders")
     channel = str(level1.attrs.get("channel", "")).lower()
     order = orders[0] if orders else None
-    return default_setup(channel, order, kinds.observation_of(level1))
+    return default_setup(channel, order, setups.observation_of(level1))
 
 
 def _with_method(setup: Setup, row: Kind, method: str) -> Setup:

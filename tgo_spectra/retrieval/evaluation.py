@@ -9,8 +9,9 @@ import numpy as np
 
 from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.operators import tabulated as operator
-from tgo_spectra.retrieval import solver
+from tgo_spectra.retrieval import linear
 from tgo_spectra.retrieval.bands import Bands
+from tgo_spectra.retrieval.elements import ELEMENTS, elements_of
 from tgo_spectra.retrieval.scene import detector_position
 
 if TYPE_CHECKING:
@@ -18,44 +19,28 @@ if TYPE_CHECKING:
 
     from tgo_spectra.operators.tabulated import Operator
     from tgo_spectra.retrieval.scene import Scene
+    from tgo_spectra.retrieval.state import State, StateSpace
 
     Array = npt.NDArray[np.floating]
 
-__all__ = ["Evaluator", "full_jacobian", "layout_of", "measurement_of", "row_paths"]
+__all__ = [
+    "Evaluator",
+    "expansion_of",
+    "full_jacobian",
+    "measurement_of",
+    "row_paths",
+]
 
 REBUILD_PX = 0.05
 """The operator is rebuilt when the mean shift has moved farther than this; within it
 the second-order expansion in shift is good to 3e-6 in transmittance (order 134)."""
 
-EXTRAS = {"ghost_amplitude": 0.01, "aotf_offset": 0.1}
-"""What may be fitted beside, and the step of its derivative: ghost amplitude (1) and
-AOTF centre (cm-1). Central differences of the operator: the error is of second order,
-below 1e-3 of the derivative."""
 
-
-def layout_of(scene: Scene) -> solver.Layout:
-    """Return the order of the state vector that the setup asks for."""
-    setup = scene.setup
-    log = frozenset(g for g, prior in setup.prior.items() if prior.state == "log")
-    register = setup.registration
-    sigmas = {
-        "ghost_amplitude": register.ghost_sigma,
-        "aotf_offset": register.aotf_sigma_cm1,
-    }
-    return solver.Layout(
-        setup.gases,
-        scene.limb.altitude_km.size,
-        scene.prepared.n_bins,
-        log,
-        tuple(name for name in EXTRAS if sigmas[name] > 0.0),
-    )
-
-
-def measurement_of(scene: Scene) -> solver.Measurement:
-    """Return the scene's measurement in the solver's terms."""
+def measurement_of(scene: Scene) -> linear.Measurement:
+    """Return what was measured, and how rows and pixels relate to the model."""
     p = scene.prepared
     pixels = p.pixels.astype(float)
-    return solver.Measurement(
+    return linear.Measurement(
         transmittance=p.transmittance,
         weight=p.weight,
         bin=p.bin,
@@ -66,6 +51,12 @@ def measurement_of(scene: Scene) -> solver.Measurement:
         dispersion_cm1=p.dispersion(pixels),
         baseline_degree=scene.setup.baseline_degree,
     )
+
+
+def expansion_of(scene: Scene, space: StateSpace) -> linear.Expansion:
+    """Return what takes the rows' fields to the state."""
+    extra = tuple(elements_of(scene.setup))
+    return linear.Expansion(space, row_paths(scene), scene.prepared.bin, extra)
 
 
 def row_paths(scene: Scene) -> dict[str, Array]:
@@ -96,11 +87,11 @@ class Evaluator:
     """
 
     scene: Scene
-    measurement: solver.Measurement
-    layout: solver.Layout
+    measurement: linear.Measurement
 
     def __post_init__(self) -> None:
         self.built = (np.inf, np.inf)
+        self.elements = tuple(elements_of(self.scene.setup))
         self.settings: tuple[float, ...] = ()
         self.operator: Operator | None = None
         self.beside: list[Operator] = []
@@ -108,60 +99,61 @@ class Evaluator:
         mean = (self.measurement.transmittance * used).sum(axis=1) / used.sum(axis=1)
         self.depth = depth_of(mean)
 
-    def __call__(self, state: solver.State, with_jacobian: bool) -> solver.Linearised:
+    def __call__(self, state: State, with_jacobian: bool) -> linear.Linearised:
         """Evaluate at a state."""
         result = self.linearise(state, with_jacobian)
         self.depth = depth_of(result.baseline[:, 0])
         return result
 
     def linearise(
-        self, state: solver.State, with_jacobian: bool, measured: Array | None = None
-    ) -> solver.Linearised:
+        self, state: State, with_jacobian: bool, measured: Array | None = None
+    ) -> linear.Linearised:
         """Evaluate at a state; with other spectra than those measured if given."""
         fields = self.fields(state, with_jacobian)
         measurement = self.measurement
         if measured is not None:
             measurement = replace(measurement, transmittance=measured)
         extra = self.extra_fields(state)
-        return solver.linearise(
+        return linear.linearise(
             fields, measurement, state, self.built, self.depth, extra
         )
 
-    def fields(self, state: solver.State, with_jacobian: bool) -> forward.PixelFields:
+    def fields(self, state: State, with_jacobian: bool) -> forward.PixelFields:
         """Return the convolved fields; rebuild the operator if it has to be."""
-        wanted = (float(state.shift_px.mean()), state.stretch_px)
+        wanted = place_of(state)
+        settings = tuple(float(state[name][0]) for name in self.elements)
         moved = max(abs(wanted[0] - self.built[0]), abs(wanted[1] - self.built[1]))
-        if self.operator is None or moved > REBUILD_PX or self.settings != state.extra:
-            self.operator, self.beside = self._operators(wanted, state.extra)
-            self.built, self.settings = wanted, state.extra
+        if self.operator is None or moved > REBUILD_PX or self.settings != settings:
+            self.operator, self.beside = self._operators(wanted, settings)
+            self.built, self.settings = wanted, settings
         model = forward.pixel_fields if with_jacobian else forward.pixel_values
-        return model(self.scene.limb, self.operator, state.vmr)
+        return model(self.scene.limb, self.operator, state)
 
     def _operators(
-        self, wanted: tuple[float, float], extra: tuple[float, ...]
+        self, wanted: tuple[float, float], settings: tuple[float, ...]
     ) -> tuple[Operator, list[Operator]]:
-        """Build the operator and, for each extra element, those on either side."""
-        values = dict(zip(self.layout.extras, extra, strict=True))
+        """Build the operator and, for each element, those on either side."""
+        values = dict(zip(self.elements, settings, strict=True))
         middle = self.scene.operator(*wanted, offsets=values)
         sides = []
-        for name in self.layout.extras:
+        for name in self.elements:
             for sign in (1.0, -1.0):
-                moved = values | {name: values[name] + sign * EXTRAS[name]}
+                moved = values | {name: values[name] + sign * ELEMENTS[name].step}
                 sides.append(self.scene.operator(*wanted, offsets=moved))
         return middle, sides
 
-    def extra_fields(self, state: solver.State) -> Array | None:
-        """Return d(transmittance)/d(extra element), (height, extra, pixel)."""
-        if not self.layout.extras:
+    def extra_fields(self, state: State) -> Array | None:
+        """Return d(transmittance)/d(element), (height, element, pixel)."""
+        if not self.elements:
             return None
-        t = forward.node_transmittance(self.scene.limb, state.vmr)
+        t = forward.node_transmittance(self.scene.limb, state)
         seen = [operator.apply(side, t) for side in self.beside]
-        steps = [EXTRAS[name] for name in self.layout.extras]
+        steps = [ELEMENTS[name].step for name in self.elements]
         pairs = zip(seen[::2], seen[1::2], steps, strict=True)
         fields = [(plus - minus) / (2.0 * step) for plus, minus, step in pairs]
         return np.stack(fields).transpose(2, 0, 1)
 
-    def truncation(self, state: solver.State) -> float:
+    def truncation(self, state: State) -> float:
         """Largest change of pixel transmittance by the outermost pair of orders.
 
         Seen at a few of the lower heights. Light falls off outwards, so that the
@@ -171,8 +163,13 @@ class Evaluator:
         count = self.scene.limb.height_km.size
         heights = np.unique(np.linspace(0, count // 3, 4).astype(int))
         limb = forward.at_heights(self.scene.limb, heights)
-        field = forward.node_transmittance(limb, state.vmr)
+        field = forward.node_transmittance(limb, state)
         return operator.truncation_residual(self.operator, field)
+
+
+def place_of(state: State) -> tuple[float, float]:
+    """Return the mean shift and the stretch (pixel) at which an operator is made."""
+    return float(state[linear.SHIFT].mean()), float(state[linear.STRETCH][0])
 
 
 def depth_of(brightness: Array) -> Array:
@@ -180,7 +177,7 @@ def depth_of(brightness: Array) -> Array:
     return np.clip(-np.log(np.clip(brightness, 1e-3, None)), 0.0, None)
 
 
-def full_jacobian(scene: Scene, state: solver.State) -> tuple[Array, Array]:
+def full_jacobian(scene: Scene, state: State) -> tuple[Array, Array]:
     """Model without baseline and its derivative to every profile element.
 
     The slow, explicit path: the product of field and path is averaged over the field
@@ -192,8 +189,8 @@ def full_jacobian(scene: Scene, state: solver.State) -> tuple[Array, Array]:
     model : array, shape (row, pixel)
     jacobian : array, shape (row, pixel, gas x level)
     """
-    built = scene.operator(float(state.shift_px.mean()), state.stretch_px)
-    fields = forward.pixel_fields(scene.limb, built, state.vmr)
+    built = scene.operator(*place_of(state))
+    fields = forward.pixel_fields(scene.limb, built, state)
     blocks = []
     for gas in scene.setup.gases:
         path = scene.limb.gases[gas].path

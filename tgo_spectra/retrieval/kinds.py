@@ -1,26 +1,32 @@
-"""Kinds of retrieval: one table row each, imported when it is used.
+"""Kinds of retrieval: one row each.
 
 A setup file states its kind in the key ``kind`` at its top. The row of the kind says
-which module reads the rest, which function fits, and what product it is for. A file
-without the key is read as `UNSTATED`; every shipped file states it.
+which struct holds the rest, which function fits, and what product it is for. What a fit
+needs is imported when it is used, so that reading setups stays light.
 """
 
 from __future__ import annotations
 
-import importlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from tgo_spectra.errors import SetupError
-from tgo_spectra.retrieval.setup_files import merged, read_setup_file, shipped_names
+from tgo_spectra.retrieval import needs as needed
+from tgo_spectra.retrieval.mir import setup as mir
+from tgo_spectra.retrieval.nadir import setup as nadir
+from tgo_spectra.retrieval.setup import RetrievalSetup, parse_setup
+from tgo_spectra.retrieval.temperature import setup as temperature
+from tgo_spectra.retrieval.uvis import setup as uvis
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable
     from pathlib import Path
 
     import xarray as xr
+
+    Atmosphere = xr.Dataset | str | Path | None
 
 __all__ = [
     "KINDS",
@@ -28,19 +34,10 @@ __all__ = [
     "Kind",
     "Setup",
     "beside",
-    "changed",
-    "check_fit",
     "files_of",
-    "fits",
-    "function_of",
     "kind_of_setup",
     "level1_for",
-    "load",
-    "misfit",
     "named",
-    "observation_of",
-    "orders_of",
-    "shipped",
 ]
 
 UNSTATED = "profile"
@@ -75,7 +72,7 @@ class Setup(Protocol):
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of retrieval; modules and names within as ``module:name``.
+    """One kind of retrieval.
 
     Attributes
     ----------
@@ -85,58 +82,103 @@ class Kind:
         Channels it serves, in small letters.
     observation : {"occultation", "nadir"}
         What kind of product it serves.
-    setup : str
+    setup : type
         Struct of its setups.
-    parse : str
-        Function ``(raw, path) -> setup`` that checks the values of a file; relative
-        file names within are relative to `path`.
-    retrieve : str
-        Function ``(level1, setup, atmosphere) -> level2``.
+    parse : callable
+        ``(raw, path) -> setup``: checks the values of a file; relative file names
+        within are relative to `path`.
+    retrieve : callable
+        ``(level1, setup, atmosphere) -> level2``.
     methods : tuple of str
         Values that the setup's key ``method`` may take; empty: there is no such key.
     files : tuple of str
         Keys of the setup that name a file, or a shipped table, on whose contents the
         result depends.
-    open : str, optional
-        Function ``(path, **keys) -> level1`` for products of which `open_product` gives
-        no spectra; the keys are those of the setup's section `open_keys`.
+    open : callable, optional
+        ``(path, **keys) -> level1`` for products of which `open_product` gives no
+        spectra; the keys are those of the setup's section `open_keys`.
     open_keys : str, optional
-    beside : str, optional
-        Function ``path -> paths`` of the other products that `open` reads.
+    beside : callable, optional
+        ``path -> paths`` of the other products that `open` reads.
+    needs : mapping
+        Variables that a fit needs, with their dimensions.
     """
 
     name: str
     channels: tuple[str, ...]
     observation: str
-    setup: str
-    parse: str
-    retrieve: str
+    setup: type[Any]
+    parse: Callable[[dict[str, object], Path], Setup]
+    retrieve: Callable[[xr.Dataset, Any, Atmosphere], xr.Dataset]
     methods: tuple[str, ...] = ()
     files: tuple[str, ...] = ("table",)
-    open: str | None = None
+    open: Callable[..., xr.Dataset] | None = None
     open_keys: str = ""
-    beside: str | None = None
+    beside: Callable[[Path], tuple[Path, ...]] | None = None
+    needs: needed.Needs = field(default_factory=lambda: needed.OF_OCCULTATION)
 
 
-_RETRIEVAL = "tgo_spectra.retrieval"
+def _profile(level1: xr.Dataset, setup: Any, atmosphere: Atmosphere) -> xr.Dataset:
+    from tgo_spectra.retrieval.profile import retrieve_profile
 
-KINDS: tuple[Kind, ...] = (
+    return retrieve_profile(level1, setup, atmosphere)
+
+
+def _ozone(level1: xr.Dataset, setup: Any, atmosphere: Atmosphere) -> xr.Dataset:
+    from tgo_spectra.retrieval.uvis.ozone import retrieve_ozone
+
+    return retrieve_ozone(level1, setup, atmosphere)
+
+
+def _nadir(level1: xr.Dataset, setup: Any, atmosphere: Atmosphere) -> xr.Dataset:
+    from tgo_spectra.retrieval.nadir.columns import retrieve_nadir
+
+    return retrieve_nadir(level1, setup, atmosphere)
+
+
+def _mir(level1: xr.Dataset, setup: Any, atmosphere: Atmosphere) -> xr.Dataset:
+    from tgo_spectra.retrieval.mir.profiles import retrieve_mir
+
+    return retrieve_mir(level1, setup, atmosphere)
+
+
+def _temperature(level1: xr.Dataset, setup: Any, atmosphere: Atmosphere) -> xr.Dataset:
+    from tgo_spectra.retrieval.temperature.retrieval import retrieve_temperature
+
+    return retrieve_temperature(level1, setup, atmosphere)
+
+
+def _mir_spectra(path: Path, **keys: Any) -> xr.Dataset:
+    from tgo_spectra.readers.acs_stripes import open_spectra
+
+    return open_spectra(path, **keys)
+
+
+def _mir_geometry(path: Path) -> tuple[Path, ...]:
+    from tgo_spectra.readers.acs_stripes import geometry_files
+
+    return tuple(geometry_files(path))
+
+
+KINDS: list[Kind] = [
     Kind(
         name="profile",
         channels=("so",),
         observation="occultation",
-        setup=f"{_RETRIEVAL}.setup:RetrievalSetup",
-        parse=f"{_RETRIEVAL}.setup:parse_setup",
-        retrieve=f"{_RETRIEVAL}.profile:retrieve_profile",
-        methods=("oe", "tikhonov", "weak", "onion", "slant"),
+        setup=RetrievalSetup,
+        parse=parse_setup,
+        retrieve=_profile,
+        needs=needed.OF_SO,
+        methods=("oe", "tikhonov", "onion", "slant"),
     ),
     Kind(
         name="ozone",
         channels=("uvis",),
         observation="occultation",
-        setup=f"{_RETRIEVAL}.uvis.setup:UvisSetup",
-        parse=f"{_RETRIEVAL}.uvis.setup:parse_setup",
-        retrieve=f"{_RETRIEVAL}.uvis.ozone:retrieve_ozone",
+        setup=uvis.UvisSetup,
+        parse=uvis.parse_setup,
+        retrieve=_ozone,
+        needs=needed.OF_UVIS,
         methods=("oe", "slant"),
         files=("cross_section",),
     ),
@@ -144,44 +186,35 @@ KINDS: tuple[Kind, ...] = (
         name="nadir",
         channels=("lno",),
         observation="nadir",
-        setup=f"{_RETRIEVAL}.nadir.setup:NadirSetup",
-        parse=f"{_RETRIEVAL}.nadir.setup:parse_setup",
-        retrieve=f"{_RETRIEVAL}.nadir.columns:retrieve_nadir",
+        setup=nadir.NadirSetup,
+        parse=nadir.parse_setup,
+        retrieve=_nadir,
+        needs=needed.OF_NADIR,
     ),
     Kind(
         name="mir",
         channels=("mir",),
         observation="occultation",
-        setup=f"{_RETRIEVAL}.mir.setup:MirSetup",
-        parse=f"{_RETRIEVAL}.mir.setup:parse_setup",
-        retrieve=f"{_RETRIEVAL}.mir.profiles:retrieve_mir",
-        # by name: readers and retrievals do not import each other
-        open="tgo_spectra.readers.acs_stripes:open_spectra",
+        setup=mir.MirSetup,
+        parse=mir.parse_setup,
+        retrieve=_mir,
+        needs=needed.OF_MIR,
+        open=_mir_spectra,
         open_keys="frames",
-        beside="tgo_spectra.readers.acs_stripes:geometry_files",
+        beside=_mir_geometry,
     ),
     Kind(
         name="temperature",
         channels=("so",),
         observation="occultation",
-        setup=f"{_RETRIEVAL}.temperature.setup:TemperatureSetup",
-        parse=f"{_RETRIEVAL}.temperature.setup:parse_setup",
-        retrieve=f"{_RETRIEVAL}.temperature.retrieval:retrieve_temperature",
+        setup=temperature.TemperatureSetup,
+        parse=temperature.parse_setup,
+        retrieve=_temperature,
+        needs=needed.OF_SO,
     ),
-)
-"""All kinds. Where two serve a product, the first has the default setup."""
-
-
-def function_of(place: str) -> Callable[..., Any]:
-    """Import what ``module:name`` says.
-
-    Examples
-    --------
-    >>> function_of("tgo_spectra.mars:mars_year").__name__
-    'mars_year'
-    """
-    module, _, name = place.partition(":")
-    return cast("Callable[..., Any]", getattr(importlib.import_module(module), name))
+]
+"""All kinds: a further one is a row more. Where two serve a product, the first has the
+default setup."""
 
 
 def named(name: object, path: Path | None = None) -> Kind:
@@ -205,17 +238,17 @@ def named(name: object, path: Path | None = None) -> Kind:
 
 
 def kind_of_setup(setup: object) -> Kind | None:
-    """Return the kind of a setup, or None if it is none; imports nothing.
+    """Return the kind of a setup, or None if it is none.
 
     Examples
     --------
-    >>> kind_of_setup(load("lno_189_190_co")).name
+    >>> from tgo_spectra.retrieval.setups import load_setup
+    >>> kind_of_setup(load_setup("lno_189_190_co")).name
     'nadir'
     >>> kind_of_setup("so_134") is None
     True
     """
-    places = {f"{c.__module__}:{c.__qualname__}" for c in type(setup).__mro__}
-    return next((row for row in KINDS if row.setup in places), None)
+    return next((row for row in KINDS if isinstance(setup, row.setup)), None)
 
 
 def files_of(setup: object) -> tuple[str, ...]:
@@ -223,9 +256,10 @@ def files_of(setup: object) -> tuple[str, ...]:
 
     Examples
     --------
-    >>> files_of(load("so_190"))
+    >>> from tgo_spectra.retrieval.setups import load_setup
+    >>> files_of(load_setup("so_190"))
     ('so_189_190',)
-    >>> files_of(load("uvis_o3"))
+    >>> files_of(load_setup("uvis_o3"))
     ()
     """
     row = kind_of_setup(setup)
@@ -239,13 +273,14 @@ def beside(setup: object, path: Path) -> tuple[Path, ...]:
     Examples
     --------
     >>> from pathlib import Path
-    >>> beside(load("so_190"), Path("a.xml"))
+    >>> from tgo_spectra.retrieval.setups import load_setup
+    >>> beside(load_setup("so_190"), Path("a.xml"))
     ()
     """
     row = kind_of_setup(setup)
     if row is None or row.beside is None:
         return ()
-    return tuple(function_of(row.beside)(path))
+    return row.beside(path)
 
 
 def level1_for(setup: object, path: Path) -> xr.Dataset | None:
@@ -270,7 +305,8 @@ def level1_for(setup: object, path: Path) -> xr.Dataset | None:
     Examples
     --------
     >>> from pathlib import Path
-    >>> level1_for(load("so_190"), Path("a.xml")) is None
+    >>> from tgo_spectra.retrieval.setups import load_setup
+    >>> level1_for(load_setup("so_190"), Path("a.xml")) is None
     True
     """
     row = kind_of_setup(setup)
@@ -286,218 +322,4 @@ def level1_for(setup: object, path: Path) -> xr.Dataset | None:
             message, path=path, field=row.open_keys, value=getattr(setup, "name", None),
             rule="setup.no_open_keys",
         )  # fmt: skip
-    found = function_of(row.open)(path, **msgspec.to_builtins(keys))
-    return cast("xr.Dataset", found)
-
-
-def load(path_or_name: str | Path, only: str | None = None) -> Setup:
-    """Read a setup of any kind: a shipped one by name, or a TOML file.
-
-    Parameters
-    ----------
-    path_or_name : str or path
-        Name of a shipped setup, or path of a ``.toml`` file.
-    only : str, optional
-        Kind that it must have; taken for granted where the file states none.
-
-    Returns
-    -------
-    Setup
-
-    Raises
-    ------
-    SetupError
-        No such setup (``setup.missing``); not TOML (``setup.not_toml``); unknown kind
-        (``setup.kind``) or not the one wanted (``setup.wrong_kind``); unknown key,
-        wrong type or value, with its place in the file (``setup.invalid``,
-        ``setup.inconsistent``).
-
-    Examples
-    --------
-    >>> load("uvis_o3").gases
-    ('o3',)
-    """
-    raw, path = read_setup_file(path_or_name)
-    return _parse(raw, path, only)
-
-
-def _parse(raw: dict[str, object], path: Path, only: str | None = None) -> Setup:
-    stated = raw.pop("kind", None)
-    row = named(only or UNSTATED if stated is None else stated, path)
-    if only is not None and row.name != only:
-        message = f"the setup is of another kind than {only!r}"
-        raise SetupError(
-            message, path=path, field="$.kind", value=stated, rule="setup.wrong_kind"
-        )
-    try:
-        return cast("Setup", function_of(row.parse)(raw, path))
-    except SetupError as error:
-        if stated is not None or not _about_keys(error):
-            raise
-        message = f"{error.message}; the file states no kind: read as {row.name!r}"
-        raise SetupError(
-            message, path=path, field=error.field, value=error.value, rule=error.rule
-        ) from error
-
-
-def _about_keys(error: SetupError) -> bool:
-    """Tell whether a key is unknown or missing, as in a file of another kind."""
-    words = ("unknown field", "missing required field")
-    return any(word in error.message for word in words)
-
-
-def shipped(channel: str | None = None) -> Iterator[tuple[Kind, Setup]]:
-    """Give the shipped setups, by kind and name; only those for a channel are parsed.
-
-    Parameters
-    ----------
-    channel : str, optional
-        In small letters; default: all.
-
-    Yields
-    ------
-    kind : Kind
-    setup : Setup
-
-    Examples
-    --------
-    >>> [setup.name for _, setup in shipped("lno")]
-    ['lno_167_169_h2o', 'lno_189_190_co']
-    """
-    files = [read_setup_file(name) for name in shipped_names()]
-    for row in KINDS:
-        if channel is not None and channel not in row.channels:
-            continue
-        for raw, path in files:
-            if raw.get("kind", UNSTATED) == row.name:
-                setup = _parse(dict(raw), path)
-                if channel is None or setup.channel == channel:
-                    yield row, setup
-
-
-def changed(setup: Setup, changes: Mapping[str, object]) -> Setup:
-    """Return a copy with some keys changed, as deep in sections as they are given.
-
-    Parameters
-    ----------
-    setup : Setup
-    changes : mapping
-        Nested as a file would be; sections keep their other keys.
-
-    Returns
-    -------
-    Setup
-
-    Raises
-    ------
-    SetupError
-        As `load`.
-
-    Examples
-    --------
-    >>> new = changed(load("so_134"), {"window": {"top_km": 90.0}})
-    >>> new.window.top_km, new.window.noise_ratio
-    (90.0, 2.5)
-    """
-    return setup.replace(**merged(msgspec.to_builtins(setup), changes))
-
-
-def observation_of(level1: xr.Dataset) -> str:
-    """Tell what a product observes: "occultation" or "nadir".
-
-    Examples
-    --------
-    >>> import xarray as xr
-    >>> observation_of(xr.Dataset({"transmittance": ("spectrum", [1.0])}))
-    'occultation'
-    """
-    return "occultation" if "transmittance" in level1 else "nadir"
-
-
-def orders_of(level1: xr.Dataset) -> tuple[int, ...]:
-    """Return the diffraction orders of a product, each once.
-
-    Examples
-    --------
-    >>> import xarray as xr
-    >>> orders_of(xr.Dataset({"order": ("spectrum", [134, 134, 136])}))
-    (134, 136)
-    """
-    if "order" not in level1.variables:
-        return ()
-    values = level1["order"].values
-    return tuple(sorted({int(value) for value in values.ravel()}))
-
-
-def check_fit(setup: Setup, row: Kind, level1: xr.Dataset) -> None:
-    """Refuse a product that a setup is not for.
-
-    Parameters
-    ----------
-    setup : Setup
-    row : Kind
-        Its kind.
-    level1 : Dataset
-
-    Raises
-    ------
-    SetupError
-        ``setup.wrong_channel``, ``setup.wrong_observation``, ``setup.wrong_order``.
-    """
-    error = misfit(setup, row, level1)
-    if error is not None:
-        raise error
-
-
-def fits(setup: Setup, level1: xr.Dataset) -> bool:
-    """Tell whether a setup is for a product.
-
-    Examples
-    --------
-    >>> import xarray as xr
-    >>> product = xr.Dataset(
-    ...     {"transmittance": ("spectrum", [1.0])}, {"order": 134}, {"channel": "SO"})
-    >>> fits(load("so_134"), product), fits(load("so_136"), product)
-    (True, False)
-    """
-    row = kind_of_setup(setup)
-    return row is not None and misfit(setup, row, level1) is None
-
-
-def misfit(setup: Setup, row: Kind, level1: xr.Dataset) -> SetupError | None:
-    """Return why a product is not one that a setup is for, or None.
-
-    Parameters
-    ----------
-    setup : Setup
-    row : Kind
-        Its kind.
-    level1 : Dataset
-
-    Returns
-    -------
-    SetupError or None
-        As `check_fit` raises it.
-    """
-    channel = str(level1.attrs.get("channel", "")).lower()
-    observation, orders = observation_of(level1), orders_of(level1)
-    one = orders[0] if len(orders) == 1 else None
-    about = f"the setup {setup.name!r}, of kind {row.name!r}, is for"
-    checks: tuple[tuple[bool, str, object, str], ...] = (
-        (channel == setup.channel, "channel", channel,
-         f"{about} the channel {setup.channel!r}"),
-        (observation == row.observation, "observation", observation,
-         f"{about} products of kind {row.observation}"),
-        (one is None or not setup.orders or one in setup.orders, "order", one,
-         f"{about} orders {setup.orders}"),
-    )  # fmt: skip
-    for good, field, value, message in checks:
-        if not good:
-            return SetupError(
-                message,
-                path=level1.attrs.get("source_file"),
-                field="orders" if field == "order" else field,
-                value=value,
-                rule=f"setup.wrong_{field}",
-            )
-    return None
+    return row.open(path, **msgspec.to_builtins(keys))

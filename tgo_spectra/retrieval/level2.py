@@ -6,6 +6,7 @@ A kind gives values by name; dimensions, units and texts are those of the catalo
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -15,7 +16,6 @@ from tgo_spectra import __version__, mars
 from tgo_spectra.errors import TgoError
 from tgo_spectra.mars import MEAN_RADIUS_KM
 from tgo_spectra.observations import input_products, observations_of
-from tgo_spectra.retrieval import kinds
 from tgo_spectra.variables import attributes_of, is_coordinate, lookup
 
 if TYPE_CHECKING:
@@ -23,10 +23,21 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from tgo_spectra.retrieval.state import State, StateSpace
+
     Array = npt.NDArray[np.floating]
     Rows = npt.NDArray[np.intp]
 
-__all__ = ["dataset", "moment", "places", "provenance"]
+__all__ = [
+    "View",
+    "all_rows",
+    "dataset",
+    "moment",
+    "of_fit",
+    "of_state",
+    "places",
+    "provenance",
+]
 
 COPIED = (
     "product_lid",
@@ -157,10 +168,8 @@ def provenance(
     -------
     dict
     """
-    row = kinds.kind_of_setup(setup)
     radius_km, radius_source = radius or (MEAN_RADIUS_KM, "mean radius")
     record: dict[str, object] = {
-        "retrieval_kind": "" if row is None else row.name,
         "method": method,
         "setup": setup.name,
         "setup_hash": setup.hash(),
@@ -189,6 +198,105 @@ def provenance(
         products = input_products(observations_of(level1))
         record["input_products"] = ", ".join(products)
     return record
+
+
+class Fitted(Protocol):
+    """What a joint fit found, by whatever method."""
+
+    @property
+    def state(self) -> State:
+        """Values of the blocks."""
+
+    @property
+    def final(self) -> Any:
+        """Seen there: ``chi_square`` and ``baseline``, (row, coefficient)."""
+
+    @property
+    def data_matrix(self) -> Array:
+        """K^T Se^-1 K, (state, state)."""
+
+    @property
+    def covariance(self) -> Array:
+        """(K^T Se^-1 K + R)^-1, (state, state)."""
+
+    @property
+    def iterations(self) -> int:
+        """Linearisations."""
+
+    @property
+    def converged(self) -> bool:
+        """Whether the rule of convergence was met."""
+
+
+@dataclass(frozen=True)
+class View:
+    """Where a joint fit looked, and what it left.
+
+    Attributes
+    ----------
+    rows : array of int, shape (row,)
+        Spectra of the product that were fitted.
+    height_km : array, shape (row,)
+        Their tangent altitudes.
+    altitude_km : array, shape (level,)
+    residual : array, shape (row, pixel of the product)
+        Measured minus fitted; not-a-number where a pixel is left out.
+    """
+
+    rows: Rows
+    height_km: Array
+    altitude_km: Array
+    residual: Array
+
+
+def of_fit(
+    level1: xr.Dataset, view: View, space: StateSpace, result: Fitted
+) -> dict[str, object]:
+    """Return what every joint fit says beside its profiles.
+
+    What was found of the blocks that are no profiles, baselines and residuals, how well
+    and how it fits, and where and when the product looked.
+    """
+    final = result.final
+    freedom = float(np.einsum("ij,ji->", result.covariance, result.data_matrix))
+    n_free = np.isfinite(view.residual).sum() - final.baseline.size - freedom
+    seen = (view.rows, view.height_km)
+    return {
+        "altitude": view.altitude_km,
+        "altitude_in": view.altitude_km,
+        "tangent_altitude": level1["tangent_altitude"].values,
+        **of_state(space, result.state, result.covariance),
+        "baseline": all_rows(level1, view.rows, final.baseline),
+        "residual": all_rows(level1, view.rows, view.residual).astype(np.float32),
+        "reduced_chi_square": final.chi_square / n_free,
+        "degrees_of_freedom": freedom,
+        "converged": np.int8(result.converged),
+        "iterations": np.int32(result.iterations),
+        **places(level1, *seen, view.altitude_km),
+        **moment(level1, *seen),
+    }
+
+
+def all_rows(level1: xr.Dataset, rows: Rows, values: Array) -> Array:
+    """Values of the fitted rows in the product's order, NaN elsewhere."""
+    full = np.full((level1.sizes["spectrum"], *values.shape[1:]), np.nan)
+    full[rows] = values
+    return full
+
+
+def of_state(space: StateSpace, state: State, covariance: Array) -> dict[str, object]:
+    """Return what the fit found beside profiles, each block with its standard error."""
+    found: dict[str, object] = {}
+    for block in space.blocks:
+        if block.per == "level" or block.variable == "-":
+            continue
+        own = space[block.name]
+        values = np.asarray(state[block.name]) + 0.0
+        sigma = np.sqrt(np.diag(covariance)[own])
+        name = block.variable or block.name
+        found[name] = values if block.per == "bin" else values[0]
+        found[f"{name}_error"] = sigma if block.per == "bin" else sigma[0]
+    return found
 
 
 def moment(level1: xr.Dataset, rows: Rows, height_km: Array) -> dict[str, object]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tgo_spectra.errors import RetrievalError
+from tgo_spectra.retrieval.linear import SHIFT, STRETCH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from tgo_spectra.retrieval.diagnostics import GasDiagnostics
-    from tgo_spectra.retrieval.solver import Layout
+    from tgo_spectra.retrieval.state import StateSpace
 
     Array = npt.NDArray[np.floating]
 
@@ -116,7 +117,7 @@ def upper_limit(vmr: Array, error: Array, sigma_level: float) -> Array:
 
 def layer_limit(
     data_matrix: Array,
-    layout: Layout,
+    space: StateSpace,
     gas: str,
     inside: npt.NDArray[np.bool_],
     references: Mapping[str, Array],
@@ -131,7 +132,7 @@ def layer_limit(
     ----------
     data_matrix : array, shape (state, state)
         K^T Se^-1 K, baselines eliminated.
-    layout : Layout
+    space : StateSpace
     gas : str
     inside : array of bool, shape (level,)
     references : dict of array, shape (level,)
@@ -142,16 +143,18 @@ def layer_limit(
         1 sigma; infinity if the data say nothing.
     """
     columns: list[Array] = []
-    for name in layout.gases:
-        column = np.zeros(layout.size)
+    for name in space.names("level"):
+        column = np.zeros(space.size)
         profile = inside.astype(float) if name == gas else references[name]
-        column[layout.gas(name)] = profile
+        column[space[name]] = profile
         if name == gas:
             columns.insert(0, column)
         elif profile.any():
             columns.append(column)
-    tail = np.eye(layout.size)[:, layout.shift.start : layout.common.start + 1]
-    basis = np.column_stack([*columns, tail])
+    elements = np.arange(space.size)
+    free = [elements[space[name]] for name in (SHIFT, STRETCH) if name in space]
+    columns += list(np.eye(space.size)[np.concatenate([elements[:0], *free])])
+    basis = np.column_stack(columns)
     fisher = basis.T @ data_matrix @ basis
     scale = np.sqrt(np.diag(fisher))
     known = scale > 0.0

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from tgo_spectra.errors import SetupError
-from tgo_spectra.retrieval.kinds import (
+from tgo_spectra.retrieval.kinds import kind_of_setup
+from tgo_spectra.retrieval.setups import (
+    default_setup,
     fits,
-    kind_of_setup,
-    load,
+    load_setup,
     misfit,
     observation_of,
     orders_of,
 )
-from tgo_spectra.retrieval.setup import default_setup
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -151,7 +151,7 @@ def _load(item: object) -> Setup:
     if not isinstance(item, str | Path):
         message = "a setup is one of a known kind, the name of one, or a file"
         raise SetupError(message, value=item, rule="setup.type")
-    return load(item)
+    return load_setup(item)
 
 
 def _common(first: Setup, second: Setup) -> str | None:

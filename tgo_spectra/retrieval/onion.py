@@ -15,6 +15,7 @@ than the one below it.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -29,17 +30,13 @@ from tgo_spectra.retrieval import (
     profile_output,
     registration,
     scene,
-    solver,
     systematics,
 )
-from tgo_spectra.retrieval.evaluation import (
-    Evaluator,
-    layout_of,
-    measurement_of,
-    row_paths,
-)
-from tgo_spectra.retrieval.iteration import SMALL_STEP
+from tgo_spectra.retrieval.elements import elements_of
+from tgo_spectra.retrieval.evaluation import Evaluator, measurement_of, row_paths
+from tgo_spectra.retrieval.linear import Expansion
 from tgo_spectra.retrieval.solution import Solution
+from tgo_spectra.retrieval.solve import DAMPING, Evaluation, descend
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,8 +44,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import xarray as xr
 
+    from tgo_spectra.retrieval.linear import Linearised
     from tgo_spectra.retrieval.scene import Scene
     from tgo_spectra.retrieval.setup import RetrievalSetup
+    from tgo_spectra.retrieval.state import State, StateSpace
 
     Array = npt.NDArray[np.floating]
     IntArray = npt.NDArray[np.intp]
@@ -71,7 +70,7 @@ of all bounds. The averaging kernel tells."""
 JACOBIAN_RANK = 4
 """Directions of each gas in the Jacobian, as in a fit."""
 
-ALLOWED_RISE = 1.02
+ALLOWED_RISE = 0.02
 """Chi-square need not fall in each step of what is no least-squares fit."""
 
 
@@ -96,6 +95,11 @@ class Shells:
     hats: Array
     shape: Mapping[str, Array]
 
+    @functools.cached_property
+    def paths(self) -> dict[str, Array]:
+        """Path weights per gas as the rows see them, (row, k, shell)."""
+        return row_paths(self.scene)
+
     def limb_of(self, like: Scene, air: xr.Dataset) -> forward.Limb:
         """Return the limb of another atmosphere on the quadrature points."""
         plain = systematics.limb_of(like, air)
@@ -110,15 +114,15 @@ class Shells:
 
 @dataclass(frozen=True)
 class Equations:
-    """What determines the state x: ``(data + held) @ (x' - x) = right``.
+    """What determines the state, at its end.
 
-    ``held`` is diagonal. ``covariance``: of what the noise puts in the right-hand side.
-    All (state, state) but ``right`` and ``held``, (state,).
+    The ``data``'s part of the matrix; ``held``: what holds each element beside them,
+    (state,); ``covariance``: of what the noise puts in the right-hand side. (state,
+    state).
     """
 
     data: Array
     held: Array
-    right: Array
     covariance: Array
 
     @property
@@ -164,11 +168,14 @@ def profiles(
     rows = parts.scene.prepared.rows
     for gas in setup.gases:
         path = parts.columns(gas)
-        block = solution.layout.gas(gas)
+        block = solution.space[gas]
         variance = (path @ solution.covariance[block, block] * path).sum(axis=1)
         found = result[f"{gas}_slant_column"]
-        found.values[rows] = path @ solution.state.vmr[gas]
+        found.values[rows] = path @ solution.state[gas]
         result[f"{gas}_slant_column_error"].values[rows] = np.sqrt(variance)
+        # of the a priori that the setup states; a shell is held at many of these
+        sigma, _ = optimal_estimation.prior_sigma(parts.scene, gas)
+        result[f"{gas}_vmr_apriori"].attrs["sigma_maximum"] = float(sigma.max())
     return result
 
 
@@ -183,7 +190,7 @@ def systematic_errors(
         parts.scene,
         solution,
         limb_of=parts.limb_of,
-        gain=lambda linear: gain @ own_gradient(linear, parts, solution.layout),
+        gain=lambda linear: gain @ own_gradient(linear, parts, solution.space),
     )
 
 
@@ -213,38 +220,49 @@ def peeled(whole: Scene, atmosphere: xr.Dataset) -> tuple[Shells, Solution, Arra
     shaped = [gas for gas in setup.gases if np.any(whole.prior_vmr[gas])]
     shapes = {gas: scene.prior_profile(gas, setup, whole.air) for gas in shaped}
     start, iterations = 0, 0
-    state: solver.State | None = None
+    state: State | None = None
     for number in range(setup.onion.passes if shaped else 1):
         parts = shells(whole, atmosphere, shapes)
-        layout = replace(layout_of(parts.scene), log=frozenset())
-        prior = optimal_estimation.prior_state(parts.scene, layout)
+        space = _space_of(parts)
         if state is None:
-            start, state = registration.first_guess(parts.scene, prior)
-        fit = _Peeling(parts, layout, prior)
-        state, equations, count, converged = fit.run(state)
-        iterations += count
+            start, state = registration.first_guess(parts.scene, space.prior)
+        peeling = _Peeling(parts, space)
+        held = np.diag(space.covariance) ** -1.0
+        found = descend(
+            peeling,
+            space.pack(state)[None],
+            space.pack(space.prior),
+            np.diag(held),
+            max_iterations=setup.max_iterations,
+            damping=DAMPING[setup.solver],
+            rise=ALLOWED_RISE,
+        )
+        state = space.unpack(found.vector[0])
+        iterations += int(found.iterations[0])
+        assert found.final.spread is not None
+        equations = Equations(found.final.matrix[0], held, found.final.spread[0])
         if number + 1 < setup.onion.passes:
             sigma = equations.noise_sigma()
             for gas in shaped:
                 shapes[gas] = _shape_of(
                     whole.points_km,
                     parts.scene.limb.altitude_km,
-                    state.vmr[gas],
-                    sigma[layout.gas(gas)],
+                    state[gas],
+                    sigma[space[gas]],
                 )
     assert state is not None  # there is at least one pass
     data, covariance = equations.information()
     solution = Solution(
         state=state,
-        final=fit.evaluator(state, False),
+        final=peeling.evaluator(state, False),
         data_matrix=data,
         covariance=covariance,
         iterations=iterations,
-        converged=converged,
+        converged=bool(found.converged[0]),
         coarse_shift_px=start,
-        truncation_residual=fit.evaluator.truncation(state),
-        layout=layout,
-        evaluator=fit.evaluator,
+        truncation_residual=peeling.evaluator.truncation(state),
+        space=space,
+        evaluator=peeling.evaluator,
         smoothing_known=False,
         choices={
             "onion_layer_km": setup.onion.layer_km,
@@ -316,110 +334,85 @@ def _shape_of(points_km: Array, middle_km: Array, vmr: Array, sigma: Array) -> A
     return np.exp(np.interp(points_km, middle_km, np.log(np.maximum(vmr, floor))))
 
 
-class _Peeling:
-    """Newton's iteration for the shells of one scene."""
-
-    def __init__(
-        self, parts: Shells, layout: solver.Layout, prior: solver.State
-    ) -> None:
-        self.parts, self.layout = parts, layout
-        cut = parts.scene
-        self.measurement = measurement_of(cut)
-        self.evaluator = Evaluator(cut, self.measurement, layout)
-        self.xa = layout.pack(prior)
-        sigma = [optimal_estimation.prior_sigma(cut, gas)[0] for gas in layout.gases]
-        held = (FREE_SIGMAS * np.concatenate(sigma)) ** -2.0
-        tail = 1.0 / optimal_estimation.tail_variances(cut, layout)
-        self.held = np.concatenate([held, tail])
-
-    def run(self, first: solver.State) -> tuple[solver.State, Equations, int, bool]:
-        """Iterate until the next step is small against the noise."""
-        layout, evaluate = self.layout, self.evaluator
-        x = layout.pack(first)
-        linear = evaluate(layout.unpack(x), True)
-        last = self.parts.scene.setup.max_iterations
-        previous = 0.0
-        for iteration in range(1, last + 1):
-            equations = self.equations(linear, x)
-            step = np.linalg.solve(equations.matrix, equations.right)
-            spread = equations.covariance + np.diag(self.held)
-            length = float(equations.right @ np.linalg.solve(spread, equations.right))
-            # the rule of `iteration.gauss_newton`
-            ratio = length / previous if previous > length else 1.0
-            small = length * ratio < SMALL_STEP * layout.size
-            if small or iteration == last:
-                break
-            previous = length
-            x, linear = self._stepped(x, step, linear.chi_square)
-        return layout.unpack(x + step), equations, iteration, small
-
-    def _stepped(
-        self, x: Array, step: Array, chi_square: float
-    ) -> tuple[Array, solver.Linearised]:
-        """Take the step, or a shorter one where the model leaves its range."""
-        fraction = 1.0
-        for _ in range(6):
-            trial = x + fraction * step
-            try:
-                linear = self.evaluator(self.layout.unpack(trial), True)
-            except RetrievalError:
-                fraction *= 0.3
-                continue
-            if linear.chi_square <= ALLOWED_RISE * chi_square:
-                return trial, linear
-            fraction *= 0.3
-        message = "peeling does not approach the spectra: no step helps"
-        raise RetrievalError(message, value=chi_square, rule="fit.diverged")
-
-    def equations(self, linear: solver.Linearised, x: Array) -> Equations:
-        """Return the equations at a linearisation."""
-        layout, layer = self.layout, self.parts.layer
-        n, tail = layout.size, slice(layout.shift.start, layout.size)
-        paths = row_paths(self.parts.scene)
-        matrix, covariance = np.zeros((2, n, n))
-        right = np.zeros(n)
-        for number in range(layout.n_levels):
-            rows = np.flatnonzero(layer == number)
-            whole, gradient = solver.normal_equations(
-                _of_rows(linear, rows),
-                {gas: path[rows] for gas, path in paths.items()},
-                layout,
-                self.measurement.bin[rows],
-            )
-            own = _own(layout, number)
-            matrix[own] = whole[own]
-            right[own] = gradient[own]
-            matrix[tail] += whole[tail]
-            right[tail] += gradient[tail]
-            covariance[np.ix_(own, own)] = whole[np.ix_(own, own)]
-            covariance[own, tail] = whole[own, tail]
-            covariance[tail, own] = whole[tail, own]
-            covariance[tail, tail] += whole[tail, tail]
-        right -= self.held * (x - self.xa)
-        return Equations(matrix, self.held, right, covariance)
-
-
-def own_gradient(
-    linear: solver.Linearised, parts: Shells, layout: solver.Layout
-) -> Array:
-    """Right-hand side of the equations by the spectra, (state,)."""
+def _space_of(parts: Shells) -> StateSpace:
+    """Return the mole fractions of the shells, each by itself, and what rows share."""
     cut = parts.scene
-    paths, bins = row_paths(cut), cut.prepared.bin
-    result = solver.expand_gradient(linear, paths, layout, bins)
-    for number in range(layout.n_levels):
-        rows = np.flatnonzero(parts.layer == number)
-        part = {gas: path[rows] for gas, path in paths.items()}
-        own = _own(layout, number)
-        result[own] = solver.expand_gradient(
-            _of_rows(linear, rows), part, layout, bins[rows]
-        )[own]
+    space = optimal_estimation.space_of(cut)
+    gases = []
+    for gas in cut.setup.gases:
+        sigma, _ = optimal_estimation.prior_sigma(cut, gas)
+        loose = np.diag((FREE_SIGMAS * sigma) ** 2)
+        gases.append(replace(space.block(gas), covariance=loose, log=False))
+    others = (block for block in space.blocks if block.per != "level")
+    return replace(space, blocks=(*gases, *others))
+
+
+class _Peeling:
+    """The equations of the shells of one scene, at one state after another."""
+
+    def __init__(self, parts: Shells, space: StateSpace) -> None:
+        self.parts, self.space = parts, space
+        self.evaluator = Evaluator(parts.scene, measurement_of(parts.scene))
+        self.own = [
+            (_own(space, number), *_expansion_of(parts, space, number))
+            for number in range(parts.scene.limb.altitude_km.size)
+        ]
+
+    def __call__(self, items: IntArray, vectors: Array) -> Evaluation:
+        """Evaluate; where the model leaves its range a state is refused."""
+        size = self.space.size
+        beside = np.empty(1, dtype=object)
+        matrix, covariance = np.zeros((2, 1, size, size))
+        right = np.zeros((1, size))
+        try:
+            linear = self.evaluator(self.space.unpack(vectors[0]), True)
+        except RetrievalError:
+            chi = np.array([np.inf])
+            return Evaluation(chi, matrix, right, {"linear": beside}, covariance)
+        beside[0] = linear
+        tail = slice(self.space.profiles.stop, size)
+        m, v, s = matrix[0], right[0], covariance[0]
+        for own, rows, expand in self.own:
+            whole, gradient = expand(_of_rows(linear, rows))
+            m[own], v[own] = whole[own], gradient[own]
+            m[tail] += whole[tail]
+            v[tail] += gradient[tail]
+            s[np.ix_(own, own)] = whole[np.ix_(own, own)]
+            s[own, tail] = whole[own, tail]
+            s[tail, own] = whole[tail, own]
+            s[tail, tail] += whole[tail, tail]
+        chi = np.array([linear.chi_square])
+        return Evaluation(chi, matrix, right, {"linear": beside}, covariance)
+
+
+def own_gradient(linear: Linearised, parts: Shells, space: StateSpace) -> Array:
+    """Right-hand side of the equations by the spectra, (state,)."""
+    result = np.zeros(space.size)
+    tail = slice(space.profiles.stop, space.size)
+    for number in range(parts.scene.limb.altitude_km.size):
+        rows, expand = _expansion_of(parts, space, number)
+        gradient = expand.gradient(_of_rows(linear, rows))
+        own = _own(space, number)
+        result[own] = gradient[own]
+        result[tail] += gradient[tail]
     return result
 
 
-def _own(layout: solver.Layout, number: int) -> IntArray:
+def _expansion_of(
+    parts: Shells, space: StateSpace, number: int
+) -> tuple[IntArray, Expansion]:
+    """Return the rows that end in a shell, and how their fields become elements."""
+    cut = parts.scene
+    rows = np.flatnonzero(parts.layer == number)
+    paths = {gas: path[rows] for gas, path in parts.paths.items()}
+    extra = tuple(elements_of(cut.setup))
+    return rows, Expansion(space, paths, cut.prepared.bin[rows], extra)
+
+
+def _own(space: StateSpace, number: int) -> IntArray:
     """Elements of one shell."""
-    return np.array([layout.gas(gas).start + number for gas in layout.gases])
+    return np.array([space[gas].start + number for gas in space.names("level")])
 
 
-def _of_rows(linear: solver.Linearised, rows: IntArray) -> solver.Linearised:
+def _of_rows(linear: Linearised, rows: IntArray) -> Linearised:
     return replace(linear, gram=linear.gram[rows], gradient=linear.gradient[rows])

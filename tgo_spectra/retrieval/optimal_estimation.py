@@ -11,96 +11,85 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.polynomial import legendre
 
-from tgo_spectra.errors import SetupError
-from tgo_spectra.retrieval import iteration, registration, solver
+from tgo_spectra.retrieval import registration
+from tgo_spectra.retrieval.elements import elements_of
 from tgo_spectra.retrieval.evaluation import (
     Evaluator,
+    expansion_of,
     full_jacobian,
-    layout_of,
     measurement_of,
     row_paths,
 )
-from tgo_spectra.retrieval.regularisation import (
-    exponential_covariance,
-    prior_inverse,
-)
+from tgo_spectra.retrieval.joint import Information, Result, combine, fit, inform
+from tgo_spectra.retrieval.linear import EXPONENT, SHIFT, STRETCH, Expansion
+from tgo_spectra.retrieval.regularisation import exponential_covariance
 from tgo_spectra.retrieval.solution import Solution, solution_of
+from tgo_spectra.retrieval.state import Block, StateSpace, independent
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from tgo_spectra.retrieval.profile_scene import ProfileScene
+    from tgo_spectra.retrieval.profile_scene import HasCommon, ProfileScene
     from tgo_spectra.retrieval.scene import Scene
 
     Array = npt.NDArray[np.floating]
 
 __all__ = [
     "baseline_values",
+    "common_blocks",
     "full_jacobian",
+    "gas_block",
     "measurement_of",
-    "prior_of",
     "prior_sigma",
     "row_paths",
     "solve",
+    "solve_jointly",
+    "space_of",
 ]
 
-SHIFT_FLOOR = 1e-9
-"""Variance (pixel^2) that keeps a fixed element fixed and the matrix invertible."""
 
-
-def prior_of(scene: Scene) -> tuple[solver.State, Array]:
-    """Return the a priori state and the covariance of the state's elements.
+def space_of(scene: Scene) -> StateSpace:
+    """Return the state of a fit of gas profiles with its a priori.
 
     Raises
     ------
     SetupError
         A gas is to be fitted as a logarithm and its a priori is not positive.
     """
-    setup, altitude = scene.setup, scene.limb.altitude_km
-    layout = layout_of(scene)
-    covariance = np.zeros((layout.size, layout.size))
-    for gas in setup.gases:
-        sigma, length = prior_sigma(scene, gas)
-        if gas in layout.log:
-            profile = scene.prior_vmr[gas]
-            if not (profile > 0.0).all():
-                message = "a gas whose a priori is not positive has no logarithm"
-                raise SetupError(
-                    message,
-                    field=f"prior.{gas}.state",
-                    value=float(profile.min()),
-                    rule="setup.log_of_zero",
-                )
-            sigma = np.full(altitude.size, setup.prior[gas].relative_sigma or 1.0)
-        block = layout.gas(gas)
-        covariance[block, block] = exponential_covariance(altitude, sigma, length)
-    tail = tail_variances(scene, layout)
-    np.fill_diagonal(covariance[layout.shift.start :, layout.shift.start :], tail)
-    return prior_state(scene, layout), covariance
+    setup = scene.setup
+    return StateSpace(
+        (
+            *(gas_block(scene, gas) for gas in setup.gases),
+            *common_blocks(setup, scene.prepared.n_bins),
+            *(
+                independent(name, sigma, variable=f"fitted_{name}")
+                for name, sigma in elements_of(setup).items()
+            ),
+        )
+    )
 
 
-def tail_variances(scene: Scene, layout: solver.Layout) -> Array:
-    """Return the a priori variances of shifts, stretch, exponent and extras."""
-    register, aerosol = scene.setup.registration, scene.setup.aerosol
-    stretch = register.stretch_sigma_px**2 if register.stretch else SHIFT_FLOOR
-    tail = [register.shift_sigma_px**2] * layout.n_bins
-    tail += [stretch, max(aerosol.exponent_sigma**2, SHIFT_FLOOR)]
-    sigmas = {
-        "ghost_amplitude": register.ghost_sigma,
-        "aotf_offset": register.aotf_sigma_cm1,
-    }
-    tail += [sigmas[name] ** 2 for name in layout.extras]
-    return np.array(tail)
+def gas_block(scene: Scene, gas: str) -> Block:
+    """Return the profile of a gas with its a priori."""
+    sigma, length = prior_sigma(scene, gas)
+    wish = scene.setup.prior.get(gas)
+    log = wish is not None and wish.state == "log"
+    altitude = scene.limb.altitude_km
+    if log:
+        sigma = np.full(altitude.size, scene.setup.prior[gas].relative_sigma or 1.0)
+    covariance = exponential_covariance(altitude, sigma, length)
+    prior = np.asarray(scene.prior_vmr[gas], dtype=float)
+    return Block(gas, prior, covariance, "level", log, correlation_km=length)
 
 
-def prior_state(scene: Scene, layout: solver.Layout) -> solver.State:
-    """Return the a priori state: profiles, no shift, the setup's exponent."""
-    return solver.State(
-        dict(scene.prior_vmr),
-        np.zeros(layout.n_bins),
-        0.0,
-        scene.setup.aerosol.exponent,
-        (0.0,) * len(layout.extras),
+def common_blocks(setup: HasCommon, n_bins: int) -> tuple[Block, ...]:
+    """Return shift for each bin, stretch and aerosol exponent with their a priori."""
+    register, aerosol = setup.registration, setup.aerosol
+    stretch = register.stretch_sigma_px if register.stretch else 0.0
+    return (
+        independent(SHIFT, register.shift_sigma_px, size=n_bins, per="bin"),
+        independent(STRETCH, stretch),
+        independent(EXPONENT, aerosol.exponent_sigma, prior=aerosol.exponent),
     )
 
 
@@ -125,89 +114,77 @@ def solve(scene: Scene) -> Solution:
     RetrievalError
         The fit diverges.
     SetupError
-        See `prior_of`.
+        See `space_of`.
     """
-    prior, covariance = prior_of(scene)
-    constraint = prior_inverse(covariance, layout_of(scene))
     if scene.setup.bins == "separate":
-        return _solve_separately(scene, prior, constraint)
-    return solve_jointly(scene, prior, constraint)
+        return _solve_separately(scene)
+    return solve_jointly(scene)
 
 
-def solve_jointly(scene: Scene, prior: solver.State, constraint: Array) -> Solution:
-    """Fit all bins at once under a constraint."""
-    measurement, layout = measurement_of(scene), layout_of(scene)
-    paths = row_paths(scene)
-    start, first = registration.first_guess(scene, prior)
-    evaluator = Evaluator(scene, measurement, layout)
-    result = iteration.ITERATIONS[scene.setup.solver](
+def solve_jointly(scene: Scene) -> Solution:
+    """Fit all bins at once."""
+    space = space_of(scene)
+    start, first = registration.first_guess(scene, space.prior)
+    evaluator = Evaluator(scene, measurement_of(scene))
+    result = fit(
         evaluator,
-        lambda linear: solver.normal_equations(linear, paths, layout, measurement.bin),
-        layout,
+        expansion_of(scene, space),
+        space,
         first,
-        prior,
-        constraint,
-        scene.setup.max_iterations,
+        max_iterations=scene.setup.max_iterations,
+        solver=scene.setup.solver,
     )
-    return solution_of(result, layout, start, evaluator)
+    return solution_of(result, space, start, evaluator)
 
 
-def _solve_separately(scene: Scene, prior: solver.State, constraint: Array) -> Solution:
+def _solve_separately(scene: Scene) -> Solution:
     """Fit each bin by itself and combine what they say with one a priori.
 
     The bins end at different states; they are linearised once more at the combined
     one and combined again, which is then what the joint fit would give.
     """
-    measurement, layout = measurement_of(scene), layout_of(scene)
-    start, first = registration.first_guess(scene, prior)
-    xa = layout.pack(prior)
-    bins = [_Bin(scene, layout, int(b)) for b in np.unique(measurement.bin)]
-    results = [
-        iteration.ITERATIONS[scene.setup.solver](
-            one.evaluator, one.expand, layout, first, prior, constraint,
-            scene.setup.max_iterations,
+    setup, space = scene.setup, space_of(scene)
+    measurement = measurement_of(scene)
+    start, first = registration.first_guess(scene, space.prior)
+    xa, paths = space.pack(space.prior), row_paths(scene)
+    bins = []
+    for number in np.unique(measurement.bin):
+        chosen = measurement.bin == number
+        expand = Expansion(
+            space,
+            {gas: path[chosen] for gas, path in paths.items()},
+            measurement.bin[chosen],
+            tuple(elements_of(setup)),
         )
-        for one in bins
-    ]  # fmt: skip
-    parts = [iteration.information(result, xa) for result in results]
-    x, matrix, posterior = iteration.combine(parts, xa, constraint)
-    state = layout.unpack(x)
-    parts = [
-        iteration.inform(one.evaluator, one.expand, layout, state, prior)
-        for one in bins
+        bins.append((Evaluator(scene, measurement.of_rows(chosen)), expand))
+    results = [
+        fit(
+            model,
+            expand,
+            space,
+            first,
+            max_iterations=setup.max_iterations,
+            solver=setup.solver,
+        )
+        for model, expand in bins
     ]
-    x, matrix, posterior = iteration.combine(parts, xa, constraint)
-    evaluator = Evaluator(scene, measurement, layout)
-    whole = iteration.Result(
-        state=layout.unpack(x),
-        final=evaluator(layout.unpack(x), False),
+    parts = [Information.of(result, space) for result in results]
+    for _ in range(2):
+        x, matrix, posterior = combine(parts, xa, space.constraint)
+        state = space.unpack(x)
+        parts = [inform(model, expand, space, state) for model, expand in bins]
+    evaluator = Evaluator(scene, measurement)
+    whole = Result(
+        state=state,
+        final=evaluator(state, False),
         data_matrix=matrix,
         covariance=posterior,
-        gradient=np.zeros(layout.size),
+        gradient=np.sum([p.vector for p in parts], axis=0) - matrix @ (x - xa),
         vector=x,
-        step=np.zeros(layout.size),
         iterations=1 + max(result.iterations for result in results),
         converged=all(result.converged for result in results),
     )
-    return solution_of(whole, layout, start, evaluator)
-
-
-class _Bin:
-    """One bin's rows: their evaluator and the expansion to the whole state."""
-
-    def __init__(self, scene: Scene, layout: solver.Layout, number: int) -> None:
-        measurement = measurement_of(scene)
-        chosen = measurement.bin == number
-        self.measurement = measurement.of_rows(chosen)
-        self.layout = layout
-        self.paths = {gas: path[chosen] for gas, path in row_paths(scene).items()}
-        self.evaluator = Evaluator(scene, self.measurement, layout)
-
-    def expand(self, linear: solver.Linearised) -> tuple[Array, Array]:
-        """Return the bin's normal equations."""
-        return solver.normal_equations(
-            linear, self.paths, self.layout, self.measurement.bin
-        )
+    return solution_of(whole, space, start, evaluator)
 
 
 def baseline_values(solution: Solution, position: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Profiles of gases from an occultation in the infrared, by one of five methods."""
+"""Profiles of gases from an occultation in the infrared, by one of four methods."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from tgo_spectra.retrieval import (
     profile_output,
     slant,
     tikhonov,
-    weak,
 )
 from tgo_spectra.retrieval.interferents import check_interferents
 from tgo_spectra.retrieval.prepare import given_atmosphere
@@ -36,7 +35,7 @@ def methods() -> Mapping[str, Callable[..., xr.Dataset]]:
     Examples
     --------
     >>> sorted(methods())
-    ['oe', 'onion', 'slant', 'tikhonov', 'weak']
+    ['oe', 'onion', 'slant', 'tikhonov']
     """
 
     def profiles(
@@ -47,7 +46,6 @@ def methods() -> Mapping[str, Callable[..., xr.Dataset]]:
     return {
         "oe": profiles("oe", optimal_estimation.solve),
         "tikhonov": profiles("tikhonov", tikhonov.solve),
-        "weak": profiles("weak", weak.solve),
         "onion": onion.profiles,
         "slant": slant.slant_columns,
     }

@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from tgo_spectra.retrieval.setup import Prior
+    from tgo_spectra.retrieval.setup import Aerosol, Prior, Registration
 
-__all__ = ["HasPriors", "ProfileScene"]
+__all__ = ["HasCommon", "HasPriors", "ProfileScene"]
 
 
 class HasPriors(Protocol):
@@ -33,3 +33,15 @@ class ProfileScene(Protocol):
     @property
     def prior_vmr(self) -> Mapping[str, npt.NDArray[np.floating]]:
         """A priori mole fractions on the levels."""
+
+
+class HasCommon(Protocol):
+    """A setup with choices of what all rows share."""
+
+    @property
+    def registration(self) -> Registration:
+        """Shift and stretch of the wavenumber scale."""
+
+    @property
+    def aerosol(self) -> Aerosol:
+        """Exponent of the aerosol."""

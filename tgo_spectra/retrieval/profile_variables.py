@@ -1,26 +1,27 @@
-"""Level-2 variables of one gas profile: amounts, errors, kernel, limits, columns."""
+"""Level 2 of gas profiles: amounts, errors, kernels, limits, columns."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tgo_spectra.retrieval import diagnostics, limits
+from tgo_spectra.retrieval import diagnostics, level2, limits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
     import xarray as xr
 
     from tgo_spectra.retrieval.setup import Detection
-    from tgo_spectra.retrieval.solver import Layout
+    from tgo_spectra.retrieval.state import StateSpace
     from tgo_spectra.retrieval.uvis.setup import UvisDetection
 
     Array = npt.NDArray[np.floating]
 
-__all__ = ["error_variables", "gas_variables", "state_layer", "state_limits"]
+__all__ = ["error_variables", "profile_dataset", "state_limits"]
 
 
 def error_variables(
@@ -62,91 +63,146 @@ def error_variables(
     return result
 
 
-def gas_variables(
-    gas: str,
-    vmr: Array,
-    priors: Mapping[str, Array],
-    *,
-    altitude_km: Array,
-    correlation_km: float,
-    layout: Layout,
-    data_matrix: Array,
-    covariance: Array,
+def profile_dataset(
+    level1: xr.Dataset,
+    view: level2.View,
+    space: StateSpace,
+    fitted: level2.Fitted,
     detection: Detection,
     air_cm2: Array,
-    all_rows: Callable[[Array], Array],
+    beside: Mapping[str, object],
+    record: Mapping[str, object],
+    *,
+    errors: Mapping[str, Mapping[str, Array]] | None = None,
+    sizes: Sequence[tuple[str, float, str]] = (),
     assumed: Array | None = None,
     smoothing_known: bool = True,
-    systematic: Mapping[str, Array] | None = None,
-) -> dict[str, object]:
-    """Return the variables of a gas by name, each with its dimensions.
+) -> xr.Dataset:
+    """Make level 2 of a joint fit of gas profiles.
 
     Parameters
     ----------
-    gas : str
-    vmr : array, shape (level,)
-        Retrieved mole fraction.
-    priors : dict of array, shape (level,)
-        A priori mole fractions of all gases.
-    altitude_km : array, shape (level,)
-    correlation_km : float
-        Of the a priori; levels within half of it belong together.
-    layout : Layout
-    data_matrix, covariance, assumed, smoothing_known
-        As in `tgo_spectra.retrieval.diagnostics.gas_diagnostics`.
+    level1 : Dataset
+    view : View
+    space : StateSpace
+        Its profiles are mole fractions, under the names of the gases.
+    fitted : Fitted
     detection : Detection
         Sigma levels and the layer.
     air_cm2 : array, shape (row, level)
         Slant column of air that the fitted rows see.
-    all_rows : callable
-        Spreads values of the fitted rows over the product's spectra.
-    systematic : mapping of str to array, shape (level,), optional
-        Change of the mole fraction by one standard error of each source.
+    beside : mapping of str to value
+        Further variables, as for `tgo_spectra.retrieval.level2.dataset`.
+    record : mapping
+        Attributes, from `tgo_spectra.retrieval.level2.provenance`.
+    errors : mapping of mapping of array, shape (level,), optional
+        Change of the mole fraction of a gas by one standard error of each source.
+    sizes : sequence of (str, float, str)
+        Name, standard error and unit of the sources.
+    assumed, smoothing_known
+        As in `tgo_spectra.retrieval.diagnostics.gas_diagnostics`.
     """
-    d = diagnostics.gas_diagnostics(
-        data_matrix,
-        covariance,
-        layout.gas(gas),
-        assumed,
-        smoothing_known=smoothing_known,
-    )
-    found = limits.of_profile(
-        vmr,
-        d,
-        altitude_km,
-        0.5 * correlation_km,
-        detection.detection_sigma,
-        detection.limit_sigma,
-        detection.minimum_response,
-    )
-    inside = altitude_km >= detection.layer_bottom_km
-    inside &= altitude_km <= detection.layer_top_km
-    layer = limits.layer_limit(data_matrix, layout, gas, inside, priors)
-    spread = ((air_cm2 @ d.total_covariance) * air_cm2).sum(axis=1)
-    level, square = "altitude", ("altitude", "altitude_in")
-    limit = limits.upper_limit(vmr, d.total_error, detection.limit_sigma)
-    return {
-        f"{gas}_vmr": (level, vmr),
-        f"{gas}_vmr_apriori": (level, np.asarray(priors[gas])),
-        **error_variables(
-            f"{gas}_vmr",
-            d.noise_error,
-            d.smoothing_error if smoothing_known else None,
-            systematic,
-        ),
-        f"{gas}_averaging_kernel": (square, d.averaging_kernel.astype(np.float32)),
-        f"{gas}_vmr_noise_covariance": (square, d.noise_covariance.astype(np.float32)),
-        f"{gas}_upper_limit": (level, limit),
-        f"{gas}_detected": (level, found.detected.astype(np.int8)),
-        f"{gas}_delta_chi_square": (level, found.delta_chi_square),
-        f"{gas}_limit_linear": (level, found.linear),
-        f"{gas}_limit_delta_chi_square": (level, found.by_chi_square),
-        f"{gas}_limit_flag": (level, found.by_flag),
-        f"{gas}_layer_limit": ((), layer),
-        f"{gas}_degrees_of_freedom": ((), d.degrees_of_freedom),
-        f"{gas}_slant_column": ("spectrum", all_rows(air_cm2 @ vmr)),
-        f"{gas}_slant_column_error": ("spectrum", all_rows(np.sqrt(spread.clip(0.0)))),
-    }
+    found = _Gases(space, fitted, detection, view, assumed, smoothing_known)
+    data: dict[str, object] = {}
+    for gas in space.names("level"):
+        data |= found.variables(gas, level1, air_cm2, (errors or {}).get(gas))
+    data |= level2.of_fit(level1, view, space, fitted)
+    result = level2.dataset(data | dict(beside), record)
+    # variables by themselves: labelled arrays take 0.1 ms each to make
+    items = result.variables
+    random = "noise, smoothing" if smoothing_known else "noise"
+    for gas in space.names("level"):
+        block = space.block(gas)
+        items[f"{gas}_vmr"].attrs["state"] = "log" if block.log else "linear"
+        items[f"{gas}_vmr_apriori"].attrs |= {
+            "correlation_length_km": block.correlation_km,
+            "sigma_maximum": float(block.sigma.max()),
+        }
+        state_limits(items, gas, detection, random)
+        items[f"{gas}_layer_limit"].attrs |= {
+            "bottom_km": detection.layer_bottom_km,
+            "top_km": detection.layer_top_km,
+        }
+        for source, size, unit in sizes:
+            name = f"{gas}_vmr_systematic_{source}"
+            if name in items:
+                items[name].attrs |= {"magnitude": size, "magnitude_units": unit}
+    return result
+
+
+@dataclass(frozen=True)
+class _Gases:
+    """What all gases of a fit share."""
+
+    space: StateSpace
+    fitted: level2.Fitted
+    detection: Detection
+    view: level2.View
+    assumed: Array | None
+    smoothing_known: bool
+
+    def variables(
+        self,
+        gas: str,
+        level1: xr.Dataset,
+        air_cm2: Array,
+        systematic: Mapping[str, Array] | None,
+    ) -> dict[str, object]:
+        """Return the variables of a gas by name, each with its dimensions."""
+        detection, altitude = self.detection, self.view.altitude_km
+        block, vmr = self.space.block(gas), self.fitted.state[gas]
+        data_matrix = self.fitted.data_matrix
+        d = diagnostics.gas_diagnostics(
+            data_matrix,
+            self.fitted.covariance,
+            self.space[gas],
+            self.assumed,
+            smoothing_known=self.smoothing_known,
+        )
+        found = limits.of_profile(
+            vmr,
+            d,
+            altitude,
+            0.5 * block.correlation_km,
+            detection.detection_sigma,
+            detection.limit_sigma,
+            detection.minimum_response,
+        )
+        inside = altitude >= detection.layer_bottom_km
+        inside &= altitude <= detection.layer_top_km
+        layer = limits.layer_limit(
+            data_matrix, self.space, gas, inside, self.space.prior
+        )
+        spread = ((air_cm2 @ d.total_covariance) * air_cm2).sum(axis=1)
+        column, error = (
+            level2.all_rows(level1, self.view.rows, values)
+            for values in (air_cm2 @ vmr, np.sqrt(spread.clip(0.0)))
+        )
+        level, square = "altitude", ("altitude", "altitude_in")
+        limit = limits.upper_limit(vmr, d.total_error, detection.limit_sigma)
+        noise_covariance = d.noise_covariance.astype(np.float32)
+        return {
+            f"{gas}_vmr": (level, vmr),
+            f"{gas}_vmr_apriori": (level, block.prior),
+            **error_variables(
+                f"{gas}_vmr",
+                d.noise_error,
+                d.smoothing_error if self.smoothing_known else None,
+                systematic,
+            ),
+            f"{gas}_averaging_kernel": (square, d.averaging_kernel.astype(np.float32)),
+            f"{gas}_vmr_noise_covariance": (square, noise_covariance),
+            f"{gas}_upper_limit": (level, limit),
+            f"{gas}_detected": (level, found.detected.astype(np.int8)),
+            f"{gas}_delta_chi_square": (level, found.delta_chi_square),
+            f"{gas}_limit_linear": (level, found.linear),
+            f"{gas}_limit_delta_chi_square": (level, found.by_chi_square),
+            f"{gas}_limit_flag": (level, found.by_flag),
+            f"{gas}_layer_limit": ((), layer),
+            f"{gas}_degrees_of_freedom": ((), d.degrees_of_freedom),
+            f"{gas}_slant_column": ("spectrum", column),
+            f"{gas}_slant_column_error": ("spectrum", error),
+        }
 
 
 def state_limits(
@@ -180,15 +236,3 @@ def state_limits(
         if f"{name}_{ending}" in variables:
             attrs = variables[f"{name}_{ending}"].attrs
             attrs |= {"sigma_level": sigma, "error_used": error}
-
-
-def state_layer(item: xr.Variable, detection: Detection) -> None:
-    """Write of which layer a limit is.
-
-    Parameters
-    ----------
-    item : Variable
-    detection : Detection
-    """
-    item.attrs["bottom_km"] = detection.layer_bottom_km
-    item.attrs["top_km"] = detection.layer_top_km

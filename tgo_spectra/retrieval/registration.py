@@ -13,13 +13,14 @@ import numpy as np
 from numpy.polynomial import legendre
 
 from tgo_spectra.forward import transmittance as forward
+from tgo_spectra.retrieval.linear import SHIFT, STRETCH
 from tgo_spectra.retrieval.scene import detector_position
-from tgo_spectra.retrieval.solver import State
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from tgo_spectra.retrieval.scene import Scene
+    from tgo_spectra.retrieval.state import State
 
     Array = npt.NDArray[np.floating]
     IntArray = npt.NDArray[np.intp]
@@ -110,14 +111,12 @@ def first_guess(scene: Scene, prior: State) -> tuple[int, State]:
                      anyone[1] / max(anyone[0], 1e-30))  # fmt: skip
     moved = np.clip(shift, -1.0, 1.0)
     along = stretch[1] / max(stretch[0], 1e-30) if register.stretch else 0.0
-    vmr = dict(prior.vmr)
+    state = dict(prior)
     for g, gas in enumerate(gases):
         factor = _profile_factor(scene, search, factors[g], search.faint[g])
-        vmr[gas] = factor * (TRACE if search.faint[g] else vmr[gas])
-    state = State(
-        vmr, whole + moved, float(np.clip(along, -1.0, 1.0)), prior.exponent,
-        prior.extra,
-    )  # fmt: skip
+        state[gas] = factor * (TRACE if search.faint[g] else state[gas])
+    state[SHIFT] = whole + moved
+    state[STRETCH] = np.clip([along], -1.0, 1.0)
     return whole, state
 
 

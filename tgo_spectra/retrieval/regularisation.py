@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from tgo_spectra.errors import RetrievalError
-from tgo_spectra.retrieval.iteration import invert
+from tgo_spectra.retrieval.solve import invert
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-
-    from tgo_spectra.retrieval.solver import Layout
 
     Array = npt.NDArray[np.floating]
     Choice = Literal["expected-error", "l-curve", "discrepancy"]
@@ -23,7 +21,6 @@ __all__ = [
     "choose_alpha",
     "exponential_covariance",
     "ladder",
-    "prior_inverse",
     "roughness",
 ]
 
@@ -37,17 +34,6 @@ def exponential_covariance(
     """Return the a priori covariance with exponential correlation between levels."""
     distance = np.abs(altitude_km[:, None] - altitude_km[None, :])
     return sigma[:, None] * sigma[None, :] * np.exp(-distance / correlation_km)
-
-
-def prior_inverse(covariance: Array, layout: Layout) -> Array:
-    """Inverse of the a priori covariance: gas by gas, the other elements alone."""
-    inverse = np.zeros_like(covariance)
-    for gas in layout.gases:
-        block = layout.gas(gas)
-        inverse[block, block] = invert(covariance[block, block])
-    tail = np.arange(layout.shift.start, layout.size)
-    inverse[tail, tail] = 1.0 / covariance[tail, tail]
-    return inverse
 
 
 def roughness(sigma: Array) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +13,7 @@ from tgo_spectra.errors import RetrievalError, TableError
 from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.instruments import so as instrument
 from tgo_spectra.operators import tabulated as operator
+from tgo_spectra.retrieval.elements import moved
 from tgo_spectra.spectroscopy.interpolation import interpolate_coefficients
 from tgo_spectra.spectroscopy.tables import check_range
 
@@ -54,7 +55,8 @@ class Scene:
     ``levels``: atmosphere (pressure, temperature, number_density, priors) on the
     profile levels; ``limb``: path geometry; ``rows``: heights to rows;
     ``jacobian_rows``: heights of the Jacobian's fields to rows; ``points_km`` and
-    ``air``: quadrature points and the atmosphere there.
+    ``air``: quadrature points and the atmosphere there; ``offsets``: departures of the
+    instrument from the setup's, by names of `tgo_spectra.retrieval.elements.ELEMENTS`.
     """
 
     prepared: Prepared
@@ -68,6 +70,7 @@ class Scene:
     points_km: Array
     air: xr.Dataset
     planet_radius_km: float
+    offsets: Mapping[str, float] = field(default_factory=dict)
 
     def operator(
         self,
@@ -80,24 +83,26 @@ class Scene:
     ) -> operator.Operator:
         """Instrument operator with the product's X moved by shift and stretch.
 
-        ``offsets``: departures of ``ghost_amplitude`` and ``aotf_offset`` (cm-1) from
-        the setup's instrument.
+        ``offsets``: further departures from the setup's instrument.
         """
+        away = dict(self.offsets)
+        for name, value in (offsets or {}).items():
+            away[name] = away.get(name, 0.0) + value
         p = self.prepared
         chosen = p.pixels if pixels is None else pixels
-        moved: Array = chosen + shift_px + stretch_px * detector_position(chosen)
+        place: Array = chosen + shift_px + stretch_px * detector_position(chosen)
         band = self.band
         return operator.build_operator(
             band.node_cell,
             band.node_weight,
             float(band.cell_start_cm1[0]),
             band.cell_width_cm1,
-            pixel_wavenumber_cm1=p.wavenumber(moved),
+            pixel_wavenumber_cm1=p.wavenumber(place),
             pixels=chosen,
             order=p.order,
             aotf_frequency_khz=p.aotf_frequency_khz,
             temperature_c=p.temperature_c,
-            settings=operator_settings(self.setup, n_orders, offsets),
+            settings=operator_settings(self.setup, n_orders, away),
             dtype=self.limb.dtype,
             kinds=operator.KINDS[:3],
         )
@@ -113,14 +118,14 @@ def operator_settings(
     offsets: Mapping[str, float] | None = None,
 ) -> instrument.SoInstrument:
     """Instrument settings of a setup, with other orders and offsets if given."""
-    choices, moved = setup.instrument, offsets or {}
-    return instrument.SoInstrument(
+    choices = setup.instrument
+    settings = instrument.SoInstrument(
         n_orders=choices.n_orders if n_orders is None else n_orders,
-        ils_amplitude=choices.ghost_amplitude + moved.get("ghost_amplitude", 0.0),
-        aotf_offset=moved.get("aotf_offset", 0.0),
+        ils_amplitude=choices.ghost_amplitude,
         aotf_width_factor=choices.aotf_width_factor,
         aotf_lobe_factor=choices.aotf_side_lobe_factor,
     )
+    return moved(settings, dict(offsets or {}))
 
 
 def check_coverage(prepared: Prepared, setup: RetrievalSetup, band: BandTable) -> None:

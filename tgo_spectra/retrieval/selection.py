@@ -18,46 +18,9 @@ from tgo_spectra.errors import RetrievalError
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["NEEDS", "selected"]
+    from tgo_spectra.retrieval.needs import Needs
 
-Dims = tuple[str, ...]
-
-_SPECTRA, _CORNERS = ("spectrum", "pixel"), ("spectrum", "point", "edge")
-_OPTICS: dict[str, Dims] = {
-    "wavenumber": ("pixel",),
-    "order": (),
-    "aotf_frequency": (),
-    "instrument_temperature": (),
-}
-_OCCULTATION: dict[str, Dims] = {
-    "transmittance": _SPECTRA,
-    "transmittance_error": _SPECTRA,
-    "tangent_altitude": ("spectrum",),
-}
-_SO: dict[str, Dims] = {
-    **_OCCULTATION,
-    **_OPTICS,
-    "tangent_altitude_areoid": _CORNERS,
-    "bin": ("spectrum",),
-}
-NEEDS: dict[str, dict[str, Dims]] = {
-    "profile": _SO,
-    "temperature": _SO,
-    "ozone": {
-        **_OCCULTATION,
-        "wavelength": ("pixel",),
-        "tangent_altitude_areoid": _CORNERS,
-        "slant_path_distance": _CORNERS,
-    },
-    "nadir": {
-        **_OPTICS,
-        "incidence_angle": _CORNERS,
-        "emission_angle": _CORNERS,
-        "surface_altitude_areoid": _CORNERS,
-    },
-    "mir": {**_OCCULTATION, "wavenumber": _SPECTRA, "order": ("spectrum",)},
-}
-"""Variables that each kind of retrieval needs, and dimensions that they must have."""
+__all__ = ["selected"]
 
 _AXES = ("wavenumber", "wavelength")
 _ORDER = ("spectrum", "point", "edge", "pixel")
@@ -68,14 +31,14 @@ _MARGIN = np.timedelta64(60, "s")
 lasts minutes, and the next is an hour away."""
 
 
-def selected(level1: xr.Dataset, kind: str) -> xr.Dataset:
+def selected(level1: xr.Dataset, needs: Needs) -> xr.Dataset:
     """Return the spectra of one product as the fits need them, or refuse them.
 
     Parameters
     ----------
     level1 : Dataset
-    kind : str
-        Name of the kind of retrieval, see `NEEDS`.
+    needs : mapping of str to tuple of str
+        What the kind of retrieval needs, such as `tgo_spectra.retrieval.needs.OF_SO`.
 
     Returns
     -------
@@ -92,9 +55,9 @@ def selected(level1: xr.Dataset, kind: str) -> xr.Dataset:
         ``level1.repeated_spectra``.
     """
     level1 = _one_product(level1)
-    _check_dimensions(level1, kind)
+    _check_dimensions(level1, needs)
     _check_pixels(level1)
-    _check_corners(level1, kind)
+    _check_corners(level1, needs)
     _check_rows(level1)
     order = [dim for dim in _ORDER if dim in level1.dims]
     turned = any(
@@ -131,8 +94,8 @@ def _one_product(level1: xr.Dataset) -> xr.Dataset:
     return own.drop_vars([*names, "product_index"]).assign_attrs(attrs)
 
 
-def _check_dimensions(level1: xr.Dataset, kind: str) -> None:
-    for name, dims in NEEDS[kind].items():
+def _check_dimensions(level1: xr.Dataset, needs: Needs) -> None:
+    for name, dims in needs.items():
         if name not in level1.variables:
             text = "level-1 Dataset lacks a variable that the fit needs"
             raise _refusal(level1, text, name, None, "missing_variable")
@@ -176,13 +139,13 @@ def _check_pixels(level1: xr.Dataset) -> None:
             raise _refusal(level1, text, name, value, "pixel_order")
 
 
-def _check_corners(level1: xr.Dataset, kind: str) -> None:
+def _check_corners(level1: xr.Dataset, needs: Needs) -> None:
     """Refuse a field of view of which some corners or one end were left out."""
-    dims = {dim for needed in NEEDS[kind].values() for dim in needed}
+    dims = {dim for needed in needs.values() for dim in needed}
     if "edge" in dims and level1.sizes["edge"] != _EDGES:
         text = "start and end of each exposure are needed"
         raise _refusal(level1, text, "edge", level1.sizes["edge"], "edges")
-    if not {"tangent_altitude", "tangent_altitude_areoid"} <= NEEDS[kind].keys():
+    if not {"tangent_altitude", "tangent_altitude_areoid"} <= needs.keys():
         return
     # the reader takes the one from the other
     centre = level1["tangent_altitude_areoid"].isel(point=0).mean("edge", skipna=False)

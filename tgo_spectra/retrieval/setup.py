@@ -15,12 +15,10 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from tgo_spectra.errors import SetupError
-from tgo_spectra.retrieval import kinds
 from tgo_spectra.retrieval.interferents import check_setup
 from tgo_spectra.retrieval.setup_files import (
     Choices,
     Section,
-    shipped_names,
     table_beside,
     to_struct,
 )
@@ -30,21 +28,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tgo_spectra.retrieval.kinds import Setup
-
 __all__ = [
     "Prior",
     "RetrievalSetup",
     "Window",
-    "default_setup",
-    "list_setups",
-    "load_setup",
     "parse_setup",
 ]
 
 Positive = Annotated[float, Meta(gt=0)]
 NonNegative = Annotated[float, Meta(ge=0)]
-Method = Literal["oe", "slant", "weak", "onion", "tikhonov"]
+Method = Literal["oe", "slant", "onion", "tikhonov"]
 
 
 class Prior(Section, frozen=True):
@@ -114,6 +107,8 @@ class Registration(Section, frozen=True):
     zero keeps it fixed."""
     aotf_sigma_cm1: NonNegative = 0.0
     """Prior of the AOTF centre's departure from its calibration; zero: fixed."""
+    resolution_sigma: NonNegative = 0.0
+    """Prior of the relative departure of the resolving power; zero: fixed."""
 
 
 class Aerosol(Section, frozen=True):
@@ -173,6 +168,8 @@ class Systematics(Section, frozen=True):
     """Relative."""
     ghost: NonNegative = 0.022
     """Amplitude of the line shape's ghost."""
+    resolution: NonNegative = 0.0
+    """Resolving power, relative; zero: no published uncertainty is at hand."""
     shift_px: NonNegative = 0.0
     """Shift of all bins; zero since the shift is fitted."""
     spectroscopy: NonNegative = 0.05
@@ -184,6 +181,7 @@ class RetrievalSetup(Choices, frozen=True):
 
     Examples
     --------
+    >>> from tgo_spectra.retrieval.setups import load_setup
     >>> setup = load_setup("so_134")
     >>> setup.gases
     ('h2o', 'ch4')
@@ -221,106 +219,11 @@ class RetrievalSetup(Choices, frozen=True):
 
         Examples
         --------
+        >>> from tgo_spectra.retrieval.setups import load_setup
         >>> load_setup("so_134").replace(baseline_degree=5).baseline_degree
         5
         """
         return _convert(self.values_with(changes), None)
-
-
-def list_setups() -> list[str]:
-    """Return the names of the shipped setups of all kinds.
-
-    Examples
-    --------
-    >>> "so_136" in list_setups(), "lno_189_190_co" in list_setups()
-    (True, True)
-    """
-    return shipped_names()
-
-
-def load_setup(path_or_name: str | Path) -> Setup:
-    """Read a setup of any kind: a shipped one by name, or a TOML file.
-
-    Parameters
-    ----------
-    path_or_name : str or path
-        A name that `list_setups` returns, or the path of a ``.toml`` file. The key
-        ``kind`` at the top of the file says what kind of retrieval it is for; a file
-        without it is read as ``"profile"``.
-
-    Returns
-    -------
-    setup
-        A struct of its kind, such as `RetrievalSetup`; the kinds stand in
-        `tgo_spectra.retrieval.kinds.KINDS`.
-
-    Raises
-    ------
-    SetupError
-        No such setup; not TOML; unknown kind or key, wrong type or value, with its
-        path; a known interferent neither fitted nor named as absent.
-
-    Examples
-    --------
-    >>> load_setup("so_190").gases
-    ('co',)
-    >>> type(load_setup("uvis_o3")).__name__
-    'UvisSetup'
-    """
-    return kinds.load(path_or_name)
-
-
-def default_setup(
-    channel: str, order: int | None = None, observation: str | None = None
-) -> Setup:
-    """Return the shipped setup for a channel, diffraction order and observation.
-
-    Of several, one of the first kind that has any; of these the one for the fewest
-    orders, then with the fewest gases; the others are to be named.
-
-    Parameters
-    ----------
-    channel : str
-        In small letters.
-    order : int, optional
-        Where the channel has orders.
-    observation : {"occultation", "nadir"}, optional
-        Default: whatever the channel has setups for.
-
-    Returns
-    -------
-    Setup
-        Of the kind that serves them.
-
-    Raises
-    ------
-    SetupError
-        No shipped setup covers them; the message lists those there are.
-
-    Examples
-    --------
-    >>> default_setup("lno", 190, "nadir").name
-    'lno_189_190_co'
-    >>> default_setup("uvis").name
-    'uvis_o3'
-    """
-    best: dict[str, list[Setup]] = {}
-    for row, setup in kinds.shipped(channel):
-        right = observation in {None, row.observation}
-        if right and (order in setup.orders if setup.orders else True):
-            best.setdefault(row.name, []).append(setup)
-    for found in best.values():  # in the order of the kinds
-        return min(found, key=lambda s: (len(s.orders), len(s.gases), s.name))
-    have = "; ".join(
-        f"{s.channel} {row.observation} {list(s.orders) or ''}".rstrip()
-        for row, s in kinds.shipped()
-    )
-    message = (
-        f"no shipped setup for channel {channel!r}, {observation or 'any product'}, "
-        f"order {order}; there are {have}"
-    )
-    field, value = ("channel", channel) if order is None else ("order", order)
-    raise SetupError(message, field=field, value=value, rule="setup.none_for_order")
 
 
 def parse_setup(raw: dict[str, object], path: Path) -> RetrievalSetup:
@@ -340,7 +243,7 @@ def parse_setup(raw: dict[str, object], path: Path) -> RetrievalSetup:
     Raises
     ------
     SetupError
-        As `load_setup`.
+        As `tgo_spectra.load_setup`.
     """
     setup = _convert(raw, path)
     check_setup(setup, path)

@@ -29,6 +29,7 @@ from tgo_spectra.retrieval.scene import (
     operator_settings,
     prior_profile,
 )
+from tgo_spectra.retrieval.slant_fields import Seen
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -301,7 +302,7 @@ class _Instrument:
         self.vectors = np.ascontiguousarray(vectors.T, dtype=np.float32)
         self.ranks = [len(self.band.vectors[gas]) for gas in setup.gases]
 
-    def seen(self, pixels: IntArray, shift_px: float, first: bool) -> slant_rows.Seen:
+    def seen(self, pixels: IntArray, shift_px: float, first: bool) -> Seen:
         """Return what leads from optical depths to pixels near a shift."""
         n_orders = self.setup.instrument.n_orders
         band = self.band
@@ -325,7 +326,7 @@ class _Instrument:
         nodes = slice(
             int(operator.node_low[used].min()), int(operator.node_high[used].max())
         )
-        return slant_rows.Seen(
+        return Seen(
             replace(
                 operator,
                 node_low=np.maximum(operator.node_low - nodes.start, 0),

@@ -1,8 +1,7 @@
 """Fit of single spectra in batches: arrays in, arrays out.
 
 State of a row: a factor on the optical depth of each gas, shift and stretch (pixel),
-aerosol exponent; its baseline is eliminated. Gauss-Newton, each row with its own
-iterations.
+aerosol exponent; its baseline is eliminated.
 """
 
 from __future__ import annotations
@@ -13,26 +12,23 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.polynomial import legendre
 
-from tgo_spectra.matrices import steady_product
-from tgo_spectra.operators import tabulated as operators
-from tgo_spectra.operators.model import apply_model
 from tgo_spectra.retrieval.evaluation import depth_of
 from tgo_spectra.retrieval.scene import detector_position
+from tgo_spectra.retrieval.slant_fields import (
+    FieldModel,
+    KeptFields,
+    Seen,
+    place_of,
+)
+from tgo_spectra.retrieval.solve import LIMIT, Evaluation, descend
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-
-    from tgo_spectra.operators.tabulated import Operator
 
     Array = npt.NDArray[np.floating]
     IntArray = npt.NDArray[np.intp]
 
 __all__ = ["Choices", "Fitted", "Instrument", "Seen", "Spectra", "fit"]
-
-BATCH = 32
-"""Rows that go through the model together. A product rounds differently in another size
-or at another place in it: a row has its place by its number in the product, others stay
-empty."""
 
 FACTOR_SIGMA = 1e4
 """Weak a priori of the factors: keeps rows without lines finite, changes no other."""
@@ -40,17 +36,14 @@ FACTOR_SIGMA = 1e4
 FIXED_VARIANCE = 1e-9
 """Of what is not to be fitted."""
 
-FIRST_ITERATIONS, ITERATIONS = 8, 5
-SMALL_STEP = 0.01
-"""The step after this one would have d^2 below this for each element; in the first look
-a hundred times more will do."""
+ITERATIONS = 5
+"""Linearisations of a row with one operator, at most."""
 
-LOOKED = 0.05
-"""The first look ends within some 10 %: the next step has less than this of the d^2 of
-the first with the whole instrument (a hundredth, if steps shrink with the square)."""
+FIRST_LIMIT = 1.0
+"""Of the first look, see `tgo_spectra.retrieval.solve.LIMIT`."""
 
-WORSE, SHORTER = 1.02, 0.3
-"""A step that raises chi-square by more than this is taken back and shortened."""
+LARGEST_STEP_PX = 1.0
+"""Of the shift: beyond it lines are no longer where the derivative sees them."""
 
 CLIP_SIGMA = 6.0
 """Pixels farther off than this are left out of the row."""
@@ -111,20 +104,6 @@ class Choices:
         return np.concatenate([self.first, [0.0, 0.0, self.exponent]])
 
 
-@dataclass(frozen=True)
-class Seen:
-    """Operator for some nodes, the gases' vectors there, and the dispersion.
-
-    ``vectors``: (node, vector), gas after gas, ``ranks`` of them each;
-    ``dispersion_cm1``: (pixel,), per pixel.
-    """
-
-    operator: Operator
-    vectors: Array
-    ranks: list[int]
-    dispersion_cm1: Array
-
-
 class Instrument(Protocol):
     """Makes what leads from optical depths to pixels near a shift."""
 
@@ -142,58 +121,6 @@ class Fitted:
     error: Array
     reduced_chi_square: Array
     baseline: Array
-
-
-@dataclass
-class _Model:
-    """Fields of a batch of rows on the pixels of an operator.
-
-    ``four``: value, first and second derivative, slope, (row, 4, pixel); ``gas``:
-    derivative to the factors, (row, gas, pixel). ``place``: of each row.
-    """
-
-    seen: Seen
-    weights: Array
-    field: Array
-    place: IntArray
-
-    def __post_init__(self) -> None:
-        from tgo_spectra.retrieval.row_kernel import average_field, sum_depths
-
-        self._sum, self._average = sum_depths, average_field
-        whole = np.zeros((BATCH, *self.weights.shape[1:]))
-        whole[self.place] = self.weights
-        columns = whole.transpose(2, 1, 0).reshape(whole.shape[2], -1)
-        columns = np.ascontiguousarray(columns, dtype=np.float32)
-        parts, start = [], 0
-        for rank in self.seen.ranks:
-            span = slice(start, start + rank)
-            u = np.ascontiguousarray(self.seen.vectors[:, span])
-            parts.append(steady_product(u, columns[span]))
-            start += rank
-        self.depth = np.stack(parts)
-
-    def __call__(self, factors: Array) -> tuple[Array, Array]:
-        """Evaluate at some factors, (row, gas)."""
-        n_gas = factors.shape[1]
-        n_field, nodes = self.field.size, self.depth.shape[1]
-        x = np.zeros((BATCH, n_gas))
-        x[self.place] = factors
-        wide = np.tile(x.T.astype(np.float32), n_field)
-        total = np.empty((nodes, n_field * BATCH), dtype=np.float32)
-        self._sum(self.depth, wide, total)
-        np.exp(total, out=total)
-        mean = np.empty((nodes, BATCH), dtype=np.float32)
-        change = np.empty((nodes, n_gas, BATCH), dtype=np.float32)
-        self._average(self.depth, total, self.field.astype(np.float32), mean, change)
-        every = np.arange(BATCH)
-        operator = self.seen.operator
-        dense, few = apply_model(operator, mean, every)
-        gas = operators.apply(operator, change.reshape(nodes, -1))
-        gas = gas.reshape(-1, n_gas, BATCH).transpose(2, 1, 0)
-        value, shift, slope = dense
-        four = np.stack([value, shift, few[0], slope]).transpose(2, 0, 1)
-        return four[self.place], gas[self.place]
 
 
 @dataclass(frozen=True)
@@ -241,23 +168,19 @@ def fit(
         NaN for rows that end nowhere.
     """
     rows = _Rows(number, spectra, choices, instrument.pixels)
-    reach = choices.search_px
-    pixels = instrument.pixels
-    wide = np.arange(pixels[0] - reach, pixels[-1] + reach + 1)
-    seen = instrument.seen(wide, 0.0, True)
-    everyone = np.arange(len(central))
-    rows.iterate(
-        everyone, seen, central, np.ones(1), FIRST_ITERATIONS, 100.0 * SMALL_STEP, wide
-    )
-    rows.depth = depth_of(rows.baseline[:, 0])
+    rows.look(instrument, central)
     made: dict[float, Seen] = {}
     for _ in range(MOVES):
         moved = rows.move()
         for shift in np.unique(rows.near[moved]).tolist():
             if shift not in made:
-                made[shift] = instrument.seen(pixels, shift, False)
+                made[shift] = instrument.seen(instrument.pixels, shift, False)
             chosen = moved[rows.near[moved] == shift]
-            rows.iterate(chosen, made[shift], weights, field, ITERATIONS, SMALL_STEP)
+            rows.descend(chosen, made[shift], weights, field)
+            again = chosen[rows.clip(chosen)]
+            if again.size:
+                rows.state[again] = rows.point[again]
+                rows.descend(again, made[shift], weights, field)
     return Fitted(rows.state, rows.error, rows.reduced, rows.baseline)
 
 
@@ -276,6 +199,9 @@ class _Rows:
         self.state = np.tile(choices.start, (count, 1))
         self.error = np.full(self.state.shape, np.nan)
         self.baseline = np.full((count, choices.baseline_degree + 1), np.nan)
+        self.residual = np.full(self.y.shape, np.nan)
+        self.point = self.state.copy()
+        self.fields = KeptFields()
         self.reduced = np.full(count, np.nan)
         self.near, self.whole, self.built = np.zeros((3, count))
         self.built[:] = np.nan
@@ -286,8 +212,27 @@ class _Rows:
         self.polynomials = np.ascontiguousarray(
             legendre.legvander(self.position, degree).T
         )
-        self.length, self.chi_square = np.zeros(count), np.full(count, np.inf)
-        self.step = np.zeros(self.state.shape)
+        tail = choices.prior[self.n_gas :]
+        self.scale = np.diag(np.concatenate([np.ones(self.n_gas), tail]))
+        self.most = np.full(self.state.shape[1], np.inf)
+        self.most[self.n_gas] = LARGEST_STEP_PX
+
+    def look(self, instrument: Instrument, central: Array) -> None:
+        """Find the shift and nearly the factors, with few orders and one ray."""
+        reach, pixels = self.choices.search_px, instrument.pixels
+        wide = np.arange(pixels[0] - reach, pixels[-1] + reach + 1)
+        seen = instrument.seen(wide, 0.0, True)
+        everyone = np.arange(len(central))
+        if reach:
+            for batch in self._batches(everyone):
+                place = place_of(self.number[batch])
+                model = FieldModel(seen, central[batch], np.ones(1), place)
+                factors = self.state[batch, : self.n_gas]
+                four, gas = model(factors)
+                self.fields.keep(seen, batch, factors, four, gas)
+                self.search(batch, four, gas, seen.dispersion_cm1, wide)
+        self.descend(everyone, seen, central, np.ones(1), wide)
+        self.depth = depth_of(self.baseline[:, 0])
 
     def search(
         self,
@@ -305,29 +250,36 @@ class _Rows:
         ridge = FACTOR_SIGMA**-2 * np.eye(n)
         for at, shift in enumerate(shifts):
             seen = (self.pixels + shift - wide[0])[some]
+            near = np.full(batch.size, float(shift))
+            states = self.state[batch].copy()
+            states[:, n] = near
             found = self.reduce(
-                batch, four[:, :, seen], gas[:, :, seen],
-                dispersion[seen], np.full(batch.size, shift), some,
+                batch, states, four[:, :, seen], gas[:, :, seen], dispersion[seen],
+                near, some,
             )  # fmt: skip
             slope = found.gradient[:, :n, None]
             best = np.linalg.solve(found.gram[:, :n, :n] + ridge, slope)
             chi[:, at] = found.chi_square - (slope * best).sum(axis=(1, 2))
         best = chi.argmin(axis=1)
         gain = chi[:, reach] - chi[np.arange(batch.size), best]
-        self.whole[batch] = np.where(gain > SEARCH_GAIN, shifts[best], 0)
+        # in units of what is left: one bad pixel in a line is no shift
+        left = chi.min(axis=1) / np.maximum((self.weight[batch, some] > 0).sum(1), 1)
+        enough = gain > SEARCH_GAIN * np.maximum(left, 1.0)
+        self.whole[batch] = np.where(enough, shifts[best], 0)
         self.state[batch, n] = self.whole[batch]
 
     def reduce(
         self,
         batch: IntArray,
+        states: Array,
         four: Array,
         gas: Array,
         dispersion: Array,
         near: Array,
         some: slice = slice(None),
     ) -> _Reduced:
-        """Eliminate the baselines of a batch."""
-        from tgo_spectra.retrieval.row_kernel import reduce_rows
+        """Eliminate the baselines of a batch at some states."""
+        from tgo_spectra.retrieval.kernels import reduce_rows
 
         n = self.n_gas
         y, weight = self.y[batch][:, some], self.weight[batch][:, some]
@@ -341,7 +293,7 @@ class _Rows:
         four, gas = np.ascontiguousarray(four), np.ascontiguousarray(gas, dtype=float)
         dispersion = np.ascontiguousarray(dispersion)
         y, weight = np.ascontiguousarray(y), np.ascontiguousarray(weight)
-        shift, stretch, exponent = self.state[batch, n:].T
+        shift, stretch, exponent = states[:, n:].T
         for row in range(count):
             one = slice(row, row + 1)
             failed = reduce_rows(
@@ -365,120 +317,100 @@ class _Rows:
         far = known & (np.abs(shift - self.built) > 0.6 * step)
         moved = np.flatnonzero((far | np.isnan(self.built)) & np.isfinite(shift))
         self.near[moved] = self.built[moved] = near[moved] + 0.0
-        self.length[moved], self.chi_square[moved] = 0.0, np.inf
         # what was left out may have been off because the operator was
         self.weight[moved] = self.given[moved]
         return moved
 
-    def iterate(
+    def clip(self, rows: IntArray) -> npt.NDArray[np.bool_]:
+        """Leave out pixels that are far off; tell which rows had any."""
+        outlier = np.abs(self.residual[rows]) > CLIP_SIGMA
+        self.weight[rows] *= ~outlier
+        return np.asarray(outlier.any(axis=1))
+
+    def descend(
         self,
         rows: IntArray,
         seen: Seen,
         weights: Array,
         field: Array,
-        iterations: int,
-        small_step: float,
         wide: IntArray | None = None,
     ) -> None:
-        """Step each row until its next step would be small.
+        """Fit some rows with one operator.
 
         ``wide``: pixels of the operator, if these are more than are fitted: rows look
-        at those nearest to their shift, and no pixel is left out.
+        at those at their whole-pixel shift.
         """
-        n, reach = self.n_gas, self.choices.search_px
-        for iteration in range(iterations):
-            last, going = iteration + 1 == iterations, []
-            for batch in self._batches(rows):
-                place = self.number[batch] % BATCH
-                model = _Model(seen, weights[batch], field, place)
-                four, gas = model(self.state[batch, :n])
-                if wide is not None:
-                    if reach and iteration == 0:
-                        self.search(batch, four, gas, seen.dispersion_cm1, wide)
-                    known = self.error[batch, n] < SHIFT_UNKNOWN
-                    shift = np.where(known, self.state[batch, n], self.whole[batch])
-                    self.near[batch] = np.round(shift).clip(-reach, reach)
-                for near in np.unique(self.near[batch]):
-                    these = np.flatnonzero(self.near[batch] == near)
-                    window: IntArray | slice = slice(None)
-                    if wide is not None:
-                        window = self.pixels + int(near) - wide[0]
-                    part = (
-                        four[these][:, :, window], gas[these][:, :, window],
-                        seen.dispersion_cm1[window], np.full(these.size, near),
-                    )  # fmt: skip
-                    settled = self._stepped(
-                        batch[these], part, small_step, wide is None, last
-                    )
-                    going.append(batch[these[~settled]])
-            rows = np.sort(np.concatenate(going))
-            if not rows.size:
-                break
+        prior = self.choices.prior
+        found = descend(
+            lambda items, states: self._evaluated(
+                rows[items], states, seen, weights, field, wide
+            ),
+            self.state[rows],
+            self.choices.start,
+            np.diag(prior),
+            max_iterations=ITERATIONS,
+            scale=self.scale,
+            most=self.most,
+            limit=LIMIT if wide is None else FIRST_LIMIT,
+        )
+        self.state[rows], self.point[rows] = found.vector, found.point
+        variance = np.einsum("rii->ri", found.covariance)
+        self.error[rows] = np.sqrt(variance)
+        self.baseline[rows] = found.final.beside["baseline"]
+        self.residual[rows] = found.final.beside["residual"]
+        used = (self.weight[rows] > 0).sum(axis=1)
+        freedom = prior.size - variance @ prior + self.baseline.shape[1]
+        step = found.vector - found.point
+        foreseen = found.final.chi_square - 2.0 * (step * found.final.gradient).sum(1)
+        foreseen += np.einsum("ri,rij,rj->r", step, found.final.matrix, step)
+        self.reduced[rows] = foreseen / (used - freedom)
+
+    def _evaluated(
+        self,
+        rows: IntArray,
+        states: Array,
+        seen: Seen,
+        weights: Array,
+        field: Array,
+        wide: IntArray | None,
+    ) -> Evaluation:
+        n, count = self.n_gas, rows.size
+        size = states.shape[1]
+        gram, gradient = np.empty((count, size, size)), np.empty((count, size))
+        residual = np.empty((count, self.y.shape[1]))
+        baseline = np.empty((count, self.baseline.shape[1]))
+        near = self.near[rows] if wide is None else self.whole[rows]
+        new = np.flatnonzero(~self.fields.known(seen, rows, states[:, :n]))
+        for chosen in self._batches(rows[new]):
+            batch = new[chosen]
+            place = place_of(self.number[rows[batch]])
+            model = FieldModel(seen, weights[rows[batch]], field, place)
+            self.fields.keep(
+                seen, rows[batch], states[batch, :n], *model(states[batch, :n])
+            )
+        four, gas = self.fields.of(rows)
+        for value in np.unique(near):
+            at = np.flatnonzero(near == value)
+            window: IntArray | slice = slice(None)
+            if wide is not None:
+                window = self.pixels + int(value) - wide[0]
+            found = self.reduce(
+                rows[at], states[at], four[at][:, :, window], gas[at][:, :, window],
+                seen.dispersion_cm1[window], near[at],
+            )  # fmt: skip
+            gram[at], gradient[at] = found.gram, found.gradient
+            residual[at], baseline[at] = found.residual, found.baseline
+        return Evaluation(
+            (residual**2).sum(axis=1),
+            gram,
+            gradient,
+            {"residual": residual, "baseline": baseline},
+        )
 
     def _batches(self, rows: IntArray) -> list[IntArray]:
-        """Put rows together, no two of one place."""
-        place = self.number[rows] % BATCH
+        """Put rows together, no two of one place; positions among the rows."""
+        place = place_of(self.number[rows])
         order = np.argsort(place, kind="stable")
         ordered = place[order]
         rank = np.arange(rows.size) - np.searchsorted(ordered, ordered)
-        return [np.sort(rows[order[rank == r]]) for r in range(rank.max() + 1)]
-
-    def _stepped(
-        self,
-        rows: IntArray,
-        part: tuple[Array, Array, Array, Array],
-        small_step: float,
-        clip: bool,
-        last: bool,
-    ) -> npt.NDArray[np.bool_]:
-        """Take a step with some rows; tell which have ended."""
-        found = self.reduce(rows, *part)
-        chi = found.chi_square
-        worse = ~(chi <= WORSE * self.chi_square[rows])
-        step, length, covariance = self._solve(rows, found)
-        before = self.length[rows]
-        ratio = np.where(before > length, length / np.maximum(before, 1e-300), 1.0)
-        ratio = np.where(clip & (before == 0.0), LOOKED, ratio)
-        settled = ~worse & (length * ratio < small_step * step.shape[1])
-        if clip:
-            outlier = np.abs(found.residual) > CLIP_SIGMA
-            again = np.flatnonzero((settled | last) & outlier.any(axis=1))
-            if again.size:
-                self.weight[rows[again]] *= ~outlier[again]
-                four, gas, dispersion, near = part
-                other = self.reduce(
-                    rows[again], four[again], gas[again], dispersion, near[again]
-                )
-                step[again], length[again], covariance[again] = self._solve(
-                    rows[again], other
-                )
-                chi[again] = other.chi_square
-                found.gram[again], found.gradient[again] = other.gram, other.gradient
-                found.baseline[again] = other.baseline
-        back = np.flatnonzero(worse)
-        shorter = SHORTER * self.step[rows[back]]
-        self.state[rows[back]] += shorter - self.step[rows[back]]
-        self.step[rows[back]] = shorter
-        on = np.flatnonzero(~worse)
-        self.state[rows[on]] += step[on]
-        self.step[rows[on]], self.length[rows[on]] = step[on], length[on]
-        self.chi_square[rows[on]] = chi[on]
-        self.error[rows] = np.sqrt(np.einsum("rii->ri", covariance))
-        self.baseline[rows] = found.baseline
-        foreseen = chi - 2.0 * (step * found.gradient).sum(axis=1)
-        foreseen += np.einsum("ri,rij,rj->r", step, found.gram, step)
-        held = np.einsum("rii,i->r", covariance, self.choices.prior)
-        degrees = step.shape[1] - held + found.baseline.shape[1]
-        self.reduced[rows] = foreseen / ((self.weight[rows] > 0).sum(axis=1) - degrees)
-        return np.asarray(settled)
-
-    def _solve(self, rows: IntArray, found: _Reduced) -> tuple[Array, Array, Array]:
-        """Return steps, their squared lengths in sigmas, and covariances."""
-        prior = self.choices.prior
-        covariance = np.linalg.inv(found.gram + np.diag(prior))
-        downhill = found.gradient - prior * (self.state[rows] - self.choices.start)
-        step = np.einsum("rij,rj->ri", covariance, downhill)
-        length = (step * downhill).sum(axis=1)
-        shift = step[:, self.n_gas]
-        step[:, self.n_gas] = np.clip(shift, -1.0, 1.0)
-        return step, length, covariance
+        return [np.sort(order[rank == r]) for r in range(rank.max(initial=-1) + 1)]

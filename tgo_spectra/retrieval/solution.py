@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from tgo_spectra.retrieval.evaluation import Evaluator
-    from tgo_spectra.retrieval.iteration import Result
-    from tgo_spectra.retrieval.solver import Layout, Linearised, State
+    from tgo_spectra.retrieval.joint import Result
+    from tgo_spectra.retrieval.linear import Linearised
+    from tgo_spectra.retrieval.state import State, StateSpace
 
     Array = npt.NDArray[np.floating]
 
@@ -27,7 +28,7 @@ class Solution:
     Attributes
     ----------
     data_matrix : array, shape (state, state)
-        K^T Se^-1 K at the last linearisation.
+        K^T Se^-1 K at the state.
     covariance : array, shape (state, state)
         (K^T Se^-1 K + R)^-1. With R the inverse a priori covariance it is the
         posterior covariance.
@@ -47,7 +48,7 @@ class Solution:
     converged: bool
     coarse_shift_px: int
     truncation_residual: float
-    layout: Layout
+    space: StateSpace
     evaluator: Evaluator
     assumed: Array | None = None
     smoothing_known: bool = True
@@ -55,8 +56,8 @@ class Solution:
 
 
 def solution_of(
-    result: Result,
-    layout: Layout,
+    result: Result[Linearised],
+    space: StateSpace,
     coarse_shift_px: int,
     evaluator: Evaluator,
     *,
@@ -66,8 +67,8 @@ def solution_of(
 ) -> Solution:
     """Take the result of an iteration to mole fractions and add what else is asked."""
     data, covariance = result.data_matrix, result.covariance
-    if layout.log:
-        slope = layout.derivative(layout.pack(result.state))
+    if any(block.log for block in space.blocks):
+        slope = space.slope(result.vector)
         covariance = covariance * slope[:, None] * slope
         data = data / slope[:, None] / slope
         if assumed is not None:
@@ -81,7 +82,7 @@ def solution_of(
         converged=result.converged,
         coarse_shift_px=coarse_shift_px,
         truncation_residual=evaluator.truncation(result.state),
-        layout=layout,
+        space=space,
         evaluator=evaluator,
         assumed=assumed,
         smoothing_known=smoothing_known,

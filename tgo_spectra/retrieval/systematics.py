@@ -16,9 +16,11 @@ import numpy as np
 from tgo_spectra import geometry
 from tgo_spectra.errors import RetrievalError
 from tgo_spectra.forward import transmittance as forward
+from tgo_spectra.retrieval import linear as linearisation
 from tgo_spectra.retrieval import scene as scenes
-from tgo_spectra.retrieval import solver
-from tgo_spectra.retrieval.evaluation import Evaluator, row_paths
+from tgo_spectra.retrieval.elements import sources_of
+from tgo_spectra.retrieval.evaluation import Evaluator, expansion_of
+from tgo_spectra.retrieval.linear import SHIFT
 from tgo_spectra.retrieval.regularisation import exponential_covariance
 
 if TYPE_CHECKING:
@@ -27,10 +29,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import xarray as xr
 
+    from tgo_spectra.retrieval.linear import Linearised
     from tgo_spectra.retrieval.scene import Scene
     from tgo_spectra.retrieval.setup import RetrievalSetup
     from tgo_spectra.retrieval.solution import Solution
-    from tgo_spectra.retrieval.solver import Linearised
 
     Array = npt.NDArray[np.floating]
     LimbOf = Callable[[Scene, xr.Dataset], forward.Limb]
@@ -49,9 +51,7 @@ def sizes(setup: RetrievalSetup) -> list[tuple[str, float, str]]:
     every = [
         ("temperature", wish.temperature_k, "K"),
         ("pointing", wish.pointing_km, "km"),
-        ("aotf_width", wish.aotf_width, "1"),
-        ("aotf_side_lobe", wish.aotf_side_lobe, "1"),
-        ("ghost", wish.ghost, "1"),
+        *((source, *size[1:]) for source, size in sources_of(setup).items()),
         ("shift", wish.shift_px, "pixel"),
         ("spectroscopy", wish.spectroscopy, "1"),
     ]
@@ -97,7 +97,7 @@ def errors(
         else:
             found = respond(_instrument(scene, source, size))
         for gas in setup.gases:
-            result[gas][source] = found[solution.layout.gas(gas)]
+            result[gas][source] = found[solution.space[gas]]
     return result
 
 
@@ -112,7 +112,7 @@ class _Response:
     ) -> None:
         self.solution = solution
         self.gain = gain or self._least_squares
-        self.paths = row_paths(scene)
+        self.expand = expansion_of(scene, solution.space)
         self.evaluator = solution.evaluator
         self.measurement = self.evaluator.measurement
         self.base = solution.final.baseline @ self.measurement.polynomials
@@ -122,39 +122,28 @@ class _Response:
     def __call__(self, changed: Scene, shift_px: float = 0.0) -> Array:
         """Return the change of the state; mole fractions for profiles."""
         state, m = self.solution.state, self.measurement
-        moved = replace(state, shift_px=state.shift_px + shift_px)
+        moved = {**state, SHIFT: state[SHIFT] + shift_px}
         other = replace(m, rows=changed.rows)
-        evaluator = Evaluator(changed, other, self.solution.layout)
+        evaluator = Evaluator(changed, other)
         fields = evaluator.fields(moved, False)
-        spectrum, _ = solver.row_spectra(
+        spectrum, _ = linearisation.row_spectra(
             fields, other, moved, evaluator.built, self.depth
         )
         as_measured = replace(m, transmittance=self.base * spectrum)
-        linear = solver.linearise(
+        linear = linearisation.linearise(
             self.fields, as_measured, state, self.evaluator.built, self.depth,
             self.evaluator.extra_fields(state),
         )  # fmt: skip
         return self.gain(linear)
 
     def _least_squares(self, linear: Linearised) -> Array:
-        gradient = solver.expand_gradient(
-            linear, self.paths, self.solution.layout, self.measurement.bin
-        )
-        return np.asarray(self.solution.covariance @ gradient)
+        return np.asarray(self.solution.covariance @ self.expand.gradient(linear))
 
 
 def _instrument(scene: Scene, source: str, size: float) -> Scene:
     """Return the scene seen by another instrument."""
-    given = scene.setup.instrument
-    changed = {
-        "aotf_width": {"aotf_width_factor": given.aotf_width_factor * (1.0 + size)},
-        "aotf_side_lobe": {
-            "aotf_side_lobe_factor": given.aotf_side_lobe_factor * (1.0 + size)
-        },
-        "ghost": {"ghost_amplitude": given.ghost_amplitude + size},
-    }[source]
-    values = {f: getattr(given, f) for f in given.__struct_fields__} | changed
-    return replace(scene, setup=scene.setup.replace(instrument=values))
+    name = sources_of(scene.setup)[source][0]
+    return replace(scene, offsets={name: size})
 
 
 def _pointed(scene: Scene, size_km: float) -> Scene:
@@ -217,7 +206,7 @@ def _temperature(
     values, vectors = np.linalg.eigh(covariance)
     part = np.cumsum(values[::-1]) / values.sum()
     count = int(np.searchsorted(part, EXPLAINED)) + 1
-    squares = np.zeros(respond.solution.layout.size)
+    squares = np.zeros(respond.solution.space.size)
     for value, vector in zip(values[::-1][:count], vectors.T[::-1], strict=False):
         squares += respond(_warmed(scene, np.sqrt(value) * vector, limb_of)) ** 2
     return np.sqrt(squares)
@@ -225,7 +214,7 @@ def _temperature(
 
 def _spectroscopy(scene: Scene, respond: _Response, size: float) -> Array:
     """Response to the intensities of each gas, summed in squares."""
-    squares = np.zeros(respond.solution.layout.size)
+    squares = np.zeros(respond.solution.space.size)
     for changed in _stronger(scene, size):
         squares += respond(changed) ** 2
     return np.sqrt(squares)

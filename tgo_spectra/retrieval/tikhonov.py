@@ -11,21 +11,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tgo_spectra.retrieval import iteration, registration, solver
-from tgo_spectra.retrieval.evaluation import (
-    Evaluator,
-    layout_of,
-    measurement_of,
-    row_paths,
-)
-from tgo_spectra.retrieval.optimal_estimation import prior_of
+from tgo_spectra.retrieval import registration
+from tgo_spectra.retrieval.evaluation import Evaluator, expansion_of, measurement_of
+from tgo_spectra.retrieval.joint import Information, Result, fit, inform
+from tgo_spectra.retrieval.optimal_estimation import space_of
 from tgo_spectra.retrieval.regularisation import choose_alpha, ladder, roughness
 from tgo_spectra.retrieval.solution import Solution, solution_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from tgo_spectra.retrieval.linear import Linearised
     from tgo_spectra.retrieval.scene import Scene
+    from tgo_spectra.retrieval.state import State, StateSpace
 
     Array = npt.NDArray[np.floating]
 
@@ -43,45 +41,40 @@ def solve(scene: Scene) -> Solution:
     RetrievalError
         The fit diverges, or no strength meets the rule.
     SetupError
-        As `tgo_spectra.retrieval.optimal_estimation.prior_of`.
+        As `tgo_spectra.retrieval.optimal_estimation.space_of`.
     """
     wish = scene.setup.tikhonov
-    measurement, layout = measurement_of(scene), layout_of(scene)
-    paths = row_paths(scene)
-    prior, assumed = prior_of(scene)
-    shape, fixed = _constraints(layout, assumed)
-    start, first = registration.first_guess(scene, prior)
-    evaluator = Evaluator(scene, measurement, layout)
+    space = space_of(scene)
+    rule = _Rule(scene, space)
+    expand = expansion_of(scene, space)
+    start, first = registration.first_guess(scene, space.prior)
+    evaluator = Evaluator(scene, measurement_of(scene))
 
-    def expand(linear: solver.Linearised) -> tuple[Array, Array]:
-        return solver.normal_equations(linear, paths, layout, measurement.bin)
-
-    def fit(alpha: float, guess: solver.State, begun: _Begun) -> iteration.Result:
-        return iteration.ITERATIONS[scene.setup.solver](
+    def smooth(alpha: float, guess: State, begun: _Begun) -> Result[Linearised]:
+        return fit(
             begun,
             expand,
-            layout,
+            space,
             guess,
-            prior,
-            alpha * shape + fixed,
-            scene.setup.max_iterations,
+            max_iterations=scene.setup.max_iterations,
+            solver=scene.setup.solver,
+            constraint=alpha * rule.shape + rule.fixed,
         )
 
     iterations = 0
-    begun = _Begun(evaluator, first)
+    begun = _Begun(evaluator, space, first)
     if wish.alpha is not None:
         alpha = wish.alpha
     elif wish.choice == "expected-error":
         # it asks for the derivatives only, which the first guess has
-        matrix = iteration.inform(begun, expand, layout, first, prior).matrix
-        alpha = _chosen(scene, matrix, np.zeros(layout.size), 0.0, layout, shape, fixed,
-                        assumed, np.nan)  # fmt: skip
+        matrix = inform(begun, expand, space, first).matrix
+        alpha = rule.strength(matrix, np.zeros(space.size), 0.0, np.nan)
     else:
-        trial = fit(FIRST_ALPHA, first, begun)
+        trial = smooth(FIRST_ALPHA, first, begun)
         iterations += trial.iterations
-        alpha = _by_chi_square(scene, trial, layout, prior, shape, fixed, assumed)
-        first, begun = trial.state, _Begun(evaluator, trial.state)
-    result = fit(alpha, first, begun)
+        alpha = rule.by_chi_square(trial)
+        first, begun = trial.state, _Begun(evaluator, space, trial.state)
+    result = smooth(alpha, first, begun)
     iterations += result.iterations
     known = wish.assumed_covariance == "prior"
     choices = {
@@ -92,36 +85,25 @@ def solve(scene: Scene) -> Solution:
     }
     return solution_of(
         result,
-        layout,
+        space,
         start,
         evaluator,
-        assumed=assumed if known else None,
+        assumed=space.covariance if known else None,
         smoothing_known=known,
         choices=choices,
     )
 
 
-def _constraints(layout: solver.Layout, assumed: Array) -> tuple[Array, Array]:
-    """Roughness of the profiles, and what holds the other elements."""
-    shape, fixed = np.zeros_like(assumed), np.zeros_like(assumed)
-    sigma = np.sqrt(np.diag(assumed))
-    for gas in layout.gases:
-        block = layout.gas(gas)
-        shape[block, block] = roughness(sigma[block])
-    tail = np.arange(layout.shift.start, layout.size)
-    fixed[tail, tail] = sigma[tail] ** -2
-    return shape, fixed
-
-
 class _Begun:
     """An evaluator that makes the first evaluation once."""
 
-    def __init__(self, evaluator: Evaluator, first: solver.State) -> None:
-        self.evaluator, self.first = evaluator, evaluator.layout.pack(first)
-        self.linear: solver.Linearised | None = None
+    def __init__(self, evaluator: Evaluator, space: StateSpace, first: State) -> None:
+        self.evaluator, self.space = evaluator, space
+        self.first = space.pack(first)
+        self.linear: Linearised | None = None
 
-    def __call__(self, state: solver.State, with_jacobian: bool) -> solver.Linearised:
-        at = self.evaluator.layout.pack(state)
+    def __call__(self, state: State, with_jacobian: bool) -> Linearised:
+        at = self.space.pack(state)
         if not (with_jacobian and np.array_equal(at, self.first)):
             return self.evaluator(state, with_jacobian)
         if self.linear is None:
@@ -129,47 +111,42 @@ class _Begun:
         return self.linear
 
 
-def _by_chi_square(
-    scene: Scene,
-    result: iteration.Result,
-    layout: solver.Layout,
-    prior: solver.State,
-    shape: Array,
-    fixed: Array,
-    assumed: Array,
-) -> float:
-    """Strength by a rule that asks for chi-square, from the last linearisation."""
-    off = result.vector - layout.pack(prior)
-    vector = result.gradient + result.data_matrix @ off
-    # chi-square of the linearised model at x_a, from that at the end of the step
-    x = off + result.step
-    at_prior = result.final.chi_square + 2.0 * x @ vector - x @ result.data_matrix @ x
-    used = int((scene.prepared.weight > 0).sum())
-    n_free = used - result.final.baseline.size
-    return _chosen(scene, result.data_matrix, vector, float(at_prior), layout, shape,
-                   fixed, assumed, n_free)  # fmt: skip
+class _Rule:
+    """The setup's rule for the strength; ``shape``, ``fixed`` (element, element)."""
 
+    def __init__(self, scene: Scene, space: StateSpace) -> None:
+        self.scene, self.space = scene, space
+        self.shape = np.zeros((space.size, space.size))
+        sigma = np.sqrt(np.diag(space.covariance))
+        for gas in space.names("level"):
+            block = space[gas]
+            self.shape[block, block] = roughness(sigma[block])
+        self.fixed = np.diag(sigma**-2.0)
+        self.fixed[space.profiles] = 0.0
 
-def _chosen(
-    scene: Scene,
-    data_matrix: Array,
-    vector: Array,
-    at_prior: float,
-    layout: solver.Layout,
-    shape: Array,
-    fixed: Array,
-    assumed: Array,
-    n_free: float,
-) -> float:
-    """Strength by the setup's rule."""
-    profiles = slice(0, layout.shift.start)
-    steps = ladder(
-        data_matrix,
-        vector,
-        at_prior,
-        shape,
-        fixed,
-        assumed[profiles, profiles],
-        profiles,
-    )
-    return choose_alpha(steps, scene.setup.tikhonov.choice, n_free)
+    def by_chi_square(self, result: Result[Linearised]) -> float:
+        """Strength by a rule that asks for chi-square, from the final linearisation."""
+        vector = Information.of(result, self.space).vector
+        # chi-square of the linearised model at x_a
+        x = result.vector - self.space.pack(self.space.prior)
+        at_prior = result.final.chi_square
+        at_prior += float(2.0 * x @ vector - x @ result.data_matrix @ x)
+        used = int((self.scene.prepared.weight > 0).sum())
+        n_free = used - result.final.baseline.size
+        return self.strength(result.data_matrix, vector, at_prior, n_free)
+
+    def strength(
+        self, data_matrix: Array, vector: Array, at_prior: float, n_free: float
+    ) -> float:
+        """Strength by the setup's rule."""
+        profiles = self.space.profiles
+        steps = ladder(
+            data_matrix,
+            vector,
+            at_prior,
+            self.shape,
+            self.fixed,
+            self.space.covariance[profiles, profiles],
+            profiles,
+        )
+        return choose_alpha(steps, self.scene.setup.tikhonov.choice, n_free)

@@ -137,7 +137,7 @@ def _band(scenario: Scenario) -> tuple[tables.BandTable, str]:
     import xarray as xr
 
     from tgo_spectra.retrieval.kinds import files_of
-    from tgo_spectra.retrieval.setup import default_setup
+    from tgo_spectra.retrieval.setups import default_setup
 
     source = scenario.table
     if source is None:

@@ -16,14 +16,21 @@ import numpy as np
 from tgo_spectra.errors import RetrievalError
 from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.operators import tabulated as operators
-from tgo_spectra.retrieval import iteration, solver
-from tgo_spectra.retrieval.evaluation import REBUILD_PX
-from tgo_spectra.retrieval.mir.scene import SHAPE
-from tgo_spectra.retrieval.optimal_estimation import SHIFT_FLOOR, prior_sigma
-from tgo_spectra.retrieval.regularisation import (
-    exponential_covariance,
-    prior_inverse,
+from tgo_spectra.retrieval.evaluation import REBUILD_PX, place_of
+from tgo_spectra.retrieval.joint import Result, fit
+from tgo_spectra.retrieval.linear import (
+    EXPONENT,
+    SHIFT,
+    STRETCH,
+    Expansion,
+    Linearised,
+    Measurement,
+    linearise,
 )
+from tgo_spectra.retrieval.mir.scene import SHAPE
+from tgo_spectra.retrieval.optimal_estimation import prior_sigma
+from tgo_spectra.retrieval.regularisation import exponential_covariance
+from tgo_spectra.retrieval.state import Block, StateSpace, independent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,6 +39,7 @@ if TYPE_CHECKING:
 
     from tgo_spectra.operators.tabulated import Operator
     from tgo_spectra.retrieval.mir.scene import MirScene
+    from tgo_spectra.retrieval.state import State
 
     Array = npt.NDArray[np.floating]
 
@@ -39,10 +47,10 @@ __all__ = [
     "MirEvaluator",
     "MirSolution",
     "coarse_shifts",
-    "layout_of",
-    "mir_prior",
+    "expansion_of",
     "row_paths",
     "solve_mir",
+    "space_of",
 ]
 
 SEARCH_ROWS = 8
@@ -64,10 +72,10 @@ SHAPE_STEP = 1e-6
 
 @dataclass(frozen=True)
 class MirSolution:
-    """Where the fit ended; see `tgo_spectra.retrieval.iteration.Result`."""
+    """Where the fit ended; see `tgo_spectra.retrieval.joint.Result`."""
 
-    result: iteration.Result
-    layout: solver.Layout
+    result: Result[Linearised]
+    space: StateSpace
     coarse_shift_px: npt.NDArray[np.intp]
 
 
@@ -88,44 +96,48 @@ def _shape_sigma(scene: MirScene) -> dict[str, float]:
     }
 
 
-def layout_of(scene: MirScene) -> solver.Layout:
-    """Return the order of the state vector: a bin for each order."""
-    extras = [
-        f"{name}_{one.order}" for name in fitted_shape(scene) for one in scene.orders
-    ]
-    return solver.Layout(
-        scene.setup.gases,
-        scene.altitude_km.size,
-        len(scene.orders),
-        frozenset(),
-        tuple(extras),
-    )
-
-
-def mir_prior(scene: MirScene) -> tuple[solver.State, Array]:
-    """Return the a priori state and the inverse of its covariance."""
-    layout, register = layout_of(scene), scene.setup.registration
-    covariance = np.zeros((layout.size, layout.size))
+def space_of(scene: MirScene) -> StateSpace:
+    """Return the state with its a priori; what others have for a bin, an order has."""
+    register, count = scene.setup.registration, len(scene.orders)
+    stretch = register.stretch_sigma_px if register.stretch else 0.0
+    gases = []
     for gas in scene.setup.gases:
         sigma, length = prior_sigma(scene, gas)
-        block = layout.gas(gas)
-        covariance[block, block] = exponential_covariance(
-            scene.altitude_km, sigma, length
-        )
-    stretch = register.stretch_sigma_px**2 if register.stretch else SHIFT_FLOOR
-    tail = [register.shift_sigma_px**2] * layout.n_bins + [stretch, SHIFT_FLOOR]
+        covariance = exponential_covariance(scene.altitude_km, sigma, length)
+        prior = np.asarray(scene.prior_vmr[gas], dtype=float)
+        gases.append(Block(gas, prior, covariance, "level", correlation_km=length))
     shape = _shape_sigma(scene)
-    for name in fitted_shape(scene):
-        tail += [shape[name] ** 2] * len(scene.orders)
-    np.fill_diagonal(covariance[layout.shift.start :, layout.shift.start :], tail)
-    state = solver.State(
-        dict(scene.prior_vmr),
-        np.zeros(layout.n_bins),
-        0.0,
-        0.0,
-        (0.0,) * len(layout.extras),
+    return StateSpace(
+        (
+            *gases,
+            independent(SHIFT, register.shift_sigma_px, size=count, per="bin"),
+            independent(STRETCH, stretch),
+            independent(EXPONENT, 0.0, variable="-"),
+            *(
+                independent(
+                    name,
+                    shape[name],
+                    size=count,
+                    per="bin",
+                    variable=f"fitted_{name}",
+                )
+                for name in fitted_shape(scene)
+            ),
+        )
     )
-    return state, prior_inverse(covariance, layout)
+
+
+def expansion_of(
+    scene: MirScene, space: StateSpace, order: int | None = None
+) -> Expansion:
+    """Return what takes the fields of all rows, or of one order's, to the state."""
+    sizes = [one.rows.size for one in scene.orders]
+    bins = np.repeat(np.arange(len(sizes)), sizes)
+    chosen = slice(None)
+    if order is not None:
+        chosen = slice(sum(sizes[:order]), sum(sizes[: order + 1]))
+    paths = {gas: path[chosen] for gas, path in row_paths(scene).items()}
+    return Expansion(space, paths, bins[chosen], fitted_shape(scene))
 
 
 def row_paths(scene: MirScene) -> dict[str, Array]:
@@ -151,18 +163,17 @@ class _OrderModel:
 
     scene: MirScene
     index: int
-    layout: solver.Layout
     built: tuple[float, float] = (np.inf, np.inf)
     shape: Mapping[str, float] = field(default_factory=dict)
     operator: Operator | None = None
 
     def __post_init__(self) -> None:
         one, scene = self.scene.orders[self.index], self.scene
-        self.measurement = solver.Measurement(
+        self.measurement = Measurement(
             transmittance=one.transmittance,
             weight=one.weight,
             bin=np.full(one.rows.size, self.index, dtype=np.intp),
-            n_bins=self.layout.n_bins,
+            n_bins=len(scene.orders),
             rows=scene.rows[self.index],
             jacobian_rows=scene.jacobian_rows[self.index],
             position=one.position,
@@ -170,31 +181,26 @@ class _OrderModel:
             baseline_degree=scene.setup.baseline_degree,
         )
 
-    def shape_of(self, state: solver.State) -> dict[str, float]:
+    def shape_of(self, state: State) -> dict[str, float]:
         """Line shape of this order in a state."""
         shape = dict.fromkeys(SHAPE, 0.0)
-        order = self.scene.orders[self.index].order
-        for name, value in zip(self.layout.extras, state.extra, strict=True):
-            kind, _, number = name.rpartition("_")
-            if int(number) == order:
-                shape[kind] = value
+        for name in fitted_shape(self.scene):
+            shape[name] = float(state[name][self.index])
         return shape
 
-    def linearise(self, state: solver.State, with_jacobian: bool) -> solver.Linearised:
+    def linearise(self, state: State, with_jacobian: bool) -> Linearised:
         """Evaluate at a state."""
         fields, extra = self.fields(state, with_jacobian)
         depth = np.zeros(self.measurement.bin.size)
-        return solver.linearise(
-            fields, self.measurement, state, self.built, depth, extra
-        )
+        return linearise(fields, self.measurement, state, self.built, depth, extra)
 
     def fields(
-        self, state: solver.State, with_jacobian: bool
+        self, state: State, with_jacobian: bool
     ) -> tuple[forward.PixelFields, Array | None]:
         """Return the convolved fields and the derivatives by all extra elements."""
         seen_by = self._operator(state)
         limb = self.scene.limbs[self.index]
-        t = forward.node_transmittance(limb, state.vmr)
+        t = forward.node_transmittance(limb, state)
         seen = operators.apply_many(seen_by, t)
         gas: dict[str, Array] = {}
         if with_jacobian:
@@ -211,8 +217,8 @@ class _OrderModel:
             self._extra(seen_by, seen),
         )
 
-    def _operator(self, state: solver.State) -> Operator:
-        wanted = (float(state.shift_px[self.index]), state.stretch_px)
+    def _operator(self, state: State) -> Operator:
+        wanted = (float(state[SHIFT][self.index]), place_of(state)[1])
         shape = self.shape_of(state)
         far = max(abs(wanted[0] - self.built[0]), abs(wanted[1] - self.built[1]))
         other = any(abs(shape[k] - v) > SHAPE_STEP for k, v in self.shape.items())
@@ -223,25 +229,23 @@ class _OrderModel:
         return self.operator
 
     def _extra(self, seen_by: Operator, seen: Array) -> Array | None:
-        """Return derivatives by the extra elements, (height, extra, pixel)."""
-        if not self.layout.extras:
+        """Return derivatives by the line shape, (height, element, pixel)."""
+        names = fitted_shape(self.scene)
+        if not names:
             return None
         _, pixels, heights = seen.shape
-        result = np.zeros((heights, len(self.layout.extras), pixels), seen.dtype)
+        result = np.zeros((heights, len(names), pixels), seen.dtype)
         one = self.scene.orders[self.index]
         # the width is relative to that of the setup
         image = self.scene.image(self.index, dict.fromkeys(SHAPE, 0.0))
         moved = {"order_stretch": one.position, "bend": one.curve}
-        for at, name in enumerate(self.layout.extras):
-            kind, _, number = name.rpartition("_")
-            if int(number) != one.order:
-                continue
-            if kind in moved:
-                along = (one.dispersion_cm1 * moved[kind]).astype(seen.dtype)
+        for at, name in enumerate(names):
+            if name in moved:
+                along = (one.dispersion_cm1 * moved[name]).astype(seen.dtype)
                 result[:, at] = along * seen[seen_by.kinds.index("shift")].T
                 continue
-            rows = [seen_by.kinds.index(k) for k in SHAPE_KINDS[kind]]
-            scale = image.fwhm_low if kind == "width" else 1.0
+            rows = [seen_by.kinds.index(k) for k in SHAPE_KINDS[name]]
+            scale = image.fwhm_low if name == "width" else 1.0
             result[:, at] = scale * seen[rows].sum(axis=0).T
         return result
 
@@ -255,12 +259,9 @@ class MirEvaluator:
 
     def __init__(self, scene: MirScene) -> None:
         self.scene = scene
-        self.layout = layout_of(scene)
-        self.models = [
-            _OrderModel(scene, index, self.layout) for index in range(len(scene.orders))
-        ]
+        self.models = [_OrderModel(scene, index) for index in range(len(scene.orders))]
 
-    def __call__(self, state: solver.State, with_jacobian: bool) -> solver.Linearised:
+    def __call__(self, state: State, with_jacobian: bool) -> Linearised:
         """Evaluate at a state."""
         parts = [model.linearise(state, with_jacobian) for model in self.models]
         width = max(part.model.shape[1] for part in parts)
@@ -274,18 +275,13 @@ class MirEvaluator:
             gradient=np.concatenate([part.gradient for part in parts]),
         )
 
-    @property
-    def bins(self) -> npt.NDArray[np.intp]:
-        """Index of the order of each row."""
-        return np.concatenate([model.measurement.bin for model in self.models])
-
 
 def _padded(values: Array, width: int) -> Array:
     return np.pad(values, ((0, 0), (0, width - values.shape[1])))
 
 
 def coarse_shifts(
-    scene: MirScene, evaluator: MirEvaluator, prior: solver.State
+    scene: MirScene, evaluator: MirEvaluator, prior: State
 ) -> npt.NDArray[np.intp]:
     """Find the whole-pixel shift of each order that fits best with a priori amounts.
 
@@ -317,7 +313,7 @@ def coarse_shifts(
 
 
 def _chi_square(
-    m: solver.Measurement, rows: npt.NDArray[np.intp], spectra: Array, inner: slice
+    m: Measurement, rows: npt.NDArray[np.intp], spectra: Array, inner: slice
 ) -> float:
     """Chi-square of baselines times given spectra."""
     total = 0.0
@@ -339,20 +335,22 @@ def solve_mir(scene: MirScene) -> MirSolution:
     RetrievalError
         The fit diverges.
     """
-    prior, constraint = mir_prior(scene)
+    space = space_of(scene)
     evaluator = MirEvaluator(scene)
-    layout, bins, paths = evaluator.layout, evaluator.bins, row_paths(scene)
     if not all(one.weight.any() for one in scene.orders):
-        message = "an order has no usable pixel"
-        raise RetrievalError(message, field="transmittance", rule="fit.no_rows")
-    shifts = coarse_shifts(scene, evaluator, prior)
-    result = iteration.ITERATIONS[scene.setup.solver](
+        raise RetrievalError(
+            "an order has no usable pixel",
+            field="transmittance",
+            value=[one.order for one in scene.orders if not one.weight.any()],
+            rule="fit.no_rows",
+        )
+    shifts = coarse_shifts(scene, evaluator, space.prior)
+    result = fit(
         evaluator,
-        lambda linear: solver.normal_equations(linear, paths, layout, bins),
-        layout,
-        replace(prior, shift_px=shifts.astype(float)),
-        prior,
-        constraint,
-        scene.setup.max_iterations,
+        expansion_of(scene, space),
+        space,
+        {**space.prior, SHIFT: shifts.astype(float)},
+        max_iterations=scene.setup.max_iterations,
+        solver=scene.setup.solver,
     )
-    return MirSolution(result, layout, shifts)
+    return MirSolution(result, space, shifts)

@@ -9,21 +9,16 @@ import numpy as np
 from tgo_spectra.errors import RetrievalError
 from tgo_spectra.instruments import uncertain
 from tgo_spectra.retrieval import level2
-from tgo_spectra.retrieval.mir.fit import MirSolution, fitted_shape, solve_mir
+from tgo_spectra.retrieval.mir.fit import MirSolution, solve_mir
 from tgo_spectra.retrieval.mir.scene import (
     MirScene,
     make_mir_scene,
     order_rows,
 )
-from tgo_spectra.retrieval.mir.setup import MirSetup, load_mir_setup
 from tgo_spectra.retrieval.mir.systematics import mir_errors, sizes
-from tgo_spectra.retrieval.optimal_estimation import prior_sigma
 from tgo_spectra.retrieval.prepare import given_atmosphere, planet_radius
-from tgo_spectra.retrieval.profile_variables import (
-    gas_variables,
-    state_layer,
-    state_limits,
-)
+from tgo_spectra.retrieval.profile_output import air_of
+from tgo_spectra.retrieval.profile_variables import profile_dataset
 from tgo_spectra.spectroscopy import tables
 
 if TYPE_CHECKING:
@@ -32,6 +27,9 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
     import xarray as xr
+
+    from tgo_spectra.retrieval.linear import Linearised
+    from tgo_spectra.retrieval.mir.setup import MirSetup
 
     Array = npt.NDArray[np.floating]
 
@@ -58,7 +56,7 @@ _COPIED = (
 
 def retrieve_mir(
     level1: xr.Dataset,
-    setup: MirSetup | str | Path,
+    setup: MirSetup,
     atmosphere: xr.Dataset | str | Path | None = None,
 ) -> xr.Dataset:
     """Fit the gases of one ACS MIR occultation, all orders of the setup jointly.
@@ -70,8 +68,7 @@ def retrieve_mir(
     ----------
     level1 : Dataset
         From `tgo_spectra.acs_spectra`, with tangent altitudes.
-    setup : MirSetup, str or path
-        A setup, the name of a shipped one, or a TOML file.
+    setup : MirSetup
     atmosphere : Dataset, str or path, optional
         ``pressure`` and ``temperature`` over ``altitude``, optionally
         ``<gas>_vmr`` as a priori; default: the analytic reference atmosphere, which
@@ -105,16 +102,14 @@ def retrieve_mir(
 
     Examples
     --------
-    >>> import tgo_spectra as tgo
-    >>> retrieve_mir(tgo.open_product("acs_cal_sc_mir.xml"),
-    ...              "acs_mir_ch4_position_12")  # doctest: +SKIP
+    >>> setup = load_setup("acs_mir_ch4_position_12")  # doctest: +SKIP
+    >>> retrieve_mir(acs_spectra(tree, 12), setup)  # doctest: +SKIP
     """
-    chosen = setup if isinstance(setup, MirSetup) else load_mir_setup(setup)
     if level1.chunks:
         level1 = level1.compute()
-    scene, record = build_mir_scene(level1, chosen, atmosphere)
+    scene, record = build_mir_scene(level1, setup, atmosphere)
     solution = solve_mir(scene)
-    errors = mir_errors(scene, solution) if chosen.systematics.enabled else {}
+    errors = mir_errors(scene, solution) if setup.systematics.enabled else {}
     return level2_of(level1, scene, solution, record, errors)
 
 
@@ -251,112 +246,37 @@ def level2_of(
     -------
     Dataset
     """
-    data: dict[str, object] = {}
-    for gas in scene.setup.gases:
-        data |= _gas_variables(level1, gas, scene, solution, errors.get(gas))
-    data |= _common_variables(level1, scene, solution)
     orders = np.asarray(level1["order"].values)
     fitted = list(scene.setup.orders)
     bins = [fitted.index(order) if order in fitted else -1 for order in orders]
-    data |= {
-        "tangent_altitude": level1["tangent_altitude"].values,
-        "order": orders,
-        "spectrum_bin": np.array(bins),
-        "bin_order": np.array(fitted),
-    }
-    start = {"coarse_shift_px": solution.coarse_shift_px.tolist()}
-    result = level2.dataset(data, dict(record) | start)
-    _add_attributes(result, scene)
-    return result
-
-
-def _add_attributes(result: xr.Dataset, scene: MirScene) -> None:
-    """Sigma levels and a priori at the variables."""
-    items = {str(name): item for name, item in result.variables.items()}
-    for gas in scene.setup.gases:
-        sigma, length = prior_sigma(scene, gas)
-        attrs = items[f"{gas}_vmr_apriori"].attrs
-        attrs["correlation_length_km"] = length
-        attrs["sigma_maximum"] = float(sigma.max())
-        state_limits(items, gas, scene.setup.detection, "noise, smoothing")
-        state_layer(items[f"{gas}_layer_limit"], scene.setup.detection)
-        for source, size, unit in sizes(scene.setup):
-            notes = items[f"{gas}_vmr_systematic_{source}"].attrs
-            notes |= {"magnitude": size, "magnitude_units": unit}
-
-
-def _gas_variables(
-    level1: xr.Dataset,
-    gas: str,
-    scene: MirScene,
-    solution: MirSolution,
-    systematic: Mapping[str, Array] | None,
-) -> dict[str, object]:
-    result = solution.result
     seen = zip(scene.rows, scene.limbs, strict=True)
-    return gas_variables(
-        gas,
-        result.state.vmr[gas],
-        scene.prior_vmr,
-        altitude_km=scene.altitude_km,
-        correlation_km=prior_sigma(scene, gas)[1],
-        layout=solution.layout,
-        data_matrix=result.data_matrix,
-        covariance=result.covariance,
-        detection=scene.setup.detection,
-        air_cm2=np.concatenate([view @ limb.air_column_cm2 for view, limb in seen]),
-        all_rows=lambda values: _all_rows(level1, scene, values),
-        systematic=systematic,
+    return profile_dataset(
+        level1,
+        _view_of(level1, scene, solution.result.final),
+        solution.space,
+        solution.result,
+        scene.setup.detection,
+        np.concatenate([view @ limb.air_column_cm2 for view, limb in seen]),
+        {
+            **air_of(scene.levels),
+            "order": orders,
+            "spectrum_bin": np.array(bins),
+            "bin_order": np.array(fitted),
+        },
+        dict(record) | {"coarse_shift_px": solution.coarse_shift_px.tolist()},
+        errors=errors,
+        sizes=sizes(scene.setup),
     )
 
 
-def _all_rows(level1: xr.Dataset, scene: MirScene, values: Array) -> Array:
-    """Values of the fitted rows in the product's order of spectra, NaN elsewhere."""
-    full = np.full((level1.sizes["spectrum"], *values.shape[1:]), np.nan)
-    full[np.concatenate([one.rows for one in scene.orders])] = values
-    return full
-
-
-def _common_variables(
-    level1: xr.Dataset, scene: MirScene, solution: MirSolution
-) -> dict[str, object]:
-    result, layout = solution.result, solution.layout
-    state, final, levels = result.state, result.final, scene.levels
-    n_bins = layout.n_bins
-    sigma = np.sqrt(np.diag(result.covariance)[layout.shift.start :])
-    residual = np.full((level1.sizes["spectrum"], level1.sizes["pixel"]), np.nan)
-    start, used = 0, 0
+def _view_of(level1: xr.Dataset, scene: MirScene, final: Linearised) -> level2.View:
+    """Return where the fit looked, and what it left."""
+    rows = np.concatenate([one.rows for one in scene.orders])
+    where = np.concatenate([one.altitude_km for one in scene.orders])
+    residual, start = np.full((rows.size, level1.sizes["pixel"]), np.nan), 0
     for one in scene.orders:
         here = slice(start, start + one.rows.size)
         off = one.transmittance - final.model[here, : one.pixels.size]
-        seen = one.weight > 0
-        residual[np.ix_(one.rows, one.pixels)] = np.where(seen, off, np.nan)
-        start, used = here.stop, used + int(seen.sum())
-    total = float(np.trace(result.covariance @ result.data_matrix))
-    n_free = used - final.baseline.size - total
-    data: dict[str, object] = {
-        "altitude": scene.altitude_km,
-        "altitude_in": scene.altitude_km,
-        "pressure": levels["pressure"].values,
-        "temperature": levels["temperature"].values,
-        "number_density": levels["number_density"].values,
-        "wavenumber_shift": state.shift_px + 0.0,
-        "wavenumber_shift_error": sigma[:n_bins],
-        "wavenumber_stretch": state.stretch_px,
-        "wavenumber_stretch_error": sigma[n_bins],
-        "baseline": _all_rows(level1, scene, final.baseline),
-        "residual": residual.astype(np.float32),
-        "reduced_chi_square": final.chi_square / n_free,
-        "degrees_of_freedom": total,
-        "converged": np.int8(result.converged),
-        "iterations": np.int32(result.iterations),
-    }
-    values, errors = np.array(state.extra), sigma[n_bins + 2 :]
-    for at, name in enumerate(fitted_shape(scene)):
-        here = slice(at * n_bins, (at + 1) * n_bins)
-        data[f"fitted_{name}"] = values[here]
-        data[f"fitted_{name}_error"] = errors[here]
-    rows = np.concatenate([one.rows for one in scene.orders])
-    where = np.concatenate([one.altitude_km for one in scene.orders])
-    data |= level2.places(level1, rows, where, scene.altitude_km)
-    return data | level2.moment(level1, rows, where)
+        residual[here, one.pixels] = np.where(one.weight > 0, off, np.nan)
+        start = here.stop
+    return level2.View(rows, where, scene.altitude_km, residual)

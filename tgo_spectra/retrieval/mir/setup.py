@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from msgspec import Meta, field
 
 from tgo_spectra.errors import SetupError
-from tgo_spectra.retrieval import kinds
 from tgo_spectra.retrieval.interferents import check_setup
 from tgo_spectra.retrieval.setup import Detection, Prior, ProfileGrid
 from tgo_spectra.retrieval.setup_files import (
@@ -32,7 +31,6 @@ __all__ = [
     "MirSetup",
     "MirSystematics",
     "MirWindow",
-    "load_mir_setup",
     "parse_setup",
 ]
 
@@ -135,7 +133,8 @@ systematics, prior
 
     Examples
     --------
-    >>> load_mir_setup("acs_mir_ch4_position_12").gases
+    >>> from tgo_spectra.retrieval.setups import load_setup
+    >>> load_setup("acs_mir_ch4_position_12").gases
     ('ch4', 'h2o', 'co2', 'o3')
     """
 
@@ -172,40 +171,12 @@ systematics, prior
 
         Examples
         --------
-        >>> setup = load_mir_setup("acs_mir_ch4_position_12")
+        >>> from tgo_spectra.retrieval.setups import load_setup
+        >>> setup = load_setup("acs_mir_ch4_position_12")
         >>> setup.replace(table="mine.nc").table
         'mine.nc'
         """
         return _convert(self.values_with(changes), None)
-
-
-def load_mir_setup(path_or_name: str | Path) -> MirSetup:
-    """Read a setup of ACS MIR: a shipped one by name, or a TOML file.
-
-    Parameters
-    ----------
-    path_or_name : str or path
-        As for `tgo_spectra.load_setup`; a file without ``kind`` is taken for one of
-        this kind.
-
-    Returns
-    -------
-    MirSetup
-
-    Raises
-    ------
-    SetupError
-        No such setup, not TOML, another kind, an unknown key, a wrong type or value,
-        with its path.
-
-    Examples
-    --------
-    >>> load_mir_setup("acs_mir_ch4_position_12").position
-    12
-    """
-    setup = kinds.load(path_or_name, only="mir")
-    assert isinstance(setup, MirSetup)
-    return setup
 
 
 def parse_setup(raw: dict[str, object], path: Path) -> MirSetup:
@@ -225,8 +196,7 @@ def parse_setup(raw: dict[str, object], path: Path) -> MirSetup:
     Raises
     ------
     SetupError
-        As `load_mir_setup`; or a known interferent is neither fitted nor named as
-        absent.
+        As `tgo_spectra.load_setup`.
     """
     setup = _convert(raw, path)
     check_setup(setup, path)

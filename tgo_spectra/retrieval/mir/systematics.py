@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tgo_spectra import geometry
-from tgo_spectra.retrieval import solver
-from tgo_spectra.retrieval.mir.fit import MirEvaluator, row_paths
+from tgo_spectra.retrieval import linear as linearisation
+from tgo_spectra.retrieval.mir.fit import MirEvaluator, expansion_of
 from tgo_spectra.retrieval.mir.scene import limbs_of
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def mir_errors(scene: MirScene, solution: MirSolution) -> dict[str, dict[str, Ar
         else:
             found = respond(_imaged(scene, source, size))
         for gas in scene.setup.gases:
-            result[gas][source] = found[solution.layout.gas(gas)]
+            result[gas][source] = found[solution.space[gas]]
     return result
 
 
@@ -81,8 +81,11 @@ class _Response:
     def __init__(self, scene: MirScene, solution: MirSolution) -> None:
         self.solution = solution
         self.evaluator = MirEvaluator(scene)
-        self.paths = row_paths(scene)
         state = solution.result.state
+        self.expand = [
+            expansion_of(scene, solution.space, index)
+            for index in range(len(scene.orders))
+        ]
         self.fields = [model.fields(state, True) for model in self.evaluator.models]
         ends = np.cumsum([one.rows.size for one in scene.orders])[:-1]
         self.baseline = np.split(solution.result.final.baseline, ends)
@@ -90,28 +93,23 @@ class _Response:
     def __call__(self, changed: MirScene) -> Array:
         """Return the change of the state."""
         state = self.solution.result.state
-        layout = self.solution.layout
-        gradient = np.zeros(layout.size)
+        gradient = np.zeros(self.solution.space.size)
         others = MirEvaluator(changed).models
-        start = 0
         for index, (model, other) in enumerate(
             zip(self.evaluator.models, others, strict=True)
         ):
             m, depth = model.measurement, np.zeros(model.measurement.bin.size)
             fields, _ = other.fields(state, False)
-            spectrum, _ = solver.row_spectra(
+            spectrum, _ = linearisation.row_spectra(
                 fields, other.measurement, state, other.built, depth
             )
             base = self.baseline[index] @ m.polynomials
             as_measured = replace(m, transmittance=base * spectrum)
             mine, extra = self.fields[index]
-            linear = solver.linearise(
+            linear = linearisation.linearise(
                 mine, as_measured, state, model.built, depth, extra
             )
-            stop = start + m.bin.size
-            paths = {gas: path[start:stop] for gas, path in self.paths.items()}
-            gradient += solver.expand_gradient(linear, paths, layout, m.bin)
-            start = stop
+            gradient += self.expand[index].gradient(linear)
         return np.asarray(self.solution.result.covariance @ gradient)
 
 

@@ -24,7 +24,6 @@ from tgo_spectra.retrieval.nadir.scene import (
     mean,
     screened,
 )
-from tgo_spectra.retrieval.nadir.setup import NadirSetup, load_nadir_setup
 from tgo_spectra.retrieval.prepare import given_atmosphere
 from tgo_spectra.retrieval.profile_output import band_of
 
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from tgo_spectra.retrieval.nadir.model import LayeredColumn, NadirModel
+    from tgo_spectra.retrieval.nadir.setup import NadirSetup
 
     Array = npt.NDArray[np.floating]
 
@@ -42,7 +42,7 @@ __all__ = ["retrieve_nadir"]
 
 def retrieve_nadir(
     level1: xr.Dataset,
-    setup: NadirSetup | str | Path,
+    setup: NadirSetup,
     atmosphere: xr.Dataset | str | Path | None = None,
 ) -> xr.Dataset:
     """Fit the column of a gas in every spectrum of an LNO nadir product.
@@ -56,8 +56,7 @@ def retrieve_nadir(
     ----------
     level1 : Dataset
         As returned by `open_product`, of one order.
-    setup : NadirSetup, str or path
-        A setup, the name of a shipped one, or a TOML file.
+    setup : NadirSetup
     atmosphere : Dataset, str or path, optional
         ``pressure``, ``temperature`` and the ``<gas>_vmr`` of all fitted gases over
         ``altitude``: the column is a factor on that profile. Default: the analytic
@@ -90,14 +89,14 @@ def retrieve_nadir(
     --------
     >>> from tgo_spectra.simulate.nadir import simulate_nadir_level1
     >>> level1, truth = simulate_nadir_level1(order=190, n_spectra=2, snr=1000.0)
-    >>> level2 = retrieve_nadir(level1, "lno_189_190_co")
+    >>> from tgo_spectra.retrieval.setups import load_setup
+    >>> level2 = retrieve_nadir(level1, load_setup("lno_189_190_co"))
     >>> level2.co_column.dims, level2.co_column.units
     (('spectrum',), 'cm-2')
     """
-    chosen = setup if isinstance(setup, NadirSetup) else load_nadir_setup(setup)
-    order = _check_product(level1, chosen)
+    order = _check_product(level1, setup)
     air = given_atmosphere(atmosphere)
-    for gas in chosen.gases:
+    for gas in setup.gases:
         if f"{gas}_vmr" not in air:
             message = "the atmosphere has no profile of a fitted gas"
             raise AtmosphereError(
@@ -107,18 +106,18 @@ def retrieve_nadir(
         name: float(np.nanmean(np.asarray(level1[name].values, dtype=float)))
         for name in ("aotf_frequency", "instrument_temperature")
     }
-    rows = grouped(screened(level1, chosen), chosen.average)
-    profile = AirProfile.of(air, chosen)
+    rows = grouped(screened(level1, setup), setup.average)
+    profile = AirProfile.of(air, setup)
     model = product_model(
         np.asarray(level1["wavenumber"].values, dtype=float),
         rows,
         order=order,
         aotf_frequency_khz=optics["aotf_frequency"],
         temperature_c=optics["instrument_temperature"],
-        setup=chosen,
+        setup=setup,
         air=profile,
     )
-    places = _places(chosen)
+    places = _places(setup)
     packed = xr.apply_ufunc(
         _fit_block,
         rows["signal"],
@@ -126,7 +125,7 @@ def retrieve_nadir(
         rows["n_averaged"],
         input_core_dims=[["pixel"], ["quantity"], []],
         output_core_dims=[["output"]],
-        kwargs={"model": model, "setup": chosen, "air": profile},
+        kwargs={"model": model, "setup": setup, "air": profile},
         dask="parallelized",
         output_dtypes=[np.float64],
         dask_gufunc_kwargs={
@@ -134,15 +133,15 @@ def retrieve_nadir(
         },
         keep_attrs=False,
     )
-    _, table_attrs = band_of(chosen.table)
-    record = _provenance(level1, chosen, table_attrs, profile.air, order, atmosphere)
+    _, table_attrs = band_of(setup.table)
+    record = _provenance(level1, setup, table_attrs, profile.air, order, atmosphere)
     record |= {
         "orders_beyond_table": " ".join(map(str, model.beyond_table)) or "none",
         "product_shift_from": "mean spectrum" if model.registered else "a priori",
         "product_shift_px": float(model.prior[-1]),
         "product_shift_sigma_px": float(model.prior_sigma[-1]),
     }
-    return level2.dataset(_named(packed, rows, level1, chosen, places), record)
+    return level2.dataset(_named(packed, rows, level1, setup, places), record)
 
 
 def _check_product(level1: xr.Dataset, setup: NadirSetup) -> int:

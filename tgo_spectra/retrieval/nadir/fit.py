@@ -21,11 +21,13 @@ import numpy as np
 
 from tgo_spectra.matrices import steady_product
 from tgo_spectra.retrieval.nadir.model import optical_depths, state_weights
+from tgo_spectra.retrieval.solve import Evaluation, descend
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from tgo_spectra.retrieval.nadir.model import LayeredColumn, NadirModel
+    from tgo_spectra.retrieval.solve import Descent
 
     Array = npt.NDArray[np.floating]
 
@@ -33,13 +35,13 @@ __all__ = ["SEARCH_PX", "ColumnFit", "fit_spectrum", "spectrum"]
 
 SEARCH_PX = 6.0
 """Largest shift, pixels."""
-_CONVERGED = 0.02
-"""Step of the state in units of its error, squared, at which the fit stops: the next
-step would be some hundred times smaller."""
-_HALVINGS = 8
-"""Most halvings of a step that makes the fit worse."""
-_CLIP_AFTER = 6
-"""Steps after which outliers are left out at the latest."""
+_LARGEST_STEP_PX = 1.0
+"""Of the shift: beyond it lines are no longer where the derivative sees them."""
+_PASSES = 3
+"""Fits of a spectrum at most: each leaves out what the last showed to be outliers, with
+the noise that it left."""
+_SETTLED = 0.02
+"""Relative change of the noise below which there is no further pass."""
 
 
 @dataclass(frozen=True)
@@ -167,41 +169,77 @@ def fit_spectrum(
     """
     weights = state_weights(model, layers)
     depths = optical_depths(model, layers, weights)
-    n = len(model.gases)
-    used = np.isfinite(measured)
-    parameters = n + 1 + model.baseline.shape[1]
-    precision = model.prior_sigma**-2.0
-    state = model.start.copy()
-    sigma = noise if noise is not None else _first_noise(measured[used])
-    converged, clipped, count = False, False, 0
-    linear = _linear(model, measured, used, depths, state)
-    while count < model.max_iterations and not converged:
-        count += 1
-        step, gram = _step(model, linear, state, sigma, precision)
-        cost = _cost(model, linear, state, sigma, precision)
-        start = state
-        # far from the solution lines are saturated and full steps go much too far
-        for halving in range(_HALVINGS + 1):
-            state = start + step * 0.5**halving
-            state[n] = np.clip(state[n], -SEARCH_PX, SEARCH_PX)
-            linear = _linear(model, measured, used, depths, state)
-            if _cost(model, linear, state, sigma, precision) <= cost:
-                break
+    parameters = len(model.gases) + 1 + model.baseline.shape[1]
+    sigma = noise
+    if sigma is None:
+        sigma = _first_noise(measured[np.isfinite(measured)])
+    seen = _Spectrum(model, measured, depths, sigma)
+    state, count = model.start, 0
+    for number in range(_PASSES):
+        found = descend(
+            seen,
+            state[None],
+            model.prior,
+            np.diag(model.prior_sigma**-2.0),
+            max_iterations=model.max_iterations,
+            most=seen.most,
+        )
+        state, count = found.point[0], count + int(found.iterations[0])
+        linear = seen.at(state)
         spread = _spread(linear.residual, parameters)
-        small = float(step @ (gram / sigma**2) @ step) < _CONVERGED
+        outside = np.abs(linear.residual) > model.clip_sigma * spread
+        if number == _PASSES - 1:
+            break
+        if outside.any():
+            seen.leave_out(outside)
+            linear = seen.at(state)
         if noise is None:
-            sigma = spread
-        if not clipped and (small or count >= _CLIP_AFTER):
-            clipped = True
-            outside = np.abs(linear.residual) > model.clip_sigma * spread
-            if outside.any():
-                used[np.flatnonzero(used)[outside]] = False
-                linear = _linear(model, measured, used, depths, state)
-                continue
-        converged = clipped and small
-    return _result(
-        model, linear, state, used, sigma, noise, layers, weights, converged, count
-    )
+            before = seen.sigma
+            seen.sigma = _spread(linear.residual, parameters)
+            if not outside.any() and abs(seen.sigma / before - 1.0) < _SETTLED:
+                break
+        elif not outside.any():
+            break
+    return _result(model, seen, found, noise, layers, weights, count)
+
+
+class _Spectrum:
+    """One spectrum as the descent sees it: a batch of one."""
+
+    def __init__(
+        self, model: NadirModel, measured: Array, depths: Array, sigma: float
+    ) -> None:
+        self.model, self.measured, self.depths = model, measured, depths
+        self.sigma, self.used = sigma, np.isfinite(measured)
+        self.most = np.append(np.full(len(model.gases), np.inf), _LARGEST_STEP_PX)
+        self._state = np.full(len(model.gases) + 1, np.nan)
+
+    def leave_out(self, outside: npt.NDArray[np.bool_]) -> None:
+        """Leave out some of the pixels used."""
+        self.used[np.flatnonzero(self.used)[outside]] = False
+
+    def at(self, state: Array) -> _Linear:
+        """Return the linearisation; the model is not run again at the last state."""
+        if not np.array_equal(state, self._state):
+            self._seen = spectrum(self.model, self.depths, state)
+            self._state = state.copy()
+        return _linear(self.model, self.measured, self.used, self._seen)
+
+    def __call__(self, _: npt.NDArray[np.intp], states: Array) -> Evaluation:
+        """Evaluate; beyond the search range there is no such shift."""
+        state = states[0]
+        if abs(state[-1]) > SEARCH_PX:
+            size = state.size
+            return Evaluation(
+                np.array([np.inf]), np.zeros((1, size, size)), np.zeros((1, size))
+            )
+        linear = self.at(state)
+        precision = self.sigma**-2.0
+        return Evaluation(
+            np.array([precision * (linear.residual @ linear.residual)]),
+            precision * (linear.projected.T @ linear.projected)[None],
+            precision * (linear.projected.T @ linear.residual)[None],
+        )
 
 
 @dataclass(frozen=True)
@@ -215,9 +253,9 @@ class _Linear:
 
 
 def _linear(
-    model: NadirModel, measured: Array, used: Array, depths: Array, state: Array
+    model: NadirModel, measured: Array, used: Array, seen: tuple[Array, Array, Array]
 ) -> _Linear:
-    value, derivative, slope = spectrum(model, depths, state)
+    value, derivative, slope = seen
     polynomials = model.baseline[used]
     columns = polynomials * value[used][:, None]
     q, r = np.linalg.qr(columns)
@@ -239,37 +277,17 @@ def _first_noise(measured: Array) -> float:
     return float(np.sqrt(np.mean(differences**2) / 20.0)) or 1e-12
 
 
-def _cost(
-    model: NadirModel, linear: _Linear, state: Array, sigma: float, precision: Array
-) -> float:
-    chi_square = linear.residual @ linear.residual / sigma**2
-    return float(chi_square + precision @ (state - model.prior) ** 2)
-
-
-def _step(
-    model: NadirModel, linear: _Linear, state: Array, sigma: float, precision: Array
-) -> tuple[Array, Array]:
-    gram = linear.projected.T @ linear.projected
-    pull = precision * (state - model.prior)
-    right = linear.projected.T @ linear.residual / sigma**2 - pull
-    step = np.linalg.solve(gram / sigma**2 + np.diag(precision), right)
-    step[-1] = np.clip(step[-1], -1.0, 1.0)
-    return step, gram
-
-
 def _result(
     model: NadirModel,
-    linear: _Linear,
-    state: Array,
-    used: Array,
-    sigma: float,
+    seen: _Spectrum,
+    found: Descent,
     noise: float | None,
     layers: LayeredColumn,
     weights: tuple[Array, Array],
-    converged: bool,
     count: int,
 ) -> ColumnFit:
-    n = len(model.gases)
+    n, state = len(model.gases), found.vector[0]
+    linear, used, sigma = seen.at(found.point[0]), seen.used, seen.sigma
     information = linear.projected.T @ linear.projected / sigma**2
     covariance = np.linalg.inv(information + np.diag(model.prior_sigma**-2.0))
     gain = covariance @ linear.projected.T / sigma**2
@@ -295,7 +313,7 @@ def _result(
         reduced_chi_square=ratio,
         residual=residual,
         baseline=linear.baseline,
-        converged=converged,
+        converged=bool(found.converged[0]),
         iterations=count,
     )
 

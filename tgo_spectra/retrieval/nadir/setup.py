@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from msgspec import Meta, field
 
 from tgo_spectra.errors import SetupError
-from tgo_spectra.retrieval import kinds
 from tgo_spectra.retrieval.interferents import check_setup
 from tgo_spectra.retrieval.setup_files import (
     Choices,
@@ -19,7 +18,7 @@ from tgo_spectra.retrieval.setup_files import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["NadirSetup", "load_nadir_setup", "parse_setup"]
+__all__ = ["NadirSetup", "parse_setup"]
 
 Positive = Annotated[float, Meta(gt=0)]
 Pixel = Annotated[int, Meta(ge=0, le=319)]
@@ -65,7 +64,8 @@ reference_pressure_pa, detection_sigma, limit_sigma, max_iterations, window, ins
 
     Examples
     --------
-    >>> load_nadir_setup("lno_189_190_co").replace(average=10).average
+    >>> from tgo_spectra.retrieval.setups import load_setup
+    >>> load_setup("lno_189_190_co").replace(average=10).average
     10
     """
 
@@ -117,35 +117,6 @@ reference_pressure_pa, detection_sigma, limit_sigma, max_iterations, window, ins
         return _convert(self.values_with(changes), None)
 
 
-def load_nadir_setup(path_or_name: str | Path) -> NadirSetup:
-    """Read a nadir setup: a shipped one by name, or a TOML file.
-
-    Parameters
-    ----------
-    path_or_name : str or path
-        As for `tgo_spectra.load_setup`; a file without ``kind`` is taken for one of
-        this kind.
-
-    Returns
-    -------
-    NadirSetup
-
-    Raises
-    ------
-    SetupError
-        No such setup, not TOML, another kind, an unknown key, a wrong type or value,
-        with its path.
-
-    Examples
-    --------
-    >>> load_nadir_setup("lno_167_169_h2o").gases
-    ('h2o',)
-    """
-    setup = kinds.load(path_or_name, only="nadir")
-    assert isinstance(setup, NadirSetup)
-    return setup
-
-
 def parse_setup(raw: dict[str, object], path: Path) -> NadirSetup:
     """Check the values of a file; used for every file of this kind.
 
@@ -163,8 +134,7 @@ def parse_setup(raw: dict[str, object], path: Path) -> NadirSetup:
     Raises
     ------
     SetupError
-        As `load_nadir_setup`; or a known interferent is neither fitted nor named as
-        absent.
+        As `tgo_spectra.load_setup`.
     """
     setup = _convert(raw, path)
     check_setup(setup, path)

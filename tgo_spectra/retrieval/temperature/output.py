@@ -15,9 +15,17 @@ from tgo_spectra.forward.sight import (
 from tgo_spectra.retrieval import level2
 from tgo_spectra.retrieval.diagnostics import GasDiagnostics, gas_diagnostics
 from tgo_spectra.retrieval.optimal_estimation import prior_sigma
+from tgo_spectra.retrieval.profile_output import bins_of, view_of
 from tgo_spectra.retrieval.profile_variables import error_variables
-from tgo_spectra.retrieval.temperature.fit import TemperatureEvaluator, expanded
-from tgo_spectra.retrieval.temperature.scene import TEMPERATURE, molar_mass
+from tgo_spectra.retrieval.temperature.fit import (
+    TemperatureEvaluator,
+    expansion_of_temperature,
+)
+from tgo_spectra.retrieval.temperature.scene import (
+    LOG_PRESSURE,
+    TEMPERATURE,
+    molar_mass,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -82,19 +90,19 @@ def profiles_of(scene: TemperatureScene, solution: TemperatureSolution) -> Profi
     -------
     Profiles
     """
-    result, layout = solution.result, solution.layout
+    result, space = solution.result, solution.space
     pressure, temperature, density = air_on_points(scene.sight, scene.air(result.state))
     at = scene.level_points
-    slope = np.zeros((at.size, layout.size))
-    slope[:, layout.gas(TEMPERATURE)] = log_pressure_slope(scene.sight, temperature)[at]
-    slope[:, layout.size - 1] = 1.0  # the pressure scale is the last element
+    slope = np.zeros((at.size, space.size))
+    slope[:, space[TEMPERATURE]] = log_pressure_slope(scene.sight, temperature)[at]
+    slope[:, space[LOG_PRESSURE]] = 1.0
     own = np.zeros_like(slope)
-    own[:, layout.gas(TEMPERATURE)] = np.diag(1.0 / temperature[at])
+    own[:, space[TEMPERATURE]] = np.diag(1.0 / temperature[at])
     return Profiles(
         pressure[at],
         temperature[at],
         density[at],
-        gas_diagnostics(result.data_matrix, result.covariance, layout.gas(TEMPERATURE)),
+        gas_diagnostics(result.data_matrix, result.covariance, space[TEMPERATURE]),
         _errors(slope, solution),
         _errors(slope - own, solution),
     )
@@ -162,16 +170,16 @@ def response(
         Retrieved less true, with sign, for ``temperature`` (K), and relative for
         ``pressure``, ``number_density`` and ``co2_number_density``.
     """
-    result, layout = solution.result, solution.layout
+    result, space = solution.result, solution.space
     state, evaluator = result.state, solution.evaluator
-    other = TemperatureEvaluator(real, evaluator.measurement, layout)
+    other = TemperatureEvaluator(real, evaluator.measurement)
     other.built, other.operator = evaluator.built, evaluator.operator
     other.depth = evaluator.depth
     base = result.final.baseline @ evaluator.measurement.polynomials
     seen = evaluator.linearise(state, True, measured=base * other.spectra(state))
-    _, gradient = expanded(seen, layout, evaluator.measurement.bin)
+    gradient = expansion_of_temperature(scene, space).gradient(seen)
     step = result.covariance @ gradient
-    moved = layout.unpack(layout.pack(state) + step)
+    moved = space.unpack(space.pack(state) + step)
     at = scene.level_points
     found = air_on_points(scene.sight, scene.air(moved))
     true = air_on_points(real.sight, real.air(state))
@@ -180,7 +188,7 @@ def response(
     )
     co2 = scene.vmr["co2"] / real.vmr["co2"]
     return {
-        "temperature": step[layout.gas(TEMPERATURE)],
+        "temperature": step[space[TEMPERATURE]],
         "pressure": pressure,
         "number_density": density,
         "co2_number_density": (1.0 + density) * co2 - 1.0,
@@ -252,11 +260,15 @@ def assembled(
     data = _profile_variables(scene, found, errors)
     for gas in scene.setup.fitted:
         data |= _gas_variables(gas, scene, solution)
-    data |= _fit_variables(level1, scene, solution)
+    result = solution.result
+    view = replace(view_of(scene.gas, result.final), altitude_km=altitude)
+    data |= level2.of_fit(level1, view, solution.space, result)
+    data["reference_altitude"] = scene.reference_km
+    data |= bins_of(scene.prepared)
     wish = scene.setup
     left = (found.diagnostics.total_error / wish.temperature.sigma_k) ** 2
     sensed = altitude[1.0 - left >= wish.minimum_information]
-    result = level2.dataset(data, record | {
+    dataset = level2.dataset(data, record | {
         "truncation_residual": solution.truncation_residual,
         "coarse_shift_px": solution.coarse_shift_px,
         "sensed_bottom_km": float(sensed.min()) if sensed.size else float("nan"),
@@ -264,12 +276,12 @@ def assembled(
     })  # fmt: skip
     for gas in scene.setup.fitted:
         sigma, length = prior_sigma(scene.gas, gas)
-        result[f"{gas}_vmr_apriori"].attrs |= {
+        dataset[f"{gas}_vmr_apriori"].attrs |= {
             "correlation_length_km": length,
             "sigma_maximum": float(sigma.max()),
         }
-    result["co2_vmr"].attrs["state"] = "fixed"
-    result["temperature_apriori"].attrs |= {
+    dataset["co2_vmr"].attrs["state"] = "fixed"
+    dataset["temperature_apriori"].attrs |= {
         "sigma_k": wish.temperature.sigma_k,
         "correlation_length_km": wish.temperature.correlation_km,
     }
@@ -279,9 +291,9 @@ def assembled(
     }
     for source in errors:
         for name in errors[source]:
-            notes = result[f"{name}_systematic_{source}"].attrs
+            notes = dataset[f"{name}_systematic_{source}"].attrs
             notes["magnitude"] = magnitudes[source]
-    return result
+    return dataset
 
 
 def _profile_variables(
@@ -338,9 +350,9 @@ def _gas_variables(
 ) -> dict[str, object]:
     """Name the profile of a gas fitted beside the temperature, and its errors."""
     result, level = solution.result, "altitude"
-    d = gas_diagnostics(result.data_matrix, result.covariance, solution.layout.gas(gas))
+    d = gas_diagnostics(result.data_matrix, result.covariance, solution.space[gas])
     return {
-        f"{gas}_vmr": (level, result.state.vmr[gas]),
+        f"{gas}_vmr": (level, result.state[gas]),
         f"{gas}_vmr_apriori": (level, scene.vmr[gas]),
         **error_variables(f"{gas}_vmr", d.noise_error, d.smoothing_error),
         f"{gas}_averaging_kernel": ((level, "altitude_in"), d.averaging_kernel),
@@ -354,51 +366,3 @@ def _resolution(kernel: Real, altitude_km: Array) -> Array:
     known = diagonal > RESOLVED
     spacing = np.gradient(altitude_km)
     return np.where(known, spacing / np.where(known, diagonal, 1.0), np.nan)
-
-
-def _fit_variables(
-    level1: xr.Dataset, scene: TemperatureScene, solution: TemperatureSolution
-) -> dict[str, object]:
-    """Name what the fit found beside the profiles, and how well it fits."""
-    result, layout, prepared = solution.result, solution.layout, scene.prepared
-    state, n_bins = result.state, prepared.n_bins
-    sigma = np.sqrt(np.diag(result.covariance)[layout.shift.start :])
-    used = prepared.weight > 0
-    residual = np.full((prepared.rows.size, level1.sizes["pixel"]), np.nan)
-    residual[:, prepared.pixels] = np.where(
-        used, prepared.transmittance - result.final.model, np.nan
-    )
-    freedom = float(np.trace(result.covariance @ result.data_matrix))
-    n_free = used.sum() - result.final.baseline.size - freedom
-    altitude, seen = scene.altitude_km, (prepared.rows, prepared.altitude_km)
-    return {
-        "altitude": altitude,
-        "altitude_in": altitude,
-        "tangent_altitude": level1["tangent_altitude"].values,
-        "bin": prepared.bin_numbers,
-        "spectrum_bin": prepared.spectrum_bin,
-        "reference_altitude": scene.reference_km,
-        "log_pressure_scale": state.extra[0],
-        "log_pressure_scale_error": sigma[-1],
-        "wavenumber_shift": state.shift_px + 0.0,
-        "wavenumber_shift_error": sigma[:n_bins],
-        "wavenumber_stretch": state.stretch_px,
-        "wavenumber_stretch_error": sigma[n_bins],
-        "aerosol_exponent": state.exponent,
-        "aerosol_exponent_error": sigma[n_bins + 1],
-        "baseline": _all_rows(scene, result.final.baseline),
-        "residual": _all_rows(scene, residual).astype(np.float32),
-        "reduced_chi_square": result.final.chi_square / n_free,
-        "degrees_of_freedom": freedom,
-        "converged": np.int8(result.converged),
-        "iterations": np.int32(result.iterations),
-        **level2.places(level1, *seen, altitude),
-        **level2.moment(level1, *seen),
-    }
-
-
-def _all_rows(scene: TemperatureScene, values: Real) -> Array:
-    """Values of the fitted rows in the product's row order, NaN elsewhere."""
-    full = np.full((scene.prepared.n_spectra, values.shape[1]), np.nan)
-    full[scene.prepared.rows] = values
-    return full

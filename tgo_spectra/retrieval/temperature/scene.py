@@ -32,13 +32,14 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from tgo_spectra.retrieval.prepare import Prepared
-    from tgo_spectra.retrieval.solver import State
+    from tgo_spectra.retrieval.state import State
     from tgo_spectra.retrieval.temperature.setup import TemperatureSetup
     from tgo_spectra.spectroscopy.tables import BandTable
 
     Array = npt.NDArray[np.float64]
 
 __all__ = [
+    "LOG_PRESSURE",
     "TEMPERATURE",
     "TemperatureScene",
     "make_temperature_scene",
@@ -46,7 +47,10 @@ __all__ = [
 ]
 
 TEMPERATURE = "temperature"
-"""Name of the temperature's departure from the a priori among the state's profiles."""
+"""Block of the temperature's departure from the a priori, K."""
+
+LOG_PRESSURE = "log_pressure_scale"
+"""Block of ln(pressure at the reference altitude over the a priori)."""
 
 CO2_MOLAR_MASS = 44.0095
 """g mol-1, terrestrial isotopes (IUPAC atomic masses of C and O)."""
@@ -102,11 +106,11 @@ class TemperatureScene:
     def air(self, state: State) -> AirState:
         """Air at a state of the fit; a gas that is not fitted keeps its profile."""
         vmr = {
-            name: np.asarray(state.vmr.get(name, fixed), np.float64)
+            name: np.asarray(state.get(name, fixed), np.float64)
             for name, fixed in self.vmr.items()
         }
-        offset = np.asarray(state.vmr[TEMPERATURE], np.float64)
-        return AirState(vmr, offset, float(np.exp(state.extra[0])))
+        offset = np.asarray(state[TEMPERATURE], np.float64)
+        return AirState(vmr, offset, float(np.exp(state[LOG_PRESSURE][0])))
 
 
 def molar_mass(co2: npt.ArrayLike) -> Array:

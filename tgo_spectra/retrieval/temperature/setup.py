@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from msgspec import Meta, field
 
 from tgo_spectra.errors import SetupError
+from tgo_spectra.retrieval.elements import elements_of
 from tgo_spectra.retrieval.interferents import check_setup
 from tgo_spectra.retrieval.setup import (
     Aerosol,
@@ -194,7 +195,7 @@ def parse_setup(raw: dict[str, object], path: Path) -> TemperatureSetup:
 
 def _convert(raw: dict[str, object], path: Path | None) -> TemperatureSetup:
     setup = to_struct(raw, TemperatureSetup, path)
-    window, grid, register = setup.window, setup.grid, setup.registration
+    window, grid = setup.window, setup.grid
     unknown = [gas for gas in setup.interferents if gas not in GASES]
     bottom = float("-inf") if window.bottom_km is None else window.bottom_km
     checks: tuple[tuple[bool, str, object, str], ...] = (
@@ -218,9 +219,8 @@ def _convert(raw: dict[str, object], path: Path | None) -> TemperatureSetup:
         (window.last_pixel - window.first_pixel >= 4 * (setup.baseline_degree + 1),
          "$.window.last_pixel", window.last_pixel,
          "too few pixels between first_pixel and last_pixel for the baseline"),
-        (register.ghost_sigma == 0.0 and register.aotf_sigma_cm1 == 0.0,
-         "$.registration", (register.ghost_sigma, register.aotf_sigma_cm1),
-         "ghost and AOTF are not fitted beside the temperature: sigma must be 0"),
+        (not elements_of(setup), "$.registration", elements_of(setup),
+         "the instrument is not fitted beside the temperature: sigma must be 0"),
     )  # fmt: skip
     for good, where, value, text in checks:
         if not good:

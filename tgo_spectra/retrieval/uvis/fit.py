@@ -18,11 +18,16 @@ from tgo_spectra.errors import RetrievalError
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from tgo_spectra.retrieval.joint import Result
+    from tgo_spectra.retrieval.solve import Descent
+    from tgo_spectra.retrieval.state import State, StateSpace
+
     Array = npt.NDArray[np.floating]
 
 __all__ = [
     "Model",
     "Profile",
+    "Seen",
     "SlantFit",
     "data_terms",
     "evaluate",
@@ -32,11 +37,8 @@ __all__ = [
     "unconstrained_profile",
 ]
 
-_COST_CHANGE = 1e-3
-"""Convergence of a single spectrum: chi-square falls by less."""
-_STEP = 0.05
-"""Convergence of profiles: square of the next step in units of the posterior error,
-over the whole state."""
+UNKNOWN = 1e-14
+"""A parameter without light is held by this part of what it does in full light."""
 _DEEPEST = 50.0
 """Optical depths are kept above minus this: a wild trial step must not overflow."""
 
@@ -185,96 +187,58 @@ def gradient_of(model: Model, slope: Array, change: Array) -> Array:
 
 
 @dataclass(frozen=True)
+class Seen:
+    """Transmittances and derivatives of `evaluate` at one state, and their fit."""
+
+    value: Array
+    slope: Array
+    chi_square: float
+
+
+@dataclass(frozen=True)
 class Profile:
     """Result of a fit of profiles; matrices over the whole state."""
 
     model: Model
-    state: Array
-    data_matrix: Array
-    covariance: Array
-    value: Array
-    slope: Array
-    chi_square: float
-    iterations: int
-    converged: bool
+    result: Result[Seen]
+
+    @property
+    def state(self) -> Array:
+        """Profiles, (block, level)."""
+        return np.array(list(self.result.state.values()))
 
 
 def fit_profile(
-    model: Model,
-    prior: Array,
-    constraint: Array,
-    first: Array,
-    max_iterations: int,
+    model: Model, space: StateSpace, first: Array, max_iterations: int
 ) -> Profile:
-    """Fit profiles by optimal estimation (Gauss-Newton, damped where it must be).
+    """Fit profiles by optimal estimation.
 
     Parameters
     ----------
     model : Model
-    prior : array, shape (block, level)
-    constraint : array, shape (state, state)
-        Inverse of the a priori covariance, blocks one after the other.
+    space : StateSpace
+        One block for each part of the state, in its order.
     first : array, shape (block, level)
         First guess.
     max_iterations : int
-
-    Returns
-    -------
-    Profile
 
     Raises
     ------
     RetrievalError
         No step lowers the cost.
-
-    References
-    ----------
-    Rodgers, C. D., 2000, Inverse Methods for Atmospheric Sounding, ch. 5.
     """
-    from tgo_spectra.retrieval.iteration import invert
+    from tgo_spectra.retrieval.joint import fit
 
-    def cost_of(state: Array, residual: Array) -> float:
-        off = (state - prior).ravel()
-        return _cost(model, residual) + float(off @ constraint @ off)
+    def see(state: State, _: bool) -> Seen:
+        value, slope = evaluate(model, np.array(list(state.values())))
+        return Seen(value, slope, _cost(model, model.transmittance - value))
 
-    state, damping, converged = first.copy(), 0.0, False
-    value, slope = evaluate(model, state)
-    cost = cost_of(state, model.transmittance - value)
-    iterations = 0
-    while iterations < max_iterations:
-        iterations += 1
-        matrix, vector = data_terms(model, slope, model.transmittance - value)
-        pull = vector - constraint @ (state - prior).ravel()
-        step = invert(matrix + constraint) @ pull
-        if pull @ step < _STEP:
-            converged = True
-            break
-        for _ in range(12):
-            if damping:
-                step = invert(matrix + (1.0 + damping) * constraint) @ pull
-            trial = state + step.reshape(state.shape)
-            new_value, new_slope = evaluate(model, trial)
-            new_cost = cost_of(trial, model.transmittance - new_value)
-            if new_cost <= cost:
-                break
-            damping = max(10.0 * damping, 1.0)
-        else:
-            message = f"no step lowers the cost {cost:.6g}: the model does not fit"
-            raise RetrievalError(message, value=cost, rule="fit.diverged")
-        state, value, slope, cost = trial, new_value, new_slope, new_cost
-        damping = 0.1 * damping if damping > 0.05 else 0.0
-    matrix, _ = data_terms(model, slope, model.transmittance - value)
-    return Profile(
-        model=model,
-        state=state,
-        data_matrix=matrix,
-        covariance=invert(matrix + constraint),
-        value=value,
-        slope=slope,
-        chi_square=_cost(model, model.transmittance - value),
-        iterations=iterations,
-        converged=converged,
-    )
+    def expand(seen: Seen) -> tuple[Array, Array]:
+        return data_terms(model, seen.slope, model.transmittance - seen.value)
+
+    names = space.names("level")
+    guess = dict(zip(names, first, strict=True))
+    return Profile(model, fit(see, expand, space, guess, max_iterations=max_iterations))
 
 
 @dataclass(frozen=True)
@@ -330,18 +294,16 @@ def _first_guess(model: Model, free: npt.NDArray[np.bool_], start: Array) -> Arr
     depth = np.log(y) - np.log(base) - np.einsum("rpb,rb->rp", slope, held)
     weight = model.weight * y
     a = weight[:, :, None] * slope[:, :, free]
-    return _solved(a, weight * depth, free, held, np.zeros(len(held)))
+    return _solved(a, weight * depth, free, held)
 
 
-def _solved(
-    a: Array, b: Array, free: npt.NDArray[np.bool_], start: Array, brake: Array
-) -> Array:
+def _solved(a: Array, b: Array, free: npt.NDArray[np.bool_], start: Array) -> Array:
     """Least squares of each row for its free parameters, added to `start`."""
     scale = np.sqrt((a**2).sum(axis=1))
     scale = np.where(scale > 0.0, scale, 1.0)
     a = a / scale[:, None, :]
     inner = np.swapaxes(a, 1, 2) @ a
-    inner += (brake + 1e-14)[:, None, None] * np.eye(a.shape[2])
+    inner += UNKNOWN * np.eye(a.shape[2])
     step = np.linalg.solve(inner, np.einsum("rpb,rp->rb", a, b)[:, :, None])[:, :, 0]
     result = start.copy()
     result[:, free] += step / scale
@@ -372,6 +334,8 @@ def fit_slant(
     -------
     SlantFit
     """
+    from tgo_spectra.retrieval.solve import Evaluation, descend
+
     blocks = int(model.block.max()) + 1
     rows = model.transmittance.shape[0]
     free = np.ones(blocks, dtype=bool)
@@ -382,64 +346,54 @@ def fit_slant(
     if first is None or held_column is not None:
         state = _first_guess(model, free, state)
 
-    def cost_of(part: Model, value: Array) -> Array:
-        off = part.weight * (part.transmittance - value)
-        return np.asarray((off**2).sum(axis=1))
-
-    value, slope = _rows_evaluated(model, state)
-    cost = cost_of(model, value)
-    brake = np.zeros(rows)
-    converged = np.zeros(rows, dtype=bool)
-    for _ in range(max_iterations):
-        live = np.flatnonzero(~converged)
-        part = _of_rows(model, live)
-        off = part.weight * (part.transmittance - value[live])
-        a = part.weight[:, :, None] * slope[live][:, :, free]
-        trial = _solved(a, off, free, state[live], brake[live])
-        new_value, new_slope = _rows_evaluated(part, trial)
-        fall = cost[live] - cost_of(part, new_value)
-        better = fall >= -_COST_CHANGE
-        taken = live[better]
-        state[taken], value[taken] = trial[better], new_value[better]
-        slope[taken] = new_slope[better]
-        cost[taken] -= fall[better]
-        converged[live] = better & (fall < _COST_CHANGE)
-        brake[live] = np.where(
-            better, 0.1 * brake[live], np.maximum(10.0 * brake[live], 1e-3)
+    def see(items: npt.NDArray[np.intp], x: Array) -> Evaluation:
+        whole, part = state[items], _of_rows(model, items)
+        whole[:, free] = x
+        value, slope = _rows_evaluated(part, whole)
+        residual = part.weight * (part.transmittance - value)
+        a = part.weight[:, :, None] * slope[:, :, free]
+        return Evaluation(
+            (residual**2).sum(axis=1),
+            np.swapaxes(a, 1, 2) @ a,
+            np.einsum("rpb,rp->rb", a, residual),
+            {"value": value, "slope": a},
         )
-        if converged.all():
-            break
-    return _slant_result(model, state, value, slope, cost, converged, free)
+
+    size = int(free.sum())
+    # units of the parameters: the inverse of what one of them does to all the light
+    bright = see(np.arange(rows), np.zeros((rows, size))).matrix
+    scale = np.einsum("rbb->rb", bright)
+    scale = np.where(scale > 0.0, scale, 1.0)[:, :, None] * np.eye(size)
+    found = descend(
+        see,
+        state[:, free],
+        state[:, free],
+        UNKNOWN * scale,
+        max_iterations=max_iterations,
+        scale=scale,
+    )
+    state[:, free] = found.vector
+    return _slant_result(model, state, found, free)
 
 
 def _slant_result(
-    model: Model,
-    state: Array,
-    value: Array,
-    slope: Array,
-    cost: Array,
-    converged: npt.NDArray[np.bool_],
-    free: npt.NDArray[np.bool_],
+    model: Model, state: Array, found: Descent, free: npt.NDArray[np.bool_]
 ) -> SlantFit:
-    a = model.weight[:, :, None] * slope[:, :, free]
-    scale = np.sqrt((a**2).sum(axis=1))
-    known = (scale > 0.0).all(axis=1)
-    scale = np.where(scale > 0.0, scale, 1.0)
-    a = a / scale[:, None, :]
-    inner = np.swapaxes(a, 1, 2) @ a + 1e-14 * np.eye(a.shape[2])
-    inverse = np.linalg.inv(inner)
+    information = np.einsum("rbb->rb", found.final.matrix)
+    known = (information > 0.0).all(axis=1)
     error = np.zeros_like(state)
-    variance = np.einsum("rbb->rb", inverse)
-    error[:, free] = np.sqrt(np.where(variance > 0.0, variance, np.nan)) / scale
-    gain = np.einsum("rb,rpb->rp", inverse[:, 0], a) * model.weight / scale[:, :1]
+    variance = np.einsum("rbb->rb", found.covariance)
+    error[:, free] = np.sqrt(np.where(known[:, None], variance, np.nan))
+    slope = np.asarray(found.final.beside["slope"], dtype=float)
+    gain = np.einsum("rb,rpb->rp", found.covariance[:, 0], slope) * model.weight
     return SlantFit(
         state=state,
         error=error,
         gain=gain,
-        value=value,
-        chi_square=cost,
+        value=np.asarray(found.final.beside["value"], dtype=float),
+        chi_square=found.final.chi_square,
         degrees=(model.weight > 0.0).sum(axis=1) - float(free.sum()),
-        converged=converged & known,
+        converged=found.converged & known,
     )
 
 

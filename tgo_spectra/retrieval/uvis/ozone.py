@@ -11,7 +11,7 @@ from tgo_spectra.retrieval import diagnostics, level2, limits
 from tgo_spectra.retrieval.prepare import given_atmosphere
 from tgo_spectra.retrieval.profile_variables import error_variables, state_limits
 from tgo_spectra.retrieval.uvis.scene import REFERENCE_NM, build_scene
-from tgo_spectra.retrieval.uvis.setup import UvisSetup, load_uvis_setup
+from tgo_spectra.retrieval.uvis.setup import UvisSetup
 from tgo_spectra.retrieval.uvis.solve import Onion, Slant, UvisSolution, solve
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ __all__ = ["detected_levels", "retrieve_ozone", "retrieve_uvis"]
 def retrieve_uvis(
     level1: xr.Dataset,
     cross_section: xr.Dataset | None = None,
-    setup: UvisSetup | str | Path | None = None,
+    setup: UvisSetup | None = None,
     atmosphere: xr.Dataset | str | Path | None = None,
 ) -> xr.Dataset:
     """Fit ozone in one UVIS occultation.
@@ -45,8 +45,8 @@ def retrieve_uvis(
     cross_section : Dataset, optional
         Of ozone, from `read_uv_cross_section`; default: the setup's file. None is
         shipped.
-    setup : UvisSetup or path, optional
-        A setup or a TOML file; default: that of `UvisSetup`.
+    setup : UvisSetup, optional
+        Default: that of `UvisSetup`.
     atmosphere : Dataset, str or path, optional
         ``pressure``, ``temperature`` and ``co2_vmr`` over ``altitude``, optionally
         ``o3_vmr`` as a priori; default: the analytic reference atmosphere, which the
@@ -90,9 +90,7 @@ def retrieve_uvis(
     >>> bool(level2.converged), level2.o3_slant_column.units
     (True, 'cm-2')
     """
-    chosen = setup if isinstance(setup, UvisSetup) else None
-    if chosen is None:
-        chosen = UvisSetup() if setup is None else load_uvis_setup(str(setup))
+    chosen = setup or UvisSetup()
     _check_product(level1)
     data = _cross_section(cross_section, chosen)
     scene = build_scene(level1.compute(), data, chosen, given_atmosphere(atmosphere))
@@ -175,8 +173,8 @@ def _of_gas(solution: UvisSolution) -> diagnostics.GasDiagnostics:
     profile = solution.profile
     assert profile is not None
     return diagnostics.gas_diagnostics(
-        profile.data_matrix,
-        profile.covariance,
+        profile.result.data_matrix,
+        profile.result.covariance,
         slice(0, solution.scene.level_km.size),
     )
 
@@ -258,11 +256,13 @@ def _profile_variables(solution: UvisSolution, setup: UvisSetup) -> Variables:
     own = np.diag(d.averaging_kernel)
     resolution = np.where(own > 1e-3, step / np.maximum(own, 1e-3), np.nan)
     upper = limits.upper_limit(vmr, d.total_error, setup.detection.limit_sigma)
-    sigma = np.sqrt(np.diag(profile.covariance).clip(0.0))
-    degrees = float(np.trace(profile.covariance @ profile.data_matrix))
+    sigma = np.sqrt(np.diag(profile.result.covariance).clip(0.0))
+    degrees = float(np.trace(profile.result.covariance @ profile.result.data_matrix))
     free = float((scene.model.weight > 0.0).sum()) - degrees
     residual = np.where(
-        scene.model.weight > 0.0, scene.model.transmittance - profile.value, np.nan
+        scene.model.weight > 0.0,
+        scene.model.transmittance - profile.result.final.value,
+        np.nan,
     )
     level, square = "altitude", ("altitude", "altitude_in")
     haze = {"reference_wavelength_nm": REFERENCE_NM}
@@ -294,10 +294,10 @@ def _profile_variables(solution: UvisSolution, setup: UvisSetup) -> Variables:
         "aerosol_extinction_spectral": (
             ("aerosol_term", level), profile.state[2:], haze),
         "residual": (("row", "fitted_pixel"), residual.astype(np.float32)),
-        "reduced_chi_square": ((), profile.chi_square / free),
+        "reduced_chi_square": ((), profile.result.final.chi_square / free),
         "degrees_of_freedom": ((), degrees),
-        "converged": ((), np.int8(profile.converged)),
-        "iterations": ((), np.int32(profile.iterations)),
+        "converged": ((), np.int8(profile.result.converged)),
+        "iterations": ((), np.int32(profile.result.iterations)),
     }  # fmt: skip
 
 

@@ -8,7 +8,6 @@ from msgspec import Meta, field
 
 from tgo_spectra.errors import SetupError
 from tgo_spectra.paths import expanded
-from tgo_spectra.retrieval import kinds
 from tgo_spectra.retrieval.setup_files import (
     Choices,
     Section,
@@ -18,7 +17,7 @@ from tgo_spectra.retrieval.setup_files import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["OzonePrior", "UvisSetup", "load_uvis_setup", "parse_setup"]
+__all__ = ["OzonePrior", "UvisSetup", "parse_setup"]
 
 Positive = Annotated[float, Meta(gt=0)]
 NonNegative = Annotated[float, Meta(ge=0)]
@@ -178,36 +177,6 @@ continuum, prior, detection, systematics
         return _convert(self.values_with(changes), None)
 
 
-def load_uvis_setup(path_or_name: str | Path) -> UvisSetup:
-    """Read an ozone setup: a shipped one by name, or a TOML file.
-
-    Parameters
-    ----------
-    path_or_name : str or path
-        As for `tgo_spectra.load_setup`; a file without ``kind`` is taken for one of
-        this kind.
-
-    Returns
-    -------
-    UvisSetup
-        Its `cross_section` is resolved against the file's folder.
-
-    Raises
-    ------
-    SetupError
-        No file, not TOML, another kind, an unknown key, a wrong type or value, with
-        its path.
-
-    Examples
-    --------
-    >>> load_uvis_setup("uvis_o3").window.high_nm
-    340.0
-    """
-    setup = kinds.load(path_or_name, only="ozone")
-    assert isinstance(setup, UvisSetup)
-    return setup
-
-
 def parse_setup(raw: dict[str, object], path: Path) -> UvisSetup:
     """Check the values of a file; used for every file of this kind.
 
@@ -225,7 +194,7 @@ def parse_setup(raw: dict[str, object], path: Path) -> UvisSetup:
     Raises
     ------
     SetupError
-        As `load_uvis_setup`.
+        As `tgo_spectra.load_setup`.
     """
     setup = _convert(raw, path)
     if setup.cross_section is None:

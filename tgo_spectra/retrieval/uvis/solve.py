@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tgo_spectra.retrieval.iteration import invert
 from tgo_spectra.retrieval.regularisation import exponential_covariance
+from tgo_spectra.retrieval.solve import invert
+from tgo_spectra.retrieval.state import Block, StateSpace
 from tgo_spectra.retrieval.uvis import fit as uvis_fit
 from tgo_spectra.retrieval.uvis.scene import UvisScene, slant_model
 
@@ -25,8 +26,8 @@ __all__ = [
     "UvisSolution",
     "fit_columns",
     "peel",
-    "prior_covariance",
     "solve",
+    "space_of",
     "with_measurement",
 ]
 
@@ -84,25 +85,21 @@ def with_measurement(scene: UvisScene, transmittance: Array) -> UvisScene:
     return replace(scene, model=model)
 
 
-def prior_covariance(scene: UvisScene, setup: UvisSetup) -> Array:
-    """Covariance of the whole state a priori, shape (state, state)."""
-    z, continuum = scene.level_km, setup.continuum
-    parts = [
-        exponential_covariance(
-            z, np.full(z.size, setup.prior.sigma), setup.prior.correlation_km
-        )
-    ]
+def space_of(scene: UvisScene, setup: UvisSetup) -> StateSpace:
+    """Return the state, ozone and the coefficients of the continuum, with its prior."""
+    z, continuum, prior = scene.level_km, setup.continuum, setup.prior
+    sigma = np.full(z.size, prior.sigma)
+    covariance = exponential_covariance(z, sigma, prior.correlation_km)
+    blocks = [Block("o3", np.asarray(scene.prior_vmr), covariance, "level")]
     ratios = (1.0, *continuum.slope_ratios)
     fall = np.exp(-np.maximum(z, 0.0) / continuum.scale_height_km)
     for order in range(continuum.degree + 1):
         ratio = ratios[min(order, len(ratios) - 1)]
         sigma = ratio * continuum.extinction_sigma_km1 * fall
-        parts.append(exponential_covariance(z, sigma, continuum.correlation_km))
-    total = np.zeros((z.size * len(parts),) * 2)
-    for k, part in enumerate(parts):
-        block = slice(k * z.size, (k + 1) * z.size)
-        total[block, block] = part
-    return total
+        covariance = exponential_covariance(z, sigma, continuum.correlation_km)
+        name = f"continuum_{order}"
+        blocks.append(Block(name, np.zeros(z.size), covariance, "level"))
+    return StateSpace(tuple(blocks))
 
 
 def solve(scene: UvisScene, setup: UvisSetup) -> UvisSolution:
@@ -144,19 +141,13 @@ def solve(scene: UvisScene, setup: UvisSetup) -> UvisSolution:
 def _profile(
     scene: UvisScene, setup: UvisSetup, fit: uvis_fit.SlantFit
 ) -> uvis_fit.Profile:
-    levels = scene.level_km.size
-    blocks = 2 + setup.continuum.degree
-    prior = np.zeros((blocks, levels))
-    prior[0] = scene.prior_vmr
-    covariance = prior_covariance(scene, setup)
-    first = np.empty_like(prior)
-    for block in range(blocks):
-        part = slice(block * levels, (block + 1) * levels)
-        first[block] = _guess(scene, fit, block, prior[block], covariance[part, part])
+    space = space_of(scene, setup)
+    first = [
+        _guess(scene, fit, number, block.prior, block.covariance)
+        for number, block in enumerate(space.blocks)
+    ]
     model = replace(scene.model, nuisance=_nuisance(scene, setup, fit))
-    return uvis_fit.fit_profile(
-        model, prior, invert(covariance), first, setup.max_iterations
-    )
+    return uvis_fit.fit_profile(model, space, np.array(first), setup.max_iterations)
 
 
 def _nuisance(scene: UvisScene, setup: UvisSetup, fit: uvis_fit.SlantFit) -> Array:
@@ -338,7 +329,7 @@ def _profile_systematic(
     levels = scene.level_km.size
     changes = _changes(scene, setup, profile.model, profile.state, False)
     return {
-        name: profile.covariance[:levels]
-        @ uvis_fit.gradient_of(profile.model, profile.slope, change)
+        name: profile.result.covariance[:levels]
+        @ uvis_fit.gradient_of(profile.model, profile.result.final.slope, change)
         for name, change in changes.items()
     }

@@ -1,9 +1,9 @@
-"""Joint fit of one occultation: arrays in, arrays out.
+"""Linearised spectra of one occultation, row by row: arrays in, arrays out.
 
-State: mole fraction profiles, a wavenumber shift per bin, a common stretch and the
-aerosol exponent. The multiplicative baseline of each row is linear and eliminated
-row by row (variable projection), so that the normal equations hold only what rows
-share; layer Jacobians are never formed.
+The multiplicative baseline of each row is linear and eliminated row by row (variable
+projection), so that the normal equations hold only what rows share. Of each row a small
+Gram matrix is kept, of the fields it sees; path weights take the fields of a gas to the
+levels of its profile, so that layer Jacobians are never formed.
 """
 
 from __future__ import annotations
@@ -19,27 +19,32 @@ from tgo_spectra.errors import RetrievalError
 from tgo_spectra.retrieval.bands import Bands
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
     from tgo_spectra.forward.transmittance import PixelFields
+    from tgo_spectra.retrieval.state import State, StateSpace
 
     Array = npt.NDArray[np.floating]
     IntArray = npt.NDArray[np.intp]
 
 __all__ = [
-    "Layout",
+    "COMMON",
+    "Expansion",
     "Linearised",
     "Measurement",
-    "State",
-    "expand_gradient",
+    "fit_baseline",
     "linearise",
-    "normal_equations",
+    "linearise_plainly",
+    "row_spectra",
 ]
 
-SMALL = 3
-"""Elements that rows share directly: shift (of the row's bin), stretch, exponent."""
+SHIFT, STRETCH, EXPONENT = "wavenumber_shift", "wavenumber_stretch", "aerosol_exponent"
+
+COMMON = (SHIFT, STRETCH, EXPONENT)
+"""Blocks whose fields `linearise` makes itself, last in a row's Gram matrix: shift of
+the row's bin (pixel), stretch of the detector (pixel), exponent of the aerosol (1)."""
 
 BLOCK_ROWS = 64
 """Rows expanded at once: of similar height, so that the levels below all are cut."""
@@ -94,102 +99,11 @@ class Measurement:
 
 
 @dataclass(frozen=True)
-class State:
-    """One point of the state space; shifts in pixels relative to the product's X.
-
-    ``extra``: what the layout names beside, such as the amplitude of the ghost.
-    """
-
-    vmr: Mapping[str, Array]
-    shift_px: Array
-    stretch_px: float
-    exponent: float
-    extra: tuple[float, ...] = ()
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Order of the state vector: gas by gas, then shifts, stretch, exponent, extras.
-
-    Gases in ``log`` stand as the natural logarithm of their mole fraction.
-    """
-
-    gases: tuple[str, ...]
-    n_levels: int
-    n_bins: int
-    log: frozenset[str] = frozenset()
-    extras: tuple[str, ...] = ()
-
-    @property
-    def size(self) -> int:
-        """Number of state elements."""
-        return len(self.gases) * self.n_levels + self.n_bins + 2 + len(self.extras)
-
-    def gas(self, name: str) -> slice:
-        """Elements of one gas."""
-        start = self.gases.index(name) * self.n_levels
-        return slice(start, start + self.n_levels)
-
-    @property
-    def shift(self) -> slice:
-        """Elements of the shifts."""
-        start = len(self.gases) * self.n_levels
-        return slice(start, start + self.n_bins)
-
-    @property
-    def common(self) -> slice:
-        """Elements that all rows share: stretch, exponent, extras."""
-        return slice(self.shift.stop, self.size)
-
-    def pack(self, state: State) -> Array:
-        """State as a vector.
-
-        Raises
-        ------
-        RetrievalError
-            A gas that stands as a logarithm is not positive.
-        """
-        profiles = []
-        for gas in self.gases:
-            profile = np.asarray(state.vmr[gas], dtype=float)
-            if gas in self.log:
-                if not (profile > 0.0).all():
-                    message = "a mole fraction must be positive to have a logarithm"
-                    raise RetrievalError(
-                        message,
-                        field=gas,
-                        value=float(profile.min()),
-                        rule="fit.log_of_zero",
-                    )
-                profile = np.log(profile)
-            profiles.append(profile)
-        tail = [state.stretch_px, state.exponent, *state.extra]
-        return np.concatenate([*profiles, state.shift_px, tail]).astype(float)
-
-    def unpack(self, vector: Array) -> State:
-        """Vector as a state."""
-        vmr = {}
-        for gas in self.gases:
-            part = vector[self.gas(gas)]
-            # beyond e^50 it is no mole fraction: the forward model refuses it
-            vmr[gas] = np.exp(np.minimum(part, 50.0)) if gas in self.log else part
-        stretch, exponent, *extra = (float(v) for v in vector[self.common])
-        return State(vmr, vector[self.shift], stretch, exponent, tuple(extra))
-
-    def derivative(self, vector: Array) -> Array:
-        """Return d(model's argument)/d(element): the mole fraction of a logarithm."""
-        slope = np.ones(self.size)
-        for gas in self.log:
-            slope[self.gas(gas)] = np.exp(np.minimum(vector[self.gas(gas)], 50.0))
-        return slope
-
-
-@dataclass(frozen=True)
 class Linearised:
     """The model at one state, with the baselines eliminated.
 
     ``gram`` (row, field, field) and ``gradient`` (row, field) of the whitened
-    derivatives (gas fields, then shift, stretch, exponent, extras) after projection
+    derivatives (fields of the gases, extra elements, then `COMMON`) after projection
     onto the baselines' complement; ``residual`` whitened.
     """
 
@@ -230,13 +144,13 @@ def row_spectra(
     m = measurement
     seen = _seen(fields, m).astype(np.float64)
     value, first, second, slope = seen.transpose(1, 0, 2)
-    offset_px = (state.shift_px - built[0])[m.bin][:, None] + (
-        state.stretch_px - built[1]
+    offset_px = (state[SHIFT] - built[0])[m.bin][:, None] + (
+        state[STRETCH] - built[1]
     ) * m.position
     offset = offset_px * m.dispersion_cm1
     aerosol = -depth[:, None] * slope
     spectrum = value + offset * (first + 0.5 * offset * second)
-    spectrum += state.exponent * aerosol
+    spectrum += state[EXPONENT] * aerosol
     shift = (first + offset * second) * m.dispersion_cm1
     return spectrum, [shift, shift * m.position, aerosol]
 
@@ -296,18 +210,18 @@ def linearise(
     The wide products are made in the precision of the fields (single in a fit: the
     sums run over some 300 pixels), everything afterwards in double.
     """
-    from tgo_spectra.retrieval.row_kernel import reduce_rows
+    from tgo_spectra.retrieval.kernels import reduce_rows
 
     m = measurement
     n_rows, n_pixels = m.transmittance.shape
     four = _seen(fields, m)
     gas = _seen_gases(fields, m, four.dtype)
-    n_gas, n_base = gas.shape[1], m.baseline_degree + 1
+    n_base = m.baseline_degree + 1
     if extra is not None:
         seen = m.rows @ extra.reshape(len(extra), -1)
         seen = seen.reshape(n_rows, -1, n_pixels).astype(gas.dtype)
         gas = np.concatenate([gas, seen], axis=1)
-    n_field = gas.shape[1] + SMALL
+    n_field = gas.shape[1] + len(COMMON)
     model, residual = np.empty((2, n_rows, n_pixels))
     baseline = np.empty((n_rows, n_base))
     gram = np.empty((n_rows, n_field, n_field))
@@ -320,9 +234,9 @@ def linearise(
         np.ascontiguousarray(m.polynomials),
         m.position,
         m.dispersion_cm1,
-        (state.shift_px - built[0])[m.bin],
-        state.stretch_px - built[1],
-        state.exponent,
+        (state[SHIFT] - built[0])[m.bin],
+        float(state[STRETCH][0]) - built[1],
+        float(state[EXPONENT][0]),
         depth,
         model,
         residual,
@@ -334,13 +248,6 @@ def linearise(
         message = "the baseline of a row is undetermined: too few usable pixels"
         raise RetrievalError(message, record=undetermined, rule="fit.baseline")
     chi_square = float(np.einsum("rp,rp->", residual, residual))
-    if extra is not None:  # they come after the elements that are always there
-        count = np.arange(n_field)
-        order = np.concatenate(
-            [count[:n_gas], count[-SMALL:], count[n_gas : n_field - SMALL]]
-        )
-        gram = gram[:, order][:, :, order]
-        gradient = gradient[:, order]
     return Linearised(model, residual, baseline, chi_square, gram, gradient)
 
 
@@ -408,110 +315,109 @@ def _reduced(
     return gram, gradient.astype(np.float64)
 
 
-def normal_equations(
-    linear: Linearised,
-    paths: Mapping[str, Array],
-    layout: Layout,
-    bins: IntArray,
-) -> tuple[Array, Array]:
-    """Expand the per-row Gram matrices to the state: K^T Se^-1 K and its gradient.
+class Expansion:
+    """How the fields of the rows' Gram matrices become elements of the state.
 
     Parameters
     ----------
-    linear : Linearised
+    space : StateSpace
     paths : dict of array, shape (row, k, level)
-        Path weights per gas as the rows see them; zero below the line of sight.
-    layout : Layout
+        Path weights, as the rows see them, of the profiles whose k fields come first
+        in a Gram matrix; zero below the line of sight.
     bins : array of int, shape (row,)
+        Bin of each row.
+    extra : sequence of str
+        Blocks whose elements are fields themselves, before `COMMON`; of a block with an
+        element for each bin a row has the field of its own bin.
     """
-    from tgo_spectra.retrieval.expand_kernel import expand_rows
 
-    n = layout.size
-    matrix, gradient = np.zeros((n, n)), np.zeros(n)
-    lowest = _lowest_level(paths, layout)
-    order = np.argsort(lowest, kind="stable")
-    ends = np.cumsum([0, *(paths[gas].shape[1] for gas in layout.gases)])
-    levels = np.arange(len(layout.gases)) * layout.n_levels
-    for start in range(0, order.size, BLOCK_ROWS):
-        rows = order[start : start + BLOCK_ROWS]
-        bottom = int(lowest[rows[0]])
-        if bottom == layout.n_levels:  # nothing seen by these rows and those above
-            break
-        path = np.concatenate(
-            [paths[gas][rows, :, bottom:] for gas in layout.gases], axis=1
-        )
-        gram = linear.gram[rows, : ends[-1]].astype(path.dtype)
-        expand_rows(
-            path,
-            np.ascontiguousarray(gram[:, :, : ends[-1]]),
-            _tail(linear, layout, bins, rows, gram),
-            ends,
-            levels + bottom,
-            layout.shift.start,
-            matrix,
-            gradient,
-        )
-    first = sum(paths[gas].shape[1] for gas in layout.gases)
-    for b in range(layout.n_bins):
-        chosen, at = bins == b, layout.shift.start + b
-        tail = linear.gram[chosen][:, first:, first:].sum(axis=0)
-        matrix[at, at] = tail[0, 0]
-        matrix[at, layout.common] = tail[0, 1:]
-        matrix[layout.common, layout.common] += tail[1:, 1:]
-        gradient[at] = linear.gradient[chosen, first].sum()
-    gradient[layout.common] = linear.gradient[:, first + 1 :].sum(axis=0)
-    upper = np.triu(matrix)
-    return upper + np.triu(matrix, 1).T, gradient
+    def __init__(
+        self,
+        space: StateSpace,
+        paths: Mapping[str, Array],
+        bins: IntArray,
+        extra: Sequence[str] = (),
+    ) -> None:
+        self.space, self.paths = space, paths
+        self.ends = np.cumsum([0, *(path.shape[1] for path in paths.values())])
+        at = []
+        for name in (*extra, *COMMON):
+            start = space[name].start
+            if space.block(name).per == "bin":
+                at.append((start + bins)[:, None])
+            else:
+                many = np.arange(start, space[name].stop)
+                at.append(np.broadcast_to(many, (bins.size, many.size)))
+        self.at = np.concatenate(at, axis=1)
+        self.bins = bins
+        lowest = self._lowest_level()
+        order = np.argsort(lowest, kind="stable")
+        order = order[lowest[order] < self._n_levels]
+        self.blocks = []
+        for start in range(0, order.size, BLOCK_ROWS):
+            rows = order[start : start + BLOCK_ROWS]
+            bottom = int(lowest[rows[0]])
+            parts = [path[rows, :, bottom:] for path in paths.values()]
+            self.blocks.append((rows, bottom, np.concatenate(parts, axis=1)))
 
+    @property
+    def _n_levels(self) -> int:
+        return next((path.shape[2] for path in self.paths.values()), 0)
 
-def _spans(paths: Mapping[str, Array], layout: Layout) -> dict[str, slice]:
-    """Fields of each gas in the Gram matrices."""
-    start, spans = 0, {}
-    for gas in layout.gases:
-        k = paths[gas].shape[1]
-        spans[gas] = slice(start, start + k)
-        start += k
-    return spans
+    def _lowest_level(self) -> IntArray:
+        """Lowest level each row sees; the number of levels where it sees none."""
+        n_levels = self._n_levels
+        seen = np.zeros((self.bins.size, n_levels), dtype=bool)
+        for path in self.paths.values():
+            seen |= (path != 0.0).any(axis=1)
+        if not n_levels:
+            return np.zeros(self.bins.size, dtype=np.intp)
+        return np.where(seen.any(axis=1), seen.argmax(axis=1), n_levels)
 
+    def __call__(self, linear: Linearised) -> tuple[Array, Array]:
+        """Return K^T Se^-1 K, (element, element), and K^T Se^-1 (y - F), (element,)."""
+        from tgo_spectra.retrieval.kernels import expand_rows
 
-def _lowest_level(paths: Mapping[str, Array], layout: Layout) -> IntArray:
-    """Lowest level each row sees; the number of levels where it sees none."""
-    seen = np.zeros((len(paths[layout.gases[0]]), layout.n_levels), dtype=bool)
-    for gas in layout.gases:
-        seen |= (paths[gas] != 0.0).any(axis=1)
-    return np.where(seen.any(axis=1), seen.argmax(axis=1), layout.n_levels)
+        n, first = self.space.size, int(self.ends[-1])
+        tail_start = self.space.profiles.stop if self.paths else 0
+        matrix, gradient = np.zeros((n, n)), np.zeros(n)
+        starts = np.array([self.space[name].start for name in self.paths])
+        for rows, bottom, path in self.blocks:
+            gram = linear.gram[rows, :first].astype(path.dtype)
+            tail = np.zeros((rows.size, first, n - tail_start + 1), dtype=path.dtype)
+            at = self.at[rows] - tail_start
+            tail[np.arange(rows.size)[:, None], :, at] = gram[:, :, first:].swapaxes(
+                1, 2
+            )
+            tail[:, :, -1] = linear.gradient[rows, :first]
+            expand_rows(
+                path,
+                np.ascontiguousarray(gram[:, :, :first]),
+                tail,
+                self.ends,
+                starts + bottom,
+                tail_start,
+                matrix,
+                gradient,
+            )
+        upper = np.triu(matrix)
+        matrix = upper + np.triu(matrix, 1).T
+        for b in np.unique(self.bins):
+            mine = np.flatnonzero(self.bins == b)
+            at = self.at[mine[0]]
+            matrix[np.ix_(at, at)] += linear.gram[mine, first:, first:].sum(axis=0)
+            gradient[at] += linear.gradient[mine, first:].sum(axis=0)
+        return matrix, gradient
 
-
-def _tail(
-    linear: Linearised, layout: Layout, bins: IntArray, rows: IntArray, gram: Array
-) -> Array:
-    """Products of the gases' fields with what comes after the profiles, and gradient.
-
-    Shape (row, field, element + 1); the shift is that of the row's bin.
-    """
-    fields = gram.shape[1]
-    n = layout.n_bins
-    size = layout.size - layout.shift.start
-    tail = np.zeros((rows.size, fields, size + 1), dtype=gram.dtype)
-    tail[np.arange(rows.size), :, bins[rows]] = gram[:, :, fields]
-    tail[:, :, n:-1] = gram[:, :, fields + 1 :]
-    tail[:, :, -1] = linear.gradient[rows, :fields]
-    return tail
-
-
-def expand_gradient(
-    linear: Linearised,
-    paths: Mapping[str, Array],
-    layout: Layout,
-    bins: IntArray,
-) -> Array:
-    """Return the gradient of `normal_equations` alone."""
-    gradient = np.zeros(layout.size)
-    for gas, span in _spans(paths, layout).items():
-        flat = paths[gas].reshape(-1, layout.n_levels)
-        gradient[layout.gas(gas)] = flat.T @ linear.gradient[:, span].reshape(-1)
-    first = sum(paths[gas].shape[1] for gas in layout.gases)
-    shift = np.bincount(bins, linear.gradient[:, first], layout.n_bins)
-    gradient[layout.shift] = shift
-    gradient[layout.common] = linear.gradient[:, first + 1 :].sum(axis=0)
-    return gradient
+    def gradient(self, linear: Linearised) -> Array:
+        """Return the gradient alone, (element,)."""
+        gradient = np.zeros(self.space.size)
+        first = int(self.ends[-1])
+        spans = zip(self.paths.items(), self.ends[:-1], self.ends[1:], strict=True)
+        for (name, path), start, stop in spans:
+            flat = path.reshape(-1, path.shape[2])
+            gradient[self.space[name]] = flat.T @ linear.gradient[
+                :, start:stop
+            ].reshape(-1)
+        np.add.at(gradient, self.at, linear.gradient[:, first:])
+        return gradient

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tgo_spectra.retrieval.nadir import retrieve_nadir
-from tgo_spectra.retrieval.nadir.setup import NadirSetup, load_nadir_setup
+from tgo_spectra.retrieval.nadir.setup import NadirSetup
+from tgo_spectra.retrieval.setups import load_setup
 from tgo_spectra.simulate.nadir import simulate_nadir_level1
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def validate_nadir(
     >>> 0.0 <= figures["coverage"] <= 1.0
     True
     """
-    chosen = setup if isinstance(setup, NadirSetup) else load_nadir_setup(setup)
+    chosen = setup if isinstance(setup, NadirSetup) else load_setup(setup)
     options = {"order": chosen.orders[-1], **dict(scenario or {})}
     column, error, true, level2 = _columns(chosen, options, n_draws, seed)
     z = (column - true) / error

@@ -15,8 +15,8 @@ from tgo_spectra.retrieval.uvis.setup import UvisSetup
 from tgo_spectra.retrieval.uvis.solve import (
     UvisSolution,
     fit_columns,
-    prior_covariance,
     solve,
+    space_of,
     with_measurement,
 )
 from tgo_spectra.simulate.uvis import (
@@ -145,9 +145,9 @@ def _profile_z(
     profile, scene = solution.profile, solution.scene
     assert profile is not None
     n = true_vmr.size
-    gain = profile.covariance[:n] @ profile.data_matrix
+    gain = profile.result.covariance[:n] @ profile.result.data_matrix
     kernel = gain[:, :n]
-    noise = np.sqrt(np.einsum("ij,ij->i", gain, profile.covariance[:n]))
+    noise = np.sqrt(np.einsum("ij,ij->i", gain, profile.result.covariance[:n]))
     expected = scene.prior_vmr + kernel @ (true_vmr - scene.prior_vmr)
     return (profile.state[0] - expected) / noise, np.diag(kernel) > _MINIMUM_KERNEL
 
@@ -193,10 +193,12 @@ def _one_truth(
         dense = density > _AGREE_CM3
         agreement.append(np.median(np.abs(mine / o.density - 1.0)[dense]))
         free = (scene.model.weight > 0.0).sum() - np.trace(
-            solution.profile.covariance @ solution.profile.data_matrix
+            solution.profile.result.covariance @ solution.profile.result.data_matrix
         )
-        chi_square.append(solution.profile.chi_square / free)
-        converged.append(solution.profile.converged and bool(s.fit.converged.all()))
+        chi_square.append(solution.profile.result.final.chi_square / free)
+        converged.append(
+            solution.profile.result.converged and bool(s.fit.converged.all())
+        )
     bands = (scene.tangent_km // 10.0).astype(int)
     means = [np.mean(np.array(slant)[:, bands == b]) for b in np.unique(bands)]
     return {
@@ -226,14 +228,14 @@ def _drawn_truths(
     scene, _ = _scene(data, setup, options)
     levels = scene.level_km
     block = slice(0, levels.size)
-    root = np.linalg.cholesky(prior_covariance(scene, setup)[block, block])
+    root = np.linalg.cholesky(space_of(scene, setup).covariance[block, block])
     for _ in range(n_draws):
         vmr = 1e-7 + root @ rng.standard_normal(levels.size)
         drawn = {"ozone": (levels, vmr), "negative": True}
         scene, _ = _scene(data, setup, options, **drawn)
         solution = solve(_noisy(scene, rng), setup)
         assert solution.profile is not None
-        error = np.sqrt(np.diag(solution.profile.covariance)[: vmr.size])
+        error = np.sqrt(np.diag(solution.profile.result.covariance)[: vmr.size])
         offset = (solution.profile.state[0] - vmr) / error
         inside.append(np.abs(offset) < 1.0)
         offsets.append(offset)

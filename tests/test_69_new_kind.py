@@ -1,0 +1,163 @@
+"""A further kind of retrieval, of an instrument that does not exist.
+
+A struct of choices, the fields and blocks of a model, and one row: nothing else is
+written for it, and it has errors, kernels, limits, files, the batch and the command
+line like all others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pytest
+from msgspec import field
+
+import tgo_spectra as tgo
+from tgo_spectra.cli import main
+from tgo_spectra.netcdf import open_verified
+from tgo_spectra.retrieval import kinds, level2, linear
+from tgo_spectra.retrieval.joint import fit
+from tgo_spectra.retrieval.prepare import given_atmosphere
+from tgo_spectra.retrieval.profile_variables import profile_dataset
+from tgo_spectra.retrieval.regularisation import exponential_covariance
+from tgo_spectra.retrieval.setup import Detection
+from tgo_spectra.retrieval.setup_files import Choices, to_struct
+from tgo_spectra.retrieval.state import Block, StateSpace, independent
+from tgo_spectra.variables import validate
+
+RADIUS_KM, LEVELS_KM = 3390.0, np.arange(0.0, 101.0, 4.0)
+
+
+class LampSetup(Choices, frozen=True):
+    """Choices of the made-up kind."""
+
+    name: str = "lamp"
+    channel: Literal["so"] = "so"
+    orders: tuple[int, ...] = (134, 136)
+    gases: tuple[str, ...] = ("ch4",)
+    sigma: float = 5e-9
+    detection: Detection = field(default_factory=Detection)
+
+    def replace(self, **changes):
+        """Return a copy with some keys changed."""
+        return to_struct(self.values_with(changes), LampSetup, None)
+
+
+@dataclass(frozen=True)
+class Lamp:
+    """A lamp seen through the limb by a few pixels, of a brightness that is fitted."""
+
+    y: np.ndarray
+    weight: np.ndarray
+    path: np.ndarray
+    cross_section: np.ndarray
+
+    def __call__(self, state, _):
+        """Model, residual, and the fields of a row: methane's and the brightness's."""
+        depth = (self.path @ state["ch4"])[:, None] * self.cross_section
+        light = np.exp(-depth)
+        model = (1.0 + state["aerosol_exponent"]) * light
+        residual = self.weight * (self.y - model)
+        fields = self.weight * np.stack([-model * self.cross_section, light])
+        gram = np.einsum("irp,jrp->rij", fields, fields)
+        gradient = np.einsum("irp,rp->ri", fields, residual)
+        chi_square = float((residual**2).sum())
+        baseline = np.ones((len(model), 1))
+        return linear.Linearised(model, residual, baseline, chi_square, gram, gradient)
+
+    def expand(self, space):
+        """Return what takes the fields to the state: path weights, and one for all."""
+
+        def expanded(seen):
+            n = LEVELS_KM.size
+            weights = np.zeros((len(self.path), 2, space.size))
+            weights[:, 0, :n] = self.path
+            weights[:, 1, n] = 1.0
+            matrix = np.einsum("rik,rij,rjl->kl", weights, seen.gram, weights)
+            return matrix, np.einsum("rik,ri->k", weights, seen.gradient)
+
+        return expanded
+
+
+def retrieve_lamp(level1, setup, atmosphere):
+    """Fit methane and the brightness of the lamp."""
+    air = given_atmosphere(atmosphere).interp(altitude=LEVELS_KM)
+    height = level1["tangent_altitude"].values
+    rows = np.flatnonzero((height > 2.0) & (height < 90.0))[::10]
+    height, pixels = height[rows], np.arange(100, 140)
+    lower = np.sqrt(
+        (RADIUS_KM + LEVELS_KM) ** 2 - (RADIUS_KM + height[:, None]) ** 2 + 0j
+    )
+    step = 2e5 * np.diff(lower.real, append=lower.real[:, -1:], axis=1)
+    path = step * air["number_density"].values
+    error = level1["transmittance_error"].values[np.ix_(rows, pixels)]
+    lamp = Lamp(
+        level1["transmittance"].values[np.ix_(rows, pixels)],
+        1.0 / error, path, 1e-19 * np.exp(-0.5 * ((pixels - 120) / 3.0) ** 2),
+    )  # fmt: skip
+    sigma = np.full(LEVELS_KM.size, setup.sigma)
+    covariance = exponential_covariance(LEVELS_KM, sigma, 8.0)
+    zero = np.zeros(LEVELS_KM.size)
+    space = StateSpace((
+        Block("ch4", zero, covariance, "level", correlation_km=8.0),
+        independent("aerosol_exponent", 1.0),
+    ))  # fmt: skip
+    result = fit(lamp, lamp.expand(space), space, space.prior, max_iterations=30)
+    residual = np.full((rows.size, level1.sizes["pixel"]), np.nan)
+    residual[:, pixels] = lamp.y - result.final.model
+    record = level2.provenance(
+        level1, setup, air, method="lamp", instrument_model="a lamp",
+        interferents_absent=(), baseline_degree=0, n_orders=0, masked_pixels="none",
+        radius=(RADIUS_KM, "given"),
+    )  # fmt: skip
+    view = level2.View(rows, height, LEVELS_KM, residual)
+    return profile_dataset(
+        level1, view, space, result, setup.detection, path, {}, record
+    )
+
+
+@pytest.fixture
+def kind():
+    """The row, while the test runs."""
+    row = kinds.Kind(
+        name="lamp", channels=("so",), observation="occultation", setup=LampSetup,
+        parse=lambda raw, path: to_struct(raw, LampSetup, path),
+        retrieve=retrieve_lamp, files=(),
+    )  # fmt: skip
+    kinds.KINDS.append(row)
+    yield row
+    kinds.KINDS.remove(row)
+
+
+@pytest.fixture
+def lamps(tmp_path, occultation):
+    """Two products, and a setup file."""
+    for order in (134, 136):
+        tgo.simulate_product(tmp_path / "in", order=order, seed=1)
+    (tmp_path / "lamp.toml").write_text('kind = "lamp"\nsigma = 2e-9\n')
+    return tmp_path
+
+
+def test_new_kind__has_all_that_others_have(kind, level1, tmp_path):
+    result = tgo.retrieve(level1, LampSetup())
+    assert result.attrs["retrieval_kind"] == "lamp"
+    assert bool(result["converged"])
+    validate(result, 2)
+    for name in ("ch4_vmr_noise_error", "ch4_vmr_smoothing_error", "ch4_vmr_error",
+                 "ch4_averaging_kernel", "ch4_upper_limit", "ch4_detected",
+                 "ch4_layer_limit", "aerosol_exponent_error", "reduced_chi_square",
+                 "latitude", "time", "mars_year"):  # fmt: skip
+        assert np.isfinite(result[name].values.astype(float)).all(), name
+    back = open_verified(tgo.write_level2(result, tmp_path / "a.nc"))
+    assert back["ch4_vmr"].attrs["units"] == "1"
+
+
+def test_new_kind__goes_through_batch_and_command_line(kind, lamps):
+    done = tgo.run(lamps / "in", lamps / "one", setup=lamps / "lamp.toml")
+    assert [row.state for row in done] == ["done", "done"]
+    given = ["retrieve", str(lamps / "in"), "--out", str(lamps / "two"),
+             "--setup", str(lamps / "lamp.toml")]  # fmt: skip
+    assert main(given) == 0
+    assert len(list((lamps / "two").rglob("*.nc"))) == 2
