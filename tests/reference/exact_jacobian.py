@@ -22,14 +22,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from reference.operator_matrix import apply_transposed
 from tgo_spectra.errors import RetrievalError
 from tgo_spectra.forward.sight import absorption_weights
-from tgo_spectra.operators.tabulated import (
-    apply,
-    apply_factors,
-    apply_many,
-    apply_transposed,
-)
+from tgo_spectra.operators.tabulated import apply, apply_factors, apply_many
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

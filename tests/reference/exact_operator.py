@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from reference import exact_kernel
 from tgo_spectra.instruments.so import (
     SoInstrument,
     aotf_transmission,
@@ -87,8 +88,6 @@ def build_exact_operator(
     InstrumentError
         If the inputs do not fit together or the table does not cover the orders.
     """
-    from tgo_spectra.operators.kernel import fill_directions, normalise_directions
-
     settings = settings or SoInstrument()
     layout = arrange(
         node_cell,
@@ -121,7 +120,7 @@ def build_exact_operator(
     data = np.zeros(layout.size)
     sums = np.zeros((*layout.centre.shape, len(EXACT_KINDS)))
     where = (layout.limits, layout.node_low, layout.node_high, layout.offset)
-    fill_directions(
+    exact_kernel.fill_directions(
         layout.centre,
         layout.sigma,
         layout.delta,
@@ -146,7 +145,7 @@ def build_exact_operator(
         sums,
     )
     total = sums.sum(axis=1)
-    normalise_directions(total, *where, data)
+    exact_kernel.normalise_directions(total, *where, data)
     fraction = sums[:, :, 0] / total[:, :1]
     nu_c = float(layout.wavenumber.mean())
     return from_layout(layout, data, fraction, nu_c, EXACT_KINDS)

@@ -22,7 +22,6 @@ __all__ = [
     "DoubletDerivatives",
     "doublet",
     "doublet_derivatives",
-    "doublet_fwhm",
     "gaussian",
     "resolving_power_sigma",
 ]
@@ -32,10 +31,6 @@ FWHM_PER_SIGMA = float(np.sqrt(8.0 * np.log(2.0)))
 
 #: Reach of a Gaussian in sigma, 1: 3e-7 of its height is left out there.
 REACH_SIGMA = 5.5
-
-# Points across the line where its half maximum is sought, and reach in sigma.
-_FWHM_POINTS = 2001
-_FWHM_REACH = 5.0
 
 
 class DoubletDerivatives(NamedTuple):
@@ -209,64 +204,3 @@ def doublet_derivatives(
     by_amplitude = (side - main) * norm**2
     parts = np.broadcast_arrays(centre, twice, by_sigma, slope_side, by_amplitude)
     return DoubletDerivatives(*(np.array(part) for part in parts))
-
-
-def doublet_fwhm(
-    sigma: ArrayLike, delta: ArrayLike, amplitude: ArrayLike
-) -> NDArray[np.float64]:
-    """Full width at half maximum of the whole `doublet`.
-
-    The distance between the outermost places where the line is half its maximum, good
-    to 1e-5 of the width.
-
-    Parameters
-    ----------
-    sigma, delta, amplitude : array_like
-        As in `doublet`; broadcast.
-
-    Returns
-    -------
-    ndarray
-        cm-1.
-
-    Raises
-    ------
-    InstrumentError
-        If the width is not positive.
-
-    Examples
-    --------
-    >>> round(float(doublet_fwhm(0.1, 0.0, 0.0)), 4)
-    0.2355
-    """
-    arrays = np.broadcast_arrays(_positive("sigma", sigma), delta, amplitude)
-    s, d, a = (np.asarray(item, dtype=np.float64)[..., None] for item in arrays)
-    low = np.minimum(d, 0.0) - _FWHM_REACH * s
-    high = np.maximum(d, 0.0) + _FWHM_REACH * s
-    x = low + (high - low) * np.linspace(0.0, 1.0, _FWHM_POINTS)
-    line = doublet(x, s, d, a)
-    above = line >= 0.5 * line.max(axis=-1, keepdims=True)
-    half = 0.5 * line.max(axis=-1)
-    left = np.argmax(above, axis=-1)
-    right = _FWHM_POINTS - 1 - np.argmax(above[..., ::-1], axis=-1)
-    return np.asarray(
-        _crossing(x, line, half, right, right + 1)
-        - _crossing(x, line, half, left, left - 1)
-    )
-
-
-def _crossing(
-    x: NDArray[np.float64],
-    line: NDArray[np.float64],
-    half: NDArray[np.float64],
-    inside: NDArray[np.intp],
-    outside: NDArray[np.intp],
-) -> NDArray[np.float64]:
-    """Place of the half maximum between a point above it and one below."""
-
-    def at(values: NDArray[np.float64], index: NDArray[np.intp]) -> NDArray[np.float64]:
-        return np.take_along_axis(values, np.asarray(index)[..., None], -1)[..., 0]
-
-    top, bottom = at(line, inside), at(line, outside)
-    part = (top - half) / (top - bottom)
-    return np.asarray(at(x, inside) + part * (at(x, outside) - at(x, inside)))

@@ -1,8 +1,9 @@
-"""NOMAD LNO: wavenumber scale, AOTF, blaze and line shape on plain arrays.
+"""NOMAD LNO: wavenumber scale, AOTF and blaze on plain arrays.
 
 Wavenumbers in cm-1, AOTF frequency in kHz, temperature in degree Celsius, pixels from
-0. Coefficients, sources and how sure they are: ``instruments.toml``. The resolving
-power is not settled (*to be verified*), so no function assumes one.
+0. Coefficients, sources and how sure they are: ``instruments.toml``. The line
+shape is a Gaussian; its resolving power is not settled (*to be verified*) and comes
+from the caller of `tgo_spectra.operators.channels.lno_operator`.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tgo_spectra.instruments import coefficients, number, parameter
-from tgo_spectra.instruments.aotf import peaked_aotf, peaked_aotf_derivatives
-from tgo_spectra.instruments.grating import sinc_blaze
-from tgo_spectra.instruments.line_shape import gaussian, resolving_power_sigma
-from tgo_spectra.instruments.polynomial import power_series, power_series_slope
+from tgo_spectra.instruments.aotf import (
+    peaked_aotf,
+    peaked_aotf_derivatives,
+    sinc_squared,
+)
+from tgo_spectra.instruments.polynomial import power_series
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -26,10 +29,7 @@ __all__ = [
     "aotf_derivatives",
     "aotf_transmission",
     "blaze",
-    "line_shape",
-    "order_weights",
     "pixel_wavenumber",
-    "pixel_wavenumber_derivatives",
 ]
 
 #: Frequencies of the LNO science programme, kHz by order.
@@ -67,34 +67,6 @@ def pixel_wavenumber(
     q = np.asarray(pixel, dtype=np.float64) + shift
     base = power_series(coefficients("lno.dispersion"), q)
     return np.asarray(np.asarray(order, dtype=np.float64) * base)
-
-
-def pixel_wavenumber_derivatives(
-    order: ArrayLike, pixel: ArrayLike, temperature_c: ArrayLike
-) -> dict[str, NDArray[np.float64]]:
-    """Return the derivatives of `pixel_wavenumber`.
-
-    Parameters
-    ----------
-    order, pixel, temperature_c
-        As there.
-
-    Returns
-    -------
-    dict of str to ndarray
-        ``pixel`` (cm-1 for a pixel of shift), ``temperature_c`` (cm-1 per degree).
-
-    Examples
-    --------
-    >>> round(float(pixel_wavenumber_derivatives(134, 160, 0.0)["pixel"]), 4)
-    0.0754
-    """
-    offset = coefficients("lno.pixel_offset")
-    q = np.asarray(pixel, dtype=np.float64) + power_series(offset, temperature_c)
-    slope = power_series_slope(coefficients("lno.dispersion"), q)
-    step = np.asarray(order, dtype=np.float64) * slope
-    drift = step * power_series_slope(offset, temperature_c)
-    return {"pixel": np.asarray(step), "temperature_c": np.asarray(drift)}
 
 
 def aotf_centre(
@@ -209,76 +181,5 @@ def blaze(
     """
     pixel = power_series(coefficients("lno.blaze_centre_pixel"), order)
     centre = pixel_wavenumber(order, pixel, temperature_c)
-    return sinc_blaze(wavenumber_cm1, centre, number("lno.free_spectral_range"))
-
-
-def line_shape(
-    offset_cm1: ArrayLike, wavenumber_cm1: ArrayLike, resolving_power: ArrayLike
-) -> NDArray[np.float64]:
-    """Line shape of LNO pixels: one Gaussian of unit area.
-
-    Parameters
-    ----------
-    offset_cm1 : array_like
-        Distance nu - nu_pixel, cm-1.
-    wavenumber_cm1 : array_like
-        Of the pixel, cm-1.
-    resolving_power : array_like
-        nu / FWHM; ``lno.resolving_power`` of the table names a value and its range.
-
-    Returns
-    -------
-    ndarray
-        cm.
-
-    Raises
-    ------
-    InstrumentError
-        If the resolving power is not positive.
-
-    Examples
-    --------
-    >>> round(float(line_shape(0.0, 3000.0, 10000.0)), 3)
-    3.131
-    """
-    return gaussian(offset_cm1, resolving_power_sigma(wavenumber_cm1, resolving_power))
-
-
-def order_weights(
-    order: int,
-    pixel: ArrayLike,
-    frequency_khz: float,
-    temperature_c: float,
-    n_orders: int,
-) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """Wavenumbers and weights of the orders at LNO pixels.
-
-    Parameters
-    ----------
-    order : int
-        Nominal order.
-    pixel : array_like, shape (pixel,)
-        Pixels from 0.
-    frequency_khz, temperature_c : float
-        AOTF drive frequency, kHz; degree Celsius.
-    n_orders : int
-        Neighbouring orders on each side.
-
-    Returns
-    -------
-    orders : ndarray of int64, shape (order,)
-    wavenumber_cm1 : ndarray, shape (order, pixel)
-    weight : ndarray, shape (order, pixel)
-        AOTF times blaze, for `tgo_spectra.instruments.grating.add_orders`.
-
-    Examples
-    --------
-    >>> orders, _, weight = order_weights(168, [160], 24180, 0.0, 3)
-    >>> int(orders[weight[:, 0].argmax()])
-    168
-    """
-    orders = np.arange(order - n_orders, order + n_orders + 1)
-    nu = pixel_wavenumber(orders[:, None], pixel, temperature_c)
-    centre = aotf_centre(frequency_khz, temperature_c)
-    light = blaze(nu, orders[:, None], temperature_c)
-    return orders, nu, np.asarray(light * aotf_transmission(nu, centre))
+    distance = np.asarray(wavenumber_cm1, dtype=np.float64) - centre
+    return sinc_squared(distance / number("lno.free_spectral_range"))

@@ -2,7 +2,7 @@
 
 A shape is any object of the protocol `PixelShape`: it says how far it reaches and gives
 its value and derivatives at distances from the pixels' wavenumbers. `DoubletShape`
-serves every channel; `SampledShape` takes a line shape measured or given as samples.
+serves every channel.
 """
 
 from __future__ import annotations
@@ -24,12 +24,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["DoubletShape", "PixelShape", "SampledShape"]
-
-# Height of the ends of a sampled shape over its maximum, at most.
-END_HEIGHT = 1e-4
-# Samples of a shape, at least.
-_FEWEST_SAMPLES = 5
+__all__ = ["DoubletShape", "PixelShape"]
 
 
 class PixelShape(Protocol):
@@ -139,96 +134,3 @@ class DoubletShape:
         found = [doublet(x, sigma, delta, amplitude), part.centre, part.centre_twice]
         extra = [part.sigma * sigma, part.delta, part.amplitude]
         return found + extra[: len(self.parameters)]
-
-
-class SampledShape:
-    """A line shape known at distances from the pixel, a cubic spline between them.
-
-    Parameters
-    ----------
-    offset_cm1 : array_like, shape (sample,)
-        Ascending distances nu - nu_pixel, cm-1.
-    values : array_like, shape (sample,) or (pixel, sample)
-        Line shape of all pixels, or of each, in any unit; it is brought to unit area
-        and is the same in all orders.
-
-    Raises
-    ------
-    InstrumentError
-        If the samples are too few, not ascending, without area, or do not fall to
-        1e-4 of the maximum at both ends.
-
-    Examples
-    --------
-    >>> x = np.linspace(-0.6, 0.6, 121)
-    >>> shape = SampledShape(x, np.exp(-0.5 * (x / 0.1) ** 2))
-    >>> value, first, second = shape.sample(np.array([[0.0]]), slice(0, 1), 0)
-    >>> round(float(value[0, 0]), 4), shape.parameters
-    (3.9894, ())
-    """
-
-    def __init__(self, offset_cm1: ArrayLike, values: ArrayLike) -> None:
-        from scipy.interpolate import CubicSpline
-
-        x = np.asarray(offset_cm1, dtype=np.float64)
-        y = np.atleast_2d(np.asarray(values, dtype=np.float64))
-        ascending = x.ndim == 1 and x.size >= _FEWEST_SAMPLES
-        if not ascending or not (np.diff(x) > 0.0).all() or y.shape[1:] != x.shape:
-            msg = f"{_FEWEST_SAMPLES} or more ascending distances with values needed"
-            raise InstrumentError(
-                msg,
-                field="offset_cm1",
-                value=(x.shape, y.shape),
-                rule="instrument.shape_samples",
-            )
-        ends = np.abs(y[:, [0, -1]]).max(axis=1) / y.max(axis=1)
-        if not (ends <= END_HEIGHT).all():
-            msg = f"line shape must fall to {END_HEIGHT:g} of its maximum at the ends"
-            raise InstrumentError(
-                msg,
-                field="values",
-                value=float(ends.max()),
-                rule="instrument.shape_ends",
-            )
-        spline = CubicSpline(x, y, axis=1)
-        area = np.asarray(spline.integrate(x[0], x[-1]))
-        if not (area > 0.0).all():
-            msg = "line shape must have a positive area"
-            raise InstrumentError(
-                msg,
-                field="values",
-                value=float(area.min()),
-                rule="instrument.shape_area",
-            )
-        self._ends = (float(x[0]), float(x[-1]))
-        self._x = x
-        # (power, piece, pixel), highest power first
-        self._pieces = np.asarray(spline.c) / area
-
-    @property
-    def parameters(self) -> tuple[str, ...]:
-        """None: samples have no parameters."""
-        return ()
-
-    def reach(self, pixels: int, orders: int) -> tuple[Floats, Floats]:
-        """Return the first and the last distance, each (pixel, order)."""
-        low, high = self._ends
-        return np.full((pixels, orders), low), np.full((pixels, orders), high)
-
-    def sample(self, offset_cm1: Floats, rows: slice, column: int) -> list[Floats]:
-        """Return value and derivatives by the pixel's wavenumber; zero beyond the ends.
-
-        `column` (the order) does not matter.
-        """
-        del column
-        last = self._x.size - 2
-        piece = np.clip(np.searchsorted(self._x, offset_cm1, "right") - 1, 0, last)
-        t = offset_cm1 - self._x[piece]
-        number = self._pieces.shape[2]
-        pixel = np.zeros(1, int) if number == 1 else np.arange(number)[rows]
-        a, b, c, d = self._pieces[:, piece, pixel[:, None]]
-        inside = (offset_cm1 >= self._ends[0]) & (offset_cm1 <= self._ends[1])
-        value = ((a * t + b) * t + c) * t + d
-        slope = (3.0 * a * t + 2.0 * b) * t + c
-        bend = 6.0 * a * t + 2.0 * b
-        return [np.where(inside, item, 0.0) for item in (value, -slope, bend)]

@@ -1,4 +1,4 @@
-"""Power series of the parameter table, and their slopes."""
+"""Power series of the parameter table."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["power_series", "power_series_slope"]
+__all__ = ["power_series"]
 
 
 def power_series(
@@ -38,28 +38,3 @@ def power_series(
     for value in coefficient[-2::-1]:
         total = total * x + value
     return np.asarray(total)
-
-
-def power_series_slope(
-    coefficient: tuple[float, ...], argument: ArrayLike
-) -> NDArray[np.float64]:
-    """Return the derivative of `power_series` by its argument.
-
-    Parameters
-    ----------
-    coefficient : tuple of float
-        As in `power_series`.
-    argument : array_like
-        As in `power_series`.
-
-    Returns
-    -------
-    ndarray
-
-    Examples
-    --------
-    >>> float(power_series_slope((1.0, 2.0, 3.0), 2.0))
-    14.0
-    """
-    slope = tuple(k * c for k, c in enumerate(coefficient))[1:]
-    return power_series(slope or (0.0,), argument)

@@ -15,9 +15,7 @@ import numpy as np
 
 from tgo_spectra.errors import InstrumentError
 from tgo_spectra.instruments import coefficients, number, parameter
-from tgo_spectra.instruments.aotf import lobed_aotf
-from tgo_spectra.instruments.grating import sinc_blaze
-from tgo_spectra.instruments.line_shape import doublet
+from tgo_spectra.instruments.aotf import lobed_aotf, sinc_squared
 from tgo_spectra.instruments.polynomial import power_series
 
 if TYPE_CHECKING:
@@ -35,9 +33,6 @@ __all__ = [
     "covered_orders",
     "free_spectral_range",
     "ils_parameters",
-    "line_shape",
-    "nearest_order",
-    "order_weights",
     "pixel_wavenumber",
 ]
 
@@ -321,28 +316,7 @@ def blaze(
     1.0
     """
     width = _array(free_spectral_range_cm1)
-    return sinc_blaze(wavenumber_cm1, width * _array(order), width)
-
-
-def nearest_order(centre_cm1: ArrayLike) -> NDArray[np.int64]:
-    """Diffraction order whose blaze the AOTF centre lies on.
-
-    Parameters
-    ----------
-    centre_cm1 : array_like
-        AOTF centre, cm-1.
-
-    Returns
-    -------
-    ndarray of int64
-
-    Examples
-    --------
-    >>> int(nearest_order(3021.476))
-    134
-    """
-    found = power_series(coefficients("so.order_of_centre"), centre_cm1)
-    return np.asarray(np.rint(found).astype(np.int64))
+    return sinc_squared((_array(wavenumber_cm1) - width * _array(order)) / width)
 
 
 def ils_parameters(
@@ -380,78 +354,6 @@ def ils_parameters(
     delta = delta * nu / number("so.ghost_displacement_reference")
     sigma, delta = np.broadcast_arrays(sigma, delta * settings.ils_delta_factor)
     return np.asarray(sigma), np.asarray(delta), float(settings.ils_amplitude)
-
-
-def line_shape(
-    offset_cm1: ArrayLike,
-    pixel: ArrayLike,
-    reference_cm1: ArrayLike,
-    settings: SoInstrument | None = None,
-) -> NDArray[np.float64]:
-    """Line shape of SO pixels, of unit area.
-
-    Parameters
-    ----------
-    offset_cm1 : array_like
-        Distance nu - nu_pixel, cm-1.
-    pixel, reference_cm1 : array_like
-        Pixel from 0 and the wavenumber the widths scale with; broadcast.
-    settings : SoInstrument, optional
-        As in `ils_parameters`.
-
-    Returns
-    -------
-    ndarray
-        cm.
-
-    Examples
-    --------
-    >>> low, high = line_shape([-0.2, 0.2], 160, 3030.0)
-    >>> bool(high > low)
-    True
-    """
-    return doublet(offset_cm1, *ils_parameters(pixel, reference_cm1, settings))
-
-
-def order_weights(
-    wavenumber_cm1: ArrayLike,
-    order: int,
-    centre_cm1: float,
-    free_spectral_range_cm1: float,
-    settings: SoInstrument | None = None,
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Weights of the orders at SO pixels: AOTF times blaze, both at the pixel.
-
-    Parameters
-    ----------
-    wavenumber_cm1 : array_like, shape (pixel,)
-        Of the pixels in the nominal order, cm-1.
-    order : int
-        Nominal order.
-    centre_cm1, free_spectral_range_cm1 : float
-        AOTF centre and width of the blaze, cm-1.
-    settings : SoInstrument, optional
-        Number of neighbouring orders, factors on the AOTF.
-
-    Returns
-    -------
-    orders : ndarray of int64, shape (order,)
-    weight : ndarray, shape (order, pixel)
-        For `tgo_spectra.instruments.grating.add_orders`.
-
-    Examples
-    --------
-    >>> orders, weight = order_weights([3023.0], 134, 3021.476, 22.5752)
-    >>> share = weight[:, 0] / weight.sum()
-    >>> int(orders[6]), round(float(share[6]), 2)
-    (134, 0.76)
-    """
-    settings = settings or SoInstrument()
-    n = settings.n_orders
-    orders = np.arange(order - n, order + n + 1)
-    nu = np.asarray(wavenumber_cm1, dtype=np.float64) * (orders[:, None] / order)
-    light = blaze(nu, orders[:, None], free_spectral_range_cm1)
-    return orders, np.asarray(light * aotf_transmission(nu, centre_cm1, settings))
 
 
 def covered_orders(

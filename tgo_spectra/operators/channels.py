@@ -1,4 +1,4 @@
-"""Operators of LNO and of ACS on the nodes of an absorption table.
+"""Operators of LNO and of ACS MIR on the nodes of an absorption table.
 
 Each puts the parts of its channel into
 `tgo_spectra.operators.line_by_line.line_shape_operator`. Resolving powers and filters
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tgo_spectra.instruments import acs_nir, lno
+from tgo_spectra.instruments import lno
 from tgo_spectra.instruments.acs_mir import DoubleImage, ImageShape
 from tgo_spectra.instruments.line_shape import resolving_power_sigma
 from tgo_spectra.instruments.pixel_shapes import DoubletShape
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tgo_spectra.operators.tabulated import Operator
     from tgo_spectra.spectroscopy.tables import BandTable
 
-__all__ = ["acs_mir_operator", "acs_nir_operator", "lno_operator", "table_cells"]
+__all__ = ["acs_mir_operator", "lno_operator", "table_cells"]
 
 
 def table_cells(table: BandTable) -> Cells:
@@ -125,77 +125,6 @@ def lno_operator(
         }
         if aotf_derivatives
         else None,
-        dtype=dtype,
-    )
-
-
-def acs_nir_operator(
-    cells: Cells,
-    *,
-    pixels: ArrayLike,
-    pixel_wavenumber_cm1: ArrayLike,
-    order: int,
-    aotf_centre_cm1: float,
-    aotf_fwhm_cm1: float,
-    aotf_side_lobes: float,
-    resolving_power: float,
-    n_orders: int,
-    dtype: type[np.float32 | np.float64] = np.float32,
-) -> Operator:
-    """Build the operator of ACS NIR for one order, without a blaze function.
-
-    Parameters
-    ----------
-    cells : Cells
-        Nodes of the table.
-    pixels : array_like of int, shape (pixel,)
-        Ascending pixels from 0.
-    pixel_wavenumber_cm1 : array_like, shape (pixel,)
-        Their wavenumbers in the nominal order, cm-1.
-    order : int
-        Nominal order, 49 to 101.
-    aotf_centre_cm1, aotf_fwhm_cm1 : float
-        Centre and full width at half maximum of the AOTF, cm-1 (*inferred*).
-    aotf_side_lobes : float
-        Factor on its side lobes (*to be verified*).
-    resolving_power : float
-        nu / FWHM of the Gaussian line shape (*to be verified*).
-    n_orders : int
-        Neighbouring orders on each side.
-    dtype : numpy.float32 or numpy.float64
-        Storage of the entries.
-
-    Returns
-    -------
-    tgo_spectra.operators.tabulated.Operator
-        Kinds: those of `tgo_spectra.operators.tabulated.KINDS`, ``width`` (logarithm
-        of the line width), ``aotf_offset``, ``aotf_fwhm``, ``aotf_side_lobes``.
-
-    Raises
-    ------
-    InstrumentError
-        As `line_shape_operator`, and if there is no such order.
-    """
-    acs_nir.order_centre(order)
-    orders, nu = acs_nir.order_wavenumbers(pixel_wavenumber_cm1, order, n_orders)
-    settings = (aotf_centre_cm1, aotf_fwhm_cm1, aotf_side_lobes)
-
-    def derivative(name: str, wavenumber: np.ndarray) -> np.ndarray:
-        return acs_nir.aotf_derivatives(wavenumber, *settings)[name]
-
-    return line_shape_operator(
-        cells,
-        nu.T,
-        DoubletShape(resolving_power_sigma(nu.T, resolving_power)),
-        pixels=pixels,
-        orders=orders,
-        nominal=n_orders,
-        transfer=lambda v: acs_nir.aotf_transmission(v, *settings),
-        transfer_derivatives={
-            "aotf_offset": lambda v: derivative("aotf_offset", v),
-            "aotf_fwhm": lambda v: derivative("aotf_fwhm", v),
-            "aotf_side_lobes": lambda v: derivative("aotf_side_lobes", v),
-        },
         dtype=dtype,
     )
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     Integers = NDArray[np.int64]
     Transfer = Callable[[Floats], Floats]
 
-__all__ = ["Cells", "expansion_error", "line_shape_operator"]
+__all__ = ["Cells", "line_shape_operator"]
 
 # Chebyshev points of a cell beyond the number of moments: at twice the degree the
 # residual of the expansion is seen, not only its first term.
@@ -204,8 +204,10 @@ def line_shape_operator(
     transfer_derivatives : dict of str to callable, optional
         Derivatives of ``transfer`` by parameters, whose names become kinds.
     tolerance : float
-        Largest bound as by `expansion_error`, for any pixel, that is accepted; SO has
-        2.5e-4 with its tables. Errors found are 20 to 100 times smaller.
+        Largest bound on the error of T, for any pixel, that is accepted: the part of
+        the line shape that the moments of the cells do not carry, as the area of its
+        absolute value over that of the line. SO has 2.5e-4 with its tables. Errors
+        found are 20 to 100 times smaller.
     dtype : numpy.float32 or numpy.float64
         Storage of the entries; they are computed in double precision.
 
@@ -341,47 +343,3 @@ def _checked(
             msg, field="weight", value=float(light.min()), rule="operator.inputs"
         )
     return centre, pix, number, light
-
-
-def expansion_error(cells: Cells, sigma_cm1: float) -> float:
-    """Bound on the error of T for a Gaussian of this width in these cells.
-
-    The part of the line shape that the Legendre moments of the cells do not carry, as
-    the area of its absolute value over the area of the line: a transmittance between
-    0 and 1 is off by less. With five moments it falls as the fifth power of the cell's
-    width over sigma. Errors of the table's own nodes are not in it.
-
-    Parameters
-    ----------
-    cells : Cells
-        Of the table.
-    sigma_cm1 : float
-        Standard deviation of the line shape, cm-1.
-
-    Returns
-    -------
-    float
-        The mean over places of the line in a cell.
-
-    Raises
-    ------
-    InstrumentError
-        If the width is not positive.
-
-    Examples
-    --------
-    >>> nodes = np.polynomial.legendre.legvander(np.linspace(-0.98, 0.98, 50), 4)
-    >>> cells = Cells(np.zeros(50, int), nodes, 3000.0, 0.1, 50)
-    >>> expansion_error(cells, 0.13) < 1e-4 < expansion_error(cells, 0.03)
-    True
-    """
-    from tgo_spectra.instruments.line_shape import gaussian
-
-    x, matrix, back = _expansion(cells.points, cells.node_weight.shape[1])
-    reach = int(np.ceil(6.0 * sigma_cm1 / cells.width_cm1)) + 1
-    place = (np.arange(16) + 0.5) / 16.0
-    cell = np.arange(-reach, reach + 1)
-    nu = (cell[:, None] + 0.5 * (x + 1.0)) * cells.width_cm1
-    kernel = gaussian(nu - place[:, None, None] * cells.width_cm1, sigma_cm1)
-    rest = np.abs(kernel - kernel @ matrix.T @ back.T)
-    return float(rest.mean(axis=-1).sum(axis=-1).mean() * cells.width_cm1)

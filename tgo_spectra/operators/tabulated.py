@@ -11,7 +11,7 @@ of neighbouring pixels and each order, so that applying it is matrix products.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import ArrayLike, NDArray
-    from scipy.sparse import csr_array
 
     from tgo_spectra.operators.layout import Layout
 
@@ -40,8 +39,6 @@ __all__ = [
     "apply",
     "apply_factors",
     "apply_many",
-    "apply_transposed",
-    "as_csr",
     "build_operator",
     "covered_orders",
     "from_layout",
@@ -401,78 +398,6 @@ def apply_factors(
     if result.size:
         apply_products(*blocks_of(operator), operator.data, rows, LIMIT, values, result)
     return result
-
-
-def apply_transposed(
-    operator: Operator, field: NDArray[np.floating], kind: str = "value"
-) -> NDArray[np.floating]:
-    """Apply the transpose of one kind of rows: from pixels to nodes.
-
-    Parameters
-    ----------
-    operator : Operator
-        From :func:`build_operator`.
-    field : ndarray, shape (pixel, column)
-        On the pixels.
-    kind : str
-        Rows to apply, one of the operator's kinds.
-
-    Returns
-    -------
-    ndarray, shape (node, column)
-
-    Raises
-    ------
-    InstrumentError
-        If the field has another number of pixels, or the operator no such kind.
-    """
-    index = kind_index(operator, kind)
-    values = np.asarray(field, dtype=operator.data.dtype)
-    if values.ndim != 2 or values.shape[0] != operator.pixels.size:
-        msg = f"field must be (pixel, column) with {operator.pixels.size} pixels"
-        raise InstrumentError(
-            msg, field="field", value=values.shape, rule="operator.field_shape"
-        )
-    result = np.zeros((operator.n_nodes, values.shape[1]), dtype=values.dtype)
-    for pixel, node, _, block in operator.blocks(slice(index, index + 1)):
-        result[node] += block.T @ values[pixel]
-    return result
-
-
-def as_csr(operator: Operator, kind: str = "value") -> csr_array:
-    """One kind of rows as a sparse matrix.
-
-    Parameters
-    ----------
-    operator : Operator
-        From :func:`build_operator`.
-    kind : str
-        Rows to take, one of the operator's kinds.
-
-    Returns
-    -------
-    scipy.sparse.csr_array, shape (pixel, node)
-
-    Raises
-    ------
-    InstrumentError
-        If the operator has no such kind.
-    """
-    from scipy.sparse import coo_array
-
-    index = kind_index(operator, kind)
-    values, rows, columns = [], [], []
-    for pixel, node, _, block in operator.blocks(slice(index, index + 1)):
-        i, j = np.nonzero(block)
-        values.append(block[i, j])
-        rows.append(i + pixel.start)
-        columns.append(j + node.start)
-    shape = (operator.pixels.size, operator.n_nodes)
-    matrix = coo_array(
-        (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))),
-        shape=shape,
-    )
-    return cast("csr_array", matrix.tocsr())
 
 
 def truncation_residual(operator: Operator, field: NDArray[np.floating]) -> float:
