@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from reference.plain_fit import fit_baseline
 
 import tgo_spectra as tgo
 from tgo_spectra.forward import transmittance as forward
@@ -74,7 +75,7 @@ def dense(scene, state):
     spectrum, small = linear.row_spectra(
         fields, measurement, state, evaluator.built, evaluator.depth
     )
-    columns, inner, coefficients, residual = linear.fit_baseline(measurement, spectrum)
+    columns, inner, coefficients, residual = fit_baseline(measurement, spectrum)
     base = coefficients @ measurement.polynomials
     paths = evaluation.row_paths(scene)
     k = np.zeros((*spectrum.shape, space.size))

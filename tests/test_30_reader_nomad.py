@@ -22,15 +22,15 @@ from tgo_spectra.readers import find_label, read_label
 from tgo_spectra.readers.arrays import snake_case
 from tgo_spectra.readers.backend import TgoBackendEntrypoint
 from tgo_spectra.readers.nomad import PRODUCT_NAME
-from tgo_spectra.simulate.product import (
-    SO_COLUMNS,
-    SO_RECORD_LENGTH,
-    write_product,
-)
+from tgo_spectra.simulate.layout import INFRARED_PIXELS, LAYOUTS
+from tgo_spectra.simulate.product import write_product
 from tgo_spectra.variables import validate
 
 if TYPE_CHECKING:
     import pathlib
+
+SO_COLUMNS = LAYOUTS["so", True].columns
+SO_RECORD_LENGTH = LAYOUTS["so", True].record_length(INFRARED_PIXELS)
 
 
 @pytest.fixture

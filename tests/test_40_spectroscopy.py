@@ -114,13 +114,20 @@ def test_voigt_function_continuous_at_switches():
             assert near[0] == pytest.approx(near[1], rel=1e-6)
 
 
+def voigt_profile(distance, doppler, lorentz):
+    """Voigt profile of unit area from half-widths at half maximum."""
+    scale = np.sqrt(np.log(2.0)) / doppler
+    value = shape.voigt_function(distance * scale, lorentz * scale)
+    return value * scale / np.sqrt(np.pi)
+
+
 def test_voigt_limits():
     x = np.linspace(-4, 4, 801)
     np.testing.assert_allclose(shape.voigt_function(x, 0.0), np.exp(-(x**2)), rtol=1e-9)
     # Lorentz limit
     distance = np.linspace(-5.0, 5.0, 1001)
     lorentz = 0.3 / np.pi / (distance**2 + 0.3**2)
-    profile = shape.voigt_profile(distance, 1e-4, 0.3)
+    profile = voigt_profile(distance, 1e-4, 0.3)
     np.testing.assert_allclose(profile, lorentz, rtol=1e-6)
 
 
@@ -129,7 +136,7 @@ def test_voigt_area_is_one(lorentz):
     step = 5e-4
     half = 100.0
     grid = np.arange(-half, half + step / 2, step)
-    area = shape.voigt_profile(grid, 0.004, lorentz).sum() * step
+    area = voigt_profile(grid, 0.004, lorentz).sum() * step
     outside = 2.0 * lorentz / (np.pi * half)
     assert area + outside == pytest.approx(1.0, abs=2e-6)
 

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 from numpy.polynomial import legendre
+from reference.plain_fit import fit_baseline, linearise_plainly
 
 from tgo_spectra.errors import RetrievalError
 from tgo_spectra.forward.transmittance import PixelFields
@@ -112,7 +113,7 @@ def test_normal_equations__equal_the_schur_complement_of_the_dense_ones(problem)
 def test_linearise__compiled_rows_equal_whole_arrays(problem):
     fields, m, _, state, depth = problem
     fast = linear.linearise(fields, m, state, (0.02, 0.01), depth)
-    plain = linear.linearise_plainly(fields, m, state, (0.02, 0.01), depth)
+    plain = linearise_plainly(fields, m, state, (0.02, 0.01), depth)
     for name in ("model", "residual", "baseline", "gram", "gradient", "chi_square"):
         a, b = getattr(fast, name), getattr(plain, name)
         np.testing.assert_allclose(
@@ -131,7 +132,7 @@ def test_linearise__row_without_pixels_is_refused(problem):
 def test_fit_baseline__is_the_least_squares_solution(problem):
     fields, m, _, state, depth = problem
     spectrum, _ = linear.row_spectra(fields, m, state, (0.0, 0.0), depth)
-    _, _, coefficients, residual = linear.fit_baseline(m, spectrum)
+    _, _, coefficients, residual = fit_baseline(m, spectrum)
     columns = m.polynomials.T * (spectrum[3] * m.weight[3])[:, None]
     expected, *_ = np.linalg.lstsq(
         columns, m.transmittance[3] * m.weight[3], rcond=None

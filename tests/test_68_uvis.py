@@ -11,14 +11,19 @@ import msgspec
 import numpy as np
 import pytest
 import xarray as xr
-from reference.validate_uvis import ozone_profile, validate_uvis
+from reference.validate_uvis import (
+    detected_levels,
+    ozone_profile,
+    validate_uvis,
+    with_measurement,
+)
 
 import tgo_spectra as tgo
 from tgo_spectra.atmosphere import read_atmosphere
 from tgo_spectra.errors import LineListError, RetrievalError, SetupError
 from tgo_spectra.retrieval.setups import load_setup
-from tgo_spectra.retrieval.uvis import detected_levels, retrieve_uvis
 from tgo_spectra.retrieval.uvis import fit as uvis_fit
+from tgo_spectra.retrieval.uvis import retrieve_uvis
 from tgo_spectra.retrieval.uvis import solve as uvis_solve
 from tgo_spectra.retrieval.uvis.scene import build_scene, continuum_basis
 from tgo_spectra.retrieval.uvis.setup import OzonePrior, UvisSetup
@@ -319,7 +324,7 @@ def test_closed_loop__wrong_errors_are_noticed(clean, solved):
     rng = np.random.default_rng(6)
     sigma = 1.0 / np.where(scene.model.weight > 0.0, scene.model.weight, np.inf)
     y = scene.model.transmittance + 2.0 * sigma * rng.normal(size=sigma.shape)
-    noisy_scene = uvis_solve.with_measurement(scene, y)
+    noisy_scene = with_measurement(scene, y)
     shape = solved.profile.state
     found = uvis_solve.fit_columns(noisy_scene, setup_of(), shape[0], shape[1])
     column = truth["o3_slant_column"].values[scene.rows]
@@ -344,7 +349,7 @@ def test_flags__unmodelled_structure_is_no_detection(data):
             rng.normal(size=sigma.shape) + 3 * wave
         )
         found = uvis_solve.fit_columns(
-            uvis_solve.with_measurement(scene, y), setup_of(), shape, shape
+            with_measurement(scene, y), setup_of(), shape, shape
         )
         single.append(found.column > 3.0 * found.error)
         both.append(found.detected)

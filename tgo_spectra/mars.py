@@ -10,14 +10,11 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
-    "AREOID_POTENTIAL_M2_S2",
     "BOLTZMANN",
-    "ELLIPSOID_AXES_KM",
     "GAS_CONSTANT",
     "GM_M3_S2",
     "MEAN_RADIUS_KM",
     "MOLAR_MASS",
-    "ROTATION_RAD_S",
     "SURFACE_GRAVITY_M_S2",
     "mars_year",
     "solar_longitude",
@@ -27,12 +24,6 @@ __all__ = [
 GM_M3_S2 = 42828.36e9
 #: km, mean radius.
 MEAN_RADIUS_KM = 3389.5
-#: km, axes of the IAU_MARS ellipsoid.
-ELLIPSOID_AXES_KM = (3396.19, 3396.19, 3376.20)
-#: rad s-1, areoid definition of MGM1025.
-ROTATION_RAD_S = 7.0882187e-5
-#: m2 s-2, potential of the areoid: equatorial mean at 3396 km.
-AREOID_POTENTIAL_M2_S2 = 12652777.9
 #: m s-2, nominal.
 SURFACE_GRAVITY_M_S2 = 3.711
 #: g mol-1 of Martian air; 43.34 (SAM) to 43.62 are in use.

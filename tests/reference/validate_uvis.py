@@ -6,10 +6,12 @@ consistent with the simulator, whose calculation is finer than the fit's.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tgo_spectra.retrieval.uvis import ozone as uvis_ozone
 from tgo_spectra.retrieval.uvis.scene import UvisScene, build_scene
 from tgo_spectra.retrieval.uvis.setup import UvisSetup
 from tgo_spectra.retrieval.uvis.solve import (
@@ -17,7 +19,6 @@ from tgo_spectra.retrieval.uvis.solve import (
     fit_columns,
     solve,
     space_of,
-    with_measurement,
 )
 from tgo_spectra.simulate.uvis import (
     simulate_uvis_level1,
@@ -122,6 +123,17 @@ def _scene(
     from tgo_spectra.atmosphere import read_atmosphere
 
     return build_scene(level1, data, setup, read_atmosphere(air)), truth
+
+
+def with_measurement(scene: UvisScene, transmittance: Array) -> UvisScene:
+    """Return the scene with other transmittances, (row, pixel)."""
+    return replace(scene, model=replace(scene.model, transmittance=transmittance))
+
+
+def detected_levels(solution: UvisSolution, setup: UvisSetup) -> npt.NDArray[np.bool_]:
+    """Tell at which levels of the profile ozone is detected."""
+    parts = uvis_ozone._of_gas(solution)
+    return uvis_ozone._limits(solution, setup, parts).detected
 
 
 def _noisy(scene: UvisScene, rng: np.random.Generator) -> UvisScene:
@@ -252,8 +264,6 @@ def _no_ozone(
     n_draws: int,
     rng: np.random.Generator,
 ) -> dict[str, float]:
-    from tgo_spectra.retrieval.uvis import detected_levels
-
     scene, _ = _scene(data, setup, options, ozone=0.0)
     rows, levels = [], []
     for draw in range(n_draws):

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = ["download", "request_bytes"]
 
-_BLOCK = 2**20  # bytes
 _MAGIC = {".zip": b"PK\x03\x04", ".xml": b"<?xml", ".lblx": b"<?xml"}
 
 

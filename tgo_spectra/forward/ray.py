@@ -26,11 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ColumnMoments",
-    "bending_angle",
     "column_moments",
     "layer_columns",
     "refractivity_per_density",
-    "tangent_radius",
     "top_scale_height",
 ]
 
@@ -179,7 +177,7 @@ def layer_columns(
     ----------
     impact_km : array_like, shape (ray,)
         Impact parameters: without refraction the radii of the tangent points. With it
-        a ray passes deeper, see `tangent_radius`.
+        a ray passes deeper by the refractivity there times the radius.
     radius_km : array_like, shape (point,)
         Strictly ascending.
     number_density_cm3 : array_like, shape (point,)
@@ -305,101 +303,6 @@ def _above(
         above,
     )
     return above
-
-
-def tangent_radius(
-    impact_km: ArrayLike,
-    radius_km: ArrayLike,
-    number_density_cm3: ArrayLike,
-    refractivity_cm3: float,
-) -> Floats:
-    """Radius of the lowest point of refracted rays: index times radius = impact.
-
-    Parameters
-    ----------
-    impact_km, radius_km, number_density_cm3, refractivity_cm3
-        As in `layer_columns`.
-
-    Returns
-    -------
-    ndarray, shape (ray,)
-        km; lower than the impact parameter by the refractivity times the radius.
-
-    Raises
-    ------
-    AtmosphereError
-        As `layer_columns`.
-
-    Examples
-    --------
-    >>> r = np.array([3390.0, 3400.0])
-    >>> low = tangent_radius([3390.012], r, [2e17, 7e16], 1.67e-23)
-    >>> round(float(3390.012 - low[0]), 4)
-    0.0113
-    """
-    from tgo_spectra.forward.ray_kernel import radius_at
-
-    grid = _grid(radius_km, number_density_cm3, refractivity_cm3)
-    impact = _impact(impact_km, grid, refractivity_cm3)
-    layer = np.searchsorted(grid.bent, impact, side="right") - 1
-    layer = np.clip(layer, 0, grid.decay.size - 1)
-    found = [
-        radius_at(b, grid.radius[j], grid.density[j], grid.decay[j], refractivity_cm3)
-        for b, j in zip(impact, layer, strict=True)
-    ]
-    return np.asarray(found, dtype=np.float64)
-
-
-def bending_angle(
-    impact_km: ArrayLike,
-    radius_km: ArrayLike,
-    number_density_cm3: ArrayLike,
-    refractivity_cm3: float,
-    *,
-    top_scale_km: float | None = None,
-) -> Floats:
-    """Angle by which refraction turns a ray, towards the planet, in degree.
-
-    Parameters
-    ----------
-    impact_km, radius_km, number_density_cm3, refractivity_cm3, top_scale_km
-        As in `layer_columns`.
-
-    Returns
-    -------
-    ndarray, shape (ray,)
-        Degree; for small refraction and scale height H, N sqrt(2 pi r / H) radian with
-        the refractivity N at the tangent point.
-
-    Raises
-    ------
-    AtmosphereError
-        As `layer_columns`.
-
-    Examples
-    --------
-    >>> r = np.arange(3390.0, 3500.0)
-    >>> n = 2e17 * np.exp(-(r - 3390.0) / 10.0)
-    >>> angle = bending_angle([3390.0], r, n, 1.67e-23)
-    >>> round(float(angle[0]), 4)
-    0.0088
-    """
-    from tgo_spectra.forward.ray_kernel import bend
-
-    grid = _grid(radius_km, number_density_cm3, refractivity_cm3)
-    impact = _impact(impact_km, grid, refractivity_cm3)
-    angle = np.zeros(impact.size)
-    radius, density, decay, _ = grid
-    nodes, weights = np.polynomial.legendre.leggauss(LAYER_POINTS)
-    rho = refractivity_cm3
-    bend(impact, radius, density, decay, rho, True, nodes, weights, angle)
-    if top_scale_km is not None:
-        # layers of a fifth of a scale height, exactly exponential
-        step = 0.2 * top_scale_km * np.arange(5.0 * TOP_FOLDS + 1)
-        higher = density[-1] * np.exp(-step / top_scale_km)
-        same = np.full(step.size - 1, 1.0 / top_scale_km)
-        bend(impact, radius[-1] + step, higher, same, rho, False, nodes, weights, angle)
-    return np.asarray(np.degrees(angle))
 
 
 def _grid(

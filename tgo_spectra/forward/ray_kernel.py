@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 __all__ = [
-    "bend",
     "integrate_layers",
     "integrate_moments",
     "integrate_top",
@@ -189,60 +188,3 @@ def integrate_top(
                 part = weights[q] * half * n / slope
                 out[ray, 0] += part
                 out[ray, 1] += part * (r - radius)
-
-
-@compiled()
-def bend(
-    impact: Floats,
-    radius: Floats,
-    density: Floats,
-    decay: Floats,
-    refractivity: float,
-    extended: bool,
-    nodes: Floats,
-    weights: Floats,
-    out: Floats,
-) -> None:
-    """Add the two-sided bending angle, radian, of rays through exponential layers.
-
-    Parameters
-    ----------
-    impact : ndarray, shape (ray,)
-        Impact parameters, km.
-    radius, density, decay : ndarray, shape (point,)
-        Grid; ``decay`` holds for the layer above a point. The last point only ends
-        the last layer.
-    refractivity : float
-        Refractivity per number density.
-    extended : bool
-        The first layer reaches down to rays that pass below it.
-    nodes, weights : ndarray, shape (quadrature,)
-        Gauss-Legendre on -1..1.
-    out : ndarray, shape (ray,)
-        Added to.
-    """
-    for ray in range(impact.size):
-        b = impact[ray]
-        for j in range(radius.size - 1):
-            bottom = radius[j] * (1.0 + refractivity * density[j])
-            top = radius[j + 1] * (1.0 + refractivity * density[j + 1])
-            if top <= b:
-                continue
-            low = b if j == 0 and extended else max(bottom, b)
-            start = np.sqrt((low - b) * (low + b))
-            half = 0.5 * (np.sqrt((top - b) * (top + b)) - start)
-            for q in range(nodes.size):
-                s = start + half * (1.0 + nodes[q])
-                x = np.sqrt(b * b + s * s)
-                r = radius_at(x, radius[j], density[j], decay[j], refractivity)
-                n = refractivity * density[j] * np.exp(-decay[j] * (r - radius[j]))
-                slope = 1.0 + n * (1.0 - decay[j] * r)
-                # -2 b dln(mu)/dr dr / sqrt(x^2 - b^2), dr = (x / slope) ds' / x
-                out[ray] += (
-                    2.0
-                    * b
-                    * weights[q]
-                    * half
-                    * (decay[j] * n / (1.0 + n))
-                    / (slope * x)
-                )

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Evaluator",
     "expansion_of",
-    "full_jacobian",
     "measurement_of",
     "row_paths",
 ]
@@ -175,25 +174,3 @@ def place_of(state: State) -> tuple[float, float]:
 def depth_of(brightness: Array) -> Array:
     """Aerosol optical depth from the brightness level of a row."""
     return np.clip(-np.log(np.clip(brightness, 1e-3, None)), 0.0, None)
-
-
-def full_jacobian(scene: Scene, state: State) -> tuple[Array, Array]:
-    """Model without baseline and its derivative to every profile element.
-
-    The slow, explicit path: the product of field and path is averaged over the field
-    of view, not the factors. With a scene whose limb keeps all directions in float64
-    this is the exact derivative; the fit uses the fast one.
-
-    Returns
-    -------
-    model : array, shape (row, pixel)
-    jacobian : array, shape (row, pixel, gas x level)
-    """
-    built = scene.operator(*place_of(state))
-    fields = forward.pixel_fields(scene.limb, built, state)
-    blocks = []
-    for gas in scene.setup.gases:
-        path = scene.limb.gases[gas].path
-        by_height = np.einsum("pkh,khl->hpl", fields.gas[gas], path, optimize=True)
-        blocks.append(np.einsum("rh,hpl->rpl", scene.rows, by_height, optimize=True))
-    return scene.rows @ fields.value.T, np.concatenate(blocks, axis=2)

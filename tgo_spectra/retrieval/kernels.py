@@ -1,8 +1,7 @@
 """Compiled loops of the fits.
 
-Row by row model, baseline and the reduced Gram matrix in one pass: the same as
-`linear.linearise_plainly`, which the tests compare it with, without the wide
-intermediate arrays, as a row's work fits in the cache. The expansion of the Gram
+Row by row model, baseline and the reduced Gram matrix in one pass, without wide
+intermediate arrays: a row's work fits in the cache. The expansion of the Gram
 matrices to the levels of the profiles. What the fit of single rows does on the spectral
 quadrature points.
 """

@@ -34,9 +34,7 @@ __all__ = [
     "Expansion",
     "Linearised",
     "Measurement",
-    "fit_baseline",
     "linearise",
-    "linearise_plainly",
     "row_spectra",
 ]
 
@@ -155,28 +153,6 @@ def row_spectra(
     return spectrum, [shift, shift * m.position, aerosol]
 
 
-def fit_baseline(
-    measurement: Measurement, spectrum: Array
-) -> tuple[Array, Array, Array, Array]:
-    """Weighted least squares of the baseline of each row.
-
-    Returns the whitened columns (row, pixel, coefficient), their Gram matrices, the
-    coefficients (row, coefficient) and the whitened residual (row, pixel).
-    """
-    m = measurement
-    columns = m.polynomials.T[None] * (spectrum * m.weight)[:, :, None]
-    target = m.transmittance * m.weight
-    gram = columns.transpose(0, 2, 1) @ columns
-    right = columns.transpose(0, 2, 1) @ target[:, :, None]
-    try:
-        coefficients = np.linalg.solve(gram, right)[:, :, 0]
-    except np.linalg.LinAlgError as error:
-        message = "the baseline of a row is undetermined: too few usable pixels"
-        raise RetrievalError(message, rule="fit.baseline") from error
-    residual = target - (columns @ coefficients[:, :, None])[:, :, 0]
-    return columns, gram, coefficients, residual
-
-
 def linearise(
     fields: PixelFields,
     measurement: Measurement,
@@ -263,56 +239,6 @@ def _seen_gases(
     wide = np.concatenate(parts)  # (field, pixel, height)
     seen = m.jacobian_rows.astype(wide.dtype) @ wide.reshape(-1, wide.shape[2]).T
     return np.asarray(seen.reshape(len(m.rows), -1, n_pixels))
-
-
-def linearise_plainly(
-    fields: PixelFields,
-    measurement: Measurement,
-    state: State,
-    built: tuple[float, float],
-    depth: Array,
-) -> Linearised:
-    """Do the same as `linearise` with whole arrays: its reference in the tests."""
-    m = measurement
-    spectrum, small = row_spectra(fields, m, state, built, depth)
-    columns, inner, coefficients, residual = fit_baseline(m, spectrum)
-    base = coefficients @ m.polynomials
-    scale = base * m.weight
-    chi_square = float(np.einsum("rp,rp->", residual, residual))
-    gram, gradient = _reduced(fields, m, small, scale, columns, inner, residual)
-    return Linearised(
-        base * spectrum, residual, coefficients, chi_square, gram, gradient
-    )
-
-
-def _reduced(
-    fields: PixelFields,
-    m: Measurement,
-    small: list[Array],
-    scale: Array,
-    columns: Array,
-    inner: Array,
-    residual: Array,
-) -> tuple[Array, Array]:
-    """Gram matrix and gradient of the whitened derivatives without the baseline."""
-    dtype = next((f.dtype for f in fields.gas.values()), scale.dtype)
-    rows = m.jacobian_rows.astype(dtype)
-    ranks = [f.shape[1] for f in fields.gas.values()]
-    derivative = np.empty((*scale.shape, sum(ranks) + 3), dtype=dtype)
-    start = 0
-    for field, k in zip(fields.gas.values(), ranks, strict=True):
-        seen = rows @ field.reshape(-1, field.shape[2]).T
-        derivative[:, :, start : start + k] = seen.reshape(*scale.shape, k)
-        start += k
-    for index, term in enumerate(small):
-        derivative[:, :, start + index] = term
-    derivative *= scale[:, :, None].astype(dtype)
-    transposed = derivative.transpose(0, 2, 1)
-    gram = (transposed @ derivative).astype(np.float64)
-    cross = (transposed @ columns.astype(dtype)).astype(np.float64)
-    gram -= cross @ np.linalg.solve(inner, cross.transpose(0, 2, 1))
-    gradient = (transposed @ residual[:, :, None].astype(dtype))[:, :, 0]
-    return gram, gradient.astype(np.float64)
 
 
 class Expansion:

@@ -9,14 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.polynomial import legendre
 
 from tgo_spectra.retrieval import registration
 from tgo_spectra.retrieval.elements import elements_of
 from tgo_spectra.retrieval.evaluation import (
     Evaluator,
     expansion_of,
-    full_jacobian,
     measurement_of,
     row_paths,
 )
@@ -35,9 +33,7 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.floating]
 
 __all__ = [
-    "baseline_values",
     "common_blocks",
-    "full_jacobian",
     "gas_block",
     "measurement_of",
     "prior_sigma",
@@ -185,9 +181,3 @@ def _solve_separately(scene: Scene) -> Solution:
         converged=all(result.converged for result in results),
     )
     return solution_of(whole, space, start, evaluator)
-
-
-def baseline_values(solution: Solution, position: Array) -> Array:
-    """Baseline of each row at detector positions, shape (row, position)."""
-    degree = solution.final.baseline.shape[1] - 1
-    return solution.final.baseline @ legendre.legvander(position, degree).T

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.floating]
     IntArray = npt.NDArray[np.intp]
 
-__all__ = ["coarse_shift", "first_guess"]
+__all__ = ["first_guess"]
 
 SEARCH_HEIGHTS = 3
 """Of the heights below, those of the whole-pixel search."""
@@ -120,22 +120,6 @@ def first_guess(scene: Scene, prior: State) -> tuple[int, State]:
     return whole, state
 
 
-def coarse_shift(scene: Scene) -> int:
-    """Find the whole-pixel shift of the product's X that fits best.
-
-    The model is evaluated once, on a detector longer by the search range; a candidate
-    compares the data at pixel p with the model at p + shift. Amounts of gas are free
-    (one factor per gas, linearised), the baseline is a polynomial. Zero is returned
-    unless another shift lowers chi-square by more than 25 (5 sigma).
-
-    Returns
-    -------
-    int
-        Shift in pixels, true wavenumber minus the product's.
-    """
-    return _whole_pixels(scene, _look(scene))
-
-
 def _look(scene: Scene) -> _Search:
     """Evaluate the model at the heights of the search."""
     reach = scene.setup.registration.search_px
@@ -186,6 +170,13 @@ def _nearest_rows(scene: Scene, search: _Search, index: int) -> IntArray:
 
 
 def _whole_pixels(scene: Scene, search: _Search) -> int:
+    """Whole-pixel shift that fits best, true wavenumber minus the product's.
+
+    The model is evaluated once, on a detector longer by the search range; a candidate
+    compares the data at pixel p with the model at p + shift. Amounts of gas are free
+    (one factor per gas, linearised), the baseline is a polynomial. Zero is returned
+    unless another shift lowers chi-square by more than 25 (5 sigma).
+    """
     reach = scene.setup.registration.search_px
     if reach == 0:
         return 0

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
 __all__ = [
-    "SO_COLUMNS",
-    "SO_RECORD_LENGTH",
     "product_files",
     "product_stem",
     "write_product",
@@ -46,10 +44,6 @@ __all__ = [
 
 FILL = -999.0
 
-SO_COLUMNS = LAYOUTS["so", True].columns
-"""The 105 scalar fields of an SO table in their order."""
-SO_RECORD_LENGTH = LAYOUTS["so", True].record_length(INFRARED_PIXELS)
-"""Bytes of an SO record with its CR LF."""
 POINTS_X, POINTS_Y = LAYOUTS["so", True].points_x, LAYOUTS["so", True].points_y
 
 _KINDS = {"ingress": "i", "egress": "e", "dayside_nadir": "d"}

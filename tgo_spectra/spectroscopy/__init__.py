@@ -12,7 +12,7 @@ from importlib.resources import files
 
 from tgo_spectra.errors import LineListError
 
-__all__ = ["GasInfo", "ObservedWindow", "gas_info", "gas_names", "observed_windows"]
+__all__ = ["GasInfo", "ObservedWindow", "gas_info", "gas_names"]
 
 
 @dataclass(frozen=True)
@@ -152,39 +152,3 @@ def gas_info(gas: str) -> GasInfo:
             value=gas,
             rule="gas.unknown",
         ) from None
-
-
-def observed_windows(
-    gas: str, *, channel: str | None = None, order: int | None = None
-) -> tuple[ObservedWindow, ...]:
-    """Return the windows of a gas in a channel or an order.
-
-    Parameters
-    ----------
-    gas : str
-        Name such as ``ch4``.
-    channel : str, optional
-        Such as ``so``; default all.
-    order : int, optional
-        Diffraction order; default all.
-
-    Returns
-    -------
-    tuple of ObservedWindow
-
-    Raises
-    ------
-    LineListError
-        If the gas is unknown.
-
-    Examples
-    --------
-    >>> [window.orders for window in observed_windows("hcl", channel="so")]
-    [(126, 127), (129, 130)]
-    """
-    return tuple(
-        window
-        for window in gas_info(gas).windows
-        if (channel is None or window.channel == channel)
-        and (order is None or order in window.orders)
-    )

@@ -35,7 +35,6 @@ __all__ = [
     "sum_lines",
     "sum_lines_at",
     "voigt_function",
-    "voigt_profile",
 ]
 
 Floats = NDArray[np.float64]
@@ -79,33 +78,6 @@ def voigt_function(x: Floats, y: Floats | float) -> Floats:
         np.ascontiguousarray(wide).ravel(), np.ascontiguousarray(high).ravel(), out
     )
     return out.reshape(wide.shape)
-
-
-def voigt_profile(
-    distance_cm1: Floats, doppler_hwhm_cm1: float, lorentz_hwhm_cm1: float
-) -> Floats:
-    """Voigt profile of unit area.
-
-    Parameters
-    ----------
-    distance_cm1 : ndarray
-        Distance from the line centre, cm-1.
-    doppler_hwhm_cm1, lorentz_hwhm_cm1 : float
-        Half-widths at half maximum, cm-1.
-
-    Returns
-    -------
-    ndarray
-        Shape of `distance_cm1`, in cm (that is, per cm-1).
-
-    Examples
-    --------
-    >>> float(voigt_profile(np.array([0.0]), 0.004, 0.0)[0])
-    117.4297
-    """
-    unit = _SQRT_LN2 / doppler_hwhm_cm1
-    shape = voigt_function(np.asarray(distance_cm1) * unit, lorentz_hwhm_cm1 * unit)
-    return shape * (unit * _ONE_OVER_SQRT_PI)
 
 
 def _line_arrays(

@@ -8,10 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tgo_spectra.retrieval.uvis.ozone import detected_levels as detected_levels
     from tgo_spectra.retrieval.uvis.ozone import retrieve_uvis as retrieve_uvis
 
-__all__ = ["detected_levels", "retrieve_uvis"]
+__all__ = ["retrieve_uvis"]
 
 
 def __getattr__(name: str) -> object:

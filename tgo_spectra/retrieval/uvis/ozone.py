@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.floating]
     Variables = dict[str, Any]
 
-__all__ = ["detected_levels", "retrieve_ozone", "retrieve_uvis"]
+__all__ = ["retrieve_ozone", "retrieve_uvis"]
 
 
 def retrieve_uvis(
@@ -193,24 +193,6 @@ def _limits(
         wish.limit_sigma,
         wish.minimum_response,
     )
-
-
-def detected_levels(solution: UvisSolution, setup: UvisSetup) -> npt.NDArray[np.bool_]:
-    """Tell at which levels of the profile ozone is detected.
-
-    Parameters
-    ----------
-    solution : UvisSolution
-        Of method "oe".
-    setup : UvisSetup
-
-    Returns
-    -------
-    array of bool, shape (level,)
-        Mole fraction above k of its total errors, chi-square rising by more than k^2
-        without it, and enough response of the averaging kernel.
-    """
-    return _limits(solution, setup, _of_gas(solution)).detected
 
 
 def _spread(level1: xr.Dataset, solution: UvisSolution, values: Array) -> Array:

@@ -28,7 +28,6 @@ __all__ = [
     "peel",
     "solve",
     "space_of",
-    "with_measurement",
 ]
 
 _ROWS_A_LEVEL = 1.3
@@ -77,12 +76,6 @@ class UvisSolution:
     profile: uvis_fit.Profile | None
     profile_systematic: dict[str, Array]
     onion: Onion | None
-
-
-def with_measurement(scene: UvisScene, transmittance: Array) -> UvisScene:
-    """Return the scene with other transmittances (row, pixel), for repeated fits."""
-    model = replace(scene.model, transmittance=transmittance)
-    return replace(scene, model=model)
 
 
 def space_of(scene: UvisScene, setup: UvisSetup) -> StateSpace:
