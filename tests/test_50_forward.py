@@ -9,7 +9,12 @@ from reference.plain_fit import full_jacobian
 
 import tgo_spectra as tgo
 from tgo_spectra.forward import transmittance as forward
-from tgo_spectra.retrieval import linear, optimal_estimation, profile_output
+from tgo_spectra.retrieval import (
+    evaluation,
+    linear,
+    optimal_estimation,
+    profile_output,
+)
 
 
 def build(level1, **options):
@@ -79,7 +84,7 @@ def test_jacobian__taylor_remainder_falls_with_the_square(exact):
 
 def linearised(scene, state, baseline=None):
     """Baseline-free spectrum and small derivatives at the operator's own shift."""
-    measurement = optimal_estimation.measurement_of(scene)
+    measurement = evaluation.measurement_of(scene)
     operator = scene.operator(0.3, 0.02)
     fields = forward.pixel_values(scene.limb, operator, state)
     depth = np.full(scene.rows.shape[0], 0.7)
@@ -121,7 +126,7 @@ def test_fast_jacobian__is_close_to_the_exact_one(exact, level1):
     state = state_of(fast)
     operator = fast.operator(0.3, 0.02)
     fields = forward.pixel_fields(fast.limb, operator, state)
-    paths = optimal_estimation.row_paths(fast)
+    paths = evaluation.row_paths(fast)
     _, full = full_jacobian(exact, state)
     space = optimal_estimation.space_of(fast)
     for gas in fast.setup.gases:

@@ -22,11 +22,8 @@ from tgo_spectra.workers import own_workers
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import numpy.typing as npt
     import xarray as xr
     from matplotlib.figure import Figure
-
-    Array = npt.NDArray[np.float64]
 
 __all__ = ["DemoResult", "methane", "run_demo", "save_figure"]
 

@@ -35,9 +35,7 @@ if TYPE_CHECKING:
 __all__ = [
     "common_blocks",
     "gas_block",
-    "measurement_of",
     "prior_sigma",
-    "row_paths",
     "solve",
     "solve_jointly",
     "space_of",
