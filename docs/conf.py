@@ -9,8 +9,8 @@ from typing import Any
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
 
-from tgo_spectra import __version__
-from tgo_spectra.spectroscopy.table_files import list_tables, open_table, table_path
+from tgo_spectra._version import __version__
+from tgo_spectra.spectroscopy.tables.files import list_tables, open_table, table_path
 from tgo_spectra.variables import CATALOGUE
 
 HERE = Path(__file__).parent

@@ -9,7 +9,12 @@ from reference.plain_fit import fit_baseline
 
 import tgo_spectra as tgo
 from tgo_spectra.forward import transmittance as forward
-from tgo_spectra.retrieval import evaluation, linear, optimal_estimation, profile_output
+from tgo_spectra.retrieval import linear
+from tgo_spectra.retrieval.models.so import (
+    evaluation,
+    optimal_estimation,
+    profile_output,
+)
 
 
 def scene_of(level1, setup, **options):

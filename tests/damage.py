@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tgo_spectra.errors import OutputError
-from tgo_spectra.netcdf import open_verified
+from tgo_spectra.files.netcdf import open_verified
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,7 +92,7 @@ def campaign(number: int) -> collections.Counter[str]:
     from test_20_netcdf import synthetic_level2
     from test_80_batch import make_products
 
-    from tgo_spectra import batch
+    from tgo_spectra.batch import products as batch
     from tgo_spectra.cli import cli
 
     counts: collections.Counter[str] = collections.Counter()

@@ -17,12 +17,13 @@ import synthetic_bands as bands
 from shared_folder import LISTS
 
 import tgo_spectra as tgo
-from tgo_spectra.retrieval import limits, optimal_estimation, profile_output
+from tgo_spectra.retrieval import limits
 from tgo_spectra.retrieval.diagnostics import gas_diagnostics
+from tgo_spectra.retrieval.models.so import optimal_estimation, profile_output
 from tgo_spectra.simulate import simulate_level1
-from tgo_spectra.spectroscopy.caching import TableSettings, table_key
 from tgo_spectra.spectroscopy.linelist import read_line_list
 from tgo_spectra.spectroscopy.tables import build_table, write_table
+from tgo_spectra.spectroscopy.tables.cache import TableSettings, table_key
 
 METHANE = "ch4_iso1_nu3bands_2731-3274_hitranonline2026-03.par.gz"
 WATER = "h2o_iso123_2000-3333_hitran2020online.par.gz"

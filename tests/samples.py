@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 
 import tgo_spectra as tgo
-from tgo_spectra.retrieval import profile_output
+from tgo_spectra.retrieval.models.so import profile_output
 from tgo_spectra.retrieval.setup import Prior
 from tgo_spectra.spectroscopy.tables import write_table
 

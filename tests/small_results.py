@@ -12,8 +12,8 @@ import numpy as np
 import synthetic_bands
 
 import tgo_spectra as tgo
+from tgo_spectra.retrieval.models.temperature.setup import parse_setup
 from tgo_spectra.retrieval.setups import load_setup
-from tgo_spectra.retrieval.temperature.setup import parse_setup
 from tgo_spectra.simulate import mir as mir_simulator
 from tgo_spectra.simulate.nadir import simulate_nadir_product
 from tgo_spectra.simulate.uvis import (

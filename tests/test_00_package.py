@@ -23,7 +23,7 @@ def test_import__light():
 
 
 def test_import__files_and_maps_without_plots_and_clusters():
-    code = "import tgo_spectra.netcdf, tgo_spectra.maps, tgo_spectra.batch"
+    code = "import tgo_spectra.files.netcdf, tgo_spectra.maps, tgo_spectra.batch"
     code += ", tgo_spectra.plots"
     found = modules_after(code)
     assert found.isdisjoint({"matplotlib", "scipy.stats", "numba", "distributed"})

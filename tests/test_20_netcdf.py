@@ -13,14 +13,14 @@ import pytest
 import xarray as xr
 
 from tgo_spectra.errors import OutputError, TgoError
-from tgo_spectra.maps import Grid, grid_level2
-from tgo_spectra.netcdf import (
+from tgo_spectra.files.netcdf import (
     atomic_file,
     open_verified,
     sweep_temporary,
     write_level2,
     write_map,
 )
+from tgo_spectra.maps import Grid, grid_level2
 from tgo_spectra.variables import lookup, validate
 
 if TYPE_CHECKING:
@@ -227,7 +227,7 @@ def columns_level2() -> xr.Dataset:
 
 
 def ozone_level2() -> xr.Dataset:
-    from tgo_spectra.retrieval.uvis import retrieve_uvis
+    from tgo_spectra.retrieval.models.uvis import retrieve_uvis
     from tgo_spectra.simulate import uvis
 
     data = uvis.synthetic_ozone_cross_section()
@@ -351,7 +351,7 @@ def test_open_verified__no_error_of_the_library_comes_through(
         raise error(*(("utf-8", b"", 0, 1, "") if error is UnicodeDecodeError else ()))
 
     path = write_level2(synthetic_level2(levels=10), tmp_path / "a.nc")
-    monkeypatch.setattr("tgo_spectra.storage._attributes", fail)
+    monkeypatch.setattr("tgo_spectra.files.storage._attributes", fail)
     with pytest.raises(OutputError) as caught:
         open_verified(path)
     assert caught.value.rule == "io.unreadable"

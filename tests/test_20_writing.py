@@ -12,15 +12,16 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from tgo_spectra import atomic
-from tgo_spectra.demo import save_figure
+from tgo_spectra.cli.demo import save_figure
 from tgo_spectra.errors import OutputError, TgoError, printable
-from tgo_spectra.exchange import write_bira, write_harp
-from tgo_spectra.grid import Grid
+from tgo_spectra.files import atomic
+from tgo_spectra.files.bira import write_bira
+from tgo_spectra.files.harp import write_harp
+from tgo_spectra.files.netcdf import write_level2, write_map
 from tgo_spectra.maps import grid_level2
-from tgo_spectra.netcdf import write_level2, write_map
+from tgo_spectra.maps.grid import Grid
 from tgo_spectra.paths import expanded
-from tgo_spectra.spectroscopy.table_files import open_table, write_table
+from tgo_spectra.spectroscopy.tables.files import open_table, write_table
 
 
 @contextlib.contextmanager

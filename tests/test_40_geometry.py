@@ -104,7 +104,7 @@ def test_fov_of_pixel_spectra_is_accurate_for_the_steps_in_use(step, limit):
     import tgo_spectra as tgo
     from tgo_spectra.forward import transmittance as forward
     from tgo_spectra.instruments import so as instrument
-    from tgo_spectra.operators import tabulated as operator
+    from tgo_spectra.instruments.response import tabulated as operator
     from tgo_spectra.spectroscopy.tables import interpolate_coefficients, table_arrays
 
     band = table_arrays(tgo.open_table("so_134_136"), ["h2o"])

@@ -5,6 +5,14 @@ import pytest
 from reference.operator_matrix import as_csr
 
 from tgo_spectra.errors import InstrumentError
+from tgo_spectra.instruments.response.tabulated import (
+    KINDS,
+    apply,
+    apply_many,
+    build_operator,
+    covered_orders,
+    truncation_residual,
+)
 from tgo_spectra.instruments.so import (
     AOTF_FREQUENCY_KHZ,
     SoInstrument,
@@ -15,14 +23,6 @@ from tgo_spectra.instruments.so import (
     free_spectral_range,
     ils_parameters,
     pixel_wavenumber,
-)
-from tgo_spectra.operators.tabulated import (
-    KINDS,
-    apply,
-    apply_many,
-    build_operator,
-    covered_orders,
-    truncation_residual,
 )
 
 # m, nu0, w, s, a, g, FSR, blaze centre, nu(0), nu(319), fractions m, m-1, m+1
@@ -306,13 +306,13 @@ def test_apply_forms_agree(nodes):
 def test_blocks_do_not_matter(nodes, monkeypatch):
     field = spectrum(fine_grid())
     whole = apply_many(build(nodes), field)
-    monkeypatch.setattr("tgo_spectra.operators.tabulated.BLOCK_PIXELS", 3)
+    monkeypatch.setattr("tgo_spectra.instruments.response.tabulated.BLOCK_PIXELS", 3)
     parts = apply_many(build(nodes), field)
     np.testing.assert_allclose(parts, whole, atol=1e-9)
 
 
 def test_kernels_as_python_agree(nodes):
-    from tgo_spectra.operators import kernel as operator_kernel
+    from tgo_spectra.instruments.response import kernel as operator_kernel
 
     field = spectrum(fine_grid(), 1)
     few = {"pixels": PIXELS[5:6], "pixel_wavenumber_cm1": wavenumbers()[5:6]}

@@ -10,10 +10,10 @@ import pytest
 import xarray as xr
 
 import tgo_spectra as tgo
-from tgo_spectra import resume
-from tgo_spectra.atmosphere_check import ALLOWABLE
-from tgo_spectra.atmosphere_files import profile_from_text
-from tgo_spectra.climatology.choices import choose_climatology
+from tgo_spectra.atmosphere.check import ALLOWABLE
+from tgo_spectra.atmosphere.climatology.choices import choose_climatology
+from tgo_spectra.atmosphere.files import profile_from_text
+from tgo_spectra.batch import resume
 from tgo_spectra.errors import AtmosphereError, TgoWarning
 from tgo_spectra.forward import limb
 from tgo_spectra.mars import BOLTZMANN
@@ -361,7 +361,7 @@ def test_reference__is_held_to_the_same():
 
 
 def _retrieve(_file, wrong):
-    from tgo_spectra.retrieval.profile import retrieve_profile
+    from tgo_spectra.retrieval.models.so.profile import retrieve_profile
 
     level1 = xr.Dataset(coords={"order": 134}, attrs={"channel": "so"})
     retrieve_profile(level1, tgo.load_setup("so_134"), wrong)

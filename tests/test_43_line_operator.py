@@ -8,26 +8,26 @@ from tgo_spectra.errors import InstrumentError
 from tgo_spectra.instruments import acs_mir, lno, so
 from tgo_spectra.instruments.line_shape import gaussian, resolving_power_sigma
 from tgo_spectra.instruments.pixel_shapes import DoubletShape
-from tgo_spectra.operators.channels import (
+from tgo_spectra.instruments.response.channels import (
     acs_mir_operator,
     lno_operator,
     table_cells,
 )
-from tgo_spectra.operators.line_by_line import (
+from tgo_spectra.instruments.response.line_by_line import (
     Cells,
     _expansion,
     line_shape_operator,
 )
-from tgo_spectra.operators.tabulated import (
+from tgo_spectra.instruments.response.tabulated import (
     KINDS,
     apply,
     apply_many,
     build_operator,
 )
 from tgo_spectra.spectroscopy.absorption import absorption_cross_section
-from tgo_spectra.spectroscopy.interpolation import interpolate_coefficients
-from tgo_spectra.spectroscopy.shipped import band_lines
 from tgo_spectra.spectroscopy.tables import open_table, table_arrays
+from tgo_spectra.spectroscopy.tables.interpolation import interpolate_coefficients
+from tgo_spectra.spectroscopy.tables.shipped import band_lines
 
 PIXELS = np.array([3, 4, 70, 71, 160, 233, 300, 316])
 

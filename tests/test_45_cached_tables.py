@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from tgo_spectra import cli
-from tgo_spectra.spectroscopy import caching, states
-from tgo_spectra.spectroscopy.building import build_table
 from tgo_spectra.spectroscopy.linelist import read_line_list
-from tgo_spectra.spectroscopy.table_files import open_table, verify_table, write_table
+from tgo_spectra.spectroscopy.tables import cache as caching
+from tgo_spectra.spectroscopy.tables import grid as states
+from tgo_spectra.spectroscopy.tables.build import build_table
+from tgo_spectra.spectroscopy.tables.files import open_table, verify_table, write_table
 
 WINDOW = (3010.0, 3011.0)
 SETTINGS = caching.TableSettings(atmospheres=8, verify_atmospheres=0)

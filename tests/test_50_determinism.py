@@ -13,7 +13,7 @@ import pytest
 import tgo_spectra as tgo
 from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.instruments import so as instrument
-from tgo_spectra.operators import tabulated as operator
+from tgo_spectra.instruments.response import tabulated as operator
 from tgo_spectra.spectroscopy.tables import interpolate_coefficients, table_arrays
 
 PROGRAM = """

@@ -9,9 +9,9 @@ from reference.plain_fit import full_jacobian
 
 import tgo_spectra as tgo
 from tgo_spectra.forward import transmittance as forward
-from tgo_spectra.retrieval import (
+from tgo_spectra.retrieval import linear
+from tgo_spectra.retrieval.models.so import (
     evaluation,
-    linear,
     optimal_estimation,
     profile_output,
 )

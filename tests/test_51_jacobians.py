@@ -16,7 +16,7 @@ from tgo_spectra.errors import AtmosphereError, InstrumentError, RetrievalError
 from tgo_spectra.forward import sight
 from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.instruments import so as instrument
-from tgo_spectra.operators import tabulated as operator
+from tgo_spectra.instruments.response import tabulated as operator
 from tgo_spectra.spectroscopy.tables import table_arrays
 
 PIXELS = np.arange(40, 280, 6)
@@ -424,7 +424,7 @@ def test_exact_operator__names_its_rows_and_keeps_flat_flat(model):
 
 
 def test_kernels__as_python_agree():
-    from tgo_spectra.operators import kernel as operator_kernel
+    from tgo_spectra.instruments.response import kernel as operator_kernel
 
     band = table_arrays(tgo.open_table(TABLES[190]))
     pixels = np.array([100, 200])

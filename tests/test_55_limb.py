@@ -129,8 +129,8 @@ def test_top_and_refraction__are_recorded_and_act(air):
 
 
 def test_kernels__as_python_agree():
-    from tgo_spectra import matrices_kernel
     from tgo_spectra.forward import limb_kernel
+    from tgo_spectra.numerics import matrices_kernel
 
     rng = np.random.default_rng(0)
     weights, basis = rng.normal(size=(2, 9)), rng.normal(size=(6, 9))

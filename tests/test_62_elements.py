@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import tgo_spectra as tgo
-from tgo_spectra.retrieval import evaluation, optimal_estimation, systematics
 from tgo_spectra.retrieval.elements import ELEMENTS
+from tgo_spectra.retrieval.models.so import evaluation, optimal_estimation, systematics
 
 FITTED = sorted(name for name, row in ELEMENTS.items() if row.prior)
 SIGMA = {"ghost_amplitude": 0.05, "aotf_offset": 0.5, "resolving_power": 0.03}

@@ -28,22 +28,22 @@ from tgo_spectra.errors import (
 from tgo_spectra.forward import sight as sights
 from tgo_spectra.forward import temperature_fields
 from tgo_spectra.instruments import so
-from tgo_spectra.operators import tabulated
+from tgo_spectra.instruments.response import tabulated
 from tgo_spectra.retrieval import linear as linearisation
 from tgo_spectra.retrieval import solve
-from tgo_spectra.retrieval.temperature import (
+from tgo_spectra.retrieval.models.temperature import (
     atmosphere_of,
     fit,
     output,
     retrieve_temperature,
 )
-from tgo_spectra.retrieval.temperature.retrieval import build_temperature_scene
-from tgo_spectra.retrieval.temperature.scene import molar_mass
-from tgo_spectra.retrieval.temperature.setup import parse_setup
+from tgo_spectra.retrieval.models.temperature.retrieval import build_temperature_scene
+from tgo_spectra.retrieval.models.temperature.scene import molar_mass
+from tgo_spectra.retrieval.models.temperature.setup import parse_setup
 from tgo_spectra.simulate import simulate_level1
-from tgo_spectra.spectroscopy import user_tables
-from tgo_spectra.spectroscopy.building import build_table
-from tgo_spectra.spectroscopy.table_files import write_table
+from tgo_spectra.spectroscopy.tables import user as user_tables
+from tgo_spectra.spectroscopy.tables.build import build_table
+from tgo_spectra.spectroscopy.tables.files import write_table
 from tgo_spectra.variables import validate
 
 RADIUS_KM = 3389.5

@@ -18,16 +18,15 @@ import numpy as np
 import pytest
 
 import tgo_spectra as tgo
-from tgo_spectra.retrieval import (
+from tgo_spectra.retrieval import linear, solve
+from tgo_spectra.retrieval.diagnostics import gas_diagnostics
+from tgo_spectra.retrieval.models.so import (
     evaluation,
-    linear,
     onion,
     optimal_estimation,
     profile_output,
-    solve,
     tikhonov,
 )
-from tgo_spectra.retrieval.diagnostics import gas_diagnostics
 from tgo_spectra.simulate import simulate_level1
 
 sys.path.append(str(Path(__file__).parent))

@@ -12,21 +12,17 @@ import xarray as xr
 
 import tgo_spectra as tgo
 from tgo_spectra.errors import RetrievalError, SetupError
-from tgo_spectra.retrieval import (
+from tgo_spectra.retrieval import interferents, joint, linear, regularisation, solve
+from tgo_spectra.retrieval.diagnostics import gas_diagnostics
+from tgo_spectra.retrieval.models.so import (
     evaluation,
-    interferents,
-    joint,
-    linear,
     onion,
     optimal_estimation,
     profile,
-    regularisation,
-    solve,
     systematics,
     tikhonov,
 )
-from tgo_spectra.retrieval import scene as scene_module
-from tgo_spectra.retrieval.diagnostics import gas_diagnostics
+from tgo_spectra.retrieval.models.so import scene as scene_module
 from tgo_spectra.retrieval.setup import Prior
 from tgo_spectra.variables import validate
 

@@ -11,9 +11,10 @@ from numpy.polynomial import legendre
 
 import tgo_spectra as tgo
 from tgo_spectra.errors import RetrievalError
-from tgo_spectra.retrieval import limits, linear, optimal_estimation
+from tgo_spectra.retrieval import limits, linear
 from tgo_spectra.retrieval.diagnostics import GasDiagnostics
-from tgo_spectra.retrieval.scene import detector_position
+from tgo_spectra.retrieval.models.so import optimal_estimation
+from tgo_spectra.retrieval.models.so.scene import detector_position
 from tgo_spectra.retrieval.state import Block, StateSpace, independent
 
 sys.path.append(str(Path(__file__).parent))

@@ -21,12 +21,12 @@ from reference.validate_uvis import (
 import tgo_spectra as tgo
 from tgo_spectra.atmosphere import read_atmosphere
 from tgo_spectra.errors import LineListError, RetrievalError, SetupError
+from tgo_spectra.retrieval.models.uvis import fit as uvis_fit
+from tgo_spectra.retrieval.models.uvis import retrieve_uvis
+from tgo_spectra.retrieval.models.uvis import solve as uvis_solve
+from tgo_spectra.retrieval.models.uvis.scene import build_scene, continuum_basis
+from tgo_spectra.retrieval.models.uvis.setup import OzonePrior, UvisSetup
 from tgo_spectra.retrieval.setups import load_setup
-from tgo_spectra.retrieval.uvis import fit as uvis_fit
-from tgo_spectra.retrieval.uvis import retrieve_uvis
-from tgo_spectra.retrieval.uvis import solve as uvis_solve
-from tgo_spectra.retrieval.uvis.scene import build_scene, continuum_basis
-from tgo_spectra.retrieval.uvis.setup import OzonePrior, UvisSetup
 from tgo_spectra.simulate.uvis import (
     simulate_uvis_level1,
     simulate_uvis_product,

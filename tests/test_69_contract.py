@@ -18,8 +18,8 @@ from small_results import CASES, case
 
 import tgo_spectra as tgo
 from tgo_spectra.errors import TgoError
+from tgo_spectra.files.netcdf import open_verified
 from tgo_spectra.geometry import planet_radius_from_table
-from tgo_spectra.netcdf import open_verified
 from tgo_spectra.retrieval import kinds
 from tgo_spectra.retrieval.level2 import dataset, moment, places
 from tgo_spectra.variables import is_coordinate, lookup, validate

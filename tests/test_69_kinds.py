@@ -12,18 +12,19 @@ import pytest
 import xarray as xr
 
 import tgo_spectra as tgo
-from tgo_spectra import batch, resume
 from tgo_spectra.archive import verify
+from tgo_spectra.batch import products as batch
+from tgo_spectra.batch import resume
 from tgo_spectra.cli import main
 from tgo_spectra.errors import RetrievalError, SetupError, TgoError
-from tgo_spectra.netcdf import open_verified, write_level2, write_map
+from tgo_spectra.files.netcdf import open_verified, write_level2, write_map
 from tgo_spectra.retrieval import default_setup, kinds, list_setups, setups
-from tgo_spectra.retrieval.nadir import retrieve_nadir
-from tgo_spectra.retrieval.nadir.setup import NadirSetup
+from tgo_spectra.retrieval.models.lno import retrieve_nadir
+from tgo_spectra.retrieval.models.lno.setup import NadirSetup
+from tgo_spectra.retrieval.models.uvis.scene import REFERENCE_NM
+from tgo_spectra.retrieval.models.uvis.setup import UvisSetup
 from tgo_spectra.retrieval.setup import RetrievalSetup
 from tgo_spectra.retrieval.setup_files import changes_of, read_setup_file
-from tgo_spectra.retrieval.uvis.scene import REFERENCE_NM
-from tgo_spectra.retrieval.uvis.setup import UvisSetup
 from tgo_spectra.simulate.nadir import simulate_nadir_product
 from tgo_spectra.simulate.uvis import (
     simulate_uvis_product,
@@ -225,7 +226,7 @@ def test_changes__nested_and_with_or_without_quotation_marks():
 
 
 def test_retrieve__gives_what_the_functions_of_the_kinds_give(folder, products, level2):
-    from tgo_spectra.retrieval.uvis import retrieve_uvis
+    from tgo_spectra.retrieval.models.uvis import retrieve_uvis
 
     lno, uvis = (tgo.open_product(products[c]) for c in ("lno", "uvis"))
     direct = {

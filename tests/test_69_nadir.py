@@ -11,10 +11,10 @@ import tgo_spectra as tgo
 from tgo_spectra.errors import InstrumentError, RetrievalError
 from tgo_spectra.instruments.nadir import slant_factor
 from tgo_spectra.retrieval import solve
-from tgo_spectra.retrieval.nadir import fit as nadir_fit
-from tgo_spectra.retrieval.nadir import model as nadir_models
-from tgo_spectra.retrieval.nadir import retrieve_nadir
-from tgo_spectra.retrieval.nadir.scene import STATUS, AirProfile, layers_above
+from tgo_spectra.retrieval.models.lno import fit as nadir_fit
+from tgo_spectra.retrieval.models.lno import model as nadir_models
+from tgo_spectra.retrieval.models.lno import retrieve_nadir
+from tgo_spectra.retrieval.models.lno.scene import STATUS, AirProfile, layers_above
 from tgo_spectra.retrieval.setups import load_setup
 from tgo_spectra.simulate.nadir import simulate_nadir_level1, simulate_nadir_product
 

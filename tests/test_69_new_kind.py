@@ -16,7 +16,7 @@ from msgspec import field
 
 import tgo_spectra as tgo
 from tgo_spectra.cli import main
-from tgo_spectra.netcdf import open_verified
+from tgo_spectra.files.netcdf import open_verified
 from tgo_spectra.retrieval import kinds, level2, linear
 from tgo_spectra.retrieval.joint import fit
 from tgo_spectra.retrieval.prepare import given_atmosphere

@@ -9,10 +9,10 @@ import pytest
 import xarray as xr
 
 import tgo_spectra as tgo
-from tgo_spectra import inputs
 from tgo_spectra.errors import RetrievalError, TgoError, TgoWarning
-from tgo_spectra.inputs import KEY
-from tgo_spectra.netcdf import open_verified
+from tgo_spectra.files import level2 as inputs
+from tgo_spectra.files.level2 import KEY
+from tgo_spectra.files.netcdf import open_verified
 from tgo_spectra.retrieval.merging import merge_orders
 from tgo_spectra.variables import validate
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tgo_spectra.errors import TgoError
+from tgo_spectra.files.netcdf import open_verified, write_level2, write_map
 from tgo_spectra.maps import Grid, grid_level2, merge_maps
-from tgo_spectra.netcdf import open_verified, write_level2, write_map
 from tgo_spectra.variables import MAP_AXES, lookup, validate
 
 GRID = Grid(latitude=[-90, -30, 30, 90], solar_longitude=range(0, 361, 90))

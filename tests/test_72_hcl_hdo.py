@@ -12,12 +12,13 @@ import xarray as xr
 import tgo_spectra as tgo
 from tgo_spectra import cli
 from tgo_spectra.errors import RetrievalError, TableError
+from tgo_spectra.files.netcdf import open_verified, write_level2
 from tgo_spectra.instruments import so as instrument
-from tgo_spectra.netcdf import open_verified, write_level2
-from tgo_spectra.retrieval import isotopes, optimal_estimation
+from tgo_spectra.retrieval import isotopes
+from tgo_spectra.retrieval.models.so import optimal_estimation
 from tgo_spectra.simulate import simulate_level1
-from tgo_spectra.spectroscopy import user_tables
 from tgo_spectra.spectroscopy.partition import isotopologue_abundance
+from tgo_spectra.spectroscopy.tables import user as user_tables
 from tgo_spectra.variables import validate
 
 sys.path.append(str(Path(__file__).parent))

@@ -15,6 +15,7 @@ import xarray as xr
 from shared_folder import LISTS
 
 import tgo_spectra as tgo
+from tgo_spectra.batch.resume import resume_key
 from tgo_spectra.errors import (
     InstrumentError,
     ProductError,
@@ -22,16 +23,15 @@ from tgo_spectra.errors import (
     SetupError,
     TableError,
 )
+from tgo_spectra.files.netcdf import open_verified
 from tgo_spectra.forward import transmittance as forward
-from tgo_spectra.netcdf import open_verified
-from tgo_spectra.operators import tabulated as operators
+from tgo_spectra.instruments.response import tabulated as operators
 from tgo_spectra.readers.acs_stripes import open_spectra
-from tgo_spectra.resume import resume_key
 from tgo_spectra.retrieval import linear as linearisation
-from tgo_spectra.retrieval.mir import fit, retrieve_mir
-from tgo_spectra.retrieval.mir.profiles import build_mir_scene
-from tgo_spectra.retrieval.mir.scene import SHAPE
-from tgo_spectra.retrieval.mir.setup import MirSetup
+from tgo_spectra.retrieval.models.mir import fit, retrieve_mir
+from tgo_spectra.retrieval.models.mir.profiles import build_mir_scene
+from tgo_spectra.retrieval.models.mir.scene import SHAPE
+from tgo_spectra.retrieval.models.mir.setup import MirSetup
 from tgo_spectra.retrieval.setups import load_setup
 from tgo_spectra.simulate import mir as simulator
 from tgo_spectra.spectroscopy.tables import build_table, write_table

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 import tgo_spectra as tgo
 from tgo_spectra.cli import main
 from tgo_spectra.errors import OutputError, TgoError
-from tgo_spectra.exchange.bira import COLUMNS
-from tgo_spectra.exchange.harp_names import follows_convention, species
+from tgo_spectra.files.bira import COLUMNS
+from tgo_spectra.files.harp_names import follows_convention, species
+from tgo_spectra.files.netcdf import write_level2
 from tgo_spectra.geometry import mean_direction
-from tgo_spectra.netcdf import write_level2
 from tgo_spectra.variables import GASES
 
 Z = np.array([5.0, 10.0, 15.0, 20.0])

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from tgo_spectra import batch, resume
-from tgo_spectra.climatology.choices import choose_climatology
+from tgo_spectra.atmosphere.climatology.choices import choose_climatology
+from tgo_spectra.batch import products as batch
+from tgo_spectra.batch import resume
 from tgo_spectra.errors import (
     AtmosphereError,
     OutputError,
@@ -20,7 +21,7 @@ from tgo_spectra.errors import (
     SetupError,
     TgoError,
 )
-from tgo_spectra.netcdf import open_verified
+from tgo_spectra.files.netcdf import open_verified
 
 LABEL = "<Product><logical_identifier>urn:esa:psa:b:c:{}</logical_identifier></Product>"
 
@@ -380,7 +381,7 @@ def test_run__profile_of_each_product_from_a_climatology(tmp_path, airs):
 
 
 def test_run__climatology_is_opened_once(tmp_path, airs, monkeypatch):
-    from tgo_spectra.climatology import opening
+    from tgo_spectra.atmosphere.climatology import opening
 
     calls = []
     original = opening.open_climatology

@@ -17,12 +17,13 @@ import dask
 import pytest
 import xarray as xr
 
-from tgo_spectra import batch, output_names, workers
 from tgo_spectra.archive.gathering import gather
+from tgo_spectra.batch import output_names, workers
+from tgo_spectra.batch import products as batch
+from tgo_spectra.batch.output_names import output_name
 from tgo_spectra.cli import main
 from tgo_spectra.errors import OutputError, TgoError
-from tgo_spectra.netcdf import open_verified
-from tgo_spectra.output_names import output_name
+from tgo_spectra.files.netcdf import open_verified
 
 LID = "urn:esa:psa:em16_tgo_nmd:data_calibrated:"
 STEM = "nmd_cal_sc_so_2018040{day}t010203-2018040{day}t011203-a-i-134"
@@ -367,7 +368,7 @@ def test_run__home_folder(tmp_path, monkeypatch):
         "tgo.run({folder!r}, {out!r}, workers=2, progress=False)",
         "def go():\n    tgo.run([{folder!r}], {out!r}, workers=3)\ngo()",
         "try:\n    tgo.run({folder!r}, {out!r}, workers=2)\nfinally:\n    pass",
-        "from tgo_spectra.demo import run_demo\nrun_demo({out!r}, 2)",
+        "from tgo_spectra.cli.demo import run_demo\nrun_demo({out!r}, 2)",
     ],
 )
 def test_workers__script_without_main_guard(tmp_path, text):

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from tgo_spectra import batch
 from tgo_spectra.batch import ProductStatus
+from tgo_spectra.batch import products as batch
 from tgo_spectra.cli import main
-from tgo_spectra.netcdf import open_verified, write_level2
+from tgo_spectra.files.netcdf import open_verified, write_level2
 
 
 def level2(value=1e-11):

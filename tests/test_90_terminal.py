@@ -15,11 +15,13 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from tgo_spectra import batch, cli, cli_terminal
+from tgo_spectra import cli
 from tgo_spectra.batch import ProductStatus
+from tgo_spectra.batch import products as batch
 from tgo_spectra.cli import main
+from tgo_spectra.cli import terminal as cli_terminal
 from tgo_spectra.errors import TgoError, TgoWarning
-from tgo_spectra.netcdf import write_level2
+from tgo_spectra.files.netcdf import write_level2
 
 LABEL = '<x xmlns="http://pds.nasa.gov/pds4/pds/v1"/>'
 NAMES = [
@@ -174,7 +176,7 @@ def test_exit_codes__whatever_happens(monkeypatch, capsys, error, code, text):
 
 
 def test_exit_codes__demo_with_failures(monkeypatch, capsys):
-    from tgo_spectra import demo
+    from tgo_spectra.cli import demo
 
     result = demo.DemoResult((), ("a\x1b: bad",), {}, {})
     monkeypatch.setattr(demo, "run_demo", lambda out, workers: result)
@@ -206,7 +208,8 @@ def test_retrieve__failed_products_are_said_once(monkeypatch, capsys, tmp_path):
 
 SLOW = """
 import sys, time
-from tgo_spectra import batch, cli
+from tgo_spectra.batch import products as batch
+from tgo_spectra import cli
 def slow(path, out, setups, air):
     print("begun", flush=True)
     time.sleep(60)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tgo_spectra.demo import methane, run_demo
-from tgo_spectra.netcdf import open_verified
+from tgo_spectra.cli.demo import methane, run_demo
+from tgo_spectra.files.netcdf import open_verified
 
 
 def test_small_demo_finds_what_was_put_in(tmp_path):

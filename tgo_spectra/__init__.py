@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from tgo_spectra._version import __version__ as __version__
 
 _HOME = {
     "Grid": "maps",
@@ -17,8 +17,8 @@ _HOME = {
     "TgoError": "errors",
     "absorption_cross_section": "spectroscopy.absorption",
     "acs_spectra": "readers",
-    "atmosphere_at": "climatology",
-    "atmosphere_for_product": "climatology",
+    "atmosphere_at": "atmosphere.climatology",
+    "atmosphere_for_product": "atmosphere.climatology",
     "build_table": "spectroscopy.tables",
     "find": "archive",
     "grid_level2": "maps",
@@ -27,25 +27,25 @@ _HOME = {
     "load_setup": "retrieval.setups",
     "mars_year": "mars",
     "merge_maps": "maps",
-    "open_climatology": "climatology",
+    "open_climatology": "atmosphere.climatology",
     "open_product": "readers",
     "open_product_tree": "readers",
     "open_products": "readers",
     "open_table": "spectroscopy.tables",
     "partition_sum": "spectroscopy.linelist",
     "read_atmosphere": "atmosphere",
-    "read_bira": "exchange",
+    "read_bira": "files.bira",
     "read_line_list": "spectroscopy.linelist",
     "reference_atmosphere": "atmosphere",
     "retrieve": "retrieval",
     "run": "batch",
     "simulate_product": "simulate",
     "solar_longitude": "mars",
-    "to_harp": "exchange",
-    "write_bira": "exchange",
-    "write_harp": "exchange",
-    "write_level2": "netcdf",
-    "write_map": "netcdf",
+    "to_harp": "files.harp",
+    "write_bira": "files.bira",
+    "write_harp": "files.harp",
+    "write_level2": "files.netcdf",
+    "write_map": "files.netcdf",
 }
 
 __all__ = sorted(_HOME)
@@ -53,27 +53,29 @@ __all__ = sorted(_HOME)
 if TYPE_CHECKING:
     from tgo_spectra.archive import find as find
     from tgo_spectra.archive import index_archive as index_archive
-    from tgo_spectra.atmosphere import read_atmosphere as read_atmosphere
-    from tgo_spectra.atmosphere import reference_atmosphere as reference_atmosphere
-    from tgo_spectra.batch import run as run
-    from tgo_spectra.climatology import atmosphere_at as atmosphere_at
-    from tgo_spectra.climatology import (
+    from tgo_spectra.atmosphere.climatology import atmosphere_at as atmosphere_at
+    from tgo_spectra.atmosphere.climatology import (
         atmosphere_for_product as atmosphere_for_product,
     )
-    from tgo_spectra.climatology import open_climatology as open_climatology
+    from tgo_spectra.atmosphere.climatology import open_climatology as open_climatology
+    from tgo_spectra.atmosphere.profile import read_atmosphere as read_atmosphere
+    from tgo_spectra.atmosphere.profile import (
+        reference_atmosphere as reference_atmosphere,
+    )
+    from tgo_spectra.batch.products import run as run
     from tgo_spectra.errors import TgoError as TgoError
-    from tgo_spectra.exchange import read_bira as read_bira
-    from tgo_spectra.exchange import to_harp as to_harp
-    from tgo_spectra.exchange import write_bira as write_bira
-    from tgo_spectra.exchange import write_harp as write_harp
+    from tgo_spectra.files.bira import read_bira as read_bira
+    from tgo_spectra.files.bira import write_bira as write_bira
+    from tgo_spectra.files.harp import to_harp as to_harp
+    from tgo_spectra.files.harp import write_harp as write_harp
+    from tgo_spectra.files.netcdf import write_level2 as write_level2
+    from tgo_spectra.files.netcdf import write_map as write_map
     from tgo_spectra.forward.limb import limb_transmittance as limb_transmittance
-    from tgo_spectra.maps import Grid as Grid
-    from tgo_spectra.maps import grid_level2 as grid_level2
-    from tgo_spectra.maps import merge_maps as merge_maps
+    from tgo_spectra.maps.grid import Grid as Grid
+    from tgo_spectra.maps.maps import grid_level2 as grid_level2
+    from tgo_spectra.maps.maps import merge_maps as merge_maps
     from tgo_spectra.mars import mars_year as mars_year
     from tgo_spectra.mars import solar_longitude as solar_longitude
-    from tgo_spectra.netcdf import write_level2 as write_level2
-    from tgo_spectra.netcdf import write_map as write_map
     from tgo_spectra.readers import acs_spectra as acs_spectra
     from tgo_spectra.readers import open_product as open_product
     from tgo_spectra.readers import open_product_tree as open_product_tree
@@ -87,8 +89,8 @@ if TYPE_CHECKING:
     )
     from tgo_spectra.spectroscopy.linelist import partition_sum as partition_sum
     from tgo_spectra.spectroscopy.linelist import read_line_list as read_line_list
-    from tgo_spectra.spectroscopy.tables import build_table as build_table
-    from tgo_spectra.spectroscopy.tables import open_table as open_table
+    from tgo_spectra.spectroscopy.tables.build import build_table as build_table
+    from tgo_spectra.spectroscopy.tables.files import open_table as open_table
 
 
 def __getattr__(name: str) -> object:

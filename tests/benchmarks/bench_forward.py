@@ -22,7 +22,7 @@ from tgo_spectra import geometry
 from tgo_spectra.forward import sight
 from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.instruments import so as instrument
-from tgo_spectra.operators import tabulated as operator
+from tgo_spectra.instruments.response import tabulated as operator
 from tgo_spectra.spectroscopy.tables import interpolate_coefficients, table_arrays
 
 ROUNDS = 9

@@ -21,7 +21,7 @@ from shared_folder import LISTS
 
 import tgo_spectra as tgo
 from tgo_spectra.forward import transmittance as forward
-from tgo_spectra.operators import tabulated as operator
+from tgo_spectra.instruments.response import tabulated as operator
 from tgo_spectra.spectroscopy.tables import write_table
 
 WINDOW_CM1 = (2760.0, 3265.0)

@@ -25,7 +25,7 @@ import numpy as np
 from reference.operator_matrix import apply_transposed
 from tgo_spectra.errors import RetrievalError
 from tgo_spectra.forward.sight import absorption_weights
-from tgo_spectra.operators.tabulated import apply, apply_factors, apply_many
+from tgo_spectra.instruments.response.tabulated import apply, apply_factors, apply_many
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tgo_spectra.forward.sight import AirState, Sight, Weights
-    from tgo_spectra.operators.tabulated import Operator
+    from tgo_spectra.instruments.response.tabulated import Operator
 
     Array = NDArray[np.float64]
 
@@ -106,8 +106,8 @@ class View:
     Attributes
     ----------
     operator : Operator
-        From `tgo_spectra.operators.derivative.build_exact_operator`, at the shift and
-        stretch of the state.
+        From `tgo_spectra.instruments.response.derivative.build_exact_operator`, at the
+        shift and stretch of the state.
     rows : ndarray, shape (row, height)
         From heights to rows, from `tgo_spectra.geometry.fov_operator`.
     dispersion_cm1 : ndarray, shape (pixel,)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tgo_spectra.accelerate import compiled
+from tgo_spectra.numerics.accelerate import compiled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -61,7 +61,7 @@ def fill_directions(
     aotf_slope : ndarray, shape (direction, cell, sample)
         Of the AOTF transmission.
     first, last, lowest, sample, matrix, starts, weight
-        As in `tgo_spectra.operators.kernel.fill_blocks`.
+        As in `tgo_spectra.instruments.response.kernel.fill_blocks`.
     limits, node_low, node_high, offset
         Layout of the blocks, with 1 + direction kinds of rows.
     data, sums : ndarray

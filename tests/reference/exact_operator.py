@@ -1,11 +1,11 @@
 """The instrument operator in double precision with the derivatives of its parameters.
 
-The exact, slow companion of `tgo_spectra.operators.tabulated.build_operator`:
-everything that a parameter moves is followed (the blaze with the wavenumber scale;
-width, ghost and blaze with the AOTF centre). The kernel is differentiated analytically;
-the calibration curves that enter it (AOTF, blaze, free spectral range, line-shape
-widths) through central differences of their public functions, good to 1e-9 of the
-derivative.
+The exact, slow companion of
+`tgo_spectra.instruments.response.tabulated.build_operator`: everything that a parameter
+moves is followed (the blaze with the wavenumber scale; width, ghost and blaze with the
+AOTF centre). The kernel is differentiated analytically; the calibration curves that
+enter it (AOTF, blaze, free spectral range, line-shape widths) through central
+differences of their public functions, good to 1e-9 of the derivative.
 """
 
 from __future__ import annotations
@@ -15,6 +15,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from reference import exact_kernel
+from tgo_spectra.instruments.response.layout import arrange, reference_wavenumber
+from tgo_spectra.instruments.response.tabulated import (
+    BLOCK_PIXELS,
+    Operator,
+    from_layout,
+)
 from tgo_spectra.instruments.so import (
     SoInstrument,
     aotf_transmission,
@@ -22,15 +28,13 @@ from tgo_spectra.instruments.so import (
     free_spectral_range,
     ils_parameters,
 )
-from tgo_spectra.operators.layout import arrange, reference_wavenumber
-from tgo_spectra.operators.tabulated import BLOCK_PIXELS, Operator, from_layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import ArrayLike, NDArray
 
-    from tgo_spectra.operators.layout import Layout
+    from tgo_spectra.instruments.response.layout import Layout
 
     Floats = NDArray[np.float64]
 
@@ -71,7 +75,7 @@ def build_exact_operator(
     Parameters
     ----------
     node_cell, node_weight, cell_start_cm1, cell_width_cm1
-        As in `tgo_spectra.operators.tabulated.build_operator`.
+        As in `tgo_spectra.instruments.response.tabulated.build_operator`.
     pixel_wavenumber_cm1, order, aotf_frequency_khz, temperature_c, pixels
         The same.
     cell_points, n_orders, settings

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.sparse import coo_array
 
-from tgo_spectra.operators.tabulated import kind_index
+from tgo_spectra.instruments.response.tabulated import kind_index
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.sparse import csr_array
 
-    from tgo_spectra.operators.tabulated import Operator
+    from tgo_spectra.instruments.response.tabulated import Operator
 
 
 def as_csr(operator: Operator, kind: str = "value") -> csr_array:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tgo_spectra.forward import transmittance as forward
-from tgo_spectra.retrieval import evaluation, linear
+from tgo_spectra.retrieval import linear
+from tgo_spectra.retrieval.models.so import evaluation
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from tgo_spectra.forward.transmittance import PixelFields
-    from tgo_spectra.retrieval.scene import Scene
+    from tgo_spectra.retrieval.models.so.scene import Scene
     from tgo_spectra.retrieval.state import State
 
     Array = npt.NDArray[np.floating]

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tgo_spectra.retrieval.nadir import retrieve_nadir
-from tgo_spectra.retrieval.nadir.setup import NadirSetup
+from tgo_spectra.retrieval.models.lno import retrieve_nadir
+from tgo_spectra.retrieval.models.lno.setup import NadirSetup
 from tgo_spectra.retrieval.setups import load_setup
 from tgo_spectra.simulate.nadir import simulate_nadir_level1
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tgo_spectra.retrieval.uvis import ozone as uvis_ozone
-from tgo_spectra.retrieval.uvis.scene import UvisScene, build_scene
-from tgo_spectra.retrieval.uvis.setup import UvisSetup
-from tgo_spectra.retrieval.uvis.solve import (
+from tgo_spectra.retrieval.models.uvis import ozone as uvis_ozone
+from tgo_spectra.retrieval.models.uvis.scene import UvisScene, build_scene
+from tgo_spectra.retrieval.models.uvis.setup import UvisSetup
+from tgo_spectra.retrieval.models.uvis.solve import (
     UvisSolution,
     fit_columns,
     solve,

@@ -15,14 +15,14 @@ from typing import NamedTuple
 import numpy as np
 
 import tgo_spectra as tgo
-from tgo_spectra.retrieval import (
-    optimal_estimation,
-    profile_output,
-    setups,
-    systematics,
-)
+from tgo_spectra.retrieval import setups
 from tgo_spectra.retrieval.diagnostics import gas_diagnostics
 from tgo_spectra.retrieval.limits import of_profile
+from tgo_spectra.retrieval.models.so import (
+    optimal_estimation,
+    profile_output,
+    systematics,
+)
 from tgo_spectra.retrieval.setup_files import changes_of
 from tgo_spectra.simulate import simulate_level1
 

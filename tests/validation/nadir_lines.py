@@ -1,10 +1,10 @@
 """Nadir columns against spectra made line by line, without any table.
 
 Run by hand: ``python tests/validation/nadir_lines.py FOLDER`` with the line lists that
-`tgo_spectra.spectroscopy.shipped` names. The truth has cross sections of each level on
-a uniform grid, light of ten orders on both sides with real lines in all of them, AOTF
-and line shape at every point of the grid, and rays on a sphere; no noise. The fits have
-6, 8 or 10 neighbouring orders.
+`tgo_spectra.spectroscopy.tables.shipped` names. The truth has cross sections of each
+level on a uniform grid, light of ten orders on both sides with real lines in all of
+them, AOTF and line shape at every point of the grid, and rays on a sphere; no noise.
+The fits have 6, 8 or 10 neighbouring orders.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import numpy as np
 
 from tgo_spectra import mars
 from tgo_spectra.instruments import lno
-from tgo_spectra.retrieval.nadir import retrieve_nadir
+from tgo_spectra.retrieval.models.lno import retrieve_nadir
 from tgo_spectra.retrieval.setups import load_setup
 from tgo_spectra.simulate.nadir import simulate_nadir_level1
 from tgo_spectra.spectroscopy.absorption import cross_section_grid
-from tgo_spectra.spectroscopy.shipped import band_lines
+from tgo_spectra.spectroscopy.tables.shipped import band_lines
 
 STEP = {"so_164_170": 0.002, "so_186_191": 0.0016}
 N_ORDERS, RESOLVING_POWER, MARGIN = 10, 10000.0, 3.0

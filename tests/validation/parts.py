@@ -11,7 +11,7 @@ import numpy as np
 from cases import ATMOSPHERES, GASES, case, coverage, fit, noisy, on_levels
 from scipy import stats
 
-from tgo_spectra.retrieval import optimal_estimation
+from tgo_spectra.retrieval.models.so import optimal_estimation
 
 TESTS = Path(__file__).resolve().parents[1]
 

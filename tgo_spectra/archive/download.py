@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tgo_spectra.archive.exchange import AgainError, blocks, exchange, persist
-from tgo_spectra.atomic import writing
 from tgo_spectra.errors import ArchiveError, OutputError, TgoError
+from tgo_spectra.files.atomic import writing
 from tgo_spectra.paths import expanded
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def download(
     TgoError
         What `check` raised, after one retry from the first byte.
     OutputError
-        ``io.no_locks``, or see `tgo_spectra.atomic.writing`.
+        ``io.no_locks``, or see `tgo_spectra.files.atomic.writing`.
     """
     final = expanded(target)
     with writing(final), _claimed(final) as file:

@@ -18,7 +18,7 @@ import time
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urljoin, urlsplit
 
-from tgo_spectra import __version__
+from tgo_spectra._version import __version__
 from tgo_spectra.errors import ArchiveError
 
 if TYPE_CHECKING:

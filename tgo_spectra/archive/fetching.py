@@ -27,8 +27,8 @@ from tgo_spectra.archive.download import download
 from tgo_spectra.archive.products import instant
 from tgo_spectra.archive.settings import ArchiveSettings, load_settings
 from tgo_spectra.archive.tap import query
-from tgo_spectra.atomic import append_line, output_folder
 from tgo_spectra.errors import ArchiveError, TgoError
+from tgo_spectra.files.atomic import append_line, output_folder
 from tgo_spectra.mars import solar_longitude
 from tgo_spectra.pds4 import archive_members
 from tgo_spectra.readers import open_product

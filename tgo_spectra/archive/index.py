@@ -15,8 +15,8 @@ import numpy as np
 from tgo_spectra.archive.catalogue import as_dataset, decode_file, encode
 from tgo_spectra.archive.products import Entry, instant
 from tgo_spectra.archive.scanning import Scan
-from tgo_spectra.atomic import output_folder, sweep_temporary, write_whole
 from tgo_spectra.errors import ArchiveError
+from tgo_spectra.files.atomic import output_folder, sweep_temporary, write_whole
 from tgo_spectra.paths import expanded
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from tgo_spectra.archive.products import (
     walk,
 )
 from tgo_spectra.errors import ProductError, TgoError, TgoWarning
-from tgo_spectra.netcdf import open_verified
+from tgo_spectra.files.netcdf import open_verified
 from tgo_spectra.paths import expanded
 from tgo_spectra.pds4 import Source, parse_label
 from tgo_spectra.pds4.check import findings_of

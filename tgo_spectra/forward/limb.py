@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast, get_args
 import numpy as np
 import xarray as xr
 
-from tgo_spectra.atmosphere import on_altitudes, read_atmosphere
+from tgo_spectra.atmosphere.profile import on_altitudes, read_atmosphere
 from tgo_spectra.errors import AtmosphereError, TableError
 from tgo_spectra.forward import ray
 from tgo_spectra.forward.transmittance import (
@@ -23,13 +23,11 @@ from tgo_spectra.forward.transmittance import (
     quadrature_altitudes,
 )
 from tgo_spectra.mars import MEAN_RADIUS_KM
-from tgo_spectra.matrices import steady_product
+from tgo_spectra.numerics.matrices import steady_product
 from tgo_spectra.spectroscopy.absorption import cross_section_grid
-from tgo_spectra.spectroscopy.tables import (
-    interpolate_coefficients,
-    open_table,
-    table_arrays,
-)
+from tgo_spectra.spectroscopy.tables.files import open_table
+from tgo_spectra.spectroscopy.tables.interpolation import interpolate_coefficients
+from tgo_spectra.spectroscopy.tables.read import table_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -240,7 +238,7 @@ def _transmittance(
     absorbers: Mapping[str, _Absorber], path: _Path, vmr: Mapping[str, Array]
 ) -> Array:
     """Transmittance, shape (height, wavenumber)."""
-    from tgo_spectra.matrices_kernel import sum_spectra
+    from tgo_spectra.numerics.matrices_kernel import sum_spectra
 
     nodes = next(iter(absorbers.values())).basis.shape[1]
     minus = np.zeros((path.air.shape[0], nodes))
@@ -262,7 +260,7 @@ def _jacobian(absorber: _Absorber, path: _Path, factor: Array) -> Array:
 
         scaled_bands(*_bands(path), basis, factor, field)
         return field
-    from tgo_spectra.matrices_kernel import sum_spectra
+    from tgo_spectra.numerics.matrices_kernel import sum_spectra
 
     for height in range(heights):
         through = steady_product(hats.T * air[height], coefficients.T)

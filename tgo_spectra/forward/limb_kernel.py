@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tgo_spectra.accelerate import compiled
+from tgo_spectra.numerics.accelerate import compiled
 
 if TYPE_CHECKING:
     import numpy as np

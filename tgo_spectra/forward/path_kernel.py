@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tgo_spectra.accelerate import compiled
+from tgo_spectra.numerics.accelerate import compiled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

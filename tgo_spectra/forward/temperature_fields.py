@@ -27,7 +27,7 @@ from tgo_spectra.forward.sight import (
     coefficients_on_points,
     log_pressure_adjoint,
 )
-from tgo_spectra.operators.model import apply_model
+from tgo_spectra.instruments.response.model import apply_model
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from tgo_spectra.forward.sight import AirState, Sight
-    from tgo_spectra.operators.tabulated import Operator
+    from tgo_spectra.instruments.response.tabulated import Operator
 
     Array = npt.NDArray[np.floating]
 
@@ -141,7 +141,7 @@ def temperature_fields(
     air : AirState
         Gases, temperature offset and pressure scale.
     seen_by : Operator
-        From `tgo_spectra.operators.tabulated.build_operator`.
+        From `tgo_spectra.instruments.response.tabulated.build_operator`.
     vectors : ndarray, shape (node, vector)
         From `stacked_vectors`, for the gases of the state; its type is that of the
         spectral arrays.

@@ -18,9 +18,9 @@ import numpy as np
 
 from tgo_spectra.errors import RetrievalError
 from tgo_spectra.forward import ray
-from tgo_spectra.matrices import steady_product
-from tgo_spectra.operators import tabulated as operator
-from tgo_spectra.operators.model import apply_model
+from tgo_spectra.instruments.response import tabulated as operator
+from tgo_spectra.instruments.response.model import apply_model
+from tgo_spectra.numerics.matrices import steady_product
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

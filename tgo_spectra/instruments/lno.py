@@ -3,7 +3,7 @@
 Wavenumbers in cm-1, AOTF frequency in kHz, temperature in degree Celsius, pixels from
 0. Coefficients, sources and how sure they are: ``instruments.toml``. The line
 shape is a Gaussian; its resolving power is not settled (*to be verified*) and comes
-from the caller of `tgo_spectra.operators.channels.lno_operator`.
+from the caller of `tgo_spectra.instruments.response.channels.lno_operator`.
 """
 
 from __future__ import annotations

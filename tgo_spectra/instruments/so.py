@@ -3,7 +3,7 @@
 Wavenumbers in cm-1, AOTF frequency in kHz, temperature in degree Celsius, pixels
 counted from 0, sinc(u) = sin(pi u) / (pi u). Coefficients and their sources:
 ``instruments.toml``. The operator made of these parts is in
-``tgo_spectra.operators.tabulated``.
+``tgo_spectra.instruments.response.tabulated``.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tgo_spectra.accelerate import compiled
+from tgo_spectra.numerics.accelerate import compiled
 
 __all__ = ["BAD", "BLANK", "GOOD", "SLOW", "parse_integers", "parse_reals"]
 

@@ -14,11 +14,11 @@ import msgspec
 
 from tgo_spectra.errors import SetupError
 from tgo_spectra.retrieval import needs as needed
-from tgo_spectra.retrieval.mir import setup as mir
-from tgo_spectra.retrieval.nadir import setup as nadir
+from tgo_spectra.retrieval.models.lno import setup as nadir
+from tgo_spectra.retrieval.models.mir import setup as mir
+from tgo_spectra.retrieval.models.temperature import setup as temperature
+from tgo_spectra.retrieval.models.uvis import setup as uvis
 from tgo_spectra.retrieval.setup import RetrievalSetup, parse_setup
-from tgo_spectra.retrieval.temperature import setup as temperature
-from tgo_spectra.retrieval.uvis import setup as uvis
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,31 +119,31 @@ class Kind:
 
 
 def _profile(level1: xr.Dataset, setup: Any, atmosphere: Atmosphere) -> xr.Dataset:
-    from tgo_spectra.retrieval.profile import retrieve_profile
+    from tgo_spectra.retrieval.models.so.profile import retrieve_profile
 
     return retrieve_profile(level1, setup, atmosphere)
 
 
 def _ozone(level1: xr.Dataset, setup: Any, atmosphere: Atmosphere) -> xr.Dataset:
-    from tgo_spectra.retrieval.uvis.ozone import retrieve_ozone
+    from tgo_spectra.retrieval.models.uvis.ozone import retrieve_ozone
 
     return retrieve_ozone(level1, setup, atmosphere)
 
 
 def _nadir(level1: xr.Dataset, setup: Any, atmosphere: Atmosphere) -> xr.Dataset:
-    from tgo_spectra.retrieval.nadir.columns import retrieve_nadir
+    from tgo_spectra.retrieval.models.lno.columns import retrieve_nadir
 
     return retrieve_nadir(level1, setup, atmosphere)
 
 
 def _mir(level1: xr.Dataset, setup: Any, atmosphere: Atmosphere) -> xr.Dataset:
-    from tgo_spectra.retrieval.mir.profiles import retrieve_mir
+    from tgo_spectra.retrieval.models.mir.profiles import retrieve_mir
 
     return retrieve_mir(level1, setup, atmosphere)
 
 
 def _temperature(level1: xr.Dataset, setup: Any, atmosphere: Atmosphere) -> xr.Dataset:
-    from tgo_spectra.retrieval.temperature.retrieval import retrieve_temperature
+    from tgo_spectra.retrieval.models.temperature.retrieval import retrieve_temperature
 
     return retrieve_temperature(level1, setup, atmosphere)
 

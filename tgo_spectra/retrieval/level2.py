@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import xarray as xr
 
-from tgo_spectra import __version__, mars
+from tgo_spectra import mars
+from tgo_spectra._version import __version__
 from tgo_spectra.errors import TgoError
+from tgo_spectra.files.observations import input_products, observations_of
 from tgo_spectra.mars import MEAN_RADIUS_KM
-from tgo_spectra.observations import input_products, observations_of
 from tgo_spectra.variables import attributes_of, is_coordinate, lookup
 
 if TYPE_CHECKING:
@@ -148,8 +149,9 @@ def provenance(
     setup : Setup
         Of any kind.
     atmosphere : Dataset
-        On all points that the fit uses: what `tgo_spectra.atmosphere.on_altitudes`
-        noted of its extension is repeated.
+        On all points that the fit uses: what
+        `tgo_spectra.atmosphere.profile.on_altitudes` noted of its extension is
+        repeated.
     method, instrument_model, masked_pixels : str
         In words.
     interferents_absent : tuple of str

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tgo_spectra.errors import RetrievalError
-from tgo_spectra.inputs import Inputs
-from tgo_spectra.observations import input_products, observations_of
+from tgo_spectra.files.level2 import Inputs
+from tgo_spectra.files.observations import input_products, observations_of
 from tgo_spectra.retrieval.isotopes import MOST_SECONDS
 from tgo_spectra.retrieval.level2 import dataset
 from tgo_spectra.retrieval.profile_variables import error_variables

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tgo_spectra import geometry
-from tgo_spectra.atmosphere import read_atmosphere, reference_atmosphere
+from tgo_spectra.atmosphere.profile import read_atmosphere, reference_atmosphere
 from tgo_spectra.errors import RetrievalError
 from tgo_spectra.mars import MEAN_RADIUS_KM
 

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import xarray as xr
 
+    from tgo_spectra.retrieval.models.uvis.setup import UvisDetection
     from tgo_spectra.retrieval.setup import Detection
     from tgo_spectra.retrieval.state import StateSpace
-    from tgo_spectra.retrieval.uvis.setup import UvisDetection
 
     Array = npt.NDArray[np.floating]
 

@@ -15,8 +15,8 @@ import numpy as np
 import xarray as xr
 
 from tgo_spectra import geometry, mars
-from tgo_spectra.atmosphere import reference_atmosphere
-from tgo_spectra.atomic import output_folder
+from tgo_spectra.atmosphere.profile import reference_atmosphere
+from tgo_spectra.files.atomic import output_folder
 from tgo_spectra.instruments.acs_mir import DoubleImage, line_shape
 from tgo_spectra.simulate.options import (
     check_mole_fractions,
@@ -225,7 +225,7 @@ def absorb(scenario: MirScenario, lines: Lines) -> MirAbsorption:
     ----------
     scenario : MirScenario
     lines : mapping of str to (Dataset, broadening)
-        As for `tgo_spectra.spectroscopy.tables.build_table`.
+        As for `tgo_spectra.spectroscopy.tables.read.build_table`.
 
     Returns
     -------

@@ -17,13 +17,13 @@ import numpy as np
 import xarray as xr
 
 from tgo_spectra import mars
-from tgo_spectra.atmosphere import read_atmosphere, reference_atmosphere
+from tgo_spectra.atmosphere.profile import read_atmosphere, reference_atmosphere
 from tgo_spectra.errors import SetupError
 from tgo_spectra.instruments import lno
 from tgo_spectra.instruments.nadir import slant_factor
-from tgo_spectra.operators import tabulated as operators
-from tgo_spectra.operators.channels import lno_operator
-from tgo_spectra.retrieval.nadir.model import Grid, extended_cells
+from tgo_spectra.instruments.response import tabulated as operators
+from tgo_spectra.instruments.response.channels import lno_operator
+from tgo_spectra.retrieval.models.lno.model import Grid, extended_cells
 from tgo_spectra.simulate.options import (
     check_mole_fractions,
     check_options,
@@ -31,17 +31,18 @@ from tgo_spectra.simulate.options import (
     mole_fraction,
     require,
 )
-from tgo_spectra.spectroscopy.interpolation import spline_matrices
-from tgo_spectra.spectroscopy.tables import open_table, table_arrays, table_gases
+from tgo_spectra.spectroscopy.tables.files import open_table, table_gases
+from tgo_spectra.spectroscopy.tables.interpolation import spline_matrices
+from tgo_spectra.spectroscopy.tables.read import table_arrays
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy.typing as npt
 
-    from tgo_spectra.operators.tabulated import Operator
+    from tgo_spectra.instruments.response.tabulated import Operator
     from tgo_spectra.simulate.options import Profile
-    from tgo_spectra.spectroscopy.tables import BandTable
+    from tgo_spectra.spectroscopy.tables.read import BandTable
 
     Array = npt.NDArray[np.floating]
 

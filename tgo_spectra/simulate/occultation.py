@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tgo_spectra import atmosphere as atmospheres
 from tgo_spectra import geometry, mars
+from tgo_spectra.atmosphere import profile as atmospheres
 from tgo_spectra.errors import TableError
 from tgo_spectra.instruments import so as instrument
-from tgo_spectra.operators import tabulated as operator
+from tgo_spectra.instruments.response import tabulated as operator
 from tgo_spectra.simulate import pointing
 from tgo_spectra.spectroscopy import tables
-from tgo_spectra.spectroscopy.interpolation import interpolate_coefficients
+from tgo_spectra.spectroscopy.tables.interpolation import interpolate_coefficients
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tgo_spectra.atomic import output_folder
 from tgo_spectra.errors import OutputError
+from tgo_spectra.files.atomic import output_folder
 from tgo_spectra.paths import expanded
 from tgo_spectra.simulate.label import label_text
 from tgo_spectra.simulate.layout import (

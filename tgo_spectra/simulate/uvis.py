@@ -15,7 +15,11 @@ import numpy as np
 import xarray as xr
 
 from tgo_spectra import geometry, mars
-from tgo_spectra.atmosphere import on_altitudes, read_atmosphere, reference_atmosphere
+from tgo_spectra.atmosphere.profile import (
+    on_altitudes,
+    read_atmosphere,
+    reference_atmosphere,
+)
 from tgo_spectra.instruments import uvis
 from tgo_spectra.simulate.layout import LAYOUTS
 from tgo_spectra.simulate.options import (

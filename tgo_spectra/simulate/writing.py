@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tgo_spectra.atomic import atomic_file, refuse_existing, write_whole
-from tgo_spectra.netcdf import write_plain
+from tgo_spectra.files.atomic import atomic_file, refuse_existing, write_whole
+from tgo_spectra.files.netcdf import write_plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,7 +37,7 @@ def write_files(
     Raises
     ------
     OutputError
-        ``io.exists``, and as `tgo_spectra.atomic.writing`.
+        ``io.exists``, and as `tgo_spectra.files.atomic.writing`.
 
     Examples
     --------

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tgo_spectra.atomic import output_folder, writing
 from tgo_spectra.errors import LineListError
+from tgo_spectra.files.atomic import output_folder, writing
 from tgo_spectra.spectroscopy import gas_info
 from tgo_spectra.spectroscopy._origin import (
     Origin,

@@ -14,7 +14,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from tgo_spectra.accelerate import compiled
+from tgo_spectra.numerics.accelerate import compiled
 from tgo_spectra.spectroscopy._voigt import _add_core, _bounds, _scale
 
 Floats = NDArray[np.float64]

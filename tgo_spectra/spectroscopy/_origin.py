@@ -6,8 +6,8 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tgo_spectra.atomic import write_whole
 from tgo_spectra.errors import LineListError
+from tgo_spectra.files.atomic import write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path

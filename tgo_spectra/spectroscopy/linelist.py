@@ -466,7 +466,7 @@ def fetch_lines(
     >>> fetch_lines("hcl", 2600, 3100)  # doctest: +SKIP
     """
     from tgo_spectra.spectroscopy._fetch import Request, fetch
-    from tgo_spectra.spectroscopy.caching import cache_folder
+    from tgo_spectra.spectroscopy.tables.cache import cache_folder
 
     folder = cache_folder("lines") if cache_dir is None else expanded(cache_dir)
     request = Request(gas, float(low), float(high), edition)

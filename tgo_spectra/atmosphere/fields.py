@@ -1,0 +1,236 @@
+"""Fields of a profile: by which names and units files give them, and taking them.
+
+Where a file states no unit, the numbers are taken in ours if an atmosphere of Mars can
+have them; that is recorded, and said in a warning.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from tgo_spectra.atmosphere.check import check_profile
+from tgo_spectra.atmosphere.units import UNITS, scale_of, unit_of
+from tgo_spectra.errors import AtmosphereError, TgoWarning
+from tgo_spectra.mars import BOLTZMANN
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    import xarray as xr
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+__all__ = ["ALTITUDE", "Profile", "Quantity", "profile_of", "quantity_of"]
+
+
+class Quantity(NamedTuple):
+    """What a field of a profile is.
+
+    Attributes
+    ----------
+    names : mapping
+        Accepted names in lower case, and the unit that the name itself states.
+    kind : str
+        Key of the table of units.
+    unit : str
+        Ours.
+    scale : float
+        From the unit of the table to ours.
+    """
+
+    names: Mapping[str, str | None]
+    kind: str
+    unit: str
+    scale: float
+
+
+ALTITUDE = Quantity(
+    {
+        "altitude": None, "altitude_km": "km", "altitude_m": "m", "height": None,
+        "height_km": "km", "height_m": "m", "z": None,
+    },
+    "altitude",
+    "km",
+    1.0,
+)  # fmt: skip
+_QUANTITIES = {
+    "altitude": ALTITUDE,
+    "pressure": Quantity(
+        {
+            "pressure": None, "pressure_pa": "Pa", "pressure_hpa": "hPa",
+            "pressure_mbar": "mbar", "p": None,
+        },
+        "pressure",
+        "Pa",
+        1.0,
+    ),
+    "temperature": Quantity(
+        {"temperature": None, "temperature_k": "K", "t": None},
+        "temperature",
+        "K",
+        1.0,
+    ),
+    "number_density": Quantity(
+        {"number_density": None, "number_density_cm3": "cm-3"},
+        "number_density",
+        "cm-3",
+        1e-6,
+    ),
+}  # fmt: skip
+_VMR = Quantity({}, "mole_fraction", "1", 1.0)
+
+
+class Profile(NamedTuple):
+    """A profile that Mars can have.
+
+    Attributes
+    ----------
+    fields : dict of array, shape (level,)
+        Upwards, in our units, by our names; with ``altitude``, ``pressure`` and
+        ``temperature``.
+    assumed : tuple of str
+        Names of the file whose unit is assumed, each with that unit.
+    """
+
+    fields: dict[str, Array]
+    assumed: tuple[str, ...]
+
+
+def quantity_of(name: str) -> Quantity:
+    """Return what a field of our name is; a mole fraction where it is no other."""
+    return _QUANTITIES.get(name, _VMR)
+
+
+def profile_of(raw: xr.Dataset, path: str | None, allow: Collection[str]) -> Profile:
+    """Take the fields of a profile to our units, upwards, and check them.
+
+    Parameters
+    ----------
+    raw : Dataset
+        As found in a file or given.
+    path : str or None
+        For messages.
+    allow : collection of str
+        As :func:`tgo_spectra.atmosphere.check.check_profile`; so the errors.
+
+    Returns
+    -------
+    Profile
+
+    Raises
+    ------
+    AtmosphereError
+        A field is missing or given twice, in an unknown unit or over other levels.
+    """
+    found = _names(raw, path)
+    name = found["altitude"]
+    # a time or a place of one profile is no dimension of it
+    raw = raw.isel({d: 0 for d, n in raw.sizes.items() if n == 1 and name != d})
+    dim = raw[name].dims
+    if len(dim) != 1:
+        msg = "altitude must have one dimension"
+        raise AtmosphereError(
+            msg, path=path, field=name, value=dim, rule="atmosphere.altitude_1d"
+        )
+    fields: dict[str, Array] = {}
+    scales: dict[str, tuple[float, float]] = {}
+    assumed: list[str] = []
+    for key, name in found.items():
+        quantity = quantity_of(key)
+        unit = _stated(raw[name], quantity, path)
+        values = np.asarray(raw[name].values, dtype=np.float64)
+        factor, offset = 1.0, 0.0
+        if unit is not None:
+            factor, offset = scale_of(quantity.kind, unit)
+            factor *= quantity.scale
+        fields[key] = factor * values + offset
+        scales[key] = factor, offset
+        if fields[key].ndim == 0 and quantity is _VMR:
+            fields[key] = np.full(raw.sizes[dim[0]], fields[key])
+        elif raw[name].dims != dim:
+            msg = f"profile must have the dimension of the altitude, {dim}"
+            raise AtmosphereError(
+                msg,
+                path=path,
+                field=name,
+                value=raw[name].dims,
+                rule="atmosphere.dims",
+            )
+        if unit is None:
+            assumed.append(f"{name} in {quantity.unit}")
+    altitude = fields["altitude"]
+    if altitude.size and altitude[0] > altitude[-1]:
+        fields = {key: values[::-1] for key, values in fields.items()}
+    if "pressure" not in fields:
+        # with the ideal gas law any two of the three give the third
+        density = 1e6 * fields["number_density"]
+        fields["pressure"] = density * BOLTZMANN * fields["temperature"]
+    check_profile(fields, found, scales, allow, path)
+    if assumed:
+        where = f"{path}: " if path else ""
+        text = (
+            f"{where}no unit is stated, so taken are {', '.join(assumed)}; state the "
+            "units (attribute units, in CSV name [unit])"
+        )
+        warnings.warn(text, TgoWarning, stacklevel=3)
+    return Profile(fields, tuple(assumed))
+
+
+def _names(raw: xr.Dataset, path: str | None) -> dict[str, str]:
+    """Names in the file by ours; of gases and density those that are there."""
+    names: dict[str, str] = {}
+    for variable in map(str, raw.variables):
+        gas = _gas_of(variable)
+        keys = [k for k, q in _QUANTITIES.items() if variable.lower() in q.names]
+        if gas is not None:
+            keys.append(f"{gas}_vmr")
+        for key in keys:
+            if key in names:
+                msg = f"given twice, as {names[key]} too: keep one"
+                raise AtmosphereError(
+                    msg, path=path, field=variable, value=key, rule="atmosphere.twice"
+                )
+            names[key] = variable
+    for key in ("altitude", "pressure", "temperature"):
+        if key in names or (key == "pressure" and "number_density" in names):
+            continue
+        msg = f"no {key}; expected one of {', '.join(quantity_of(key).names)}"
+        raise AtmosphereError(
+            msg,
+            path=path,
+            field=key,
+            value=sorted(map(str, raw.variables)),
+            rule="atmosphere.missing",
+        )
+    ours = [key for key in _QUANTITIES if key in names]
+    return {key: names[key] for key in (*ours, *names)}
+
+
+def _gas_of(name: str) -> str | None:
+    match = re.fullmatch(r"vmr_(\w+)|(\w+?)_vmr", name, re.IGNORECASE)
+    return (match[1] or match[2]).lower() if match else None
+
+
+def _stated(array: xr.DataArray, quantity: Quantity, path: str | None) -> str | None:
+    """Return the unit that a field states of its own or by its name."""
+    name = str(array.name)
+    unit, own = unit_of(array), quantity.names.get(name.lower())
+    known = UNITS[quantity.kind]
+    wrong: tuple[str, object, str] | None = None
+    if unit is not None and unit not in known:
+        wrong = f"unknown units; use one of {', '.join(known)}", unit, "units"
+    elif None not in (unit, own) and known[str(unit)] != known[str(own)]:
+        wrong = f"the unit contradicts the name, which says {own}", unit, "units"
+    elif array.dtype.kind not in "fiu":
+        wrong = "values must be numbers", str(array.dtype), "numbers"
+    if wrong is not None:
+        msg, value, rule = wrong
+        raise AtmosphereError(
+            msg, path=path, field=name, value=value, rule=f"atmosphere.{rule}"
+        )
+    return unit or own

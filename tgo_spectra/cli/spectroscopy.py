@@ -1,0 +1,216 @@
+"""Commands on line lists and absorption tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tgo_spectra.cli.paths import EXISTING, PATH
+from tgo_spectra.cli.terminal import say
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["lines", "tables"]
+
+
+@click.group()
+def lines() -> None:
+    """Line lists."""
+
+
+@lines.command("fetch")
+@click.argument("gas")
+@click.option(
+    "--range",
+    "window",
+    required=True,
+    nargs=2,
+    type=float,
+    metavar="LO HI",
+    help="Wavenumbers, cm-1.",
+)
+@click.option("--out", default=None, type=PATH, help="Folder; default: user's cache.")
+@click.option("--mirror", default=None, type=PATH, help="Folder of lists; no network.")
+@click.option("--file", default=None, type=EXISTING, help="A list of yours.")
+@click.option("--edition", default=None, help="Edition of HITRAN, to be recorded.")
+@click.option("--refresh", is_flag=True, help="Fetch even if it is there.")
+def lines_fetch(gas: str, window: tuple[float, float], out: str | None, **how: Any) -> None:  # noqa: E501  # fmt: skip
+    """Get the lines of GAS from HITRAN, a mirror or a file; kept with their origin."""
+    from tgo_spectra.spectroscopy.linelist import fetch_lines
+
+    path = fetch_lines(gas.lower(), window[0], window[1], out, **how)
+    say(str(path))
+
+
+@lines.command("info")
+@click.argument("path", type=EXISTING)
+def lines_info(path: str) -> None:
+    """Check a line list strictly and describe it."""
+    import numpy as np
+
+    from tgo_spectra.spectroscopy.linelist import read_line_list
+    from tgo_spectra.spectroscopy.partition import molecule_formula
+
+    ds = read_line_list(path)
+    number = ds["wavenumber"].values
+    say(f"{'lines':22}{number.size}")
+    molecule = int(ds["molecule"].values[0])
+    say(f"{'molecule':22}{molecule} {molecule_formula(molecule)}")
+    known = ", ".join(str(i) for i in np.unique(ds["isotopologue"].values))
+    say(f"{'isotopologues':22}{known}")
+    say(f"{'wavenumber':22}{number[0]:.3f} .. {number[-1]:.3f} cm-1")
+    say(f"{'summed intensity':22}{float(ds['intensity'].sum()):.4g}")
+    for key, value in ds.attrs.items():
+        say(f"{key:22}{value}")
+
+
+@lines.command("gases")
+def lines_gases() -> None:
+    """List the gases, and where the channels of TGO see them."""
+    from tgo_spectra.spectroscopy import gas_info, gas_names
+
+    for gas in gas_names():
+        info = gas_info(gas)
+        say(f"{gas:6}HITRAN {info.molecule:2}  {info.name}")
+        for window in info.windows:
+            orders = " ".join(map(str, window.orders)) or "-"
+            say(
+                f"      {window.channel:5}{window.low:9.1f} {window.high:9.1f} cm-1  "
+                f"orders {orders} ({window.status})"
+            )
+
+
+@click.group()
+def tables() -> None:
+    """Absorption tables."""
+
+
+@tables.command("build")
+@click.option(
+    "--lines",
+    "gas_lines",
+    multiple=True,
+    metavar="GAS=FILE[:BROADENING]",
+    help="Line list of a gas; BROADENING is co2, self, air or air*FACTOR.",
+)
+@click.option("--range", "window", nargs=2, type=float, metavar="LO HI", default=None)
+@click.option("--out", default=None, type=PATH, help="Table to write; default: cache.")
+@click.option("--band", default="", help="Name of the band.")
+@click.option("--step", default=0.002, show_default=True, help="Fine step, cm-1.")
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(1))
+@click.option("--processes", is_flag=True, help="Processes in place of threads.")
+@click.option("--cache", default=None, type=PATH, help="Folder of the cache.")
+@click.option("--refresh", is_flag=True, help="Build even if it is in the cache.")
+@click.option("--shipped", multiple=True, metavar="NAME", help="Rebuild shipped ones.")
+@click.option("--lists", default=None, type=EXISTING, help="Their lists, a folder.")
+def tables_build(
+    gas_lines: tuple[str, ...],
+    window: tuple[float, float] | None,
+    out: str | None,
+    band: str,
+    step: float,
+    **how: Any,
+) -> None:
+    """Build a table from line lists; the same inputs are not built twice."""
+    shipped, lists = how.pop("shipped"), how.pop("lists")
+    if shipped:
+        _build_shipped(shipped, lists, out, how["workers"])
+        return
+    if not gas_lines or window is None:
+        message = "tables build needs --lines and --range, or --shipped and --lists"
+        raise click.UsageError(message)
+    inputs = _read_lists(gas_lines)
+    from tgo_spectra.spectroscopy.tables.cache import TableSettings, cached_table
+    from tgo_spectra.spectroscopy.tables.files import open_table, write_table
+
+    path = cached_table(
+        inputs,
+        window,
+        band=band,
+        settings=TableSettings(step=step),
+        cache_dir=how["cache"],
+        refresh=how["refresh"],
+        workers=how["workers"],
+        processes=how["processes"],
+    )
+    if out is not None:
+        path = write_table(open_table(path), out)
+    say(str(path))
+
+
+def _build_shipped(
+    names: tuple[str, ...], lists: str | None, out: str | None, workers: int
+) -> None:
+    from tgo_spectra.spectroscopy.tables.shipped import BANDS, build_shipped
+
+    unknown = [name for name in names if name not in BANDS]
+    if unknown or lists is None or out is None:
+        message = (
+            f"--shipped takes {', '.join(BANDS)}, with --lists FOLDER --out FOLDER"
+        )
+        raise click.UsageError(message)
+    for path in build_shipped(lists, out, names, workers=workers):
+        say(str(path))
+
+
+def _read_lists(
+    gas_lines: tuple[str, ...],
+) -> dict[str, tuple[xr.Dataset, str | tuple[str, float]]]:
+    from tgo_spectra.spectroscopy.linelist import read_line_list
+
+    parts = []
+    for item in gas_lines:
+        gas, _, rest = item.partition("=")
+        file, _, broadening = rest.partition(":")
+        if not gas or not file:
+            message = f"--lines wants GAS=FILE[:BROADENING], not {item!r}"
+            raise click.UsageError(message)
+        parts.append((gas, file, _broadening(broadening or "co2")))
+    return {gas: (read_line_list(file), choice) for gas, file, choice in parts}
+
+
+def _broadening(text: str) -> str | tuple[str, float]:
+    kind, star, factor = text.partition("*")
+    if not star:
+        return kind
+    try:
+        return kind, float(factor)
+    except ValueError as error:
+        message = f"broadening factor {factor!r} is not a number"
+        raise click.UsageError(message) from error
+
+
+@tables.command("info")
+@click.argument("table", required=False)
+def tables_info(table: str | None) -> None:
+    """List the shipped tables, or describe one TABLE."""
+    from tgo_spectra.spectroscopy.tables.files import list_tables, open_table
+
+    if table is None:
+        for name in list_tables():
+            ds = open_table(name)
+            low = float(ds["cell_start"].values[0])
+            high = float(ds["cell_start"].values[-1]) + float(ds.attrs["cell_width"])
+            say(
+                f"{name:22}{low:8.1f} {high:8.1f} cm-1  {ds.attrs['orders']:12}"
+                f"{ds.attrs['gases']}"
+            )
+        return
+    ds = open_table(table)
+    sizes = ", ".join(f"{name} {size}" for name, size in ds.sizes.items())
+    say(f"{'sizes':34}{sizes}")
+    for key, value in ds.attrs.items():
+        say(f"{key:34}{value}")
+
+
+@tables.command("verify")
+@click.argument("names", nargs=-1)
+def tables_verify(names: tuple[str, ...]) -> None:
+    """Check the content hashes of tables (default: the shipped ones)."""
+    from tgo_spectra.spectroscopy.tables.files import list_tables, verify_table
+
+    for name in names or list_tables():
+        verify_table(name)
+        say(f"{name} ok")

@@ -1,0 +1,265 @@
+"""From level 2 to samples of a map: profiles by cell, columns by spectrum."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tgo_spectra.errors import TgoError
+from tgo_spectra.maps.sums import Levels, cell_samples, single_samples
+from tgo_spectra.variables import GASES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import xarray as xr
+
+    from tgo_spectra.maps.grid import Grid
+
+__all__ = [
+    "FIELDS",
+    "VERTICAL",
+    "column_samples",
+    "fields_of",
+    "impossible_places",
+    "profile_samples",
+]
+
+Floats = npt.NDArray[np.float64]
+Samples = dict[str, npt.NDArray[Any]]
+
+FIELDS = ("", "_column", "_column_normalised")
+"""What may be mapped of a gas, as endings of its key: mole fraction, columns."""
+
+VERTICAL = ("altitude", "pressure")
+"""Axes that columns do not have."""
+
+
+def fields_of(
+    ds: xr.Dataset, gases: Sequence[str] | None, error: str
+) -> dict[str, str]:
+    """Return the quantities of a level-2 Dataset that a map can hold.
+
+    Parameters
+    ----------
+    ds : Dataset
+        Level 2.
+    gases : sequence of str or None
+        Wanted gases; None: all.
+    error : {"total", "noise"}
+        Columns without an error of this kind are left out unless their gas is named.
+
+    Returns
+    -------
+    dict of str to str
+        Gas by field; a field is the gas, or the gas with an ending of `FIELDS`.
+    """
+    found = {}
+    for gas in gases or GASES:
+        profile = ds.get(f"{gas}_vmr")
+        # a mole fraction that was held fixed is no result
+        if profile is not None and profile.attrs.get("state") != "fixed":
+            found[gas] = gas
+        has_error = error == "total" or f"{gas}_column_noise_error" in ds
+        for ending in FIELDS[1:]:
+            if f"{gas}{ending}" in ds and (has_error or gases):
+                found[f"{gas}{ending}"] = gas
+    return found
+
+
+def profile_samples(
+    ds: xr.Dataset,
+    gas: str,
+    grid: Grid,
+    *,
+    error: str,
+    minimum_kernel: float,
+    sigma_level: float,
+    correlation_km: float | str | None,
+) -> tuple[Samples, npt.NDArray[np.bool_]]:
+    """Average the levels of a profile in each cell: one sample a cell.
+
+    Parameters
+    ----------
+    ds : Dataset
+        Level 2 with ``<gas>_vmr``.
+    gas : str
+    grid : Grid
+    error : {"total", "noise"}
+    minimum_kernel : float
+        Levels count where the averaging-kernel diagonal is larger.
+    sigma_level : float
+        Multiple of the error in limits.
+    correlation_km : float, str or None
+        As for `tgo_spectra.grid_level2`.
+
+    Returns
+    -------
+    samples : dict of str to array, shape (cell,)
+        For `tgo_spectra.maps.sums.add_samples`.
+    lost : array of bool, shape (level,)
+        Levels that would count if they had a possible place.
+
+    Raises
+    ------
+    TgoError
+        A variable that the grid needs is missing (``map.variable``).
+    """
+    name = f"{gas}_vmr_error" if error == "total" else f"{gas}_vmr_noise_error"
+    size = ds.sizes["altitude"]
+    value, sigma = _along(ds, f"{gas}_vmr", size), _along(ds, name, size)
+    keep = np.isfinite(value) & np.isfinite(sigma) & (sigma > 0)
+    if f"{gas}_averaging_kernel" in ds:
+        kernel = np.asarray(ds[f"{gas}_averaging_kernel"].values)
+        keep &= np.diagonal(kernel) > minimum_kernel
+    cell, lost = _cells(ds, grid, keep)
+    keep &= cell >= 0
+    noise = ds.get(f"{gas}_vmr_noise_covariance")
+    covariance = None if noise is None else noise.values[np.ix_(keep, keep)]
+    levels = Levels(
+        cell[keep],
+        _along(ds, "altitude", size)[keep],
+        value[keep],
+        sigma[keep],
+        _flag(ds, f"{gas}_detected", size)[keep],
+        _local_time(ds, size)[keep],
+        covariance,
+    )
+    return cell_samples(levels, sigma_level, correlation_km), lost
+
+
+def column_samples(
+    ds: xr.Dataset,
+    field: str,
+    gas: str,
+    grid: Grid,
+    *,
+    error: str,
+    minimum_kernel: float,
+    sigma_level: float,
+    converged_only: bool,
+) -> tuple[Samples, npt.NDArray[np.bool_]]:
+    """Take every spectrum of a nadir product as a sample at its own place and time.
+
+    Parameters
+    ----------
+    ds : Dataset
+        Level 2 with the field over ``spectrum``.
+    field, gas : str
+        ``<gas>_column`` or ``<gas>_column_normalised``, and its gas.
+    grid : Grid
+        Without a vertical axis.
+    error : {"total", "noise"}
+    minimum_kernel : float
+        Spectra count where the degrees of freedom of the column are larger: below, it
+        follows its a priori.
+    sigma_level : float
+        Multiple of the error in limits.
+    converged_only : bool
+        Leave out spectra whose ``status`` is not zero.
+
+    Returns
+    -------
+    samples : dict of str to array, shape (sample,)
+        For `tgo_spectra.maps.sums.add_samples`; cells may repeat.
+    lost : array of bool, shape (spectrum,)
+        Spectra that would count if they had a possible place.
+
+    Raises
+    ------
+    TgoError
+        A variable that the grid needs is missing (``map.variable``).
+    """
+    size = ds.sizes["spectrum"]
+    value, sigma = _along(ds, field, size), _along(ds, f"{field}_error", size)
+    if error == "noise":
+        total = _along(ds, f"{gas}_column_error", size)
+        noise = _along(ds, f"{gas}_column_noise_error", size)
+        # the normalised column is the column times a factor
+        with np.errstate(divide="ignore", invalid="ignore"):
+            sigma = noise * sigma / total
+    keep = np.isfinite(value) & np.isfinite(sigma) & (sigma > 0)
+    if converged_only and "status" in ds:
+        keep &= _along(ds, "status", size) == 0
+    freedom = f"{gas}_degrees_of_freedom_of_spectrum"
+    if freedom in ds:
+        keep &= _along(ds, freedom, size) > minimum_kernel
+    cell, lost = _cells(ds, grid, keep)
+    keep &= cell >= 0
+    spectra = Levels(
+        cell[keep],
+        np.full(int(keep.sum()), np.nan),
+        value[keep],
+        sigma[keep],
+        _flag(ds, f"{gas}_column_detected", size)[keep],
+        _local_time(ds, size)[keep],
+        None,
+    )
+    return single_samples(spectra, sigma_level), lost
+
+
+def impossible_places(
+    ds: xr.Dataset, grid: Grid, lost: npt.NDArray[np.bool_]
+) -> dict[str, float]:
+    """Return why levels or spectra have no possible place: a value of each axis.
+
+    Parameters
+    ----------
+    ds : Dataset
+        Level 2.
+    grid : Grid
+    lost : array of bool, shape (level,) or (spectrum,)
+        As `profile_samples` and `column_samples` give it.
+
+    Returns
+    -------
+    dict of str to float
+        First impossible value by axis.
+    """
+    places = _places(ds, grid, lost.size)
+    wrong = {axis: bad & lost for axis, bad in grid.impossible(places).items()}
+    return {a: float(places[a][bad][0]) for a, bad in wrong.items() if bad.any()}
+
+
+def _along(ds: xr.Dataset, variable: str, size: int) -> Floats:
+    """Values of a variable for each level or spectrum."""
+    if variable not in ds.variables:
+        message = "level 2 lacks a variable that the map needs"
+        where = ds.attrs.get("product_lid")
+        raise TgoError(message, path=where, field=variable, rule="map.variable")
+    values = np.asarray(ds[variable].values, dtype=np.float64)
+    return np.broadcast_to(values, (size,))
+
+
+def _local_time(ds: xr.Dataset, size: int) -> Floats:
+    name = "local_true_solar_time"
+    return _along(ds, name, size) if name in ds.variables else np.full(size, np.nan)
+
+
+def _flag(ds: xr.Dataset, name: str, size: int) -> npt.NDArray[np.bool_]:
+    present = name in ds.variables
+    return _along(ds, name, size) > 0 if present else np.zeros(size, dtype=bool)
+
+
+def _places(ds: xr.Dataset, grid: Grid, size: int) -> dict[str, Floats]:
+    """Values along the axes of a grid, for each level or spectrum."""
+    return {
+        axis: _along(
+            ds, "local_true_solar_time" if axis == "local_time_class" else axis, size
+        )
+        for axis in grid.dims
+    }
+
+
+def _cells(
+    ds: xr.Dataset, grid: Grid, keep: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Cell of each level or spectrum, -1 outside; which of those kept have no place."""
+    places = _places(ds, grid, keep.size)
+    lost = np.zeros(keep.size, dtype=bool)
+    for bad in grid.impossible(places).values():
+        lost |= bad & keep
+    cell = grid.cell(places) if places else np.zeros(keep.size, dtype=np.int64)
+    return cell, lost

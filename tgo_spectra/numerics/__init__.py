@@ -1,0 +1,1 @@
+"""Compiled loops, and products whose bits no number of threads changes."""

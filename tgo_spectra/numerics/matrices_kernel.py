@@ -1,0 +1,71 @@
+"""Compiled loops of products that are the same for any number of threads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tgo_spectra.numerics.accelerate import compiled
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.floating]
+
+__all__ = ["multiply_in_blocks", "sum_spectra"]
+
+#: Columns treated together: a handful of such rows stays in the fastest cache.
+COLUMNS = 512
+
+
+@compiled()
+def multiply_in_blocks(a: Array, b: Array, limit: int, out: Array) -> None:
+    """Multiply a few rows of `a` at a time with `b`.
+
+    Parameters
+    ----------
+    a, b : ndarray, shapes (row, inner), (inner, column)
+        C-contiguous.
+    limit : int
+        Multiplications in one call of the library.
+    out : ndarray, shape (row, column)
+        Written.
+    """
+    pieces = 1 + a.shape[0] * b.size // limit
+    rows = max(1, (a.shape[0] + pieces - 1) // pieces)
+    for start in range(0, a.shape[0], rows):
+        stop = min(start + rows, a.shape[0])
+        np.dot(a[start:stop], b, out[start:stop])
+
+
+@compiled()
+def sum_spectra(weights: Array, basis: Array, out: Array) -> None:
+    """Add weighted sums of few long spectra.
+
+    Parameters
+    ----------
+    weights : ndarray, shape (row, term)
+    basis : ndarray, shape (term, wavenumber)
+    out : ndarray, shape (row, wavenumber)
+        Added to.
+    """
+    terms = basis.shape[0]
+    for start in range(0, basis.shape[1], COLUMNS):
+        part = basis[:, start : start + COLUMNS]
+        for row in range(weights.shape[0]):
+            target = out[row, start : start + COLUMNS]
+            term = 0
+            while term + 4 <= terms:
+                w0, w1 = weights[row, term], weights[row, term + 1]
+                w2, w3 = weights[row, term + 2], weights[row, term + 3]
+                b0, b1 = part[term], part[term + 1]
+                b2, b3 = part[term + 2], part[term + 3]
+                for c in range(target.size):
+                    target[c] += (w0 * b0[c] + w1 * b1[c]) + (w2 * b2[c] + w3 * b3[c])
+                term += 4
+            while term < terms:
+                w0, b0 = weights[row, term], part[term]
+                for c in range(target.size):
+                    target[c] += w0 * b0[c]
+                term += 1

@@ -1,0 +1,1 @@
+"""Models of the kinds of retrieval: fields at a state, blocks."""

@@ -1,0 +1,354 @@
+r"""Columns from nadir spectra, one by one: arrays only.
+
+The model of a reflectance factor y at pixel p is
+
+.. math:: y(p) = P(p) \; I\left[\exp\left(-\sum_g x_g \tau_g\right)\right](p + s)
+
+with the baseline P (Legendre polynomial: surface, dust and blaze residue), the
+instrument I, optical depths of reference profiles of the gases along the path down and
+up, factors x on them and a shift s in pixels; exp(-t) goes on as 1 - t where t < 0. P
+is eliminated in every step.
+Nothing is shared between spectra but the model, which has the shift of the product as
+its a priori: one gives the same bits in any chunk.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tgo_spectra.numerics.matrices import steady_product
+from tgo_spectra.retrieval.models.lno.model import optical_depths, state_weights
+from tgo_spectra.retrieval.solve import Evaluation, descend
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from tgo_spectra.retrieval.models.lno.model import LayeredColumn, NadirModel
+    from tgo_spectra.retrieval.solve import Descent
+
+    Array = npt.NDArray[np.floating]
+
+__all__ = ["SEARCH_PX", "ColumnFit", "fit_spectrum", "spectrum"]
+
+SEARCH_PX = 6.0
+"""Largest shift, pixels."""
+_LARGEST_STEP_PX = 1.0
+"""Of the shift: beyond it lines are no longer where the derivative sees them."""
+_PASSES = 3
+"""Fits of a spectrum at most: each leaves out what the last showed to be outliers, with
+the noise that it left."""
+_SETTLED = 0.02
+"""Relative change of the noise below which there is no further pass."""
+
+
+@dataclass(frozen=True)
+class ColumnFit:
+    """Result of one spectrum.
+
+    Attributes
+    ----------
+    state, error : array, shape (gas + 1,)
+        Factors and the shift (pixels); 1 sigma, of noise and a priori.
+    noise_error : array, shape (gas + 1,)
+        Of noise alone.
+    degrees_of_freedom : array, shape (gas,)
+        Diagonal of the averaging kernel.
+    column_kernel : array, shape (layer,)
+        Change of the column of the first gas by one molecule of it in a layer.
+    noise : float
+        1 sigma of a pixel that the errors take.
+    reduced_chi_square : float
+        Against the given noise; else the residuals' variance over that which their
+        differences from pixel to pixel have: one if they are white.
+    residual : array, shape (pixel,)
+        Not-a-number where a pixel was left out.
+    baseline : array, shape (coefficient,)
+    converged : bool
+    iterations : int
+    """
+
+    state: Array
+    error: Array
+    noise_error: Array
+    degrees_of_freedom: Array
+    column_kernel: Array
+    noise: float
+    reduced_chi_square: float
+    residual: Array
+    baseline: Array
+    converged: bool
+    iterations: int
+
+
+def spectrum(
+    model: NadirModel, depths: Array, state: Array
+) -> tuple[Array, Array, Array]:
+    """Calculate a spectrum without its baseline.
+
+    Parameters
+    ----------
+    model : NadirModel
+    depths : array, shape (gas, node)
+        From `tgo_spectra.retrieval.models.lno.model.optical_depths`.
+    state : array, shape (gas + 1,)
+        Factors, shift (pixels).
+
+    Returns
+    -------
+    value : array, shape (pixel,)
+    derivatives : array, shape (gas + 1, pixel)
+        By the state.
+    slope : array, shape (node,)
+        Minus the derivative of transmittance by optical depth.
+    """
+    from tgo_spectra.retrieval.models.lno.kernel import apply_runs
+
+    n = depths.shape[0]
+    depth = state[0] * depths[0]
+    for index in range(1, n):
+        depth += state[index] * depths[index]
+    fields = np.empty((n + 1, depth.size))
+    # noise makes columns negative: straight on, as exp would grow beyond all bounds
+    # in line centres, and with it the weight of a negative column
+    slope = np.exp(-np.maximum(depth, 0.0))
+    np.subtract(slope, np.minimum(depth, 0.0), out=fields[0])
+    np.multiply(depths, -slope, out=fields[1:])
+    runs = model.runs
+    offset = (state[n] - model.made_at_px) * model.dispersion_cm1
+    found = np.zeros((n + 2, offset.size))
+    apply_runs(
+        runs.first_run,
+        runs.first_node,
+        runs.first_entry,
+        runs.entries,
+        offset,
+        fields,
+        found,
+    )
+    zeroth, first, second = runs.unabsorbed
+    found[0] += zeroth + offset * (first + 0.5 * offset * second)
+    found[n + 1] += first + offset * second
+    found[n + 1] *= model.dispersion_cm1
+    return found[0], found[1:], slope
+
+
+def fit_spectrum(
+    model: NadirModel,
+    measured: Array,
+    layers: LayeredColumn,
+    *,
+    noise: float | None = None,
+) -> ColumnFit:
+    """Fit one spectrum by optimal estimation (Gauss-Newton).
+
+    Parameters
+    ----------
+    model : NadirModel
+    measured : array, shape (pixel,)
+        Reflectance factors of the model's pixels; not-a-number is left out.
+    layers : LayeredColumn
+    noise : float, optional
+        1 sigma of a pixel; default from the residuals.
+
+    Returns
+    -------
+    ColumnFit
+
+    Raises
+    ------
+    TableError
+        The table does not reach a pressure or temperature.
+
+    References
+    ----------
+    Rodgers, C. D., 2000, Inverse Methods for Atmospheric Sounding, World Scientific,
+    chapters 2 and 5.
+    """
+    weights = state_weights(model, layers)
+    depths = optical_depths(model, layers, weights)
+    parameters = len(model.gases) + 1 + model.baseline.shape[1]
+    sigma = noise
+    if sigma is None:
+        sigma = _first_noise(measured[np.isfinite(measured)])
+    seen = _Spectrum(model, measured, depths, sigma)
+    state, count = model.start, 0
+    for number in range(_PASSES):
+        found = descend(
+            seen,
+            state[None],
+            model.prior,
+            np.diag(model.prior_sigma**-2.0),
+            max_iterations=model.max_iterations,
+            most=seen.most,
+        )
+        state, count = found.point[0], count + int(found.iterations[0])
+        linear = seen.at(state)
+        spread = _spread(linear.residual, parameters)
+        outside = np.abs(linear.residual) > model.clip_sigma * spread
+        if number == _PASSES - 1:
+            break
+        if outside.any():
+            seen.leave_out(outside)
+            linear = seen.at(state)
+        if noise is None:
+            before = seen.sigma
+            seen.sigma = _spread(linear.residual, parameters)
+            if not outside.any() and abs(seen.sigma / before - 1.0) < _SETTLED:
+                break
+        elif not outside.any():
+            break
+    return _result(model, seen, found, noise, layers, weights, count)
+
+
+class _Spectrum:
+    """One spectrum as the descent sees it: a batch of one."""
+
+    def __init__(
+        self, model: NadirModel, measured: Array, depths: Array, sigma: float
+    ) -> None:
+        self.model, self.measured, self.depths = model, measured, depths
+        self.sigma, self.used = sigma, np.isfinite(measured)
+        self.most = np.append(np.full(len(model.gases), np.inf), _LARGEST_STEP_PX)
+        self._state = np.full(len(model.gases) + 1, np.nan)
+
+    def leave_out(self, outside: npt.NDArray[np.bool_]) -> None:
+        """Leave out some of the pixels used."""
+        self.used[np.flatnonzero(self.used)[outside]] = False
+
+    def at(self, state: Array) -> _Linear:
+        """Return the linearisation; the model is not run again at the last state."""
+        if not np.array_equal(state, self._state):
+            self._seen = spectrum(self.model, self.depths, state)
+            self._state = state.copy()
+        return _linear(self.model, self.measured, self.used, self._seen)
+
+    def __call__(self, _: npt.NDArray[np.intp], states: Array) -> Evaluation:
+        """Evaluate; beyond the search range there is no such shift."""
+        state = states[0]
+        if abs(state[-1]) > SEARCH_PX:
+            size = state.size
+            return Evaluation(
+                np.array([np.inf]), np.zeros((1, size, size)), np.zeros((1, size))
+            )
+        linear = self.at(state)
+        precision = self.sigma**-2.0
+        return Evaluation(
+            np.array([precision * (linear.residual @ linear.residual)]),
+            precision * (linear.projected.T @ linear.projected)[None],
+            precision * (linear.projected.T @ linear.residual)[None],
+        )
+
+
+@dataclass(frozen=True)
+class _Linear:
+    """Linearisation: derivatives with the baseline projected out."""
+
+    projected: Array
+    residual: Array
+    baseline: Array
+    slope: Array
+
+
+def _linear(
+    model: NadirModel, measured: Array, used: Array, seen: tuple[Array, Array, Array]
+) -> _Linear:
+    value, derivative, slope = seen
+    polynomials = model.baseline[used]
+    columns = polynomials * value[used][:, None]
+    q, r = np.linalg.qr(columns)
+    y = measured[used]
+    baseline = np.linalg.solve(r, q.T @ y)
+    scaled = (derivative[:, used] * (polynomials @ baseline)).T
+    scaled = scaled - q @ (q.T @ scaled)
+    return _Linear(scaled, y - columns @ baseline, baseline, slope)
+
+
+def _spread(residual: Array, parameters: int) -> float:
+    return float(np.sqrt(residual @ residual / max(residual.size - parameters, 1)))
+
+
+def _first_noise(measured: Array) -> float:
+    """Noise from third differences of neighbouring pixels, before any fit."""
+    differences = np.diff(measured, 3)
+    # the squares of 1, 3, 3, 1 add up to 20; lines count too: too much, not too little
+    return float(np.sqrt(np.mean(differences**2) / 20.0)) or 1e-12
+
+
+def _result(
+    model: NadirModel,
+    seen: _Spectrum,
+    found: Descent,
+    noise: float | None,
+    layers: LayeredColumn,
+    weights: tuple[Array, Array],
+    count: int,
+) -> ColumnFit:
+    n, state = len(model.gases), found.vector[0]
+    linear, used, sigma = seen.at(found.point[0]), seen.used, seen.sigma
+    information = linear.projected.T @ linear.projected / sigma**2
+    covariance = np.linalg.inv(information + np.diag(model.prior_sigma**-2.0))
+    gain = covariance @ linear.projected.T / sigma**2
+    kernel = covariance @ information
+    free = linear.residual.size - n - 1 - linear.baseline.size
+    if noise is None:
+        # differences of white residuals have twice their variance
+        white = np.mean(np.diff(linear.residual) ** 2) / 2.0
+        ratio = float(np.mean(linear.residual**2) / white)
+    else:
+        ratio = float(linear.residual @ linear.residual / noise**2 / free)
+    residual = np.full(model.pixels.size, np.nan)
+    residual[used] = linear.residual
+    return ColumnFit(
+        state=state,
+        error=np.sqrt(np.diag(covariance)),
+        noise_error=np.sqrt(np.diag(kernel @ covariance)),
+        degrees_of_freedom=np.diag(kernel)[:n],
+        column_kernel=_column_kernel(
+            model, linear, used, gain[0], float(state[n]), layers, weights
+        ),
+        noise=sigma,
+        reduced_chi_square=ratio,
+        residual=residual,
+        baseline=linear.baseline,
+        converged=bool(found.converged[0]),
+        iterations=count,
+    )
+
+
+def _column_kernel(
+    model: NadirModel,
+    linear: _Linear,
+    used: Array,
+    gain: Array,
+    shift_px: float,
+    layers: LayeredColumn,
+    weights: tuple[Array, Array],
+) -> Array:
+    """Differentiate the column by partial columns, through the transposed model."""
+    from tgo_spectra.retrieval.models.lno.kernel import apply_runs_transposed
+
+    runs = model.runs
+    on_pixels = np.zeros(model.pixels.size)
+    on_pixels[used] = gain * (model.baseline[used] @ linear.baseline)
+    on_nodes = np.zeros(linear.slope.size)
+    apply_runs_transposed(
+        runs.first_run,
+        runs.first_node,
+        runs.first_entry,
+        runs.entries,
+        (shift_px - model.made_at_px) * model.dispersion_cm1,
+        on_pixels,
+        on_nodes,
+    )
+    gas = model.gases[0]
+    by_depth = (on_nodes * -linear.slope).astype(np.float32)
+    by_vector = steady_product(model.band.vectors[gas], by_depth[:, None])[:, 0]
+    by_state = np.tensordot(
+        by_vector.astype(np.float64), model.band.coefficients[gas], axes=1
+    )
+    by_pressure, by_temperature = weights
+    by_layer = ((by_pressure @ by_state) * by_temperature).sum(axis=1)
+    return np.asarray(by_layer * layers.slant * layers.columns_cm2[0])

@@ -1,0 +1,213 @@
+"""Shift of a nadir product's wavenumbers, and the model made there.
+
+All spectra of a product have one wavenumber scale, so that their mean tells its shift
+also where a single spectrum is too noisy. A shift found in noise alone would be the one
+that suits it best: columns of a gas that is not there would scatter more than their
+errors say. Where the mean shows no line either, the product's own wavenumbers are
+taken.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tgo_spectra.errors import AtmosphereError, TableError
+from tgo_spectra.retrieval.models.lno.fit import SEARCH_PX, fit_spectrum, spectrum
+from tgo_spectra.retrieval.models.lno.model import (
+    nadir_model,
+    optical_depths,
+    state_weights,
+)
+from tgo_spectra.retrieval.models.lno.scene import QUANTITIES, layers_above
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import xarray as xr
+
+    from tgo_spectra.retrieval.models.lno.model import LayeredColumn, NadirModel
+    from tgo_spectra.retrieval.models.lno.scene import AirProfile
+    from tgo_spectra.retrieval.models.lno.setup import NadirSetup
+
+    Array = npt.NDArray[np.floating]
+
+__all__ = ["product_model", "search_shift"]
+
+_SAMPLE = 100
+"""Spectra read for the mean, spread over the product: ten times less noise."""
+_SEARCH_ORDERS = 3
+"""Neighbours taken by the search: with fewer lines are too deep, but in place."""
+_NEAR_PX = 0.15
+"""Distance from where the model was made at which it is made again: third derivatives
+left out are then below 2e-4 of a line (line shapes have a sigma of 1.7 pixels)."""
+_GRID_PX = 0.1
+"""Models are made at multiples of this, so that products can share them."""
+
+_UNKNOWN_PX = 0.5
+"""Error of the mean's shift, pixels, from which on it is not taken: lines of a sigma of
+1.7 pixels are then below 3.4 sigma in the mean and lost in a single spectrum."""
+
+
+def product_model(
+    wavenumber_cm1: Array,
+    rows: xr.Dataset,
+    *,
+    order: int,
+    aotf_frequency_khz: float,
+    temperature_c: float,
+    setup: NadirSetup,
+    air: AirProfile,
+) -> NadirModel:
+    """Make the model of a product at its shift.
+
+    Reads up to 100 spectra, the same ones for any chunks.
+
+    Parameters
+    ----------
+    wavenumber_cm1 : array, shape (320,)
+        Of the product.
+    rows : Dataset
+        From `tgo_spectra.retrieval.models.lno.scene.grouped`.
+    order : int
+    aotf_frequency_khz, temperature_c : float
+        kHz; degree Celsius.
+    setup : NadirSetup
+    air : AirProfile
+
+    Returns
+    -------
+    NadirModel
+        Its a priori of the shift is that of the product, with ``shift_scatter_px``
+        and the error of the mean; where the mean shows none, zero with
+        ``shift_scatter_px``; without a good spectrum that of the setup.
+
+    Raises
+    ------
+    TableError, InstrumentError
+        The table has not all gases, or does not cover the order.
+    """
+    make = partial(
+        nadir_model,
+        wavenumber_cm1,
+        order=order,
+        aotf_frequency_khz=aotf_frequency_khz,
+        temperature_c=temperature_c,
+        setup=setup,
+    )
+    sample = _mean(rows, setup, air)
+    if sample is None:
+        return make()
+    signal, layers = sample
+    rough = make(
+        n_orders=min(_SEARCH_ORDERS, setup.instrument.n_orders),
+        margin_px=int(SEARCH_PX),
+    )
+    try:
+        shift = _on_grid(search_shift(rough, signal, layers))
+        model = make(shift_px=shift)
+        fit = fit_spectrum(model, signal[model.pixels], layers)
+        if abs(fit.state[-1] - shift) > _NEAR_PX:
+            shift = _on_grid(float(fit.state[-1]))
+            model = make(shift_px=shift)
+            fit = fit_spectrum(model, signal[model.pixels], layers)
+    except (AtmosphereError, TableError):
+        # the mean place is outside the table; single spectra may not be
+        return make()
+    scatter, error = setup.shift_scatter_px, float(fit.error[-1])
+    if error > _UNKNOWN_PX:
+        if abs(shift) > _NEAR_PX:
+            model = make()
+        return model.expecting(np.append(fit.state[:-1], 0.0), 0.0, scatter)
+    return model.expecting(
+        fit.state,
+        float(fit.state[-1]),
+        float(np.hypot(scatter, error)),
+        registered=True,
+    )
+
+
+def _on_grid(shift_px: float) -> float:
+    return round(shift_px / _GRID_PX) * _GRID_PX
+
+
+def _mean(
+    rows: xr.Dataset, setup: NadirSetup, air: AirProfile
+) -> tuple[Array, LayeredColumn] | None:
+    """Mean of good spectra, (320,), and the layers at their mean place."""
+    number = rows.sizes["spectrum"]
+    chosen = np.unique(np.linspace(0, number - 1, min(number, _SAMPLE)).astype(int))
+    few = rows.isel(spectrum=chosen)[["signal", "geometry"]].compute()
+    geometry = few["geometry"].values
+    good = geometry[:, QUANTITIES.index("status")] == 0
+    if not good.any():
+        return None
+    signal = np.asarray(few["signal"].values, dtype=float)[good]
+    window = slice(setup.window.first_pixel, setup.window.last_pixel + 1)
+    signal = signal / np.nanmedian(signal[:, window], axis=1, keepdims=True)
+    known = np.isfinite(signal)
+    count = known.sum(axis=0)
+    total = np.where(known, signal, 0.0).sum(axis=0)
+    mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    down, up, height, _ = geometry[good].mean(axis=0)
+    try:
+        layers, _ = layers_above(air, float(height), float(down), float(up))
+    except AtmosphereError:
+        return None
+    return mean, layers
+
+
+def search_shift(model: NadirModel, signal: Array, layers: LayeredColumn) -> float:
+    """Find the shift to a part of a pixel, wherever it is.
+
+    At whole pixels the baseline, all factors and the rest of the shift are fitted in
+    one linear step; shifts at which the gas wanted would be negative do not count.
+
+    Parameters
+    ----------
+    model : NadirModel
+        Without gaps, with `SEARCH_PX` pixels more than the window on both sides.
+    signal : array, shape (320,)
+    layers : LayeredColumn
+
+    Returns
+    -------
+    float
+        Pixels; zero if there is nothing to see.
+
+    Raises
+    ------
+    TableError
+        The table does not reach a pressure or temperature.
+    """
+    depths = optical_depths(model, layers, state_weights(model, layers))
+    n = len(model.gases)
+    value, derivative, _ = spectrum(model, depths, model.start)
+    margin = int(SEARCH_PX)
+    inner = slice(margin, model.pixels.size - margin)
+    y = signal[model.pixels[inner]]
+    used = np.isfinite(y)
+    y = y[used]
+    polynomials = model.baseline[inner][used]
+    level = float(np.mean(y))
+    shifts = np.arange(-margin, margin + 1)
+    cost, part = np.full(shifts.size, np.inf), np.zeros(shifts.size)
+    for index, shift in enumerate(shifts):
+        at = np.arange(inner.start, inner.stop)[used] + shift
+        columns = np.hstack(
+            [polynomials * value[at, None], level * derivative[:, at].T]
+        )
+        scale = np.sqrt((columns**2).sum(axis=0)) + np.finfo(float).tiny
+        solution, *_ = np.linalg.lstsq(columns / scale, y, rcond=None)
+        rest = y - (columns / scale) @ solution
+        found = (solution / scale)[-n - 1 :]
+        # beyond a pixel the linear step is no use, and the next one is nearer
+        part[index] = np.clip(found[n], -1.0, 1.0)
+        if 1.0 + found[0] > 0.0 and abs(found[n]) <= 1.0:
+            cost[index] = y.size * np.log(rest @ rest)
+    cost += (shifts / model.prior_sigma[-1]) ** 2
+    best = int(cost.argmin())
+    if not np.isfinite(cost[best]):
+        return 0.0
+    return float(shifts[best] + part[best])

@@ -1,0 +1,356 @@
+"""Optimal estimation of ACS MIR profiles: all orders jointly, by the common solver.
+
+State: mole fraction profiles, a wavenumber shift for each order (what other channels
+have for each bin), one stretch, and if asked the line shape of each order. The
+baseline of each spectrum is eliminated as elsewhere. No order is added to another, so
+that an aerosol's slope is part of the baseline: the exponent is kept at zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tgo_spectra.errors import RetrievalError
+from tgo_spectra.forward import transmittance as forward
+from tgo_spectra.instruments.response import tabulated as operators
+from tgo_spectra.retrieval.joint import Result, fit
+from tgo_spectra.retrieval.linear import (
+    EXPONENT,
+    SHIFT,
+    STRETCH,
+    Expansion,
+    Linearised,
+    Measurement,
+    linearise,
+)
+from tgo_spectra.retrieval.models.mir.scene import SHAPE
+from tgo_spectra.retrieval.models.so.evaluation import REBUILD_PX, place_of
+from tgo_spectra.retrieval.models.so.optimal_estimation import prior_sigma
+from tgo_spectra.retrieval.regularisation import exponential_covariance
+from tgo_spectra.retrieval.state import Block, StateSpace, independent
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy.typing as npt
+
+    from tgo_spectra.instruments.response.tabulated import Operator
+    from tgo_spectra.retrieval.models.mir.scene import MirScene
+    from tgo_spectra.retrieval.state import State
+
+    Array = npt.NDArray[np.floating]
+
+__all__ = [
+    "MirEvaluator",
+    "MirSolution",
+    "coarse_shifts",
+    "expansion_of",
+    "row_paths",
+    "solve_mir",
+    "space_of",
+]
+
+SEARCH_ROWS = 8
+"""Lowest rows of an order that the whole-pixel search looks at: lines are deepest."""
+
+SEARCH_GAIN = 25.0
+"""Another whole-pixel shift must lower chi-square by this much (5 sigma)."""
+
+SHAPE_KINDS = {
+    "width": ("fwhm_low",),
+    "second_shift": ("second_shift",),
+    "second_amplitude": ("amplitude_low", "amplitude_high"),
+}
+"""Rows of the operator whose sum is the derivative by an element of the line shape."""
+
+SHAPE_STEP = 1e-6
+"""The operator is built anew when an element of `SHAPE` has moved by more."""
+
+
+@dataclass(frozen=True)
+class MirSolution:
+    """Where the fit ended; see `tgo_spectra.retrieval.joint.Result`."""
+
+    result: Result[Linearised]
+    space: StateSpace
+    coarse_shift_px: npt.NDArray[np.intp]
+
+
+def fitted_shape(scene: MirScene) -> tuple[str, ...]:
+    """Elements of `SHAPE` that the setup lets vary."""
+    sigma = _shape_sigma(scene)
+    return tuple(name for name in SHAPE if sigma[name] > 0.0)
+
+
+def _shape_sigma(scene: MirScene) -> dict[str, float]:
+    register = scene.setup.registration
+    return {
+        "order_stretch": register.order_stretch_sigma_px,
+        "bend": register.bend_sigma_px,
+        "width": register.width_sigma,
+        "second_shift": register.second_shift_sigma_cm1,
+        "second_amplitude": register.second_amplitude_sigma,
+    }
+
+
+def space_of(scene: MirScene) -> StateSpace:
+    """Return the state with its a priori; what others have for a bin, an order has."""
+    register, count = scene.setup.registration, len(scene.orders)
+    stretch = register.stretch_sigma_px if register.stretch else 0.0
+    gases = []
+    for gas in scene.setup.gases:
+        sigma, length = prior_sigma(scene, gas)
+        covariance = exponential_covariance(scene.altitude_km, sigma, length)
+        prior = np.asarray(scene.prior_vmr[gas], dtype=float)
+        gases.append(Block(gas, prior, covariance, "level", correlation_km=length))
+    shape = _shape_sigma(scene)
+    return StateSpace(
+        (
+            *gases,
+            independent(SHIFT, register.shift_sigma_px, size=count, per="bin"),
+            independent(STRETCH, stretch),
+            independent(EXPONENT, 0.0, variable="-"),
+            *(
+                independent(
+                    name,
+                    shape[name],
+                    size=count,
+                    per="bin",
+                    variable=f"fitted_{name}",
+                )
+                for name in fitted_shape(scene)
+            ),
+        )
+    )
+
+
+def expansion_of(
+    scene: MirScene, space: StateSpace, order: int | None = None
+) -> Expansion:
+    """Return what takes the fields of all rows, or of one order's, to the state."""
+    sizes = [one.rows.size for one in scene.orders]
+    bins = np.repeat(np.arange(len(sizes)), sizes)
+    chosen = slice(None)
+    if order is not None:
+        chosen = slice(sum(sizes[:order]), sum(sizes[: order + 1]))
+    paths = {gas: path[chosen] for gas, path in row_paths(scene).items()}
+    return Expansion(space, paths, bins[chosen], fitted_shape(scene))
+
+
+def row_paths(scene: MirScene) -> dict[str, Array]:
+    """Path weights as the rows of all orders see them: per gas (row, k, level)."""
+    altitude = scene.altitude_km
+    half = 0.5 * scene.setup.instrument.field_of_view_km
+    paths: dict[str, list[Array]] = {gas: [] for gas in scene.setup.gases}
+    for one, limb, view in zip(scene.orders, scene.limbs, scene.rows, strict=True):
+        lowest = one.altitude_km - half
+        hidden = altitude[None, :] + np.diff(altitude).max() < lowest[:, None]
+        for gas, item in limb.gases.items():
+            k, heights, levels = item.path.shape
+            flat = item.path.transpose(1, 0, 2).reshape(heights, k * levels)
+            seen = (view @ flat).reshape(-1, k, levels).astype(limb.dtype)
+            # the spline through the heights leaves crumbs below the line of sight
+            paths[gas].append(np.where(hidden[:, None, :], limb.dtype(0.0), seen))
+    return {gas: np.concatenate(parts) for gas, parts in paths.items()}
+
+
+@dataclass
+class _OrderModel:
+    """One order along an iteration: keeps its operator while it is good."""
+
+    scene: MirScene
+    index: int
+    built: tuple[float, float] = (np.inf, np.inf)
+    shape: Mapping[str, float] = field(default_factory=dict)
+    operator: Operator | None = None
+
+    def __post_init__(self) -> None:
+        one, scene = self.scene.orders[self.index], self.scene
+        self.measurement = Measurement(
+            transmittance=one.transmittance,
+            weight=one.weight,
+            bin=np.full(one.rows.size, self.index, dtype=np.intp),
+            n_bins=len(scene.orders),
+            rows=scene.rows[self.index],
+            jacobian_rows=scene.jacobian_rows[self.index],
+            position=one.position,
+            dispersion_cm1=one.dispersion_cm1,
+            baseline_degree=scene.setup.baseline_degree,
+        )
+
+    def shape_of(self, state: State) -> dict[str, float]:
+        """Line shape of this order in a state."""
+        shape = dict.fromkeys(SHAPE, 0.0)
+        for name in fitted_shape(self.scene):
+            shape[name] = float(state[name][self.index])
+        return shape
+
+    def linearise(self, state: State, with_jacobian: bool) -> Linearised:
+        """Evaluate at a state."""
+        fields, extra = self.fields(state, with_jacobian)
+        depth = np.zeros(self.measurement.bin.size)
+        return linearise(fields, self.measurement, state, self.built, depth, extra)
+
+    def fields(
+        self, state: State, with_jacobian: bool
+    ) -> tuple[forward.PixelFields, Array | None]:
+        """Return the convolved fields and the derivatives by all extra elements."""
+        seen_by = self._operator(state)
+        limb = self.scene.limbs[self.index]
+        t = forward.node_transmittance(limb, state)
+        seen = operators.apply_many(seen_by, t)
+        gas: dict[str, Array] = {}
+        if with_jacobian:
+            directions = [path.directions for path in limb.gases.values()]
+            at = np.ascontiguousarray(t[:, limb.jacobian_heights])
+            field = operators.apply_factors(
+                seen_by, np.concatenate(directions, axis=1), at
+            )
+            ends = np.cumsum([d.shape[1] for d in directions])[:-1]
+            gas = dict(zip(limb.gases, np.split(-field, ends, axis=1), strict=True))
+        value, shift, curvature, slope = seen[: len(operators.KINDS)]
+        return (
+            forward.PixelFields(value, shift, curvature, slope, gas),
+            self._extra(seen_by, seen),
+        )
+
+    def _operator(self, state: State) -> Operator:
+        wanted = (float(state[SHIFT][self.index]), place_of(state)[1])
+        shape = self.shape_of(state)
+        far = max(abs(wanted[0] - self.built[0]), abs(wanted[1] - self.built[1]))
+        other = any(abs(shape[k] - v) > SHAPE_STEP for k, v in self.shape.items())
+        if self.operator is None or far > REBUILD_PX or other:
+            dtype = self.scene.limbs[self.index].dtype
+            self.operator = self.scene.operator(self.index, *wanted, shape, dtype)
+            self.built, self.shape = wanted, shape
+        return self.operator
+
+    def _extra(self, seen_by: Operator, seen: Array) -> Array | None:
+        """Return derivatives by the line shape, (height, element, pixel)."""
+        names = fitted_shape(self.scene)
+        if not names:
+            return None
+        _, pixels, heights = seen.shape
+        result = np.zeros((heights, len(names), pixels), seen.dtype)
+        one = self.scene.orders[self.index]
+        # the width is relative to that of the setup
+        image = self.scene.image(self.index, dict.fromkeys(SHAPE, 0.0))
+        moved = {"order_stretch": one.position, "bend": one.curve}
+        for at, name in enumerate(names):
+            if name in moved:
+                along = (one.dispersion_cm1 * moved[name]).astype(seen.dtype)
+                result[:, at] = along * seen[seen_by.kinds.index("shift")].T
+                continue
+            rows = [seen_by.kinds.index(k) for k in SHAPE_KINDS[name]]
+            scale = image.fwhm_low if name == "width" else 1.0
+            result[:, at] = scale * seen[rows].sum(axis=0).T
+        return result
+
+
+class MirEvaluator:
+    """The forward model of all orders at one state after another.
+
+    Rows follow one another order by order; pixels of orders with fewer of them are
+    filled with zeros at the end.
+    """
+
+    def __init__(self, scene: MirScene) -> None:
+        self.scene = scene
+        self.models = [_OrderModel(scene, index) for index in range(len(scene.orders))]
+
+    def __call__(self, state: State, with_jacobian: bool) -> Linearised:
+        """Evaluate at a state."""
+        parts = [model.linearise(state, with_jacobian) for model in self.models]
+        width = max(part.model.shape[1] for part in parts)
+        return replace(
+            parts[0],
+            model=np.concatenate([_padded(part.model, width) for part in parts]),
+            residual=np.concatenate([_padded(part.residual, width) for part in parts]),
+            baseline=np.concatenate([part.baseline for part in parts]),
+            chi_square=float(sum(part.chi_square for part in parts)),
+            gram=np.concatenate([part.gram for part in parts]),
+            gradient=np.concatenate([part.gradient for part in parts]),
+        )
+
+
+def _padded(values: Array, width: int) -> Array:
+    return np.pad(values, ((0, 0), (0, width - values.shape[1])))
+
+
+def coarse_shifts(
+    scene: MirScene, evaluator: MirEvaluator, prior: State
+) -> npt.NDArray[np.intp]:
+    """Find the whole-pixel shift of each order that fits best with a priori amounts.
+
+    The lowest rows at pixel p are compared with the model at p + shift, the baseline
+    free. Zero unless another shift lowers chi-square by more than 25 (5 sigma).
+
+    Returns
+    -------
+    array of int, shape (order,)
+    """
+    reach = scene.setup.registration.search_px
+    found = np.zeros(len(scene.orders), dtype=np.intp)
+    if reach == 0:
+        return found
+    for index, model in enumerate(evaluator.models):
+        m, one = model.measurement, scene.orders[index]
+        rows = np.argsort(one.altitude_km, kind="stable")[:SEARCH_ROWS]
+        value = model.fields(prior, False)[0].value
+        spectra = (m.rows[rows] @ value.T).astype(float)
+        inner = slice(reach, one.pixels.size - reach)
+        chi = [
+            _chi_square(m, rows, np.roll(spectra, -shift, axis=1), inner)
+            for shift in range(-reach, reach + 1)
+        ]
+        best = int(np.argmin(chi))
+        if chi[reach] - chi[best] > SEARCH_GAIN:
+            found[index] = best - reach
+    return found
+
+
+def _chi_square(
+    m: Measurement, rows: npt.NDArray[np.intp], spectra: Array, inner: slice
+) -> float:
+    """Chi-square of baselines times given spectra."""
+    total = 0.0
+    base = m.polynomials[:, inner].T
+    for row, spectrum in zip(rows, spectra[:, inner], strict=True):
+        weight = m.weight[row, inner]
+        target = m.transmittance[row, inner] * weight
+        design = base * (spectrum * weight)[:, None]
+        solution = np.linalg.lstsq(design, target, rcond=None)[0]
+        total += float(((target - design @ solution) ** 2).sum())
+    return total
+
+
+def solve_mir(scene: MirScene) -> MirSolution:
+    """Fit all orders of one occultation.
+
+    Raises
+    ------
+    RetrievalError
+        The fit diverges.
+    """
+    space = space_of(scene)
+    evaluator = MirEvaluator(scene)
+    if not all(one.weight.any() for one in scene.orders):
+        raise RetrievalError(
+            "an order has no usable pixel",
+            field="transmittance",
+            value=[one.order for one in scene.orders if not one.weight.any()],
+            rule="fit.no_rows",
+        )
+    shifts = coarse_shifts(scene, evaluator, space.prior)
+    result = fit(
+        evaluator,
+        expansion_of(scene, space),
+        space,
+        {**space.prior, SHIFT: shifts.astype(float)},
+        max_iterations=scene.setup.max_iterations,
+        solver=scene.setup.solver,
+    )
+    return MirSolution(result, space, shifts)

@@ -1,0 +1,1 @@
+"""Solar occultations of SO: profiles and slant columns of gases."""

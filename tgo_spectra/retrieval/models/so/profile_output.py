@@ -1,0 +1,218 @@
+"""Profiles of gases from an SO occultation, by whatever method, as level 2."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tgo_spectra.retrieval import level2
+from tgo_spectra.retrieval.models.so import systematics
+from tgo_spectra.retrieval.models.so.scene import Scene, make_scene
+from tgo_spectra.retrieval.prepare import masked_text, planet_radius, prepare
+from tgo_spectra.retrieval.profile_variables import profile_dataset
+from tgo_spectra.spectroscopy import tables
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import numpy.typing as npt
+    import xarray as xr
+
+    from tgo_spectra.retrieval.linear import Linearised
+    from tgo_spectra.retrieval.models.so.solution import Solution
+    from tgo_spectra.retrieval.prepare import Prepared
+    from tgo_spectra.retrieval.setup import RetrievalSetup
+
+    Array = npt.NDArray[np.floating]
+
+__all__ = [
+    "air_of",
+    "assembled",
+    "band_of",
+    "bins_of",
+    "build_scene",
+    "choices",
+    "profiles",
+    "view_of",
+]
+
+DETECTOR_PIXELS = 320
+"""Spectral pixels of NOMAD SO and LNO (Vandaele et al. 2018)."""
+
+INSTRUMENT_MODEL = (
+    "NOMAD SO, final 2021 coefficients (Villanueva et al. 2022), AOTF inside the line "
+    "shape integral, sinc2 blaze, doublet line shape"
+)
+
+
+@functools.lru_cache(maxsize=4)
+def band_of(table: str) -> tuple[tables.BandTable, dict[str, object]]:
+    """Open a table once per process: its arrays and attributes."""
+    dataset = tables.open_table(table)
+    return tables.table_arrays(dataset), dict(dataset.attrs)
+
+
+def build_scene(
+    level1: xr.Dataset,
+    setup: RetrievalSetup,
+    atmosphere: xr.Dataset,
+    *,
+    jacobian_rank: int | None = 4,
+    jacobian_every: int | None = None,
+    dtype: type[np.floating] = np.float32,
+) -> tuple[Scene, dict[str, object]]:
+    """Everything between a level-1 Dataset and the solver."""
+    band, table_attrs = band_of(setup.table)
+    prepared = prepare(level1, setup)
+    radius = planet_radius(level1, atmosphere)
+    scene = make_scene(
+        prepared,
+        setup,
+        band,
+        atmosphere,
+        radius[0],
+        jacobian_rank=jacobian_rank,
+        jacobian_every=jacobian_every,
+        dtype=dtype,
+    )
+    masked = masked_text(prepared.masked, prepared.pixels)
+    record = choices(level1, setup, scene.air, table_attrs, radius, masked)
+    return scene, record
+
+
+def choices(
+    level1: xr.Dataset,
+    setup: RetrievalSetup,
+    air: xr.Dataset,
+    table: Mapping[Any, object],
+    radius: tuple[float, str],
+    masked_pixels: str,
+    *,
+    method: str | None = None,
+    recorded: level2.Setup | None = None,
+    lowest_km: float = -np.inf,
+) -> dict[str, object]:
+    """Every choice of a fit of SO spectra that affects a number, as attributes.
+
+    `recorded`: the setup that the result names, if it is not this one; `lowest_km`: as
+    `level2.provenance`.
+    """
+    return level2.provenance(
+        level1,
+        recorded or setup,
+        air,
+        method=method or setup.method,
+        instrument_model=INSTRUMENT_MODEL,
+        interferents_absent=setup.interferents_absent,
+        baseline_degree=setup.baseline_degree,
+        n_orders=setup.instrument.n_orders,
+        masked_pixels=masked_pixels,
+        radius=radius,
+        table=table,
+        lowest_km=lowest_km,
+    ) | {
+        "solver": setup.solver,
+        "bins": setup.bins,
+        "table": setup.table,
+        "ghost_amplitude": setup.instrument.ghost_amplitude,
+        "shift_prior_sigma_px": setup.registration.shift_sigma_px,
+        "aerosol_exponent_prior": setup.aerosol.exponent,
+        "aerosol_exponent_prior_sigma": setup.aerosol.exponent_sigma,
+        "minimum_transmittance": setup.window.minimum_transmittance,
+        "fitted_pixels": f"{setup.window.first_pixel}-{setup.window.last_pixel}",
+    }
+
+
+def profiles(
+    level1: xr.Dataset,
+    setup: RetrievalSetup,
+    atmosphere: xr.Dataset,
+    *,
+    method: str,
+    solve: Callable[[Scene], Solution],
+) -> xr.Dataset:
+    """Fit profiles of all gases with a method and return the level-2 Dataset.
+
+    Parameters
+    ----------
+    level1, setup, atmosphere
+        As in `tgo_spectra.retrieve`.
+    method : str
+        Recorded.
+    solve : callable
+        From a scene to a `Solution`.
+    """
+    if level1.chunks:
+        level1 = level1.compute()
+    if setup.method != method:
+        setup = setup.replace(method=method)
+    scene, record = build_scene(level1, setup, atmosphere)
+    solution = solve(scene)
+    errors = systematics.errors(scene, solution) if setup.systematics.enabled else {}
+    return assembled(level1, scene, solution, record, errors)
+
+
+def assembled(
+    level1: xr.Dataset,
+    scene: Scene,
+    solution: Solution,
+    record: dict[str, object],
+    errors: Mapping[str, Mapping[str, Array]],
+) -> xr.Dataset:
+    """Dress a solution with the names, limits and attributes of level 2.
+
+    Parameters
+    ----------
+    level1 : Dataset
+    scene : Scene
+        Whose levels are the solution's.
+    solution : Solution
+    record : dict
+        Attributes, from `choices`.
+    errors : dict of dict of array, shape (level,)
+        Systematic errors per gas and source, may be empty.
+    """
+    return profile_dataset(
+        level1,
+        view_of(scene, solution.final),
+        solution.space,
+        solution,
+        scene.setup.detection,
+        scene.rows @ scene.limb.air_column_cm2,
+        {**bins_of(scene.prepared), **air_of(scene.levels)},
+        record
+        | {
+            "truncation_residual": solution.truncation_residual,
+            "coarse_shift_px": solution.coarse_shift_px,
+            **solution.choices,
+        },
+        errors=errors,
+        sizes=systematics.sizes(scene.setup),
+        assumed=solution.assumed,
+        smoothing_known=solution.smoothing_known,
+    )
+
+
+def bins_of(prepared: Prepared) -> dict[str, object]:
+    """Return the numbers of the bins in the product, and the bin of each spectrum."""
+    return {"bin": prepared.bin_numbers, "spectrum_bin": prepared.spectrum_bin}
+
+
+def air_of(levels: xr.Dataset) -> dict[str, object]:
+    """Return the air that a fit of gases takes as given."""
+    names = ("pressure", "temperature", "number_density")
+    return {name: levels[name].values for name in names}
+
+
+def view_of(scene: Scene, final: Linearised) -> level2.View:
+    """Return where a fit of SO spectra looked, and what it left."""
+    prepared = scene.prepared
+    residual = np.full((prepared.rows.size, DETECTOR_PIXELS), np.nan)
+    residual[:, prepared.pixels] = np.where(
+        prepared.weight > 0, prepared.transmittance - final.model, np.nan
+    )
+    return level2.View(
+        prepared.rows, prepared.altitude_km, scene.limb.altitude_km, residual
+    )

@@ -1,0 +1,272 @@
+"""One product's scene: atmosphere on the line of sight, band table, operators."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tgo_spectra import geometry
+from tgo_spectra.atmosphere import profile as atmospheres
+from tgo_spectra.errors import RetrievalError, TableError
+from tgo_spectra.forward import transmittance as forward
+from tgo_spectra.instruments import so as instrument
+from tgo_spectra.instruments.response import tabulated as operator
+from tgo_spectra.retrieval.elements import moved
+from tgo_spectra.spectroscopy.tables.interpolation import interpolate_coefficients
+from tgo_spectra.spectroscopy.tables.read import check_range
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy.typing as npt
+    import xarray as xr
+
+    from tgo_spectra.retrieval.models.so.profile_scene import HasPriors
+    from tgo_spectra.retrieval.prepare import Prepared
+    from tgo_spectra.retrieval.setup import RetrievalSetup
+    from tgo_spectra.spectroscopy.tables.read import BandTable
+
+    Array = npt.NDArray[np.floating]
+
+__all__ = ["Scene", "detector_position", "make_scene"]
+
+HALF_DETECTOR_PX = 159.5
+
+JACOBIAN_STEPS_KM = ((20.0, 2.0), (50.0, 3.0), (np.inf, 5.0))
+"""Spacing of the Jacobian's fields up to a height above the lowest: they vary over a
+scale height (6 to 10 km) where lines are weak, faster where they saturate. Wider steps
+aloft suit water but not carbon monoxide, whose lines are strong there."""
+
+LINE_SHAPE_REACH_CM1 = 1.0
+"""Half window of the line shape (5.5 sigma and the ghost's displacement), at most."""
+
+
+def detector_position(pixel: npt.ArrayLike) -> Array:
+    """Pixel index as a position in [-1, 1] over the 320 pixels."""
+    return (np.asarray(pixel, dtype=float) - HALF_DETECTOR_PX) / HALF_DETECTOR_PX
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What the fit needs beside the measurement.
+
+    ``levels``: atmosphere (pressure, temperature, number_density, priors) on the
+    profile levels; ``limb``: path geometry; ``rows``: heights to rows;
+    ``jacobian_rows``: heights of the Jacobian's fields to rows; ``points_km`` and
+    ``air``: quadrature points and the atmosphere there; ``offsets``: departures of the
+    instrument from the setup's, by names of `tgo_spectra.retrieval.elements.ELEMENTS`.
+    """
+
+    prepared: Prepared
+    setup: RetrievalSetup
+    band: BandTable
+    limb: forward.Limb
+    rows: Array
+    jacobian_rows: Array
+    levels: xr.Dataset
+    prior_vmr: Mapping[str, Array]
+    points_km: Array
+    air: xr.Dataset
+    planet_radius_km: float
+    offsets: Mapping[str, float] = field(default_factory=dict)
+
+    def operator(
+        self,
+        shift_px: float,
+        stretch_px: float = 0.0,
+        *,
+        n_orders: int | None = None,
+        pixels: npt.NDArray[np.intp] | None = None,
+        offsets: Mapping[str, float] | None = None,
+    ) -> operator.Operator:
+        """Instrument operator with the product's X moved by shift and stretch.
+
+        ``offsets``: further departures from the setup's instrument.
+        """
+        away = dict(self.offsets)
+        for name, value in (offsets or {}).items():
+            away[name] = away.get(name, 0.0) + value
+        p = self.prepared
+        chosen = p.pixels if pixels is None else pixels
+        place: Array = chosen + shift_px + stretch_px * detector_position(chosen)
+        band = self.band
+        return operator.build_operator(
+            band.node_cell,
+            band.node_weight,
+            float(band.cell_start_cm1[0]),
+            band.cell_width_cm1,
+            pixel_wavenumber_cm1=p.wavenumber(place),
+            pixels=chosen,
+            order=p.order,
+            aotf_frequency_khz=p.aotf_frequency_khz,
+            temperature_c=p.temperature_c,
+            settings=operator_settings(self.setup, n_orders, away),
+            dtype=self.limb.dtype,
+            kinds=operator.KINDS[:3],
+        )
+
+    def with_limb(self, limb: forward.Limb) -> Scene:
+        """Return the scene with another limb (an exact one, say)."""
+        return replace(self, limb=limb)
+
+
+def operator_settings(
+    setup: RetrievalSetup,
+    n_orders: int | None = None,
+    offsets: Mapping[str, float] | None = None,
+) -> instrument.SoInstrument:
+    """Instrument settings of a setup, with other orders and offsets if given."""
+    choices = setup.instrument
+    settings = instrument.SoInstrument(
+        n_orders=choices.n_orders if n_orders is None else n_orders,
+        ils_amplitude=choices.ghost_amplitude,
+        aotf_width_factor=choices.aotf_width_factor,
+        aotf_lobe_factor=choices.aotf_side_lobe_factor,
+    )
+    return moved(settings, dict(offsets or {}))
+
+
+def check_coverage(prepared: Prepared, setup: RetrievalSetup, band: BandTable) -> None:
+    """Refuse a table that does not reach over all orders that are added."""
+    n, m = setup.instrument.n_orders, prepared.order
+    reach = setup.registration.search_px
+    ends = np.array([prepared.pixels[0] - reach, prepared.pixels[-1] + reach])
+    nominal = prepared.wavenumber(ends)
+    low = nominal[0] * (m - n) / m - LINE_SHAPE_REACH_CM1
+    high = nominal[1] * (m + n) / m + LINE_SHAPE_REACH_CM1
+    start = float(band.cell_start_cm1[0])
+    stop = float(band.cell_start_cm1[-1]) + band.cell_width_cm1
+    what = f"order {m} with {n} neighbours on either side"
+    check_range((start, stop), (low, high), setup.table, what, setup.table)
+
+
+def height_grid(prepared: Prepared, step_km: float) -> Array:
+    """Tangent heights that cover all rows and their fields of view."""
+    half = 0.5 * prepared.boxcars_km.sum(axis=1)
+    low = np.floor((prepared.altitude_km - half).min() / step_km) * step_km
+    high = np.ceil((prepared.altitude_km + half).max() / step_km) * step_km
+    return np.arange(low, high + 0.5 * step_km, step_km)
+
+
+def sparse_heights(
+    heights_km: Array, steps_km: Sequence[tuple[float, float]]
+) -> npt.NDArray[np.intp]:
+    """Choose heights at least some steps apart, ends included."""
+    chosen = [0]
+    for index, height in enumerate(heights_km[1:], 1):
+        above = height - heights_km[0]
+        step = next(s for top, s in steps_km if above <= top)
+        if height - heights_km[chosen[-1]] >= step - 1e-9:
+            chosen.append(index)
+    last = heights_km.size - 1
+    if chosen[-1] != last:
+        chosen.append(last)
+    if len(chosen) < 4:  # a cubic spline needs four
+        chosen = list(range(heights_km.size))
+    return np.array(chosen, dtype=np.intp)
+
+
+def spline_matrix(knots_km: Array, heights_km: Array) -> Array:
+    """Cubic interpolation from some heights to all, shape (height, knot)."""
+    from scipy.interpolate import make_interp_spline
+
+    spline = make_interp_spline(knots_km, np.eye(knots_km.size), k=3)
+    return np.asarray(spline(heights_km))
+
+
+def make_scene(
+    prepared: Prepared,
+    setup: RetrievalSetup,
+    band: BandTable,
+    atmosphere: xr.Dataset,
+    planet_radius_km: float,
+    *,
+    jacobian_rank: int | None = 4,
+    jacobian_every: int | None = None,
+    dtype: type[np.floating] = np.float32,
+) -> Scene:
+    """Assemble the scene of one product.
+
+    The Jacobian's fields are made at every `jacobian_every`-th height; None: at
+    heights that grow sparse upwards, see `JACOBIAN_STEPS_KM`.
+
+    Raises
+    ------
+    TableError
+        The table lacks a gas of the setup or does not cover pressures, temperatures
+        or wavenumbers.
+    """
+    check_coverage(prepared, setup, band)
+    heights = height_grid(prepared, setup.grid.height_step_km)
+    step = setup.grid.step_km
+    bottom = np.floor(prepared.altitude_km.min() / step) * step
+    altitude = np.arange(bottom, setup.grid.top_km + 0.5 * step, step)
+    points = forward.quadrature_altitudes(altitude, heights)
+    air = atmospheres.on_altitudes(atmosphere, points)
+    # the levels are among the points, within the 1e-6 km of their merging
+    levels = air.isel(altitude=np.abs(points[:, None] - altitude).argmin(axis=0))
+    levels = levels.assign_coords(altitude=altitude)
+    coefficients = coefficients_on(band, setup.gases, air)
+    limb = forward.limb(
+        altitude_km=altitude,
+        height_km=heights,
+        points_km=points,
+        number_density_cm3=air["number_density"].values,
+        planet_radius_km=planet_radius_km,
+        vectors={gas: band.vectors[gas] for gas in setup.gases},
+        coefficients=coefficients,
+        jacobian_rank=jacobian_rank,
+        jacobian_every=jacobian_every or 1,
+        dtype=dtype,
+    )
+    rows = geometry.fov_operator(heights, prepared.altitude_km, prepared.boxcars_km)
+    jacobian_rows = rows
+    if jacobian_every != 1:
+        if jacobian_every is None:
+            chosen = sparse_heights(heights, JACOBIAN_STEPS_KM)
+            limb = replace(limb, jacobian_heights=chosen)
+        jacobian_rows = rows @ spline_matrix(heights[limb.jacobian_heights], heights)
+    prior = {gas: prior_profile(gas, setup, levels) for gas in setup.gases}
+    return Scene(
+        prepared, setup, band, limb, rows, jacobian_rows, levels, prior, points, air,
+        planet_radius_km,
+    )  # fmt: skip
+
+
+def coefficients_on(
+    band: BandTable, gases: tuple[str, ...], air: xr.Dataset
+) -> dict[str, Array]:
+    """Coefficients of the gases' vectors at the pressures and temperatures of `air`."""
+    for gas in gases:
+        if gas not in band.coefficients:
+            message = f"the table has no {gas}; it has {', '.join(band.coefficients)}"
+            raise TableError(message, field="gases", value=gas, rule="table.no_gas")
+    together = interpolate_coefficients(
+        np.concatenate([band.coefficients[gas] for gas in gases]),
+        band.ln_pressure,
+        band.temperature_k,
+        air["pressure"].values,
+        air["temperature"].values,
+        doppler_limit=True,
+    )
+    ends = np.cumsum([len(band.coefficients[gas]) for gas in gases])
+    return dict(zip(gases, np.split(together, ends[:-1]), strict=True))
+
+
+def prior_profile(gas: str, setup: HasPriors, levels: xr.Dataset) -> Array:
+    """Return the a priori mole fraction of a gas on the levels."""
+    prior = setup.prior.get(gas)
+    if prior is not None and prior.constant is not None:
+        return np.full(levels.sizes["altitude"], prior.constant)
+    name = f"{gas}_vmr"
+    if name in levels:
+        return np.asarray(levels[name].values, dtype=float)
+    reference = atmospheres.reference_atmosphere(levels["altitude"].values)
+    if name not in reference:
+        message = (
+            "no a priori: give `constant` in the setup or a profile in the atmosphere"
+        )
+        raise RetrievalError(message, field=name, rule="fit.no_prior")
+    return np.asarray(reference[name].values, dtype=float)

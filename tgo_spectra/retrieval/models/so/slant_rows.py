@@ -1,0 +1,416 @@
+"""Fit of single spectra in batches: arrays in, arrays out.
+
+State of a row: a factor on the optical depth of each gas, shift and stretch (pixel),
+aerosol exponent; its baseline is eliminated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.polynomial import legendre
+
+from tgo_spectra.retrieval.models.so.evaluation import depth_of
+from tgo_spectra.retrieval.models.so.scene import detector_position
+from tgo_spectra.retrieval.models.so.slant_fields import (
+    FieldModel,
+    KeptFields,
+    Seen,
+    place_of,
+)
+from tgo_spectra.retrieval.solve import LIMIT, Evaluation, descend
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Array = npt.NDArray[np.floating]
+    IntArray = npt.NDArray[np.intp]
+
+__all__ = ["Choices", "Fitted", "Instrument", "Seen", "Spectra", "fit"]
+
+FACTOR_SIGMA = 1e4
+"""Weak a priori of the factors: keeps rows without lines finite, changes no other."""
+
+FIXED_VARIANCE = 1e-9
+"""Of what is not to be fitted."""
+
+ITERATIONS = 5
+"""Linearisations of a row with one operator, at most."""
+
+FIRST_LIMIT = 1.0
+"""Of the first look, see `tgo_spectra.retrieval.solve.LIMIT`."""
+
+LARGEST_STEP_PX = 1.0
+"""Of the shift: beyond it lines are no longer where the derivative sees them."""
+
+CLIP_SIGMA = 6.0
+"""Pixels farther off than this are left out of the row."""
+
+SEARCH_GAIN = 25.0
+"""Another whole-pixel shift must lower chi-square by this much (5 sigma)."""
+
+SEARCH_STEP = 4
+"""The search for it looks at every fourth pixel."""
+
+SHIFT_STEPS = ((0.03, 0.25), (0.1, 0.5))
+"""Operators are built at multiples of a shift (pixel), by how certain the row's shift
+is: up to the first number, the second. The expansion in shift is of second order: an
+error of 5e-5 of transmittance at 0.125 pixel, 4e-4 at 0.25 and 3e-3 at 0.5 for the
+strongest lines (order 134), whose shift is certain to 0.003 pixel; in proportion less
+for fainter ones."""
+
+MOVES = 3
+"""Times that a row's operator may be made anew because its shift has moved."""
+
+SHIFT_UNKNOWN = SHIFT_STEPS[-1][0]
+"""Beyond, the operator is that of the whole-pixel shift."""
+
+
+@dataclass(frozen=True)
+class Spectra:
+    """Transmittance and 1/sigma (0: not used) of the fitted pixels, (row, pixel)."""
+
+    transmittance: Array
+    weight: Array
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the setup says: starting factors (gas,), a priori sigmas, and the rest.
+
+    A sigma of zero keeps an element fixed.
+    """
+
+    first: Array
+    shift_sigma: float
+    stretch_sigma: float
+    exponent: float
+    exponent_sigma: float
+    baseline_degree: int
+    search_px: int
+
+    @property
+    def prior(self) -> Array:
+        """Inverse a priori variances of the state, (element,)."""
+        tail = np.array([self.shift_sigma, self.stretch_sigma, self.exponent_sigma])
+        tail = 1.0 / np.maximum(tail**2, FIXED_VARIANCE)
+        return np.concatenate([np.full(self.first.size, FACTOR_SIGMA**-2), tail])
+
+    @property
+    def start(self) -> Array:
+        """A priori state, (element,)."""
+        return np.concatenate([self.first, [0.0, 0.0, self.exponent]])
+
+
+class Instrument(Protocol):
+    """Makes what leads from optical depths to pixels near a shift."""
+
+    pixels: IntArray
+
+    def seen(self, pixels: IntArray, shift_px: float, first: bool) -> Seen:
+        """Return it; ``first``: for the first look."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """State and its standard error (row, element), chi-square, baseline (row, c)."""
+
+    state: Array
+    error: Array
+    reduced_chi_square: Array
+    baseline: Array
+
+
+@dataclass(frozen=True)
+class _Reduced:
+    """Of each row, the baseline eliminated."""
+
+    gram: Array
+    gradient: Array
+    residual: Array
+    baseline: Array
+
+    @property
+    def chi_square(self) -> Array:
+        """Sum of the squared residuals, (row,)."""
+        return np.asarray((self.residual**2).sum(axis=1))
+
+
+def fit(
+    number: IntArray,
+    spectra: Spectra,
+    choices: Choices,
+    instrument: Instrument,
+    central: Array,
+    weights: Array,
+    field: Array,
+) -> Fitted:
+    """Fit rows.
+
+    Parameters
+    ----------
+    number : array of int, shape (row,)
+        Of the rows in their product.
+    spectra : Spectra
+    choices : Choices
+    instrument : Instrument
+    central, weights : array, shape (row, field point, vector)
+        Optical depth of factor one = vectors @ weights, along the central line of sight
+        and over the field of view.
+    field : array, shape (field point,)
+        Weights of the average over the field of view.
+
+    Returns
+    -------
+    Fitted
+        NaN for rows that end nowhere.
+    """
+    rows = _Rows(number, spectra, choices, instrument.pixels)
+    rows.look(instrument, central)
+    made: dict[float, Seen] = {}
+    for _ in range(MOVES):
+        moved = rows.move()
+        for shift in np.unique(rows.near[moved]).tolist():
+            if shift not in made:
+                made[shift] = instrument.seen(instrument.pixels, shift, False)
+            chosen = moved[rows.near[moved] == shift]
+            rows.descend(chosen, made[shift], weights, field)
+            again = chosen[rows.clip(chosen)]
+            if again.size:
+                rows.state[again] = rows.point[again]
+                rows.descend(again, made[shift], weights, field)
+    return Fitted(rows.state, rows.error, rows.reduced, rows.baseline)
+
+
+class _Rows:
+    """Rows on their way; ``near``: shift (pixel) at which their operator is made."""
+
+    def __init__(
+        self, number: IntArray, spectra: Spectra, choices: Choices, pixels: IntArray
+    ) -> None:
+        self.number = number
+        self.y, self.given = spectra.transmittance, spectra.weight
+        self.weight = self.given.copy()
+        self.choices, self.pixels = choices, pixels
+        self.n_gas = choices.first.size
+        count = len(self.y)
+        self.state = np.tile(choices.start, (count, 1))
+        self.error = np.full(self.state.shape, np.nan)
+        self.baseline = np.full((count, choices.baseline_degree + 1), np.nan)
+        self.residual = np.full(self.y.shape, np.nan)
+        self.point = self.state.copy()
+        self.fields = KeptFields()
+        self.reduced = np.full(count, np.nan)
+        self.near, self.whole, self.built = np.zeros((3, count))
+        self.built[:] = np.nan
+        used = self.weight > 0
+        self.depth = depth_of((self.y * used).sum(axis=1) / used.sum(axis=1))
+        self.position = detector_position(pixels)
+        degree = choices.baseline_degree
+        self.polynomials = np.ascontiguousarray(
+            legendre.legvander(self.position, degree).T
+        )
+        tail = choices.prior[self.n_gas :]
+        self.scale = np.diag(np.concatenate([np.ones(self.n_gas), tail]))
+        self.most = np.full(self.state.shape[1], np.inf)
+        self.most[self.n_gas] = LARGEST_STEP_PX
+
+    def look(self, instrument: Instrument, central: Array) -> None:
+        """Find the shift and nearly the factors, with few orders and one ray."""
+        reach, pixels = self.choices.search_px, instrument.pixels
+        wide = np.arange(pixels[0] - reach, pixels[-1] + reach + 1)
+        seen = instrument.seen(wide, 0.0, True)
+        everyone = np.arange(len(central))
+        if reach:
+            for batch in self._batches(everyone):
+                place = place_of(self.number[batch])
+                model = FieldModel(seen, central[batch], np.ones(1), place)
+                factors = self.state[batch, : self.n_gas]
+                four, gas = model(factors)
+                self.fields.keep(seen, batch, factors, four, gas)
+                self.search(batch, four, gas, seen.dispersion_cm1, wide)
+        self.descend(everyone, seen, central, np.ones(1), wide)
+        self.depth = depth_of(self.baseline[:, 0])
+
+    def search(
+        self,
+        batch: IntArray,
+        four: Array,
+        gas: Array,
+        dispersion: Array,
+        wide: IntArray,
+    ) -> None:
+        """Whole-pixel shifts; zero unless another gains more than `SEARCH_GAIN`."""
+        reach, n = self.choices.search_px, self.n_gas
+        shifts = np.arange(-reach, reach + 1)
+        some = slice(None, None, SEARCH_STEP)
+        chi = np.empty((batch.size, shifts.size))
+        ridge = FACTOR_SIGMA**-2 * np.eye(n)
+        for at, shift in enumerate(shifts):
+            seen = (self.pixels + shift - wide[0])[some]
+            near = np.full(batch.size, float(shift))
+            states = self.state[batch].copy()
+            states[:, n] = near
+            found = self.reduce(
+                batch, states, four[:, :, seen], gas[:, :, seen], dispersion[seen],
+                near, some,
+            )  # fmt: skip
+            slope = found.gradient[:, :n, None]
+            best = np.linalg.solve(found.gram[:, :n, :n] + ridge, slope)
+            chi[:, at] = found.chi_square - (slope * best).sum(axis=(1, 2))
+        best = chi.argmin(axis=1)
+        gain = chi[:, reach] - chi[np.arange(batch.size), best]
+        # in units of what is left: one bad pixel in a line is no shift
+        left = chi.min(axis=1) / np.maximum((self.weight[batch, some] > 0).sum(1), 1)
+        enough = gain > SEARCH_GAIN * np.maximum(left, 1.0)
+        self.whole[batch] = np.where(enough, shifts[best], 0)
+        self.state[batch, n] = self.whole[batch]
+
+    def reduce(
+        self,
+        batch: IntArray,
+        states: Array,
+        four: Array,
+        gas: Array,
+        dispersion: Array,
+        near: Array,
+        some: slice = slice(None),
+    ) -> _Reduced:
+        """Eliminate the baselines of a batch at some states."""
+        from tgo_spectra.retrieval.kernels import reduce_rows
+
+        n = self.n_gas
+        y, weight = self.y[batch][:, some], self.weight[batch][:, some]
+        position = np.ascontiguousarray(self.position[some])
+        polynomials = np.ascontiguousarray(self.polynomials[:, some])
+        count, fields = batch.size, n + 3
+        model, residual = np.empty((2, *y.shape))
+        baseline = np.empty((count, len(polynomials)))
+        gram, gradient = np.empty((count, fields, fields)), np.empty((count, fields))
+        # a gas without lines is nearly a baseline: double keeps what is left positive
+        four, gas = np.ascontiguousarray(four), np.ascontiguousarray(gas, dtype=float)
+        dispersion = np.ascontiguousarray(dispersion)
+        y, weight = np.ascontiguousarray(y), np.ascontiguousarray(weight)
+        shift, stretch, exponent = states[:, n:].T
+        for row in range(count):
+            one = slice(row, row + 1)
+            failed = reduce_rows(
+                y[one], weight[one], four[one], gas[one], polynomials, position,
+                dispersion, (shift - near)[one], stretch[row], exponent[row],
+                self.depth[batch[one]], model[one], residual[one], baseline[one],
+                gram[one], gradient[one],
+            )  # fmt: skip
+            if failed >= 0:
+                gram[row], gradient[row], residual[row] = np.eye(fields), 0.0, np.nan
+        return _Reduced(gram, gradient, residual, baseline)
+
+    def move(self) -> IntArray:
+        """Choose the shift at which each operator is made; tell for which it is new."""
+        n = self.n_gas
+        shift, sigma = self.state[:, n], self.error[:, n]
+        known = sigma < SHIFT_UNKNOWN
+        step = np.where(sigma < SHIFT_STEPS[0][0], SHIFT_STEPS[0][1], SHIFT_STEPS[1][1])
+        near = np.where(known, np.round(shift / step) * step, self.whole)
+        # on the border between two either will do
+        far = known & (np.abs(shift - self.built) > 0.6 * step)
+        moved = np.flatnonzero((far | np.isnan(self.built)) & np.isfinite(shift))
+        self.near[moved] = self.built[moved] = near[moved] + 0.0
+        # what was left out may have been off because the operator was
+        self.weight[moved] = self.given[moved]
+        return moved
+
+    def clip(self, rows: IntArray) -> npt.NDArray[np.bool_]:
+        """Leave out pixels that are far off; tell which rows had any."""
+        outlier = np.abs(self.residual[rows]) > CLIP_SIGMA
+        self.weight[rows] *= ~outlier
+        return np.asarray(outlier.any(axis=1))
+
+    def descend(
+        self,
+        rows: IntArray,
+        seen: Seen,
+        weights: Array,
+        field: Array,
+        wide: IntArray | None = None,
+    ) -> None:
+        """Fit some rows with one operator.
+
+        ``wide``: pixels of the operator, if these are more than are fitted: rows look
+        at those at their whole-pixel shift.
+        """
+        prior = self.choices.prior
+        found = descend(
+            lambda items, states: self._evaluated(
+                rows[items], states, seen, weights, field, wide
+            ),
+            self.state[rows],
+            self.choices.start,
+            np.diag(prior),
+            max_iterations=ITERATIONS,
+            scale=self.scale,
+            most=self.most,
+            limit=LIMIT if wide is None else FIRST_LIMIT,
+        )
+        self.state[rows], self.point[rows] = found.vector, found.point
+        variance = np.einsum("rii->ri", found.covariance)
+        self.error[rows] = np.sqrt(variance)
+        self.baseline[rows] = found.final.beside["baseline"]
+        self.residual[rows] = found.final.beside["residual"]
+        used = (self.weight[rows] > 0).sum(axis=1)
+        freedom = prior.size - variance @ prior + self.baseline.shape[1]
+        step = found.vector - found.point
+        foreseen = found.final.chi_square - 2.0 * (step * found.final.gradient).sum(1)
+        foreseen += np.einsum("ri,rij,rj->r", step, found.final.matrix, step)
+        self.reduced[rows] = foreseen / (used - freedom)
+
+    def _evaluated(
+        self,
+        rows: IntArray,
+        states: Array,
+        seen: Seen,
+        weights: Array,
+        field: Array,
+        wide: IntArray | None,
+    ) -> Evaluation:
+        n, count = self.n_gas, rows.size
+        size = states.shape[1]
+        gram, gradient = np.empty((count, size, size)), np.empty((count, size))
+        residual = np.empty((count, self.y.shape[1]))
+        baseline = np.empty((count, self.baseline.shape[1]))
+        near = self.near[rows] if wide is None else self.whole[rows]
+        new = np.flatnonzero(~self.fields.known(seen, rows, states[:, :n]))
+        for chosen in self._batches(rows[new]):
+            batch = new[chosen]
+            place = place_of(self.number[rows[batch]])
+            model = FieldModel(seen, weights[rows[batch]], field, place)
+            self.fields.keep(
+                seen, rows[batch], states[batch, :n], *model(states[batch, :n])
+            )
+        four, gas = self.fields.of(rows)
+        for value in np.unique(near):
+            at = np.flatnonzero(near == value)
+            window: IntArray | slice = slice(None)
+            if wide is not None:
+                window = self.pixels + int(value) - wide[0]
+            found = self.reduce(
+                rows[at], states[at], four[at][:, :, window], gas[at][:, :, window],
+                seen.dispersion_cm1[window], near[at],
+            )  # fmt: skip
+            gram[at], gradient[at] = found.gram, found.gradient
+            residual[at], baseline[at] = found.residual, found.baseline
+        return Evaluation(
+            (residual**2).sum(axis=1),
+            gram,
+            gradient,
+            {"residual": residual, "baseline": baseline},
+        )
+
+    def _batches(self, rows: IntArray) -> list[IntArray]:
+        """Put rows together, no two of one place; positions among the rows."""
+        place = place_of(self.number[rows])
+        order = np.argsort(place, kind="stable")
+        ordered = place[order]
+        rank = np.arange(rows.size) - np.searchsorted(ordered, ordered)
+        return [np.sort(order[rank == r]) for r in range(rank.max(initial=-1) + 1)]

@@ -1,0 +1,368 @@
+"""From a fitted state to profiles with errors, and to the level-2 Dataset."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tgo_spectra.forward.sight import (
+    air_on_points,
+    hydrostatic_log_ratio,
+    log_pressure_slope,
+)
+from tgo_spectra.retrieval import level2
+from tgo_spectra.retrieval.diagnostics import GasDiagnostics, gas_diagnostics
+from tgo_spectra.retrieval.models.so.optimal_estimation import prior_sigma
+from tgo_spectra.retrieval.models.so.profile_output import bins_of, view_of
+from tgo_spectra.retrieval.models.temperature.fit import (
+    TemperatureEvaluator,
+    expansion_of_temperature,
+)
+from tgo_spectra.retrieval.models.temperature.scene import (
+    LOG_PRESSURE,
+    TEMPERATURE,
+    molar_mass,
+)
+from tgo_spectra.retrieval.profile_variables import error_variables
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy.typing as npt
+    import xarray as xr
+
+    from tgo_spectra.retrieval.models.temperature.fit import TemperatureSolution
+    from tgo_spectra.retrieval.models.temperature.scene import TemperatureScene
+
+    Array = npt.NDArray[np.float64]
+    Real = npt.NDArray[np.floating]
+
+__all__ = [
+    "Profiles",
+    "assembled",
+    "profiles_of",
+    "response",
+    "systematic_errors",
+    "with_more_co2",
+]
+
+RESOLVED = 0.01
+"""Diagonal of the averaging kernel below which a level has no vertical resolution."""
+
+
+@dataclass(frozen=True)
+class Profiles:
+    """Profiles on the levels and their random errors.
+
+    Attributes
+    ----------
+    pressure_pa, temperature_k, density_cm3 : array, shape (level,)
+        In hydrostatic balance.
+    diagnostics : GasDiagnostics
+        Of the temperature.
+    log_pressure, log_density : tuple of array, shape (level,)
+        Noise, smoothing and total standard error of the logarithms.
+    """
+
+    pressure_pa: Array
+    temperature_k: Array
+    density_cm3: Array
+    diagnostics: GasDiagnostics
+    log_pressure: tuple[Array, Array, Array]
+    log_density: tuple[Array, Array, Array]
+
+
+def profiles_of(scene: TemperatureScene, solution: TemperatureSolution) -> Profiles:
+    """Return the profiles of a solution and their errors.
+
+    The pressure depends on all temperatures between it and the reference altitude, the
+    density on that and on its own temperature: both errors follow from the covariance
+    of the state by their derivatives.
+
+    Parameters
+    ----------
+    scene : TemperatureScene
+    solution : TemperatureSolution
+
+    Returns
+    -------
+    Profiles
+    """
+    result, space = solution.result, solution.space
+    pressure, temperature, density = air_on_points(scene.sight, scene.air(result.state))
+    at = scene.level_points
+    slope = np.zeros((at.size, space.size))
+    slope[:, space[TEMPERATURE]] = log_pressure_slope(scene.sight, temperature)[at]
+    slope[:, space[LOG_PRESSURE]] = 1.0
+    own = np.zeros_like(slope)
+    own[:, space[TEMPERATURE]] = np.diag(1.0 / temperature[at])
+    return Profiles(
+        pressure[at],
+        temperature[at],
+        density[at],
+        gas_diagnostics(result.data_matrix, result.covariance, space[TEMPERATURE]),
+        _errors(slope, solution),
+        _errors(slope - own, solution),
+    )
+
+
+def _errors(slope: Array, solution: TemperatureSolution) -> tuple[Array, Array, Array]:
+    """Noise, smoothing and total standard error of what depends on the state."""
+    gain = slope @ solution.result.covariance
+    noise = np.einsum("ij,ij->i", gain @ solution.result.data_matrix, gain)
+    total = np.einsum("ij,ij->i", gain, slope)
+    smoothing = np.sqrt((total - noise).clip(0.0))
+    return np.sqrt(noise.clip(0.0)), smoothing, np.sqrt(total.clip(0.0))
+
+
+def systematic_errors(
+    scene: TemperatureScene, solution: TemperatureSolution
+) -> dict[str, dict[str, Array]]:
+    """Return what errors of the setup's sizes do that noise does not hold.
+
+    Parameters
+    ----------
+    scene : TemperatureScene
+    solution : TemperatureSolution
+
+    Returns
+    -------
+    dict of dict of array, shape (level,)
+        By source, as `response` gives it: ``composition``, for more CO2 than assumed,
+        and ``pointing``, for tangent points higher than stated. Sources of size zero
+        are left out.
+    """
+    setup = scene.setup
+    relative, higher = setup.composition.relative_error, setup.pointing_km
+    found = {}
+    if relative > 0.0:
+        other = with_more_co2(scene, relative)
+        found["composition"] = response(scene, solution, other)
+    if higher > 0.0:
+        moved = replace(scene.sight, height_km=scene.sight.height_km + higher)
+        other = replace(scene, sight=moved)
+        found["pointing"] = response(scene, solution, other)
+    return found
+
+
+def response(
+    scene: TemperatureScene, solution: TemperatureSolution, real: TemperatureScene
+) -> dict[str, Array]:
+    """Return the errors of the profiles when the real scene is another one.
+
+    The change of the spectra is taken through the gain matrix; baseline and shift are
+    refitted on the way, as in the fit.
+
+    Parameters
+    ----------
+    scene : TemperatureScene
+        As assumed.
+    solution : TemperatureSolution
+        At which the model is linear.
+    real : TemperatureScene
+        With the same levels, rows and vectors.
+
+    Returns
+    -------
+    dict of array, shape (level,)
+        Retrieved less true, with sign, for ``temperature`` (K), and relative for
+        ``pressure``, ``number_density`` and ``co2_number_density``.
+    """
+    result, space = solution.result, solution.space
+    state, evaluator = result.state, solution.evaluator
+    other = TemperatureEvaluator(real, evaluator.measurement)
+    other.built, other.operator = evaluator.built, evaluator.operator
+    other.depth = evaluator.depth
+    base = result.final.baseline @ evaluator.measurement.polynomials
+    seen = evaluator.linearise(state, True, measured=base * other.spectra(state))
+    gradient = expansion_of_temperature(scene, space).gradient(seen)
+    step = result.covariance @ gradient
+    moved = space.unpack(space.pack(state) + step)
+    at = scene.level_points
+    found = air_on_points(scene.sight, scene.air(moved))
+    true = air_on_points(real.sight, real.air(state))
+    pressure, _, density = (
+        a[at] / b[at] - 1.0 for a, b in zip(found, true, strict=True)
+    )
+    co2 = scene.vmr["co2"] / real.vmr["co2"]
+    return {
+        "temperature": step[space[TEMPERATURE]],
+        "pressure": pressure,
+        "number_density": density,
+        "co2_number_density": (1.0 + density) * co2 - 1.0,
+    }
+
+
+def with_more_co2(scene: TemperatureScene, relative: float) -> TemperatureScene:
+    """Return the scene with more CO2, and the molar mass and pressures of such air.
+
+    Parameters
+    ----------
+    scene : TemperatureScene
+    relative : float
+        Relative change of the mole fraction at all heights.
+
+    Returns
+    -------
+    TemperatureScene
+        The pressure at the reference altitude is the same.
+    """
+    sight = scene.sight
+    vmr = {**scene.vmr, "co2": scene.vmr["co2"] * (1.0 + relative)}
+    if scene.setup.composition.molar_mass_g_mol is not None:
+        return replace(scene, vmr=vmr)
+    mass = molar_mass(sight.hats @ vmr["co2"])
+    changed = [
+        hydrostatic_log_ratio(
+            sight.points_km,
+            sight.temperature_k,
+            planet_radius_km=sight.radius_km,
+            anchor=sight.anchor,
+            molar_mass_g_mol=item,
+        )
+        for item in (mass, sight.molar_mass_g_mol)
+    ]
+    factor = np.exp(changed[0] - changed[1])
+    heavier = replace(
+        sight,
+        molar_mass_g_mol=mass,
+        pressure_pa=sight.pressure_pa * factor,
+        number_density_cm3=sight.number_density_cm3 * factor,
+    )
+    return replace(scene, vmr=vmr, sight=heavier)
+
+
+def assembled(
+    level1: xr.Dataset,
+    scene: TemperatureScene,
+    solution: TemperatureSolution,
+    record: dict[str, object],
+) -> xr.Dataset:
+    """Dress a solution with the names and attributes of level 2.
+
+    Parameters
+    ----------
+    level1 : Dataset
+    scene : TemperatureScene
+    solution : TemperatureSolution
+    record : dict
+        Attributes; more are added.
+
+    Returns
+    -------
+    Dataset
+    """
+    found = profiles_of(scene, solution)
+    altitude = scene.altitude_km
+    errors = systematic_errors(scene, solution)
+    data = _profile_variables(scene, found, errors)
+    for gas in scene.setup.fitted:
+        data |= _gas_variables(gas, scene, solution)
+    result = solution.result
+    view = replace(view_of(scene.gas, result.final), altitude_km=altitude)
+    data |= level2.of_fit(level1, view, solution.space, result)
+    data["reference_altitude"] = scene.reference_km
+    data |= bins_of(scene.prepared)
+    wish = scene.setup
+    left = (found.diagnostics.total_error / wish.temperature.sigma_k) ** 2
+    sensed = altitude[1.0 - left >= wish.minimum_information]
+    dataset = level2.dataset(data, record | {
+        "truncation_residual": solution.truncation_residual,
+        "coarse_shift_px": solution.coarse_shift_px,
+        "sensed_bottom_km": float(sensed.min()) if sensed.size else float("nan"),
+        "sensed_top_km": float(sensed.max()) if sensed.size else float("nan"),
+    })  # fmt: skip
+    for gas in scene.setup.fitted:
+        sigma, length = prior_sigma(scene.gas, gas)
+        dataset[f"{gas}_vmr_apriori"].attrs |= {
+            "correlation_length_km": length,
+            "sigma_maximum": float(sigma.max()),
+        }
+    dataset["co2_vmr"].attrs["state"] = "fixed"
+    dataset["temperature_apriori"].attrs |= {
+        "sigma_k": wish.temperature.sigma_k,
+        "correlation_length_km": wish.temperature.correlation_km,
+    }
+    magnitudes = {
+        "composition": wish.composition.relative_error,
+        "pointing": wish.pointing_km,
+    }
+    for source in errors:
+        for name in errors[source]:
+            notes = dataset[f"{name}_systematic_{source}"].attrs
+            notes["magnitude"] = magnitudes[source]
+    return dataset
+
+
+def _profile_variables(
+    scene: TemperatureScene,
+    found: Profiles,
+    systematic: Mapping[str, Mapping[str, Array]],
+) -> dict[str, object]:
+    level, square = "altitude", ("altitude", "altitude_in")
+    at, sight, altitude = scene.level_points, scene.sight, scene.altitude_km
+    d = found.diagnostics
+    co2 = scene.vmr["co2"]
+    density = found.density_cm3
+    sizes: dict[str, float | Array] = {
+        "temperature": 1.0,
+        "pressure": found.pressure_pa,
+        "number_density": density,
+        "co2_number_density": density * co2,
+    }
+    changes = {
+        name: {source: values[name] * size for source, values in systematic.items()}
+        for name, size in sizes.items()
+    }
+    data: dict[str, object] = {
+        "temperature": (level, found.temperature_k),
+        "temperature_apriori": (level, sight.temperature_k[at]),
+        **error_variables(
+            "temperature", d.noise_error, d.smoothing_error, changes["temperature"]
+        ),
+        "temperature_averaging_kernel": (square, d.averaging_kernel),
+        "temperature_noise_covariance": (square, d.noise_covariance),
+        "temperature_response": (level, d.averaging_kernel.sum(axis=1)),
+        "temperature_vertical_resolution": (
+            level, _resolution(d.averaging_kernel, altitude)
+        ),
+        "temperature_degrees_of_freedom": ((), d.degrees_of_freedom),
+        "pressure_apriori": (level, sight.pressure_pa[at]),
+        "number_density_apriori": (level, sight.number_density_cm3[at]),
+        "co2_vmr": (level, co2),
+    }  # fmt: skip
+    for name, errors in (
+        ("pressure", found.log_pressure),
+        ("number_density", found.log_density),
+        ("co2_number_density", found.log_density),
+    ):
+        value = np.asarray(sizes[name])
+        data[name] = (level, value)
+        noise, smoothing, _ = (error * value for error in errors)
+        data |= error_variables(name, noise, smoothing, changes[name])
+    return data
+
+
+def _gas_variables(
+    gas: str, scene: TemperatureScene, solution: TemperatureSolution
+) -> dict[str, object]:
+    """Name the profile of a gas fitted beside the temperature, and its errors."""
+    result, level = solution.result, "altitude"
+    d = gas_diagnostics(result.data_matrix, result.covariance, solution.space[gas])
+    return {
+        f"{gas}_vmr": (level, result.state[gas]),
+        f"{gas}_vmr_apriori": (level, scene.vmr[gas]),
+        **error_variables(f"{gas}_vmr", d.noise_error, d.smoothing_error),
+        f"{gas}_averaging_kernel": ((level, "altitude_in"), d.averaging_kernel),
+        f"{gas}_degrees_of_freedom": ((), d.degrees_of_freedom),
+    }
+
+
+def _resolution(kernel: Real, altitude_km: Array) -> Array:
+    """Spacing of the levels over the diagonal of the averaging kernel, km."""
+    diagonal = np.diag(kernel)
+    known = diagonal > RESOLVED
+    spacing = np.gradient(altitude_km)
+    return np.where(known, spacing / np.where(known, diagonal, 1.0), np.nan)

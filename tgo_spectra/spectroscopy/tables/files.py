@@ -1,0 +1,321 @@
+"""Files of absorption tables: list, open, verify and write them.
+
+netCDF-4, vectors as whole steps, with a hash of the contents that opening checks.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tgo_spectra.errors import OutputError, TableError
+from tgo_spectra.files.atomic import atomic_file
+from tgo_spectra.files.content import Stored, clean_attributes, content_hash
+from tgo_spectra.files.storage import new_netcdf, read_stored
+from tgo_spectra.paths import expanded
+from tgo_spectra.spectroscopy.tables.user import (
+    USER_TABLES,
+    build_commands,
+    user_table_path,
+)
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from numpy.typing import NDArray
+
+__all__ = [
+    "list_tables",
+    "open_table",
+    "table_gases",
+    "table_path",
+    "verify_table",
+    "write_table",
+]
+
+_FORMAT = "tgo_spectra absorption table 1"
+_COMMON = {
+    "node_wavenumber": ("node",),
+    "node_cell": ("node",),
+    "node_weight": ("node", "moment"),
+    "cell_start": ("cell",),
+    "pressure": ("pressure",),
+    "temperature": ("temperature",),
+}
+
+
+def list_tables() -> tuple[str, ...]:
+    """Return the names of the tables that come with the package.
+
+    Returns
+    -------
+    tuple of str
+        Names that `open_table` takes.
+
+    Examples
+    --------
+    >>> "so_134_136" in list_tables()
+    True
+    """
+    folder = files("tgo_spectra.spectroscopy") / "data"
+    names = [entry.name for entry in folder.iterdir()]
+    return tuple(sorted(name[:-3] for name in names if name.endswith(".nc")))
+
+
+def table_path(name_or_path: str | Path) -> Path:
+    """Return the file of a shipped table, of one built by the user, or the path given.
+
+    Parameters
+    ----------
+    name_or_path : str or path
+        Name of a shipped table, see `list_tables`; name of one that the user builds,
+        see `tgo_spectra.spectroscopy.tables.user`; or a file.
+
+    Returns
+    -------
+    pathlib.Path
+        A file that exists.
+
+    Raises
+    ------
+    TableError
+        None of these; for a table to be built, with the commands that build it.
+
+    Examples
+    --------
+    >>> table_path("so_134_136").name
+    'so_134_136.nc'
+    """
+    if isinstance(name_or_path, str) and name_or_path in list_tables():
+        return Path(str(files("tgo_spectra.spectroscopy") / "data")) / (
+            f"{name_or_path}.nc"
+        )
+    path = expanded(name_or_path)
+    if isinstance(name_or_path, str) and name_or_path in USER_TABLES:
+        path = user_table_path(name_or_path)
+        if not path.is_file():
+            commands = " && ".join(build_commands(name_or_path))
+            message = (
+                f"no table {name_or_path!r}: its lines are not shipped with the "
+                f"package. Build it once with: {commands}"
+            )
+            raise TableError(
+                message, path=path, value=name_or_path, rule="table.not_built"
+            )
+    if not path.is_file():
+        message = (
+            f"no table {str(name_or_path)!r}: neither a file nor one of "
+            f"{', '.join(list_tables())}"
+        )
+        raise TableError(message, value=str(name_or_path), rule="table.unknown")
+    return path
+
+
+def _read(path: Path) -> tuple[dict[str, Stored], dict[str, Any]]:
+    """Read everything as stored; netCDF4 directly, xarray's opener takes 10x longer."""
+    try:
+        return read_stored(path)
+    except OutputError as error:
+        raise TableError(error.message, path=path, rule="table.unreadable") from error
+
+
+def _checked_read(path: Path) -> tuple[dict[str, Stored], dict[str, Any]]:
+    variables, attrs = _read(path)
+    if attrs.get("format") != _FORMAT:
+        message = f"not an absorption table: its format must be {_FORMAT!r}"
+        raise TableError(
+            message, path=path, value=attrs.get("format"), rule="table.format"
+        )
+    found, stated = content_hash(variables, attrs), attrs.get("content_sha256")
+    if found != stated:
+        message = f"contents have SHA-256 {found}, the file states {stated}"
+        raise TableError(message, path=path, rule="table.hash_mismatch")
+    return variables, attrs
+
+
+def verify_table(path: str | Path) -> str:
+    """Check a table file.
+
+    Parameters
+    ----------
+    path : path or str
+        File or name of a shipped table.
+
+    Returns
+    -------
+    str
+        Its content hash.
+
+    Raises
+    ------
+    TableError
+        The file is unreadable, no table, or its contents do not match their hash.
+
+    Examples
+    --------
+    >>> len(verify_table("so_134_136"))
+    64
+    """
+    return str(_checked_read(table_path(path))[1]["content_sha256"])
+
+
+def open_table(name_or_path: str | Path) -> xr.Dataset:
+    """Open a table; its hash is checked and everything is loaded.
+
+    Parameters
+    ----------
+    name_or_path : str or path
+        Name of a shipped table, see `list_tables`, or a file of `write_table`.
+
+    Returns
+    -------
+    xarray.Dataset
+        The layout of `build_table`, numbers as floats.
+
+    Raises
+    ------
+    TableError
+        No such table, or `verify_table` would refuse it.
+
+    Examples
+    --------
+    >>> table = open_table("so_189_190")
+    >>> table.attrs["gases"]
+    'co'
+    """
+    import xarray as xr
+
+    path = table_path(name_or_path)
+    variables, attrs = _checked_read(path)
+    data: dict[str, tuple[tuple[str, ...], NDArray[Any], dict[str, Any]]] = {}
+    for name, stored in variables.items():
+        values = stored.data
+        if name.endswith("_vectors") and values.dtype.kind == "i":
+            gas = name.removesuffix("_vectors")
+            step = variables[f"{gas}_vector_step"].data.astype(np.float32)
+            values = (
+                values.astype(np.float32)
+                * step[:, None]
+                * variables[f"{gas}_node_scale"].data
+            )
+        elif name.endswith("_coefficients"):
+            values = values.astype(np.float64)
+        data[name] = (stored.dims, values, stored.attrs)
+    dataset = xr.Dataset(data, attrs=attrs)
+    _check_layout(dataset, path)
+    return dataset
+
+
+def table_gases(table: xr.Dataset) -> tuple[str, ...]:
+    """Return the gases of a table.
+
+    Parameters
+    ----------
+    table : xarray.Dataset
+        A table.
+
+    Returns
+    -------
+    tuple of str
+        Gas keys.
+
+    Examples
+    --------
+    >>> table_gases(open_table("so_134_136"))
+    ('h2o', 'ch4')
+    """
+    return tuple(str(table.attrs.get("gases", "")).split())
+
+
+def _check_layout(table: xr.Dataset, path: str | Path | None = None) -> None:
+    wanted: dict[str, tuple[str, ...]] = dict(_COMMON)
+    for gas in table_gases(table):
+        wanted[f"{gas}_vectors"] = (f"vector_{gas}", "node")
+        wanted[f"{gas}_coefficients"] = (f"vector_{gas}", "pressure", "temperature")
+    for name, dims in wanted.items():
+        if name not in table.variables or table[name].dims != dims:
+            found = table[name].dims if name in table.variables else None
+            message = f"a table needs {name} with dimensions {dims}"
+            raise TableError(
+                message, path=path, field=name, value=found, rule="table.layout"
+            )
+        if not np.isfinite(table[name].values).all():
+            message = "a table holds finite numbers only"
+            raise TableError(message, path=path, field=name, rule="table.not_finite")
+    nodes = table["node_wavenumber"].values
+    if not (nodes.size and (np.diff(nodes) > 0).all()):
+        message = "the wavenumbers of the nodes must ascend"
+        raise TableError(
+            message, path=path, field="node_wavenumber", rule="table.layout"
+        )
+
+
+def _stored(table: xr.Dataset) -> dict[str, Stored]:
+    """Return what a file holds: vectors in whole steps where the table has steps."""
+    out: dict[str, Stored] = {}
+    for key, variable in table.variables.items():
+        name, dims = str(key), tuple(str(d) for d in variable.dims)
+        values = np.asarray(variable.values)
+        gas = name.removesuffix("_vectors")
+        if gas != name and f"{gas}_vector_step" in table:
+            step = table[f"{gas}_vector_step"].values
+            scale = table[f"{gas}_node_scale"].values.astype(np.float64)
+            values = np.rint(values / step[:, None] / scale).astype(np.int32)
+        elif name.endswith("_coefficients"):
+            values = values.astype(np.float32)
+        out[name] = Stored(dims, values, clean_attributes(variable.attrs))
+    return out
+
+
+def write_table(table: xr.Dataset, path: str | Path) -> Path:
+    """Write a table: netCDF-4, compressed, with the hash of its contents.
+
+    Parameters
+    ----------
+    table : xarray.Dataset
+        From `build_table` or `open_table`.
+    path : path
+        File to write; replaced as a whole if it exists.
+
+    Returns
+    -------
+    pathlib.Path
+        `path`.
+
+    Raises
+    ------
+    TableError
+        The Dataset is no table.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "t.nc"
+    >>> write_table(open_table("so_189_190"), path).name
+    't.nc'
+    """
+    _check_layout(table)
+    variables = _stored(table)
+    attrs = clean_attributes({**table.attrs, "format": _FORMAT})
+    attrs["content_sha256"] = content_hash(variables, attrs)
+    final = expanded(path)
+    with atomic_file(final) as temporary, new_netcdf(temporary) as file:
+        file.setncatts(attrs)
+        for stored in variables.values():
+            for name, size in zip(stored.dims, stored.data.shape, strict=True):
+                if name not in file.dimensions:
+                    file.createDimension(name, size)
+        for name, stored in variables.items():
+            variable = file.createVariable(
+                name,
+                stored.data.dtype,
+                stored.dims,
+                zlib=bool(stored.dims),
+                complevel=6,
+                shuffle=True,
+            )
+            variable.setncatts(stored.attrs)
+            variable[...] = stored.data
+    return final

@@ -1,0 +1,220 @@
+"""Absorption tables: what lies in them, and their arrays in memory.
+
+A table covers one spectral band with several gases on common irregular nodes:
+
+* ``node_wavenumber``, ``node_cell``, ``node_weight``: in every cell of 50 fine points
+  the sum over its nodes of ``node_weight[:, j] * T`` is that over its fine points of
+  ``P_j(u) T`` (Legendre polynomial, u from -1 to 1 over the cell);
+* ``<gas>_vectors``, ``<gas>_coefficients``: the cross section of a node at a state is
+  ``sum_r vectors[r, node] * coefficients[r, p, T]``, so that the optical depth of any
+  path is one product of two small matrices, linear in the amounts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tgo_spectra.errors import TableError
+from tgo_spectra.spectroscopy.tables.build import build_table
+from tgo_spectra.spectroscopy.tables.files import (
+    list_tables,
+    open_table,
+    table_gases,
+    verify_table,
+    write_table,
+)
+from tgo_spectra.spectroscopy.tables.interpolation import interpolate_coefficients
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import xarray as xr
+    from numpy.typing import NDArray
+
+__all__ = [
+    "BandTable",
+    "build_table",
+    "check_covers",
+    "check_range",
+    "interpolate_coefficients",
+    "list_tables",
+    "open_table",
+    "table_arrays",
+    "table_gases",
+    "verify_table",
+    "write_table",
+]
+
+
+@dataclass(frozen=True)
+class BandTable:
+    """The arrays of a table, as the forward model wants them.
+
+    Attributes
+    ----------
+    nodes_cm1 : ndarray of float64, (node,)
+        Wavenumbers, ascending.
+    node_cell : ndarray of int32, (node,)
+        Cell of each node.
+    node_weight : ndarray of float64, (node, moment)
+        Weights for the discrete Legendre moments of the cell.
+    cell_start_cm1 : ndarray of float64, (cell,)
+        Lower edges of the cells.
+    cell_width_cm1, step_cm1 : float
+        Width of a cell and of a fine step in it.
+    vectors : dict of str to ndarray of float32, (vector, node)
+        At most about one high.
+    ln_pressure : ndarray of float64, (pressure,)
+        Grid of the coefficients, ln Pa.
+    temperature_k : ndarray of float64, (temperature,)
+        Grid of the coefficients, K.
+    coefficients : dict of str to ndarray of float64, (vector, pressure, temperature)
+        cm2 per molecule.
+    """
+
+    nodes_cm1: NDArray[np.float64]
+    node_cell: NDArray[np.int32]
+    node_weight: NDArray[np.float64]
+    cell_start_cm1: NDArray[np.float64]
+    cell_width_cm1: float
+    step_cm1: float
+    vectors: dict[str, NDArray[np.float32]]
+    ln_pressure: NDArray[np.float64]
+    temperature_k: NDArray[np.float64]
+    coefficients: dict[str, NDArray[np.float64]]
+
+
+def check_covers(
+    table: xr.Dataset, low_cm1: float, high_cm1: float, what: str = "the spectrum"
+) -> None:
+    """Refuse a table that does not cover a range.
+
+    Parameters
+    ----------
+    table : xarray.Dataset
+        A table.
+    low_cm1, high_cm1 : float
+        Range needed with the reach of the line shape of the instrument, cm-1.
+    what : str
+        What needs it, such as ``"order 134 with 6 neighbours on either side"``.
+
+    Raises
+    ------
+    TableError
+        The table ends inside the range.
+
+    Examples
+    --------
+    >>> check_covers(open_table("so_134_136"), 2880.0, 3210.0)
+    """
+    start = table["cell_start"].values
+    covered = float(start[0]), float(start[-1]) + float(table.attrs["cell_width"])
+    needed = low_cm1, high_cm1
+    check_range(covered, needed, str(table.attrs.get("band", "")), what, needed)
+
+
+def check_range(
+    covered_cm1: tuple[float, float],
+    needed_cm1: tuple[float, float],
+    table: str,
+    what: str,
+    value: object,
+) -> None:
+    """Refuse a table, known by its name and range, that does not cover another range.
+
+    Parameters
+    ----------
+    covered_cm1, needed_cm1 : tuple of float
+        Lower and upper end, cm-1.
+    table, what : str
+        Name of the table, and what needs it.
+    value : object
+        What the error names as the offending value.
+
+    Raises
+    ------
+    TableError
+        The table ends inside the range.
+    """
+    low, high = covered_cm1
+    if not (low - 1e-9 <= needed_cm1[0] <= needed_cm1[1] <= high + 1e-9):
+        message = (
+            f"{what} needs {needed_cm1[0]:.3f} to {needed_cm1[1]:.3f} cm-1, table "
+            f"{table!r} covers {low:.3f} to {high:.3f} cm-1: use another table or "
+            "build one"
+        )
+        raise TableError(message, value=value, rule="table.coverage")
+
+
+def table_arrays(
+    table: xr.Dataset,
+    gases: Sequence[str] | None = None,
+    *,
+    window: tuple[float, float] | None = None,
+) -> BandTable:
+    """Return the arrays of a table for the forward model.
+
+    Parameters
+    ----------
+    table : xarray.Dataset
+        A table.
+    gases : sequence of str, optional
+        Gases wanted; default all.
+    window : tuple of float, optional
+        Range needed, cm-1: only the cells that meet it are returned.
+
+    Returns
+    -------
+    BandTable
+        C-contiguous arrays.
+
+    Raises
+    ------
+    TableError
+        A gas is not in the table, or the window is not covered.
+
+    Examples
+    --------
+    >>> band = table_arrays(open_table("so_134_136"), ["ch4"])
+    >>> band.vectors["ch4"].shape[1] == band.nodes_cm1.size
+    True
+    """
+    present = table_gases(table)
+    wanted = present if gases is None else tuple(gases)
+    for gas in wanted:
+        if gas not in present:
+            message = f"{gas} is not in the table, which has {', '.join(present)}"
+            raise TableError(message, field="gases", value=gas, rule="table.gas")
+    start = table["cell_start"].values.astype(np.float64)
+    width = float(table.attrs["cell_width"])
+    cell = table["node_cell"].values
+    cells, nodes = slice(0, start.size), slice(0, cell.size)
+    if window is not None:
+        check_covers(table, *window)
+        first = max(int(np.searchsorted(start, window[0], "right")) - 1, 0)
+        last = int(np.searchsorted(start, window[1], "left"))
+        cells = slice(first, last)
+        nodes = slice(*np.searchsorted(cell, [first, last]))
+    return BandTable(
+        nodes_cm1=_copy(table["node_wavenumber"].values[nodes], np.float64),
+        node_cell=_copy(cell[nodes] - cells.start, np.int32),
+        node_weight=_copy(table["node_weight"].values[nodes], np.float64),
+        cell_start_cm1=_copy(start[cells], np.float64),
+        cell_width_cm1=width,
+        step_cm1=float(table.attrs["fine_step"]),
+        vectors={
+            g: _copy(table[f"{g}_vectors"].values[:, nodes], np.float32) for g in wanted
+        },
+        ln_pressure=np.log(table["pressure"].values.astype(np.float64)),
+        temperature_k=_copy(table["temperature"].values, np.float64),
+        coefficients={
+            g: _copy(table[f"{g}_coefficients"].values, np.float64) for g in wanted
+        },
+    )
+
+
+def _copy(values: NDArray[Any], kind: type[np.generic]) -> NDArray[Any]:
+    return np.ascontiguousarray(values, dtype=kind)
