@@ -207,7 +207,9 @@ def test_retrieve__failed_products_are_said_once(monkeypatch, capsys, tmp_path):
 
 
 SLOW = """
-import sys, time
+import signal, sys, time
+# whoever started the tests may not hear it
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from tgo_spectra.batch import products as batch
 from tgo_spectra import cli
 def slow(path, out, setups, air):
