@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pathlib
-import time
 
 import numpy as np
 import pytest
@@ -53,10 +52,7 @@ def lines():
 
 @pytest.fixture(scope="module")
 def table(lines):
-    begin = time.process_time()
-    built = tables.build_table(lines, WINDOW, band="small", verify_atmospheres=0)
-    assert time.process_time() - begin < 60.0  # a build is seconds, compiling included
-    return built
+    return tables.build_table(lines, WINDOW, band="small", verify_atmospheres=0)
 
 
 @pytest.fixture

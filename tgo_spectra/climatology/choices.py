@@ -229,4 +229,4 @@ def _levels(text: str) -> list[float]:
         raise AtmosphereError(
             msg, field="altitude_km", value=text, rule="climatology.choice"
         )
-    return np.linspace(first, last, count + 1).tolist()  # type: ignore[no-any-return]
+    return [float(level) for level in np.linspace(first, last, count + 1)]

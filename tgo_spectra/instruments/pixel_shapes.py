@@ -101,12 +101,13 @@ class DoubletShape:
     def __post_init__(self) -> None:
         for name in ("sigma_cm1", "delta_cm1", "amplitude", "shift_cm1"):
             object.__setattr__(self, name, _table(name, getattr(self, name)))
-        if not (np.asarray(self.sigma_cm1) > 0.0).all():
+        sigma = np.asarray(self.sigma_cm1)
+        if not (sigma > 0.0).all():
             msg = "widths must be positive"
             raise InstrumentError(
                 msg,
                 field="sigma_cm1",
-                value=float(np.min(self.sigma_cm1)),
+                value=float(sigma.min()),
                 rule="instrument.sigma_positive",
             )
 

@@ -202,8 +202,8 @@ class DelimitedTable:
             rule = "table.field_value_data_type_mismatch"
             raise self._fail(msg, rule, None, width, item.name)
         joined = b"".join(cell.ljust(width) for row in cells for cell in row)
-        records = np.frombuffer(joined, dtype=np.uint8)
-        records = records.reshape(len(found), width * len(chosen))
+        shape = len(found), width * len(chosen)
+        records = np.frombuffer(joined, dtype=np.uint8).reshape(shape)
         steps = width * np.cumprod((1, *item.shape[:0:-1]), dtype=np.int64)[::-1]
         fixed = replace(item, start=0, length=width, strides=tuple(steps.tolist()))
         if not item.shape:

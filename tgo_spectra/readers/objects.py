@@ -190,7 +190,10 @@ def _field_dtype(table: BinaryTable | DelimitedTable, item: Field) -> np.dtype[A
     dtype = dtype_of(item)
     if dtype.kind in "Uiub":
         # text is as wide as the widest cell, and an empty one makes integers real
-        return np.asarray(table.read(" / ".join((*item.groups, item.name)))).dtype
+        cells: np.ndarray[Any, np.dtype[Any]] = np.asarray(
+            table.read(" / ".join((*item.groups, item.name)))
+        )
+        return cells.dtype
     return dtype
 
 

@@ -260,12 +260,12 @@ class _Rows:
             slope = found.gradient[:, :n, None]
             best = np.linalg.solve(found.gram[:, :n, :n] + ridge, slope)
             chi[:, at] = found.chi_square - (slope * best).sum(axis=(1, 2))
-        best = chi.argmin(axis=1)
-        gain = chi[:, reach] - chi[np.arange(batch.size), best]
+        least = chi.argmin(axis=1)
+        gain = chi[:, reach] - chi[np.arange(batch.size), least]
         # in units of what is left: one bad pixel in a line is no shift
         left = chi.min(axis=1) / np.maximum((self.weight[batch, some] > 0).sum(1), 1)
         enough = gain > SEARCH_GAIN * np.maximum(left, 1.0)
-        self.whole[batch] = np.where(enough, shifts[best], 0)
+        self.whole[batch] = np.where(enough, shifts[least], 0)
         self.state[batch, n] = self.whole[batch]
 
     def reduce(

@@ -283,7 +283,7 @@ def invert(hessian: Array) -> Array:
         scaled.reshape(-1, size, size), inverse.reshape(-1, size, size), strict=True
     )
     for matrix, out in pairs:
-        factor, failed = dpotrf(matrix, lower=1)
+        factor, failed = dpotrf(matrix.astype(np.float64, copy=False), lower=1)
         if not failed:
             lower, failed = dpotri(factor, lower=1)
         if failed:

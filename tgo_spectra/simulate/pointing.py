@@ -79,15 +79,16 @@ def point(scenario: Scenario, planet_radius_km: float) -> Pointing:
         second = second.max() - second
         motion = -motion
     order = np.argsort(altitude, kind="stable")
-    altitude, bins, second = altitude[order], bins[order], second[order].astype(float)
+    altitude, bins = altitude[order], bins[order]
+    elapsed = second[order].astype(np.float64)
     before = BEFORE_S if scenario.observation == "egress" else AFTER_S
     start = np.datetime64(scenario.start, "ms")
-    length = int(second.max()) + BEFORE_S + AFTER_S
+    length = int(elapsed.max()) + BEFORE_S + AFTER_S
     window = (start, start + np.timedelta64(length, "s"))
     variables = _variables(
-        scenario, planet_radius_km, altitude, bins, second + before, motion
+        scenario, planet_radius_km, altitude, bins, elapsed + before, motion
     )
-    return Pointing(altitude, bins, abs(motion), second, window, variables)
+    return Pointing(altitude, bins, abs(motion), elapsed, window, variables)
 
 
 def _variables(

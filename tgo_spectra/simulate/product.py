@@ -116,7 +116,7 @@ def _layout(rows: xr.Dataset) -> Layout:
 
 
 def _stamp(time: np.datetime64) -> str:
-    text = np.datetime_as_string(time, unit="s")
+    text = str(np.datetime_as_string(time, unit="s"))
     return text.replace("-", "").replace(":", "")
 
 

@@ -192,8 +192,8 @@ def cut(data: bytes, path: str, *, longer: bool = False) -> Records:
             if len(line) < LENGTH or (len(line) > LENGTH and not longer):
                 raise _length_error(line, row, path, offset)
             offset += len(line) + len(end)
-        text = np.frombuffer(b"".join(s[:LENGTH] for s in lines), np.uint8)
-        text = text.reshape(-1, LENGTH)
+        joined = b"".join(s[:LENGTH] for s in lines)
+        text = np.frombuffer(joined, np.uint8).reshape(-1, LENGTH)
         extras = [line[LENGTH:] for line in lines]
     records = Records(path, text, extras, not data.endswith(b"\n"))
     wrong = (text < _BLANK) | (text > 126)
