@@ -1047,7 +1047,7 @@ def bad_zips() -> None:
         "other local name", damaged, patched(lambda d: d.replace(b"p.tab", b"q.tab", 1))
     )
     none = patched(lambda d: d.replace(b"p.xml", b"p.xm_"))
-    add("no label", MISSING, none, verified=("zip.no_product",))
+    add("no label", "zip.no_product", none)
     two = zipped((member("q.xml"), LABEL.encode()))
     add("two labels", MISSING, two, value=2, verified=("", ""))
 
