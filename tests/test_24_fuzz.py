@@ -310,7 +310,7 @@ def convert(text, leaf):
             raise Refused
         return found
     if not text:
-        return np.datetime64("NaT")
+        return np.datetime64("NaT", "ns")
     if not DAY.fullmatch(text) or not 1678 <= int(text[:4]) < 2262:
         raise Refused
     try:

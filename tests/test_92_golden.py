@@ -7,19 +7,15 @@ change is meant: ``make golden WHY="..."``.
 from __future__ import annotations
 
 import copy
-import sys
 from pathlib import Path
 
+import golden_cases
+import golden_inputs
+import golden_pins
 import numpy as np
 import pytest
 
 GOLDEN = Path(__file__).parent / "golden"
-sys.path.append(str(GOLDEN))
-
-import golden_cases  # noqa: E402
-import golden_inputs  # noqa: E402
-import golden_pins  # noqa: E402
-
 MOST_BYTES = 2_000_000
 
 

@@ -407,7 +407,7 @@ class Cells:
         known = [self._moments(item) for item in self.fields]
         for i, j, text in self._each():
             if not text or self._is_constant(i, j):
-                values[i, j] = np.datetime64("NaT")
+                values[i, j] = np.datetime64("NaT", "ns")
                 continue
             k = j // self.per_field
             try:
@@ -419,7 +419,7 @@ class Cells:
             if ticks is None:
                 raise self.fail(i, j)
             missing = ticks in known[k]
-            values[i, j] = np.datetime64("NaT") if missing else np.int64(ticks)
+            values[i, j] = np.datetime64("NaT" if missing else int(ticks), "ns")
         return values
 
     @staticmethod
