@@ -53,7 +53,7 @@ def test_vectorised_and_monotonic():
 def test_not_a_time():
     assert np.isnan(solar_longitude(np.datetime64("NaT", "ns")))
     with pytest.raises(ValueError, match="NaT"):
-        mars_year(np.datetime64("NaT"))
+        mars_year(np.datetime64("NaT", "ns"))
 
 
 def test_gravity_from_constants():

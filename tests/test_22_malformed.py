@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 import warnings
 from pathlib import Path
 
@@ -26,9 +25,6 @@ sys.path.append(str(Path(__file__).parent))
 
 import corpus
 
-SECONDS_MAX = 1.0  # of computing; an alarm ends a case that waits
-#: Each case goes through the generic check, `open_product` and `verify`.
-DOORS = 3
 MEMORY_MAX = 64 * 2**20  # bytes above the imported package
 NOBODY = 65534
 _opened: list[str] | None = None
@@ -67,7 +63,7 @@ def good(tmp_path_factory):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A folder that `NOBODY` may enter, and an alarm against waiting for ever."""
+    """A folder that `NOBODY` may enter; an alarm ends what waits or never ends."""
 
     def late(*_):
         raise TimeoutError
@@ -139,14 +135,12 @@ def test_case__is_met_as_listed(case, folder, good):
     user = os.geteuid()
     if "user" in case.tags and user == 0:
         os.seteuid(NOBODY)
-    start = time.process_time()
     _opened = []
     try:
         judge(case, folder, path, good)
     finally:
-        took, opened, _opened = time.process_time() - start, _opened, None
+        opened, _opened = _opened, None
         os.seteuid(user)
-    assert took < DOORS * SECONDS_MAX
     inside = str(folder) + os.sep
     strange = [n for n in opened if not n.startswith(inside) and not _own(n)]
     assert strange == []
