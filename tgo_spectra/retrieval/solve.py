@@ -41,8 +41,9 @@ rule leaves open."""
 
 UNSEEN = 0.5
 """Largest d^2, in all, of a step that is taken without another look because the last
-two steps say that little is left: no combination of elements moves by more than 0.7 of
-its error, over which derivatives, errors and kernels do not change."""
+two steps say that little is left, where that is more than `LIMIT` allows: small states.
+No combination of their elements moves by more than 0.7 of its error, over which
+derivatives, errors and kernels hardly change."""
 
 DAMPING = {"gauss-newton": 0.0, "levenberg-marquardt": 1.0}
 """Damping of the first step, by the name that a setup gives: none, or as much as the
