@@ -16,7 +16,7 @@ import xarray as xr
 import tgo_spectra as tgo
 from tgo_spectra.errors import OutputError, ProductError, TgoWarning
 from tgo_spectra.readers.backend import TgoBackendEntrypoint
-from tgo_spectra.readers.quality import empty_flags
+from tgo_spectra.readers.quality import empty_flags, level1_bits
 from tgo_spectra.simulate.layout import BOOLEAN, LAYOUTS, TIME
 from tgo_spectra.simulate.product import write_product
 from tgo_spectra.variables import validate
@@ -589,3 +589,47 @@ def test_nothing_is_repaired_against_the_md5(tmp_path):
     _padding(path)
     with pytest.raises(ProductError, match=r"filesize_mismatch"):
         tgo.open_product(path, mode="repair")
+
+
+# --- what a product itself says against results made of it ---------------------------
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_failed_calibration_reaches_results(tmp_path, failed):
+    flags = {"CalibrationFailed": int(failed), "DetectorSaturated": 1}
+    ds = tgo.open_product(write_product(tmp_path, level1(), parameters=flags))
+    expected = {"calibration_failed"} if failed else set()
+    assert level1_bits(ds) == level1_bits(ds.isel(spectrum=[0])) == expected
+
+
+def test_failed_calibration_of_one_of_several_counts(tmp_path, three):
+    rows = level1(start=9)
+    bad = write_product(tmp_path, rows, parameters={"CalibrationFailed": 1})
+    assert level1_bits(tgo.open_products(three)) == set()
+    assert level1_bits(tgo.open_products([three[0], bad])) == {"calibration_failed"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "letter", "n_valid", "expected"),
+    [
+        ("lno nadir", "f", None, {"calibration_failed"}),
+        ("lno nadir", "p", None, set()),
+        ("lno nadir", "p", 0, {"few_spectra"}),
+        ("lno nadir", "f", 0, {"few_spectra", "calibration_failed"}),
+        ("uvis binned", "", 0, set()),  # its pipeline's flag is not understood
+        ("so", "", 0, set()),  # constant in the archive
+    ],
+)
+def test_flags_of_rows_count_where_they_mean_something(
+    tmp_path, kind, letter, n_valid, expected
+):
+    rows = level1(kind)
+    if letter:
+        rows = rows.assign_attrs(calibration_letter=letter)
+    ds = tgo.open_product(write_product(tmp_path, rows))
+    if n_valid is not None:
+        valid = np.arange(ds.sizes["spectrum"]) < n_valid
+        ds["y_valid_flag"] = ds["y_valid_flag"].copy(data=valid)
+    assert level1_bits(ds) == expected
+    # without the variable there is nothing to say of rows
+    assert "few_spectra" not in level1_bits(ds.drop_vars("y_valid_flag"))

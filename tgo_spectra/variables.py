@@ -16,6 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tgo_spectra import quality
 from tgo_spectra.errors import TgoError
 
 if TYPE_CHECKING:
@@ -90,6 +91,8 @@ MAP_AXES: tuple[str, ...] = (
 )
 """Dimensions a map may have, in their order (CF: others, T, Z, Y, X)."""
 
+_FLAGS: dict[str, dict[str, Any]] = {"quality": quality.flag_attributes()}
+
 _ANY_AXES: Dims = ("...",)
 """In the catalogue: any axes of a map, in their order."""
 
@@ -112,7 +115,7 @@ class Variable:
         Dimensions accepted at each level (1, 2, 3), the usual ones first.
     coordinate : bool
         Whether it is a coordinate wherever it stands in level 2.
-    further : dict of str to str
+    further : dict of str to str or array
         Other attributes that CF asks for.
     """
 
@@ -122,7 +125,7 @@ class Variable:
     comment: str | None
     forms: Mapping[int, tuple[Dims, ...]]
     coordinate: bool
-    further: Mapping[str, str]
+    further: Mapping[str, Any]
 
     @property
     def dims(self) -> Dims:
@@ -130,7 +133,7 @@ class Variable:
         first = self.forms[min(self.forms)][0]
         return () if first == _ANY_AXES else first
 
-    def attributes(self) -> dict[str, str]:
+    def attributes(self) -> dict[str, Any]:
         """Return the netCDF attributes."""
         found = {
             "units": self.units,
@@ -223,7 +226,7 @@ def lookup(name: str) -> Variable | None:
         comment=entry.get("comment"),
         forms=_forms(entry["dims"]),
         coordinate=entry.get("coordinate", False),
-        further=entry.get("cf", {}),
+        further=entry.get("cf", {}) | _FLAGS.get(entry.get("flags", ""), {}),
     )
 
 
@@ -308,7 +311,7 @@ def annotate(ds: xr.Dataset) -> xr.Dataset:
     return result
 
 
-def attributes_of(name: str, dtype: np.dtype[Any]) -> dict[str, str]:
+def attributes_of(name: str, dtype: np.dtype[Any]) -> dict[str, Any]:
     """Return what the catalogue says of a variable; empty if it does not know it.
 
     Parameters

@@ -24,7 +24,14 @@ if TYPE_CHECKING:
 
     from tgo_spectra.pds4 import Table
 
-__all__ = ["BORESIGHT_FLAGS", "EMPTY_FLAGS", "check", "empty_flags", "flag_notes"]
+__all__ = [
+    "BORESIGHT_FLAGS",
+    "EMPTY_FLAGS",
+    "check",
+    "empty_flags",
+    "flag_notes",
+    "level1_bits",
+]
 
 EMPTY_FLAGS = (
     "HSKDisturbed",
@@ -49,6 +56,8 @@ of SO, or no occultation."""
 
 VERSIONS = ("1.0", "2.0", "3.0", "3.1", "4.0")
 """Product versions known to exist; the layout below is that of 3.0."""
+
+_ENOUGH_VALID = 0.5  # of the rows; a product with fewer has few spectra
 
 # channel, occultation -> scalar fields, their bytes, bytes for each pixel
 _LAYOUTS = {
@@ -145,6 +154,47 @@ def flag_notes(ds: xr.Dataset) -> str:
                     f"{own} may look beside its centre."
                 )
     return " ".join(notes)
+
+
+def level1_bits(level1: xr.Dataset) -> set[str]:
+    """Return what the product itself says against a result that is made of it.
+
+    ``calibration_failed`` where the producer says so, of the product or of one of
+    several that were joined: by the flag of the label, or, of LNO nadir, by the letter
+    in the name. ``few_spectra`` where the rows' own flag means something (LNO nadir:
+    straylight) and leaves less than half of them. No other flag of a label bears on a
+    result in a way that the producer's code bears out; what a boresight of another
+    instrument means stands in the attribute ``quality_notes``. Products of ACS carry no
+    flags.
+
+    Parameters
+    ----------
+    level1 : Dataset
+        As opened, or with rows selected.
+
+    Returns
+    -------
+    set of str
+        Names of `tgo_spectra.quality.REASONS`.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> level1_bits(xr.Dataset(attrs={"calibration_status": "failed"}))
+    {'calibration_failed'}
+    """
+    found = set()
+    status = level1.attrs.get("calibration_status", level1.get("calibration_status"))
+    if status is not None and np.any(np.asarray(status) == "failed"):
+        found.add("calibration_failed")
+    valid = level1.get("y_valid_flag")
+    # what the pipeline of UVIS means by the flag is not known
+    silent = str(level1.attrs.get("flags_without_meaning", "")).split()
+    if level1.attrs.get("channel") == "uvis" or "YValidFlag" in silent:
+        return found
+    if valid is not None and np.mean(valid.values.astype(bool)) < _ENOUGH_VALID:
+        found.add("few_spectra")
+    return found
 
 
 def _is_set(value: object) -> bool:
