@@ -21,8 +21,8 @@ from tgo_spectra.errors import TgoError
 from tgo_spectra.files.netcdf import open_verified
 from tgo_spectra.geometry import planet_radius_from_table
 from tgo_spectra.retrieval import kinds
-from tgo_spectra.retrieval.level2 import dataset, moment, places
-from tgo_spectra.variables import is_coordinate, lookup, validate
+from tgo_spectra.retrieval.level2 import moment, places
+from tgo_spectra.variables import dataset, is_coordinate, lookup, validate
 
 ALWAYS = (
     "retrieval_kind", "method", "setup", "setup_hash", "software", "instrument",

@@ -13,7 +13,7 @@ import tgo_spectra as tgo
 from tgo_spectra.cli import main
 from tgo_spectra.errors import OutputError, TgoError
 from tgo_spectra.files.bira import COLUMNS
-from tgo_spectra.files.harp_names import follows_convention, species
+from tgo_spectra.files.harp import _follows_convention, _species
 from tgo_spectra.files.netcdf import write_level2
 from tgo_spectra.geometry import mean_direction
 from tgo_spectra.variables import GASES
@@ -271,12 +271,12 @@ def test_harp__what_it_does_not_know_is_listed():
     }
     limit = ds["CH4_volume_mixing_ratio_upper_limit"]
     assert limit.attrs["upper_limit_confidence"] == 2.0
-    known = {gas for gas in GASES if follows_convention(f"{species(gas)}_density")}
+    known = {gas for gas in GASES if _follows_convention(f"{_species(gas)}_density")}
     assert known == set()
     unknown = {
         g
         for g in GASES
-        if not follows_convention(f"{species(g)}_volume_mixing_ratio_uncertainty")
+        if not _follows_convention(f"{_species(g)}_volume_mixing_ratio_uncertainty")
     }
     assert unknown == {"c2h4", "ph3", "h2s"}
 

@@ -33,6 +33,7 @@ __all__ = [
     "Variable",
     "annotate",
     "catalogue",
+    "dataset",
     "gas_of",
     "is_coordinate",
     "lookup",
@@ -339,6 +340,65 @@ def attributes_of(name: str, dtype: np.dtype[Any]) -> dict[str, Any]:
         for key in ("units", "units_metadata"):
             attributes.pop(key, None)
     return attributes
+
+
+def dataset(values: Mapping[str, object], record: Mapping[str, object]) -> xr.Dataset:
+    """Make level 2 from values by name, and the catalogue.
+
+    Parameters
+    ----------
+    values : mapping of str to value
+        An array, whose dimensions are then the catalogue's; a labelled array; or a
+        tuple of dimensions, array and, optionally, attributes such as a sigma level.
+    record : mapping
+        Attributes of the whole.
+
+    Returns
+    -------
+    Dataset
+        Coordinates are what the catalogue calls so, and all that gives a dimension its
+        values.
+
+    Raises
+    ------
+    TgoError
+        The catalogue does not know a name at level 2 (``variables.unknown``).
+
+    Examples
+    --------
+    >>> ds = dataset({"altitude": [0.0, 1.0], "ch4_vmr": [1e-10, 2e-10],
+    ...               "pressure": [600.0, 550.0]}, {})
+    >>> ds.ch4_vmr.dims, ds.ch4_vmr.long_name, sorted(ds.coords)
+    (('altitude',), 'mole fraction of CH4', ['altitude', 'pressure'])
+    """
+    import xarray as xr
+
+    variables = {name: _variable(name, value) for name, value in values.items()}
+    coords = {n: variables.pop(n) for n in list(variables) if is_coordinate(n)}
+    return xr.Dataset(variables, coords, dict(record))
+
+
+def _variable(name: str, value: Any) -> xr.Variable:
+    """Give a variable the dimensions and attributes of the catalogue."""
+    import numpy as np
+    import xarray as xr
+
+    known = lookup(name)
+    if known is None or 2 not in known.forms:
+        message = (
+            "no variable of level 2: the catalogue variables.toml does not know it"
+        )
+        raise TgoError(message, field=name, rule="variables.unknown")
+    if isinstance(value, xr.DataArray | xr.Variable):
+        found = xr.Variable(value.dims, value.data, value.attrs)
+    elif isinstance(value, tuple):
+        found = xr.Variable(*value)
+    else:
+        data = np.asarray(value)
+        forms = [form for form in known.forms[2] if len(form) == data.ndim]
+        found = xr.Variable(forms[0] if forms else known.forms[2][0], data)
+    found.attrs = attributes_of(name, found.dtype) | dict(found.attrs)
+    return found
 
 
 def _fits(dims: Dims, level: int, variable: Variable) -> bool:

@@ -1,5 +1,57 @@
-"""The command line; one module a group of commands."""
+"""The command line; one module a group of commands, imports inside commands."""
 
-from tgo_spectra.cli.commands import cli, main
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from tgo_spectra._version import __version__
+from tgo_spectra.cli import archive, levels, retrieval, simulation, spectroscopy
+from tgo_spectra.cli.terminal import configure, exit_code
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["cli", "main"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, package_name="tgo_spectra")
+@click.option("-v", "--verbose", is_flag=True, help="Log one line a product.")
+def cli(verbose: bool) -> None:
+    """Read, fit and map spectra of the ExoMars Trace Gas Orbiter."""
+    configure(verbose=verbose)
+
+
+for _command in (
+    *(simulation.demo, levels.info, retrieval.retrieve, levels.map_),
+    *(simulation.simulate, archive.index, archive.find, archive.verify),
+    *(archive.fetch, retrieval.setups, levels.export),
+    *(spectroscopy.lines, spectroscopy.tables),
+):
+    cli.add_command(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and leave with its exit code.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Arguments; default those of the process.
+
+    Returns
+    -------
+    int
+        0 all done, 1 failed, 2 some products failed, 64 wrong usage, 130 stopped by
+        Ctrl-C.
+    """
+    given = None if arguments is None else list(arguments)
+    code = exit_code(
+        lambda: cli.main(given, prog_name="tgo-spectra", standalone_mode=False)
+    )
+    if arguments is None:
+        sys.exit(code)
+    return code

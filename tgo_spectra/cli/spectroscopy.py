@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tgo_spectra.cli.paths import EXISTING, PATH
-from tgo_spectra.cli.terminal import say
+from tgo_spectra.cli.terminal import EXISTING, PATH, say
 
 if TYPE_CHECKING:
     import xarray as xr

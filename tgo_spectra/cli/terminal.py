@@ -1,24 +1,53 @@
-"""What commands say, and the exit codes that they end with."""
+"""What commands take and say, and the exit codes that they end with."""
 
 from __future__ import annotations
 
 import logging
 import sys
 import warnings
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from tgo_spectra.errors import TgoError, printable
+from tgo_spectra.paths import expanded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["configure", "exit_code", "leave", "say", "without_place"]
+__all__ = [
+    "DONE",
+    "EXISTING",
+    "FAILED",
+    "PATH",
+    "SOME_FAILED",
+    "STOPPED",
+    "USAGE",
+    "UserPath",
+    "configure",
+    "exit_code",
+    "leave",
+    "say",
+    "without_place",
+]
 
 # Exit codes, after BSD sysexits for wrong usage (click's own 2 means quarantine here)
 # and the shells' 128 + SIGINT
 DONE, FAILED, SOME_FAILED, USAGE, STOPPED = 0, 1, 2, 64, 130
+
+
+class UserPath(click.Path):
+    """A path in which ``~`` is a folder: shells leave it alone in ``--out=~/maps``."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Return the path, checked as `click.Path` does."""
+        return super().convert(str(expanded(value)), param, ctx)
+
+
+PATH = UserPath()
+EXISTING = UserPath(exists=True)
 
 
 def say(*cells: object, err: bool = False) -> None:

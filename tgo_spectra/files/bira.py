@@ -19,8 +19,7 @@ from tgo_spectra.atmosphere.profile import reference_atmosphere
 from tgo_spectra.errors import OutputError, TgoError
 from tgo_spectra.files.atomic import write_whole
 from tgo_spectra.geometry import mean_direction
-from tgo_spectra.retrieval.level2 import dataset
-from tgo_spectra.variables import GASES
+from tgo_spectra.variables import GASES, dataset
 
 if TYPE_CHECKING:
     import xarray as xr

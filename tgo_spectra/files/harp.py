@@ -3,12 +3,16 @@
 Dimensions {time, vertical}: one time for a profile, one for each spectrum of columns.
 HARP's latitude and longitude do not vary along a profile: the mean is given, and the
 places of the levels under names of ours. HARP knows no planet but the Earth; whether
-its tools derive anything sensible for Mars is to be verified.
+its tools derive anything sensible for Mars is to be verified. The units (ppv, molec/m3,
+molec/m2) are those of HARP's own converters. Its list of species has no C2H4, PH3 and
+H2S: their names are formed alike, and HARP knows neither them nor limits, Mars'
+calendar and places that vary along a profile.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -16,23 +20,14 @@ import xarray as xr
 from tgo_spectra._version import __version__
 from tgo_spectra.errors import OutputError
 from tgo_spectra.files.atomic import atomic_file
-from tgo_spectra.files.harp_names import (
-    AIR,
-    COLUMN,
-    PROFILE,
-    follows_convention,
-    species,
-)
 from tgo_spectra.files.storage import new_netcdf
 from tgo_spectra.geometry import mean_direction
 from tgo_spectra.paths import expanded
-from tgo_spectra.variables import GASES
+from tgo_spectra.variables import FORMULAE, GASES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-
-    from tgo_spectra.files.harp_names import Name
 
 __all__ = ["to_harp", "write_harp"]
 
@@ -51,6 +46,96 @@ _OF_LEVEL = {
     "longitude": "degree_east",
     "local_true_solar_time": "hour",
 }
+
+#: Where HARP's species differs from the formula; its other names are formulae.
+_SPECIES = {"hdo": "H2O_162", "h2co": "HCHO", "ocs": "COS"}
+#: Of our gases, those in HARP's list.
+_KNOWN_SPECIES = frozenset(
+    {
+        "CH4", "H2O", "H2O_162", "CO", "CO2", "HCl", "HF", "O3", "C2H6", "N2O",
+        "HCHO", "COS", "H2O2", "HO2", "NO2",
+    }
+)  # fmt: skip
+
+
+class _Name(NamedTuple):
+    """What one of our variables becomes: its end, HARP's, unit, factor, description."""
+
+    ours: str
+    theirs: str
+    units: str
+    factor: float
+    text: str
+
+
+# quantities of a profile, of a spectrum, of a level
+_PROFILE = (
+    _Name("vmr", "volume_mixing_ratio", "ppv", 1.0, "mole fraction, signed"),
+    _Name("vmr_apriori", "volume_mixing_ratio_apriori", "ppv", 1.0, "a priori"),
+    _Name(
+        "vmr_error", "volume_mixing_ratio_uncertainty", "ppv", 1.0,
+        "total standard error",
+    ),
+    _Name(
+        "vmr_noise_error", "volume_mixing_ratio_uncertainty_random", "ppv", 1.0,
+        "standard error from noise",
+    ),
+    _Name(
+        "vmr_systematic_error", "volume_mixing_ratio_uncertainty_systematic", "ppv",
+        1.0, "systematic error",
+    ),
+    _Name("averaging_kernel", "volume_mixing_ratio_avk", "1", 1.0, "averaging kernel"),
+    _Name(
+        "degrees_of_freedom", "volume_mixing_ratio_dfs", "1", 1.0,
+        "degrees of freedom for signal, trace of the averaging kernel",
+    ),
+    _Name(
+        "vmr_smoothing_error", "volume_mixing_ratio_uncertainty_smoothing", "ppv",
+        1.0, "standard error from smoothing",
+    ),
+    _Name("upper_limit", "volume_mixing_ratio_upper_limit", "ppv", 1.0, "upper limit"),
+    _Name("detected", "volume_mixing_ratio_detected", "1", 1.0, "1: detected"),
+    _Name(
+        "delta_chi_square", "volume_mixing_ratio_delta_chi2", "1", 1.0,
+        "rise of chi-square without the gas",
+    ),
+)  # fmt: skip
+
+_COLUMN = (
+    _Name("column", "column_number_density", "molec/m2", 1e4, "vertical column"),
+    _Name(
+        "column_error", "column_number_density_uncertainty", "molec/m2", 1e4,
+        "standard error of the column",
+    ),
+    _Name(
+        "slant_column", "slant_column_number_density", "molec/m2", 1e4,
+        "column along the line of sight",
+    ),
+    _Name(
+        "slant_column_error", "slant_column_number_density_uncertainty", "molec/m2",
+        1e4, "standard error of the slant column",
+    ),
+)  # fmt: skip
+
+_AIR = (
+    _Name("altitude", "altitude", "m", 1e3, "altitude above the areoid"),
+    _Name("pressure", "pressure", "Pa", 1.0, "pressure"),
+    _Name("temperature", "temperature", "K", 1.0, "temperature"),
+    _Name("number_density", "number_density", "molec/m3", 1e6, "density of the air"),
+)
+
+_QUALITY = (
+    r"(_covariance|_uncertainty|_uncertainty_random|_uncertainty_systematic|_validity)?"
+)
+_PLAIN = re.compile(
+    rf"(altitude|latitude|longitude|pressure|temperature|number_density){_QUALITY}"
+    r"|datetime(_start|_stop|_length)?|count|index|orbit_index|scan_subindex|validity"
+)
+_OF_SPECIES = re.compile(
+    r"(?P<species>\w+?)_(?:(?:volume_mixing_ratio|number_density)"
+    rf"(_apriori|_avk|_dfs|_sic)?|column_number_density(_amf|_apriori|_avk|_dfs|_sic)?"
+    rf"|slant_column_number_density){_QUALITY}"
+)
 
 
 def to_harp(level2: xr.Dataset, gases: Sequence[str] | None = None) -> xr.Dataset:
@@ -117,24 +202,24 @@ def to_harp(level2: xr.Dataset, gases: Sequence[str] | None = None) -> xr.Datase
     dim = "altitude" if profile else "spectrum"
     data: dict[str, xr.DataArray] = {}
     for gas in chosen:
-        for name in PROFILE if profile else COLUMN:
+        for name in _PROFILE if profile else _COLUMN:
             if f"{gas}_{name.ours}" in level2:
-                key = f"{species(gas)}_{name.theirs}"
+                key = f"{_species(gas)}_{name.theirs}"
                 data[key] = _array(level2[f"{gas}_{name.ours}"], name, dim)
                 sigma = level2[f"{gas}_{name.ours}"].attrs.get("sigma_level")
                 if sigma is not None:
                     data[key].attrs["upper_limit_confidence"] = float(sigma)
-    for name in AIR if profile else ():
+    for name in _AIR if profile else ():
         if name.ours in level2.variables:
             data[name.theirs] = _array(level2[name.ours], name, dim)
     data |= _places(level2, dim)
     result = xr.Dataset({k: v.reset_coords(drop=True) for k, v in data.items()})
-    outside = [str(n) for n in result.data_vars if not follows_convention(str(n))]
+    outside = [str(n) for n in result.data_vars if not _follows_convention(str(n))]
     result.attrs = _attributes(level2, result["datetime"].values, outside)
     return result
 
 
-def _array(found: xr.DataArray, name: Name, dim: str) -> xr.DataArray:
+def _array(found: xr.DataArray, name: _Name, dim: str) -> xr.DataArray:
     """One variable under its new name, dimensions and unit."""
     rename = {"altitude": "vertical", "altitude_in": "vertical_in", "spectrum": "time"}
     values = found.values
@@ -284,3 +369,16 @@ def write_harp(
                         msg, path=path, field=str(name), rule="io.verify_failed"
                     )
     return expanded(path)
+
+
+def _species(gas: str) -> str:
+    """Return HARP's name of a gas, or one that is formed alike."""
+    return _SPECIES.get(gas, FORMULAE[gas])
+
+
+def _follows_convention(name: str) -> bool:
+    """Tell whether a name is one of HARP's, among those of profiles and columns."""
+    if _PLAIN.fullmatch(name):
+        return True
+    found = _OF_SPECIES.fullmatch(name)
+    return found is not None and found["species"] in _KNOWN_SPECIES

@@ -22,9 +22,14 @@ import numpy as np
 from tgo_spectra._version import __version__
 from tgo_spectra.errors import OutputError
 from tgo_spectra.files.atomic import atomic_file, output_folder, sweep_temporary
-from tgo_spectra.files.content import Stored, clean_attributes, content_hash
 from tgo_spectra.files.observations import input_products, observations_of
-from tgo_spectra.files.storage import read_stored, write_stored
+from tgo_spectra.files.storage import (
+    Stored,
+    clean_attributes,
+    content_hash,
+    read_stored,
+    write_stored,
+)
 from tgo_spectra.paths import expanded
 from tgo_spectra.variables import is_coordinate, lookup, validate
 

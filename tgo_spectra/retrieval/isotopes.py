@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tgo_spectra.errors import RetrievalError
-from tgo_spectra.retrieval.level2 import dataset
 from tgo_spectra.spectroscopy import gas_info
 from tgo_spectra.spectroscopy.partition import isotopologue_abundance
+from tgo_spectra.variables import dataset
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -10,19 +10,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import xarray as xr
 
 from tgo_spectra import mars
 from tgo_spectra._version import __version__
-from tgo_spectra.errors import TgoError
 from tgo_spectra.files.observations import input_products, observations_of
 from tgo_spectra.mars import MEAN_RADIUS_KM
-from tgo_spectra.variables import attributes_of, is_coordinate, lookup
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import numpy.typing as npt
+    import xarray as xr
 
     from tgo_spectra.retrieval.state import State, StateSpace
 
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
 __all__ = [
     "View",
     "all_rows",
-    "dataset",
     "moment",
     "of_fit",
     "of_state",
@@ -71,59 +68,6 @@ class Setup(Protocol):
 
     def hash(self) -> str:
         """SHA-256 of all choices."""
-
-
-def dataset(values: Mapping[str, object], record: Mapping[str, object]) -> xr.Dataset:
-    """Make level 2 from values by name, and the catalogue.
-
-    Parameters
-    ----------
-    values : mapping of str to value
-        An array, whose dimensions are then the catalogue's; a labelled array; or a
-        tuple of dimensions, array and, optionally, attributes such as a sigma level.
-    record : mapping
-        Attributes, see `provenance`.
-
-    Returns
-    -------
-    Dataset
-        Coordinates are what the catalogue calls so, and all that gives a dimension its
-        values.
-
-    Raises
-    ------
-    TgoError
-        The catalogue does not know a name at level 2 (``variables.unknown``).
-
-    Examples
-    --------
-    >>> ds = dataset({"altitude": [0.0, 1.0], "ch4_vmr": [1e-10, 2e-10],
-    ...               "pressure": [600.0, 550.0]}, {})
-    >>> ds.ch4_vmr.dims, ds.ch4_vmr.long_name, sorted(ds.coords)
-    (('altitude',), 'mole fraction of CH4', ['altitude', 'pressure'])
-    """
-    variables = {name: _variable(name, value) for name, value in values.items()}
-    coords = {n: variables.pop(n) for n in list(variables) if is_coordinate(n)}
-    return xr.Dataset(variables, coords, dict(record))
-
-
-def _variable(name: str, value: Any) -> xr.Variable:
-    known = lookup(name)
-    if known is None or 2 not in known.forms:
-        message = (
-            "no variable of level 2: the catalogue variables.toml does not know it"
-        )
-        raise TgoError(message, field=name, rule="variables.unknown")
-    if isinstance(value, xr.DataArray | xr.Variable):
-        found = xr.Variable(value.dims, value.data, value.attrs)
-    elif isinstance(value, tuple):
-        found = xr.Variable(*value)
-    else:
-        data = np.asarray(value)
-        forms = [form for form in known.forms[2] if len(form) == data.ndim]
-        found = xr.Variable(forms[0] if forms else known.forms[2][0], data)
-    found.attrs = attributes_of(name, found.dtype) | dict(found.attrs)
-    return found
 
 
 def provenance(

@@ -19,9 +19,9 @@ from tgo_spectra.errors import RetrievalError
 from tgo_spectra.files.level2 import Inputs
 from tgo_spectra.files.observations import input_products, observations_of
 from tgo_spectra.retrieval.isotopes import MOST_SECONDS
-from tgo_spectra.retrieval.level2 import dataset
 from tgo_spectra.retrieval.profile_variables import error_variables
 from tgo_spectra.retrieval.regularisation import exponential_covariance
+from tgo_spectra.variables import dataset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

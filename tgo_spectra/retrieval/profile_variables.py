@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from tgo_spectra.retrieval import diagnostics, level2, limits
+from tgo_spectra.variables import dataset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,13 +16,24 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import xarray as xr
 
-    from tgo_spectra.retrieval.models.uvis.setup import UvisDetection
     from tgo_spectra.retrieval.setup import Detection
     from tgo_spectra.retrieval.state import StateSpace
 
     Array = npt.NDArray[np.floating]
 
 __all__ = ["error_variables", "profile_dataset", "state_limits"]
+
+
+class Sigmas(Protocol):
+    """What the setups of all kinds say of limits: multiples of the standard error."""
+
+    @property
+    def detection_sigma(self) -> float:
+        """From which on a gas counts as detected."""
+
+    @property
+    def limit_sigma(self) -> float:
+        """That an upper limit adds."""
 
 
 def error_variables(
@@ -92,7 +104,7 @@ def profile_dataset(
     air_cm2 : array, shape (row, level)
         Slant column of air that the fitted rows see.
     beside : mapping of str to value
-        Further variables, as for `tgo_spectra.retrieval.level2.dataset`.
+        Further variables, as for `tgo_spectra.variables.dataset`.
     record : mapping
         Attributes, from `tgo_spectra.retrieval.level2.provenance`.
     errors : mapping of mapping of array, shape (level,), optional
@@ -107,7 +119,7 @@ def profile_dataset(
     for gas in space.names("level"):
         data |= found.variables(gas, level1, air_cm2, (errors or {}).get(gas))
     data |= level2.of_fit(level1, view, space, fitted)
-    result = level2.dataset(data | dict(beside), record)
+    result = dataset(data | dict(beside), record)
     # variables by themselves: labelled arrays take 0.1 ms each to make
     items = result.variables
     random = "noise, smoothing" if smoothing_known else "noise"
@@ -208,7 +220,7 @@ class _Gases:
 def state_limits(
     variables: Mapping[Any, xr.Variable],
     name: str,
-    detection: Detection | UvisDetection,
+    detection: Sigmas,
     random: str,
 ) -> None:
     """Write the sigma level of each limit, and the error in it, as attributes.
@@ -219,7 +231,7 @@ def state_limits(
         Of the result.
     name : str
         What the limits are of: what stands before ``_upper_limit``.
-    detection : Detection or UvisDetection
+    detection : Sigmas
     random : str
         Parts of the random error, as in the attribute ``contains``.
     """

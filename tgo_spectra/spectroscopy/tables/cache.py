@@ -17,7 +17,11 @@ from typing import TYPE_CHECKING
 from tgo_spectra._version import __version__
 from tgo_spectra.errors import TableError
 from tgo_spectra.files.atomic import output_folder
-from tgo_spectra.files.content import Stored, clean_attributes, content_hash
+from tgo_spectra.files.storage import (
+    Stored,
+    clean_attributes,
+    content_hash,
+)
 from tgo_spectra.spectroscopy.tables.build import build_table
 from tgo_spectra.spectroscopy.tables.files import open_table, write_table
 

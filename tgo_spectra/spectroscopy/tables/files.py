@@ -13,8 +13,13 @@ import numpy as np
 
 from tgo_spectra.errors import OutputError, TableError
 from tgo_spectra.files.atomic import atomic_file
-from tgo_spectra.files.content import Stored, clean_attributes, content_hash
-from tgo_spectra.files.storage import new_netcdf, read_stored
+from tgo_spectra.files.storage import (
+    Stored,
+    clean_attributes,
+    content_hash,
+    new_netcdf,
+    read_stored,
+)
 from tgo_spectra.paths import expanded
 from tgo_spectra.spectroscopy.tables.user import (
     USER_TABLES,

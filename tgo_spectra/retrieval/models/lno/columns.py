@@ -26,6 +26,7 @@ from tgo_spectra.retrieval.models.lno.scene import (
 )
 from tgo_spectra.retrieval.models.so.profile_output import band_of
 from tgo_spectra.retrieval.prepare import given_atmosphere
+from tgo_spectra.variables import dataset
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -141,7 +142,7 @@ def retrieve_nadir(
         "product_shift_px": float(model.prior[-1]),
         "product_shift_sigma_px": float(model.prior_sigma[-1]),
     }
-    return level2.dataset(_named(packed, rows, level1, setup, places), record)
+    return dataset(_named(packed, rows, level1, setup, places), record)
 
 
 def _check_product(level1: xr.Dataset, setup: NadirSetup) -> int:

@@ -31,6 +31,7 @@ from tgo_spectra.retrieval.models.so.scene import (
 )
 from tgo_spectra.retrieval.models.so.slant_fields import Seen
 from tgo_spectra.retrieval.prepare import planet_radius, scalar, smooth_wavenumber
+from tgo_spectra.variables import dataset
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -132,7 +133,7 @@ def slant_columns(
     if not rows.size:
         rows = np.arange(level1.sizes["spectrum"])
     found = _spectra(level1) | level2.moment(level1, rows, centre[rows])
-    return level2.dataset(_named(fitted, setup) | found, record)
+    return dataset(_named(fitted, setup) | found, record)
 
 
 def _spectra(level1: xr.Dataset) -> dict[str, object]:

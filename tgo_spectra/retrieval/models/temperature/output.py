@@ -26,6 +26,7 @@ from tgo_spectra.retrieval.models.temperature.scene import (
     molar_mass,
 )
 from tgo_spectra.retrieval.profile_variables import error_variables
+from tgo_spectra.variables import dataset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -268,7 +269,7 @@ def assembled(
     wish = scene.setup
     left = (found.diagnostics.total_error / wish.temperature.sigma_k) ** 2
     sensed = altitude[1.0 - left >= wish.minimum_information]
-    dataset = level2.dataset(data, record | {
+    written = dataset(data, record | {
         "truncation_residual": solution.truncation_residual,
         "coarse_shift_px": solution.coarse_shift_px,
         "sensed_bottom_km": float(sensed.min()) if sensed.size else float("nan"),
@@ -276,12 +277,12 @@ def assembled(
     })  # fmt: skip
     for gas in scene.setup.fitted:
         sigma, length = prior_sigma(scene.gas, gas)
-        dataset[f"{gas}_vmr_apriori"].attrs |= {
+        written[f"{gas}_vmr_apriori"].attrs |= {
             "correlation_length_km": length,
             "sigma_maximum": float(sigma.max()),
         }
-    dataset["co2_vmr"].attrs["state"] = "fixed"
-    dataset["temperature_apriori"].attrs |= {
+    written["co2_vmr"].attrs["state"] = "fixed"
+    written["temperature_apriori"].attrs |= {
         "sigma_k": wish.temperature.sigma_k,
         "correlation_length_km": wish.temperature.correlation_km,
     }
@@ -291,9 +292,9 @@ def assembled(
     }
     for source in errors:
         for name in errors[source]:
-            notes = dataset[f"{name}_systematic_{source}"].attrs
+            notes = written[f"{name}_systematic_{source}"].attrs
             notes["magnitude"] = magnitudes[source]
-    return dataset
+    return written
 
 
 def _profile_variables(

@@ -13,6 +13,7 @@ from tgo_spectra.retrieval.models.uvis.setup import UvisSetup
 from tgo_spectra.retrieval.models.uvis.solve import Onion, Slant, UvisSolution, solve
 from tgo_spectra.retrieval.prepare import given_atmosphere
 from tgo_spectra.retrieval.profile_variables import error_variables, state_limits
+from tgo_spectra.variables import dataset
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -102,7 +103,7 @@ def retrieve_uvis(
     if solution.onion is not None:
         variables |= _onion_variables(solution.onion)
     record = _provenance(level1, data, chosen, solution)
-    result = level2.dataset(variables, record)
+    result = dataset(variables, record)
     state_limits(result.variables, "o3_slant_column", chosen.detection, "noise")
     state_limits(result.variables, "o3", chosen.detection, "noise, smoothing")
     return result

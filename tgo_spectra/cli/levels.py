@@ -1,0 +1,158 @@
+"""Commands on what there is at each level: describe it, map it, export it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from tgo_spectra.cli.terminal import (
+    EXISTING,
+    PATH,
+    UserPath,
+    leave,
+    say,
+    without_place,
+)
+
+__all__ = ["export", "info", "map_"]
+
+
+class _Product(UserPath):
+    """A path that exists; of a zip with several products also ``zip::label``."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        place, mark, member = str(value).partition("::")
+        return f"{super().convert(place, param, ctx)}{mark}{member}"
+
+
+@click.command()
+@click.argument("path", type=_Product(exists=True))
+def info(path: str) -> None:
+    """Describe a product, a level-2 file or a map.
+
+    Of a zip with several products, ZIP::LABEL names one.
+    """
+    from pathlib import Path
+
+    if Path(path).suffix == ".nc":
+        from tgo_spectra.files.netcdf import open_verified
+
+        ds = open_verified(path)
+    else:
+        from tgo_spectra.readers import open_product
+
+        ds = open_product(path)
+    for line in _describe(ds):
+        say(line)
+
+
+def _describe(ds: Any) -> list[str]:
+    """Identity, sizes and ranges in a few lines."""
+    wanted = ("product_lid", "title", "observation_type", "processing_level")
+    lines = [f"{key:24}{ds.attrs[key]}" for key in wanted if key in ds.attrs]
+    sizes = ", ".join(f"{name} {size}" for name, size in ds.sizes.items())
+    lines.append(f"{'sizes':24}{sizes}")
+    for name, variable in ds.variables.items():
+        if variable.dtype.kind not in "fiuM" or not variable.size:
+            continue
+        low, high = variable.min().values, variable.max().values
+        numbers = variable.dtype.kind != "M"
+        span = f"{low:.6g} .. {high:.6g}" if numbers else f"{low} .. {high}"
+        units = variable.attrs.get("units", "")
+        lines.append(f"{name!s:36}{'x'.join(variable.dims) or '-':28}{span} {units}")
+    return lines
+
+
+@click.command("map")
+@click.argument("folder", type=EXISTING)
+@click.option("--out", required=True, type=PATH, help="Map to write (.nc).")
+@click.option(
+    "--grid",
+    "spec",
+    default="latitude=-90:90:10,solar_longitude=0:360:30,altitude=0:100:5",
+    show_default=True,
+    help="axis=first:last:step, joined by commas.",
+)
+@click.option("--gas", "gases", multiple=True, help="Gas to map; default: all.")
+@click.option(
+    "--weights",
+    type=click.Choice(["inverse_variance", "uniform"]),
+    default="inverse_variance",
+    show_default=True,
+)
+def map_(
+    folder: str, out: str, spec: str, gases: tuple[str, ...], weights: Any
+) -> None:
+    """Map the level-2 files in FOLDER."""
+    from tgo_spectra.files.level2 import profiles
+    from tgo_spectra.files.netcdf import write_map
+    from tgo_spectra.maps.grid import Grid
+    from tgo_spectra.maps.maps import grid_level2
+
+    grid = Grid.from_spec(spec)
+    # the map itself may lie in the folder, from before, and be damaged
+    level2 = profiles(folder, leave_out=out)
+    ds = grid_level2(level2, grid, gases=list(gases) or None, weights=weights)
+    say(f"{ds.attrs['n_profiles']} profiles -> {write_map(ds, out)}")
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, type=EXISTING)
+@click.option("--form", required=True, type=click.Choice(["bira", "harp"]))
+@click.option("--gas", "gases", multiple=True, help="Gas; needed for bira.")
+@click.option("--out", required=True, type=PATH, help="Folder for the files.")
+def export(paths: tuple[str, ...], form: str, gases: tuple[str, ...], out: str) -> None:
+    """Export level-2 files in PATHS (files or folders) for other software.
+
+    bira: nine columns of text, one file a gas. harp: netCDF under HARP's names.
+    """
+    from pathlib import Path
+
+    from tgo_spectra.errors import OutputError, TgoError
+    from tgo_spectra.files.atomic import output_folder
+    from tgo_spectra.files.bira import write_bira
+    from tgo_spectra.files.harp import write_harp
+    from tgo_spectra.files.netcdf import open_verified
+
+    if form == "bira" and not gases:
+        message = "--form bira needs --gas"
+        raise click.UsageError(message)
+    folder = output_folder(out)
+    files: list[Path] = []
+    for path in map(Path, paths):
+        files += sorted(path.rglob("*.nc")) if path.is_dir() else [path]
+    # one file may be named twice, or lie in a folder that is
+    unique: dict[Path, Path] = {}
+    for file in files:
+        unique.setdefault(file.resolve(), file)
+    written: dict[Path, Path] = {}
+    n_failed = 0
+
+    def target(suffix: str) -> Path:
+        """Name a file after its level 2, which no other one has."""
+        path = folder / f"{file.stem}_{suffix}"
+        if path in written:
+            message = (
+                "not exported, since another level-2 file has the same name: "
+                f"{written[path]}; export them into two folders"
+            )
+            raise OutputError(message, path=file, rule="export.same_name")
+        return path
+
+    for file in unique.values():
+        try:
+            level2 = open_verified(file)
+            if level2.attrs.get("processing_level", "L2") != "L2":
+                continue  # a map may lie beside its input
+            if form == "harp":
+                made = write_harp(level2, target("harp.nc"), list(gases) or None)
+                written[made] = file
+            for gas in gases if form == "bira" else ():
+                made = write_bira(level2, target(f"{gas}.txt"), gas.lower())
+                written[made] = file
+        except TgoError as error:
+            n_failed += 1
+            say(f"failed {file}: {without_place(str(error), file)}", err=True)
+    say(f"{len(written)} written, {n_failed} failed -> {folder}")
+    leave(len(written), n_failed, "level-2 file")

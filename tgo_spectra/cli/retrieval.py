@@ -1,0 +1,146 @@
+"""Commands that fit products, and that say what can be fitted."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from tgo_spectra.cli.terminal import (
+    DONE,
+    EXISTING,
+    PATH,
+    SOME_FAILED,
+    say,
+    without_place,
+)
+
+__all__ = ["retrieve", "setups"]
+
+
+@click.command()
+@click.argument("products", nargs=-1, required=True)
+@click.option("--out", required=True, type=PATH, help="Output folder.")
+@click.option(
+    "--setup",
+    "setups_given",
+    multiple=True,
+    metavar="NAME|FILE",
+    help="Shipped setup, or TOML file; one for each kind of product.",
+)
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change one key of the setup, such as window.top_km=90.",
+)
+@click.option(
+    "--atmosphere", default=None, type=EXISTING, help="One profile for all products."
+)
+@click.option(
+    "--climatology",
+    multiple=True,
+    type=EXISTING,
+    help="Climate model to take each product's profile from; several files join.",
+)
+@click.option(
+    "--climatology-form",
+    default=None,
+    metavar="NAME",
+    help="mcd, pcm, openmars ...; default: recognised.",
+)
+@click.option(
+    "--climatology-set",
+    "climatology_pairs",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="One choice for it, such as altitude_reference=areoid.",
+)
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(0))
+@click.option("--scheduler", default=None, help="Address of a running Dask scheduler.")
+def retrieve(
+    products: tuple[str, ...],
+    out: str,
+    setups_given: tuple[str, ...],
+    changes: tuple[str, ...],
+    atmosphere: str | None,
+    climatology: tuple[str, ...],
+    climatology_form: str | None,
+    climatology_pairs: tuple[str, ...],
+    workers: int,
+    scheduler: str | None,
+) -> None:
+    """Retrieve PRODUCTS (labels, zips, folders, patterns); done ones are skipped.
+
+    Each product takes the setup for its channel, observation and order: of those
+    given with --setup, or without any the shipped one.
+    """
+    from contextlib import nullcontext
+    from pathlib import Path
+
+    from tgo_spectra.batch.products import run
+    from tgo_spectra.batch.workers import connected
+
+    chosen: Any = setups_given or None
+    if changes:
+        if len(setups_given) != 1:
+            message = "--set changes one setup: name it with one --setup"
+            raise click.UsageError(message)
+        chosen = _changed(setups_given[0], changes)
+    air: dict[str, Any] = {}
+    if climatology or climatology_form or climatology_pairs:
+        air = _climatology(climatology, climatology_form, climatology_pairs)
+    with connected(scheduler) if scheduler is not None else nullcontext() as client:
+        rows = run(products, out, chosen, workers, atmosphere, client=client, **air)
+    for row in rows:
+        if row.state == "failed":
+            # errors of the reader begin with the path already
+            places = (Path(row.product).absolute(), row.product)
+            text = without_place(row.message or "", *places)
+            say(f"failed {row.product}: {text}", err=True)
+    count = {state: sum(row.state == state for row in rows) for state in _STATES}
+    say(", ".join(f"{number} {state}" for state, number in count.items()))
+    sys.exit(SOME_FAILED if count["failed"] else DONE)
+
+
+_STATES = ("done", "skipped", "failed")
+
+
+def _climatology(
+    paths: tuple[str, ...], form: str | None, pairs: tuple[str, ...]
+) -> dict[str, Any]:
+    if not paths:
+        message = "--climatology-form and --climatology-set need --climatology"
+        raise click.UsageError(message)
+    from tgo_spectra.retrieval.setup_files import changes_of
+
+    choices = changes_of(pairs)
+    if form is not None:
+        choices["form"] = form
+    return {"climatology": paths, "climatology_choices": choices}
+
+
+def _changed(setup: str, changes: tuple[str, ...]) -> Any:
+    from tgo_spectra.retrieval.setup_files import changes_of
+    from tgo_spectra.retrieval.setups import changed, load_setup
+
+    return changed(load_setup(setup), changes_of(changes))
+
+
+@click.command()
+def setups() -> None:
+    """List the shipped retrieval setups: kind, product, orders, gases."""
+    from tgo_spectra.retrieval.setups import shipped
+
+    head = ("name", "kind", "channel", "observation", "orders", "gases")
+    rows = [head]
+    for kind, setup in shipped():
+        orders = " ".join(map(str, setup.orders)) or "-"
+        about = (kind.name, setup.channel, kind.observation)
+        rows.append((setup.name, *about, orders, " ".join(setup.gases)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(size) for cell, size in zip(row, widths, strict=True))
+        say("  ".join(cells).rstrip())
