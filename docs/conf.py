@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -129,9 +130,22 @@ def _tables() -> str:
     return "\n".join(lines) + "\n"
 
 
+def _modules() -> str:
+    """Return every module with the first sentence of its docstring, by package."""
+    lines = []
+    root = HERE.parent / "tgo_spectra"
+    for path in sorted(root.rglob("*.py"), key=lambda p: (p.parent, p.stem)):
+        name = ".".join(path.relative_to(root.parent).with_suffix("").parts)
+        text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        first = " ".join(text.split("\n\n")[0].split())
+        lines.append(f"* ``{name.removesuffix('.__init__')}``: {first}")
+    return "\n".join(lines) + "\n"
+
+
 generated = HERE / "generated"
 generated.mkdir(exist_ok=True)
 (generated / "variables.inc.rst").write_text(_variables(), encoding="utf-8")
+(generated / "modules.inc.rst").write_text(_modules(), encoding="utf-8")
 (generated / "tables.inc.rst").write_text(_tables(), encoding="utf-8")
 
 
