@@ -113,10 +113,13 @@ def test_apply_model__the_same_as_one_by_one(scene, vmr):
     )  # fmt: skip
     field = forward.node_transmittance(scene.limb, vmr)
     chosen = np.array([0, 3, 9])
-    (value, shift, slope), few = apply_model(whole, field, chosen, scene.limb.factors)
+    (value, shift, slope), few, seen = apply_model(
+        whole, field, chosen, scene.limb.factors, more=field[:, 2:5]
+    )
     expected = dict(zip(operator.KINDS, operator.apply_many(whole, field), strict=True))
     np.testing.assert_allclose(value, expected["value"], atol=1e-6)
     np.testing.assert_allclose(shift, expected["shift"], atol=1e-5)
+    np.testing.assert_allclose(seen, expected["value"][:, 2:5], atol=1e-6)
     curvature = expected["curvature"][:, chosen]
     # single precision; entries cancel: the error is that of their absolute sum
     entries = abs(as_csr(whole, "curvature")).sum(axis=1).max()

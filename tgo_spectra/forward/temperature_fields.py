@@ -175,7 +175,7 @@ def temperature_fields(
     factors = None
     if jacobian:
         factors = (vectors @ weights.directions.astype(t.dtype)).T
-    (value, shift, slope), few = apply_model(seen_by, t, every, factors)
+    (value, shift, slope), few, _ = apply_model(seen_by, t, every, factors)
     field = -few[1:].transpose(2, 1, 0)  # (height, pixel, k)
     by_height = field @ weights.paths.transpose(1, 0, 2).astype(t.dtype)
     found = by_height.transpose(1, 2, 0)  # (pixel, element, height)

@@ -341,7 +341,7 @@ def _fields(
     factors: Array | None,
 ) -> PixelFields:
     t = node_transmittance(model, vmr)
-    dense, few = apply_model(seen_by, t, model.jacobian_heights, factors)
+    dense, few, _ = apply_model(seen_by, t, model.jacobian_heights, factors)
     if "slope" in seen_by.kinds:  # the rows themselves, where they were made
         dense[2] = operator.apply(seen_by, t, "slope")
     value, shift, slope = dense

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.floating]
     IntArray = npt.NDArray[np.int64]
 
-__all__ = ["average_field", "expand_rows", "reduce_rows", "sum_depths"]
+__all__ = ["average_field", "expand_rows", "reduce_each", "reduce_rows", "sum_depths"]
 
 BRIGHTEST = np.float32(30.0)
 """Largest logarithm of a transmittance."""
@@ -158,27 +158,76 @@ def reduce_rows(
     return -1
 
 
+@compiled()
+def reduce_each(
+    transmittance: Array,
+    weight: Array,
+    four: Array,
+    gas: Array,
+    polynomials: Array,
+    position: Array,
+    dispersion: Array,
+    moved: Array,
+    depth: Array,
+    residual: Array,
+    baseline: Array,
+    gram: Array,
+    gradient: Array,
+) -> None:
+    """Fill the last four arguments, each row by itself, as `reduce_rows`.
+
+    ``moved`` (row, 3): shift and stretch relative to the operator's, exponent. A row
+    that is undetermined has no number as its residual, and says nothing.
+    """
+    model = np.empty((1, transmittance.shape[1]))
+    for row in range(transmittance.shape[0]):
+        one = slice(row, row + 1)
+        failed = reduce_rows(
+            transmittance[one],
+            weight[one],
+            four[one],
+            gas[one],
+            polynomials,
+            position,
+            dispersion,
+            moved[row, :1],
+            moved[row, 1],
+            moved[row, 2],
+            depth[one],
+            model,
+            residual[one],
+            baseline[one],
+            gram[one],
+            gradient[one],
+        )
+        if failed >= 0:
+            residual[row], gradient[row] = np.nan, 0.0
+            gram[row] = np.eye(gram.shape[1])
+
+
 @compiled(fastmath=True)
 def sum_depths(depth: Array, factors: Array, total: Array) -> None:
     """Fill `total` with minus the optical depth.
 
     Parameters
     ----------
-    depth : array, shape (gas, node, column)
+    depth : array, shape (gas, node, point x row)
         For a factor of one.
-    factors : array, shape (gas, column)
-    total : array, shape (node, column)
+    factors : array, shape (gas, row)
+    total : array, shape (node, point x row)
         At most `BRIGHTEST`: negative factors make light.
     """
     n_gas, n_nodes, n_columns = depth.shape
+    n_rows = factors.shape[1]
     for node in range(n_nodes):
-        for c in range(n_columns):
-            total[node, c] = -factors[0, c] * depth[0, node, c]
-        for g in range(1, n_gas):
-            for c in range(n_columns):
-                total[node, c] -= factors[g, c] * depth[g, node, c]
-        for c in range(n_columns):
-            total[node, c] = min(total[node, c], BRIGHTEST)
+        for start in range(0, n_columns, n_rows):
+            for r in range(n_rows):
+                total[node, start + r] = -factors[0, r] * depth[0, node, start + r]
+            for g in range(1, n_gas):
+                for r in range(n_rows):
+                    total[node, start + r] -= factors[g, r] * depth[g, node, start + r]
+            for r in range(n_rows):
+                total[node, start + r] = min(total[node, start + r], BRIGHTEST)
 
 
 @compiled(fastmath=True)

@@ -23,7 +23,8 @@ def apply_model(
     field: NDArray[np.floating],
     chosen: NDArray[np.intp],
     factors: NDArray[np.floating] | None = None,
-) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    more: NDArray[np.floating] | None = None,
+) -> tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]]:
     """Make all fields of a fit from the transmittance on the nodes.
 
     The slope is not that of the operator's rows: within one order it is the value
@@ -40,6 +41,8 @@ def apply_model(
         Columns for the curvature and the products.
     factors : ndarray, shape (factor, node), optional
         As in :func:`apply_factors`, transposed.
+    more : ndarray, shape (node, other), optional
+        Fields of which the value alone is wanted.
 
     Returns
     -------
@@ -47,6 +50,8 @@ def apply_model(
         Value, shift and slope.
     few : ndarray, shape (1 + factor, pixel, few)
         Curvature; value rows applied to the products of field and factors.
+    seen : ndarray, shape (pixel, other)
+        Value of the other fields.
 
     Raises
     ------
@@ -68,13 +73,16 @@ def apply_model(
         raise InstrumentError(
             msg, field="factors", value=rows.shape, rule="operator.field_shape"
         )
+    others = np.empty((operator.n_nodes, 0)) if more is None else more
+    others = on_nodes(operator, others)
     sparse = values if chosen.size == values.shape[1] else values.take(chosen, axis=1)
     size = operator.pixels.size
     result = np.empty((3, size, values.shape[1]), dtype=values.dtype)
     few = np.empty((1 + rows.shape[0], size, sparse.shape[1]), dtype=values.dtype)
+    seen = np.empty((size, others.shape[1]), dtype=values.dtype)
     lever = operator.lever.astype(values.dtype)
     kernel(
-        *blocks_of(operator), operator.data, lever, rows, LIMIT, values, sparse, result,
-        few,
+        *blocks_of(operator), operator.data, lever, rows, LIMIT, values, sparse, others,
+        result, few, seen,
     )  # fmt: skip
-    return result, few
+    return result, few, seen

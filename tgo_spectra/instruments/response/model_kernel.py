@@ -29,8 +29,10 @@ def apply_model(
     limit: int,
     values: NDArray[np.floating],
     sparse: NDArray[np.floating],
+    more: NDArray[np.floating],
     out: NDArray[np.floating],
     few: NDArray[np.floating],
+    seen: NDArray[np.floating],
 ) -> None:
     """Make all fields of a fit in one pass over the blocks.
 
@@ -48,20 +50,27 @@ def apply_model(
         The field.
     sparse : ndarray, shape (node, column)
         Some of its columns.
+    more : ndarray, shape (node, other)
+        Fields of which the value alone is wanted; may be none.
     out : ndarray, shape (3, pixel, column)
         Written: value, shift and slope of the field.
     few : ndarray, shape (1 + factor, pixel, column)
         Written: curvature of the sparse columns, value of the products.
+    seen : ndarray, shape (pixel, other)
+        Written: value of the other fields.
     """
     number, columns, narrow = factors.shape[0], values.shape[1], sparse.shape[1]
+    others = more.shape[1]
     for b in range(limits.size - 1):
         count = limits[b + 1] - limits[b]
-        rows, more = 2 * count, (1 + number) * count
+        rows, products = 2 * count, (1 + number) * count
         total = np.zeros((rows, columns), dtype=data.dtype)
         part = np.empty((rows, columns), dtype=data.dtype)
-        total_few = np.zeros((more, narrow), dtype=data.dtype)
-        part_few = np.empty((more, narrow), dtype=data.dtype)
+        total_few = np.zeros((products, narrow), dtype=data.dtype)
+        part_few = np.empty((products, narrow), dtype=data.dtype)
         slope = np.zeros((count, columns), dtype=data.dtype)
+        total_more = np.zeros((count, others), dtype=data.dtype)
+        part_more = np.empty((count, others), dtype=data.dtype)
         for k in range(node_low.shape[1]):
             low, high = node_low[b, k], node_high[b, k]
             width = high - low
@@ -75,7 +84,12 @@ def apply_model(
                 weight = lever[limits[b] + local, k]
                 for c in range(columns):
                     slope[local, c] += weight * part[local, c]
-            scaled = np.empty((more, width), dtype=data.dtype)
+            if others:
+                _multiply(block[:count], more[low:high], limit, part_more)
+                for row in range(count):
+                    for c in range(others):
+                        total_more[row, c] += part_more[row, c]
+            scaled = np.empty((products, width), dtype=data.dtype)
             after = start + rows * width
             for local in range(count):
                 for i in range(width):
@@ -87,11 +101,12 @@ def apply_model(
                             block[local, i] * factors[f, low + i]
                         )
             _multiply(scaled, sparse[low:high], limit, part_few)
-            for row in range(more):
+            for row in range(products):
                 for c in range(narrow):
                     total_few[row, c] += part_few[row, c]
         for local in range(count):
             out[2, limits[b] + local] = slope[local]
+            seen[limits[b] + local] = total_more[local]
         for kind in range(2):
             for local in range(count):
                 out[kind, limits[b] + local] = total[kind * count + local]

@@ -300,9 +300,10 @@ class _Instrument:
         self.setup, self.optics, self.pixels = setup, optics, pixels
         smooth = smooth_wavenumber(np.asarray(wavenumber_cm1, dtype=float))
         self.wavenumber = np.polynomial.Polynomial(smooth)
-        vectors = np.concatenate([self.band.vectors[gas] for gas in setup.gases])
-        self.vectors = np.ascontiguousarray(vectors.T, dtype=np.float32)
-        self.ranks = [len(self.band.vectors[gas]) for gas in setup.gases]
+        self.vectors = [
+            np.ascontiguousarray(self.band.vectors[gas].T, dtype=np.float32)
+            for gas in setup.gases
+        ]
 
     def seen(self, pixels: IntArray, shift_px: float, first: bool) -> Seen:
         """Return what leads from optical depths to pixels near a shift."""
@@ -335,8 +336,7 @@ class _Instrument:
                 node_high=np.maximum(operator.node_high - nodes.start, 0),
                 n_nodes=nodes.stop - nodes.start,
             ),
-            self.vectors[nodes],
-            self.ranks,
+            [vectors[nodes] for vectors in self.vectors],
             self.wavenumber.deriv()(pixels + shift_px),
         )
 

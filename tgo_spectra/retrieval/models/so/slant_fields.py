@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tgo_spectra.instruments.response import tabulated as operators
 from tgo_spectra.instruments.response.model import apply_model
-from tgo_spectra.numerics.matrices import steady_product
+from tgo_spectra.numerics.matrices import LIMIT
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -19,7 +18,10 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.floating]
     IntArray = npt.NDArray[np.intp]
 
-__all__ = ["BATCH", "FieldModel", "KeptFields", "Seen", "place_of"]
+__all__ = ["BATCH", "KeptFields", "Seen", "batch_fields", "place_of"]
+
+NODES = 512
+"""Spectral quadrature points that are treated together."""
 
 BATCH = 32
 """Rows that go through the model together. A product rounds differently in another size
@@ -31,13 +33,12 @@ empty."""
 class Seen:
     """Operator for some nodes, the gases' vectors there, and the dispersion.
 
-    ``vectors``: (node, vector), gas after gas, ``ranks`` of them each;
-    ``dispersion_cm1``: (pixel,), per pixel.
+    ``vectors``: (node, vector) of each gas, C-contiguous; ``dispersion_cm1``:
+    (pixel,), per pixel.
     """
 
     operator: Operator
-    vectors: Array
-    ranks: list[int]
+    vectors: list[Array]
     dispersion_cm1: Array
 
 
@@ -46,56 +47,60 @@ def place_of(number: IntArray) -> IntArray:
     return (number + number // BATCH) % BATCH
 
 
-@dataclass
-class FieldModel:
-    """Fields of a batch of rows on the pixels of an operator.
+def batch_fields(
+    seen: Seen, weights: Array, field: Array, place: IntArray, factors: Array
+) -> tuple[Array, Array]:
+    """Fields of a batch of rows at some factors, on the pixels of an operator.
 
-    ``four``: value, first and second derivative, slope, (row, 4, pixel); ``gas``:
-    derivative to the factors, (row, gas, pixel). ``place``: of each row.
+    Weights (row, field point, vector of any gas), weights of the field (field point,),
+    place (row,), factors (row, gas) -> value, first and second derivative, slope (row,
+    4, pixel); derivative to the factors (row, gas, pixel).
     """
+    mean, change = _on_nodes(seen, weights, field, place, factors)
+    nodes, n_gas, _ = change.shape
+    dense, few, gas = apply_model(
+        seen.operator, mean, np.arange(BATCH), more=change.reshape(nodes, -1)
+    )
+    gas = gas.reshape(-1, n_gas, BATCH).transpose(2, 1, 0)
+    value, shift, slope = dense
+    four = np.stack([value, shift, few[0], slope]).transpose(2, 0, 1)
+    return four[place], gas[place]
 
-    seen: Seen
-    weights: Array
-    field: Array
-    place: IntArray
 
-    def __post_init__(self) -> None:
-        from tgo_spectra.retrieval.kernels import average_field, sum_depths
+def _on_nodes(
+    seen: Seen, weights: Array, field: Array, place: IntArray, factors: Array
+) -> tuple[Array, Array]:
+    """Transmittance (node, place) and its derivative to factors (node, gas, place).
 
-        self._sum, self._average = sum_depths, average_field
-        whole = np.zeros((BATCH, *self.weights.shape[1:]))
-        whole[self.place] = self.weights
-        columns = whole.transpose(2, 1, 0).reshape(whole.shape[2], -1)
-        columns = np.ascontiguousarray(columns, dtype=np.float32)
-        parts, start = [], 0
-        for rank in self.seen.ranks:
-            span = slice(start, start + rank)
-            u = np.ascontiguousarray(self.seen.vectors[:, span])
-            parts.append(steady_product(u, columns[span]))
-            start += rank
-        self.depth = np.stack(parts)
+    As `batch_fields`. Some nodes at a time: what is between stays in the cache.
+    """
+    from tgo_spectra.numerics.matrices_kernel import multiply_in_blocks
+    from tgo_spectra.retrieval.kernels import average_field, sum_depths
 
-    def __call__(self, factors: Array) -> tuple[Array, Array]:
-        """Evaluate at some factors, (row, gas)."""
-        n_gas = factors.shape[1]
-        n_field, nodes = self.field.size, self.depth.shape[1]
-        x = np.zeros((BATCH, n_gas))
-        x[self.place] = factors
-        wide = np.tile(x.T.astype(np.float32), n_field)
-        total = np.empty((nodes, n_field * BATCH), dtype=np.float32)
-        self._sum(self.depth, wide, total)
-        np.exp(total, out=total)
-        mean = np.empty((nodes, BATCH), dtype=np.float32)
-        change = np.empty((nodes, n_gas, BATCH), dtype=np.float32)
-        self._average(self.depth, total, self.field.astype(np.float32), mean, change)
-        every = np.arange(BATCH)
-        operator = self.seen.operator
-        dense, few = apply_model(operator, mean, every)
-        gas = operators.apply(operator, change.reshape(nodes, -1))
-        gas = gas.reshape(-1, n_gas, BATCH).transpose(2, 1, 0)
-        value, shift, slope = dense
-        four = np.stack([value, shift, few[0], slope]).transpose(2, 0, 1)
-        return four[self.place], gas[self.place]
+    n_gas, nodes = factors.shape[1], len(seen.vectors[0])
+    whole = np.zeros((BATCH, *weights.shape[1:]))
+    whole[place] = weights
+    columns = whole.transpose(2, 1, 0).reshape(whole.shape[2], -1)
+    ends = np.cumsum([vectors.shape[1] for vectors in seen.vectors])[:-1]
+    parts = np.split(np.ascontiguousarray(columns, dtype=np.float32), ends)
+    x = np.zeros((BATCH, n_gas))
+    x[place] = factors
+    narrow, wide = field.astype(np.float32), np.ascontiguousarray(x.T, np.float32)
+    depth = np.empty((n_gas, NODES, columns.shape[1]), dtype=np.float32)
+    total = np.empty(depth.shape[1:], dtype=np.float32)
+    mean = np.empty((nodes, BATCH), dtype=np.float32)
+    change = np.empty((nodes, n_gas, BATCH), dtype=np.float32)
+    for start in range(0, nodes, NODES):
+        stop = min(start + NODES, nodes)
+        some = slice(0, stop - start)
+        for vectors, part, out in zip(seen.vectors, parts, depth, strict=True):
+            multiply_in_blocks(vectors[start:stop], part, LIMIT, out[some])
+        sum_depths(depth[:, some], wide, total[some])
+        np.exp(total[some], out=total[some])
+        average_field(
+            depth[:, some], total[some], narrow, mean[start:stop], change[start:stop]
+        )
+    return mean, change
 
 
 class KeptFields:

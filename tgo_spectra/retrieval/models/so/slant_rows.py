@@ -15,9 +15,9 @@ from numpy.polynomial import legendre
 from tgo_spectra.retrieval.models.so.evaluation import depth_of
 from tgo_spectra.retrieval.models.so.scene import detector_position
 from tgo_spectra.retrieval.models.so.slant_fields import (
-    FieldModel,
     KeptFields,
     Seen,
+    batch_fields,
     place_of,
 )
 from tgo_spectra.retrieval.solve import LIMIT, Evaluation, descend
@@ -226,9 +226,10 @@ class _Rows:
         if reach:
             for batch in self._batches(everyone):
                 place = place_of(self.number[batch])
-                model = FieldModel(seen, central[batch], np.ones(1), place)
                 factors = self.state[batch, : self.n_gas]
-                four, gas = model(factors)
+                four, gas = batch_fields(
+                    seen, central[batch], np.ones(1), place, factors
+                )
                 self.fields.keep(seen, batch, factors, four, gas)
                 self.search(batch, four, gas, seen.dispersion_cm1, wide)
         self.descend(everyone, seen, central, np.ones(1), wide)
@@ -279,31 +280,23 @@ class _Rows:
         some: slice = slice(None),
     ) -> _Reduced:
         """Eliminate the baselines of a batch at some states."""
-        from tgo_spectra.retrieval.kernels import reduce_rows
+        from tgo_spectra.retrieval.kernels import reduce_each
 
-        n = self.n_gas
-        y, weight = self.y[batch][:, some], self.weight[batch][:, some]
-        position = np.ascontiguousarray(self.position[some])
-        polynomials = np.ascontiguousarray(self.polynomials[:, some])
+        n, fixed = self.n_gas, np.ascontiguousarray
         count, fields = batch.size, n + 3
-        model, residual = np.empty((2, *y.shape))
-        baseline = np.empty((count, len(polynomials)))
+        y, weight = self.y[batch, some], self.weight[batch, some]
+        moved = states[:, n:].copy()
+        moved[:, 0] -= near
+        residual = np.empty(y.shape)
+        baseline = np.empty((count, len(self.polynomials)))
         gram, gradient = np.empty((count, fields, fields)), np.empty((count, fields))
         # a gas without lines is nearly a baseline: double keeps what is left positive
-        four, gas = np.ascontiguousarray(four), np.ascontiguousarray(gas, dtype=float)
-        dispersion = np.ascontiguousarray(dispersion)
-        y, weight = np.ascontiguousarray(y), np.ascontiguousarray(weight)
-        shift, stretch, exponent = states[:, n:].T
-        for row in range(count):
-            one = slice(row, row + 1)
-            failed = reduce_rows(
-                y[one], weight[one], four[one], gas[one], polynomials, position,
-                dispersion, (shift - near)[one], stretch[row], exponent[row],
-                self.depth[batch[one]], model[one], residual[one], baseline[one],
-                gram[one], gradient[one],
-            )  # fmt: skip
-            if failed >= 0:
-                gram[row], gradient[row], residual[row] = np.eye(fields), 0.0, np.nan
+        reduce_each(
+            fixed(y), fixed(weight), fixed(four), fixed(gas, dtype=float),
+            fixed(self.polynomials[:, some]), fixed(self.position[some]),
+            fixed(dispersion), moved, self.depth[batch], residual, baseline, gram,
+            gradient,
+        )  # fmt: skip
         return _Reduced(gram, gradient, residual, baseline)
 
     def move(self) -> IntArray:
@@ -383,11 +376,9 @@ class _Rows:
         new = np.flatnonzero(~self.fields.known(seen, rows, states[:, :n]))
         for chosen in self._batches(rows[new]):
             batch = new[chosen]
-            place = place_of(self.number[rows[batch]])
-            model = FieldModel(seen, weights[rows[batch]], field, place)
-            self.fields.keep(
-                seen, rows[batch], states[batch, :n], *model(states[batch, :n])
-            )
+            place, factors = place_of(self.number[rows[batch]]), states[batch, :n]
+            fields = batch_fields(seen, weights[rows[batch]], field, place, factors)
+            self.fields.keep(seen, rows[batch], factors, *fields)
         four, gas = self.fields.of(rows)
         for value in np.unique(near):
             at = np.flatnonzero(near == value)
