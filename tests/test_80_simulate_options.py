@@ -13,12 +13,12 @@ from tgo_spectra import simulate as simulators
 from tgo_spectra.cli import main
 from tgo_spectra.errors import OutputError, SetupError
 from tgo_spectra.simulate import mir, nadir, simulate_level1, uvis
-from tgo_spectra.simulate.options import LIMITS, mole_fraction
+from tgo_spectra.simulate.options import mole_fraction, option_rows
 from tgo_spectra.simulate.product import write_simulated
-from tgo_spectra.simulate.scenario import Scenario
+from tgo_spectra.simulate.scenario import Scenario, SoScenario
 
 CLASSES = {
-    "so": Scenario,
+    "so": SoScenario,
     "nadir": nadir.NadirScenario,
     "uvis": uvis.UvisScenario,
     "mir": mir.MirScenario,
@@ -49,7 +49,7 @@ def test_options__every_number_has_limits(kind, name):
     cls = CLASSES[kind]
     item = next(item for item in numeric(cls) if item.name == name)
     default = getattr(cls(), name)
-    low, high = np.asarray(LIMITS[name], float).reshape(-1, 2)[0]
+    low, high = np.asarray(item.metadata["limits"], float).reshape(-1, 2)[0]
 
     def like(value):
         if "dict" in str(item.type):
@@ -97,10 +97,10 @@ def test_options__mole_fractions_together():
     half = ([0.0, 20.0, 40.0], [0.1, 0.6, 0.1])
     other = ([10.0, 20.0, 30.0], [0.0, 0.5, 0.0])
     with pytest.raises(SetupError, match="together") as caught:
-        Scenario(vmr={"ch4": half, "h2o": other})
+        SoScenario(vmr={"ch4": half, "h2o": other})
     assert caught.value.value == pytest.approx(1.1)
-    Scenario(vmr={"ch4": 0.5, "h2o": 0.5})
-    Scenario(vmr={"ch4": 0.0, "h2o": ([5.0], [1.0])})
+    SoScenario(vmr={"ch4": 0.5, "h2o": 0.5})
+    SoScenario(vmr={"ch4": 0.0, "h2o": ([5.0], [1.0])})
 
 
 @pytest.mark.parametrize("kind", CLASSES)
@@ -118,6 +118,18 @@ def test_options__times_truths_and_unknown_ones(kind):
         with pytest.raises(SetupError) as caught:
             cls(seed=seed)
         assert caught.value.field == "seed"
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_options__are_rows_of_one_base(kind):
+    cls = CLASSES[kind]
+    assert issubclass(cls, Scenario)
+    for name, _, default, row in option_rows(cls):
+        assert row["text"].endswith("."), name
+        assert f"    {name} : " in cls.__doc__
+        assert f"``{default!r}``" in cls.__doc__
+    record = cls(seed=3, noise=False).record()
+    assert (record["option_seed"], record["option_noise"]) == (3, 0)
 
 
 def test_options__unknown_ones_name_the_nearest():

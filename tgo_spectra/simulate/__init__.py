@@ -47,7 +47,7 @@ def simulate_product(
     overwrite : bool
         Replace a product of the same name; by default that is refused.
     **options
-        Fields of `tgo_spectra.simulate.scenario.Scenario`: ``atmosphere``, ``table``,
+        Fields of `tgo_spectra.simulate.scenario.SoScenario`: ``atmosphere``, ``table``,
         ``start``, ``latitude``, ``longitude``, ``local_time``, ``observation``,
         ``altitude_range``, ``seconds``, ``shift_px``, ``snr``, ``aerosol_depth`` ...
 
@@ -101,7 +101,7 @@ def simulate_level1(**options: Any) -> Simulation:
     Parameters
     ----------
     **options
-        Fields of `tgo_spectra.simulate.scenario.Scenario`.
+        Fields of `tgo_spectra.simulate.scenario.SoScenario`.
 
     Returns
     -------
@@ -122,6 +122,6 @@ def simulate_level1(**options: Any) -> Simulation:
     """
     from tgo_spectra.simulate.occultation import simulate
     from tgo_spectra.simulate.options import make_scenario
-    from tgo_spectra.simulate.scenario import Scenario
+    from tgo_spectra.simulate.scenario import SoScenario
 
-    return simulate(make_scenario(Scenario, options))
+    return simulate(make_scenario(SoScenario, options))

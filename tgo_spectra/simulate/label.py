@@ -1,146 +1,35 @@
-"""Label of a synthetic NOMAD product (PDS4 information model 1.15)."""
+"""Labels of synthetic products (PDS4 information model 1.15), one maker for all.
+
+A label is a tree of elements: a name with attributes, and a text or more elements.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from tgo_spectra.simulate.layout import Layout
 
-__all__ = ["label_text"]
+    Element = tuple[str, object]
+    """Name with attributes, and a list of elements or a text."""
 
+__all__ = ["label_text", "nomad_label", "reference"]
+
+_SPACES = (
+    'xmlns="http://pds.nasa.gov/pds4/pds/v1"',
+    'xmlns:geom="http://pds.nasa.gov/pds4/geom/v1"',
+    'xmlns:psa="http://psa.esa.int/psa/v1"',
+    'xmlns:em16_tgo_nmd="http://psa.esa.int/psa/em16/tgo/nmd/v1"',
+    'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"',
+)
+_CONTEXT = "urn:esa:psa:context"
 _BUNDLE = "urn:esa:psa:em16_tgo_nmd"
-
-_HEAD = """\
-<?xml version="1.0" encoding="UTF-8"?>
-<Product_Observational xmlns="http://pds.nasa.gov/pds4/pds/v1"
-    xmlns:geom="http://pds.nasa.gov/pds4/geom/v1"
-    xmlns:psa="http://psa.esa.int/psa/v1"
-    xmlns:em16_tgo_nmd="http://psa.esa.int/psa/em16/tgo/nmd/v1"
-    xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance">
-    <Identification_Area>
-        <logical_identifier>{lid}</logical_identifier>
-        <version_id>{version}</version_id>
-        <title>NOMAD Experiment (SYNTHETIC)</title>
-        <information_model_version>1.15.0.0</information_model_version>
-        <product_class>Product_Observational</product_class>
-        <Modification_History>
-            <Modification_Detail>
-                <modification_date>{stop_date}</modification_date>
-                <version_id>{version}</version_id>
-                <description>SYNTHETIC, by tgo_spectra; no measurement</description>
-            </Modification_Detail>
-        </Modification_History>
-    </Identification_Area>
-    <Observation_Area>
-        <Time_Coordinates>
-            <start_date_time>{start}</start_date_time>
-            <stop_date_time>{stop}</stop_date_time>
-        </Time_Coordinates>
-        <Primary_Result_Summary>
-            <purpose>Science</purpose>
-            <processing_level>Calibrated</processing_level>
-            <description>{description} (synthetic)</description>
-        </Primary_Result_Summary>
-        <Investigation_Area>
-            <name>ExoMars 2016</name>
-            <type>Mission</type>
-            <Internal_Reference>
-                <lid_reference>urn:esa:psa:context:investigation:mission.em16</lid_reference>
-                <reference_type>data_to_investigation</reference_type>
-            </Internal_Reference>
-        </Investigation_Area>
-        <Observing_System>
-            <name>NOMAD</name>
-            <Observing_System_Component>
-                <name>Trace Gas Orbiter</name>
-                <type>Spacecraft</type>
-                <Internal_Reference>
-                    <lid_reference>urn:esa:psa:context:instrument_host:spacecraft.tgo</lid_reference>
-                    <reference_type>is_instrument_host</reference_type>
-                </Internal_Reference>
-            </Observing_System_Component>
-            <Observing_System_Component>
-                <name>NOMAD</name>
-                <type>Instrument</type>
-                <Internal_Reference>
-                    <lid_reference>urn:esa:psa:context:instrument:tgo.nmd</lid_reference>
-                    <reference_type>is_instrument</reference_type>
-                </Internal_Reference>
-            </Observing_System_Component>
-        </Observing_System>
-        <Target_Identification>
-            <name>Mars</name>
-            <type>Planet</type>
-            <Internal_Reference>
-                <lid_reference>urn:nasa:pds:context:target:planet.mars</lid_reference>
-                <reference_type>data_to_target</reference_type>
-            </Internal_Reference>
-        </Target_Identification>
-        <Mission_Area>
-            <psa:Mission_Information>
-                <psa:Mission_Phase>
-                    <psa:name>Science Phase</psa:name>
-                    <psa:id>psp</psa:id>
-                </psa:Mission_Phase>
-                <psa:start_orbit_number>{orbit}</psa:start_orbit_number>
-                <psa:stop_orbit_number>{orbit}</psa:stop_orbit_number>
-            </psa:Mission_Information>
-            <psa:Sub-Instrument>
-                <psa:identifier>{channel}</psa:identifier>
-                <psa:name>{channel_name}</psa:name>
-                <psa:type>Spectrometer</psa:type>
-            </psa:Sub-Instrument>
-            <em16_tgo_nmd:Synthetic_Parameters>
-{parameters}
-            </em16_tgo_nmd:Synthetic_Parameters>
-        </Mission_Area>
-        <Discipline_Area>
-            <geom:Geometry>
-                <geom:Synthetic_Geometry_Summary>
-{geometry}
-                </geom:Synthetic_Geometry_Summary>
-            </geom:Geometry>
-        </Discipline_Area>
-    </Observation_Area>
-    <Reference_List>
-        <Internal_Reference>
-            <lid_reference>{bundle}:data_partially_processed:{source}</lid_reference>
-            <reference_type>data_to_partially_processed_product</reference_type>
-        </Internal_Reference>
-    </Reference_List>
-    <File_Area_Observational>
-        <File>
-            <file_name>{stem}.tab</file_name>
-            <local_identifier>{stem}.tab</local_identifier>
-            <creation_date_time>{stop}</creation_date_time>
-            <file_size unit="byte">{file_size}</file_size>
-            <records>{records}</records>{md5}
-        </File>
-        <Table_Character>
-            <name>CAL_NOMAD_{name}</name>
-            <offset unit="byte">0</offset>
-            <records>{records}</records>
-            <record_delimiter>Carriage-Return Line-Feed</record_delimiter>
-            <Record_Character>
-                <fields>{fields}</fields>
-                <groups>{groups}</groups>
-                <record_length unit="byte">{record_length}</record_length>
-"""
-
-_TAIL = """\
-            </Record_Character>
-        </Table_Character>
-    </File_Area_Observational>
-</Product_Observational>
-"""
-
-_DESCRIPTION = "NOMAD {} Calibrated Science Product"
 _CHANNEL_NAMES = {
     "so": "Solar Occultation",
     "lno": "Limb, Nadir and Occultation",
@@ -168,6 +57,135 @@ _FLAGS = (
 
 def label_text(
     *,
+    instrument: str,
+    title: str,
+    description: str,
+    lid: str,
+    version: str,
+    times: tuple[str, str],
+    mission: list[Element],
+    discipline: Sequence[Element] = (),
+    references: Sequence[Element] = (),
+    file_name: str,
+    data: bytes,
+    records: int | None = None,
+    md5: bool = True,
+    objects: list[Element],
+) -> str:
+    """Return the label of a synthetic product of one data file as XML text.
+
+    ``mission``, ``discipline`` and ``references`` are the elements of the areas of
+    these names, ``objects`` what describes the data; ``records`` is given if all bytes
+    of the file are records.
+    """
+    start, stop = times
+    change = [
+        ("modification_date", stop[:10]),
+        ("version_id", version),
+        ("description", "SYNTHETIC, by tgo_spectra; no measurement"),
+    ]
+    short = {"NOMAD": "nmd", "ACS": "acs"}[instrument]
+    system = [
+        ("name", instrument),
+        _component(
+            "Trace Gas Orbiter",
+            "Spacecraft",
+            f"{_CONTEXT}:instrument_host:spacecraft.tgo",
+            "is_instrument_host",
+        ),
+        _component(
+            instrument,
+            "Instrument",
+            f"{_CONTEXT}:instrument:tgo.{short}",
+            "is_instrument",
+        ),
+    ]
+    observation = [
+        ("Time_Coordinates", [("start_date_time", start), ("stop_date_time", stop)]),
+        (
+            "Primary_Result_Summary",
+            [
+                ("purpose", "Science"),
+                ("processing_level", "Calibrated"),
+                ("description", f"{description} (synthetic)"),
+            ],
+        ),
+        (
+            "Investigation_Area",
+            [
+                ("name", "ExoMars 2016"),
+                ("type", "Mission"),
+                reference(
+                    f"{_CONTEXT}:investigation:mission.em16", "data_to_investigation"
+                ),
+            ],
+        ),
+        ("Observing_System", system),
+        (
+            "Target_Identification",
+            [
+                ("name", "Mars"),
+                ("type", "Planet"),
+                reference("urn:nasa:pds:context:target:planet.mars", "data_to_target"),
+            ],
+        ),
+        ("Mission_Area", mission),
+    ]
+    if discipline:
+        observation.append(("Discipline_Area", list(discipline)))
+    file = [
+        ("file_name", file_name),
+        ("local_identifier", file_name),
+        ("creation_date_time", stop),
+        ('file_size unit="byte"', len(data)),
+    ]
+    if records is not None:
+        file.append(("records", records))
+    if md5:
+        checksum = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        file.append(("md5_checksum", checksum))
+    identification = [
+        ("logical_identifier", lid),
+        ("version_id", version),
+        ("title", title),
+        ("information_model_version", "1.15.0.0"),
+        ("product_class", "Product_Observational"),
+        ("Modification_History", [("Modification_Detail", change)]),
+    ]
+    areas = [
+        ("Identification_Area", identification),
+        ("Observation_Area", observation),
+        *([("Reference_List", list(references))] if references else []),
+        ("File_Area_Observational", [("File", file), *objects]),
+    ]
+    root = "Product_Observational " + "\n    ".join(_SPACES)
+    lines = _lines(root, areas, "")
+    return "\n".join(('<?xml version="1.0" encoding="UTF-8"?>', *lines, ""))
+
+
+def _lines(name: str, content: object, indent: str) -> Iterator[str]:
+    end = f"</{name.partition(' ')[0]}>"
+    if isinstance(content, list):
+        yield f"{indent}<{name}>"
+        for tag, inner in content:
+            yield from _lines(tag, inner, f"{indent}    ")
+        yield f"{indent}{end}"
+    else:
+        yield f"{indent}<{name}>{escape(str(content))}{end}"
+
+
+def reference(lid: str, kind: str) -> Element:
+    """Refer to another product or context."""
+    return "Internal_Reference", [("lid_reference", lid), ("reference_type", kind)]
+
+
+def _component(name: str, kind: str, lid: str, relation: str) -> Element:
+    content = [("name", name), ("type", kind), reference(lid, relation)]
+    return "Observing_System_Component", content
+
+
+def nomad_label(
+    *,
     stem: str,
     layout: Layout,
     arrays: Mapping[str, np.ndarray[Any, Any]],
@@ -178,73 +196,86 @@ def label_text(
     version: str,
     repeat_location: bool,
     table: bytes,
-    md5: str | None,
+    md5: bool,
 ) -> str:
-    """Return the label of a synthetic product as XML text.
+    """Return the label of a synthetic NOMAD product, see `product_files`.
 
-    Parameters
-    ----------
-    stem : str
-        Product name without suffix.
-    layout : Layout
-        Fields and groups, in their order.
-    arrays : mapping
-        Level-1 arrays in the order of the table.
-    window, times : pair of str
-        Telecommand window as in the name; first start and last end (UTC).
-    attributes : mapping
-        ``orbit`` and ``observation_type`` are used.
-    parameters : mapping
-        Further Mission_Area elements; replace those of the same name.
-    version : str
-        Product version.
-    repeat_location : bool
-        Give the third group the location of the second.
-    table : bytes
-        The table, for its size.
-    md5 : str or None
-        Checksum to state.
-
-    Returns
-    -------
-    str
+    ``arrays`` are in the order of the table, ``window`` is that of the telecommand as
+    in the name, ``times`` first start and last end (UTC).
     """
     records = len(arrays["time_bounds"])
-    source = stem.lower().replace("nmd_cal_", "nmd_par_", 1)
+    channel = layout.channel
+    orbit = int(attributes.get("orbit", 0))
     values = _parameters(layout, arrays, window, attributes, parameters)
-    head = _HEAD.format(
-        version=version,
-        channel=layout.channel,
-        channel_name=_CHANNEL_NAMES[layout.channel],
-        name=layout.channel.upper(),
-        description=_DESCRIPTION.format(layout.channel.upper()),
-        lid=f"{_BUNDLE}:data_calibrated:{stem.lower()}",
-        bundle=_BUNDLE,
-        source=source,
-        stem=stem,
-        start=times[0],
-        stop=times[1],
-        stop_date=times[1][:10],
-        orbit=int(attributes.get("orbit", 0)),
-        parameters=_elements("em16_tgo_nmd", values, 16),
-        geometry=_elements("geom", _geometry(arrays), 20),
-        file_size=len(table),
-        records=records,
-        md5=f"\n            <md5_checksum>{md5}</md5_checksum>" if md5 else "",
-        fields=len(layout.columns),
-        groups=len(layout.groups),
-        record_length=len(table) // records,
-    )
+    mission = [
+        (
+            "psa:Mission_Information",
+            [
+                (
+                    "psa:Mission_Phase",
+                    [("psa:name", "Science Phase"), ("psa:id", "psp")],
+                ),
+                ("psa:start_orbit_number", orbit),
+                ("psa:stop_orbit_number", orbit),
+            ],
+        ),
+        (
+            "psa:Sub-Instrument",
+            [
+                ("psa:identifier", channel),
+                ("psa:name", _CHANNEL_NAMES[channel]),
+                ("psa:type", "Spectrometer"),
+            ],
+        ),
+        ("em16_tgo_nmd:Synthetic_Parameters", _with_prefix("em16_tgo_nmd", values)),
+    ]
+    summary = _with_prefix("geom", _geometry(arrays))
+    geometry = [("geom:Synthetic_Geometry_Summary", summary)]
+    source = stem.lower().replace("nmd_cal_", "nmd_par_", 1)
     pixels = arrays[layout.groups[0].variable].shape[1]
-    return head + _fields(layout) + _groups(layout, pixels, repeat_location) + _TAIL
-
-
-def _elements(prefix: str, values: Mapping[str, object], indent: int) -> str:
-    blank = " " * indent
-    return "\n".join(
-        f"{blank}<{prefix}:{name}>{escape(str(value))}</{prefix}:{name}>"
-        for name, value in values.items()
+    record = [
+        ("fields", len(layout.columns)),
+        ("groups", len(layout.groups)),
+        ('record_length unit="byte"', len(table) // records),
+        *_fields(layout),
+        *_groups(layout, pixels, repeat_location),
+    ]
+    objects = [
+        ("name", f"CAL_NOMAD_{channel.upper()}"),
+        ('offset unit="byte"', 0),
+        ("records", records),
+        ("record_delimiter", "Carriage-Return Line-Feed"),
+        ("Record_Character", record),
+    ]
+    return label_text(
+        instrument="NOMAD",
+        title="NOMAD Experiment (SYNTHETIC)",
+        description=_description(channel),
+        lid=f"{_BUNDLE}:data_calibrated:{stem.lower()}",
+        version=version,
+        times=times,
+        mission=mission,
+        discipline=[("geom:Geometry", geometry)],
+        references=[
+            reference(
+                f"{_BUNDLE}:data_partially_processed:{source}",
+                "data_to_partially_processed_product",
+            )
+        ],
+        file_name=f"{stem}.tab",
+        data=table,
+        records=records,
+        md5=md5,
+        objects=[("Table_Character", objects)],
     )
+
+
+def _description(channel: str) -> str:
+    return f"NOMAD {channel.upper()} Calibrated Science Product"
+
+
+def _with_prefix(prefix: str, values: Mapping[str, object]) -> list[Element]:
+    return [(f"{prefix}:{name}", value) for name, value in values.items()]
 
 
 def _parameters(
@@ -258,7 +289,7 @@ def _parameters(
     name = layout.channel.upper()
     values: dict[str, object] = {
         "SyntheticNotice": "SYNTHETIC DATA, NOT A MEASUREMENT",
-        "ProductDescription": _DESCRIPTION.format(name),
+        "ProductDescription": _description(layout.channel),
         "ClockStartCount": window[0],
         "ClockStopCount": window[1],
         "PipelineVersion": "synthetic",
@@ -317,66 +348,47 @@ def _geometry(arrays: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, str]:
     return found
 
 
-def _fields(layout: Layout) -> str:
-    parts = []
+def _fields(layout: Layout) -> Iterator[Element]:
     location = 1
     for number, column in enumerate(layout.columns, 1):
+        content: list[Element] = [
+            ("name", column.name),
+            ("field_number", number),
+            ('field_location unit="byte"', location),
+            ("data_type", column.data_type),
+            ('field_length unit="byte"', column.length),
+            *([("unit", column.unit)] if column.unit else []),
+            ("description", column.name),
+        ]
         # only the point geometry declares its missing value, as in the archive
-        special = (
-            """
-                    <Special_Constants>
-                        <error_constant>-999.0</error_constant>
-                    </Special_Constants>"""
-            if column.may_miss
-            else ""
-        )
-        unit = (
-            f"\n                    <unit>{column.unit}</unit>" if column.unit else ""
-        )
-        parts.append(
-            f"""\
-                <Field_Character>
-                    <name>{column.name}</name>
-                    <field_number>{number}</field_number>
-                    <field_location unit="byte">{location}</field_location>
-                    <data_type>{column.data_type}</data_type>
-                    <field_length unit="byte">{column.length}</field_length>{unit}
-                    <description>{column.name}</description>{special}
-                </Field_Character>
-"""
-        )
+        if column.may_miss:
+            content.append(("Special_Constants", [("error_constant", "-999.0")]))
+        yield "Field_Character", content
         location += column.length
-    return "".join(parts)
 
 
-def _groups(layout: Layout, pixels: int, repeat_location: bool) -> str:
-    parts = []
+def _groups(layout: Layout, pixels: int, repeat_location: bool) -> Iterator[Element]:
     location = layout.scalar_length + 1
     for number, group in enumerate(layout.groups):
-        space = "\n                        "
-        unit = f"{space}<unit>{group.unit}</unit>" if group.unit else ""
-        stated = location
-        if repeat_location and number == 2:
-            stated -= pixels * layout.groups[1].length
-        parts.append(
-            f"""\
-                <Group_Field_Character>
-                    <name>{group.name}</name>
-                    <group_number>1</group_number>
-                    <repetitions>{pixels}</repetitions>
-                    <fields>1</fields>
-                    <groups>0</groups>
-                    <group_location unit="byte">{stated}</group_location>
-                    <group_length unit="byte">{pixels * group.length}</group_length>
-                    <Field_Character>
-                        <name>{group.inner}</name>
-                        <field_location unit="byte">1</field_location>
-                        <data_type>{group.data_type}</data_type>
-                        <field_length unit="byte">{group.length}</field_length>{unit}
-                        <description>{group.inner}</description>
-                    </Field_Character>
-                </Group_Field_Character>
-"""
-        )
+        repeated = repeat_location and number == 2
+        stated = location - pixels * layout.groups[1].length * repeated
+        inner = [
+            ("name", group.inner),
+            ('field_location unit="byte"', 1),
+            ("data_type", group.data_type),
+            ('field_length unit="byte"', group.length),
+            *([("unit", group.unit)] if group.unit else []),
+            ("description", group.inner),
+        ]
+        content = [
+            ("name", group.name),
+            ("group_number", 1),
+            ("repetitions", pixels),
+            ("fields", 1),
+            ("groups", 0),
+            ('group_location unit="byte"', stated),
+            ('group_length unit="byte"', pixels * group.length),
+            ("Field_Character", inner),
+        ]
+        yield "Group_Field_Character", content
         location += pixels * group.length
-    return "".join(parts)

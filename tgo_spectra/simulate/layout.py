@@ -1,4 +1,4 @@
-"""Byte layouts of the NOMAD tables of product version 3.0, one for each kind.
+"""NOMAD tables of product version 3.0: byte layouts, one for each kind, and printing.
 
 Each number is right-aligned and followed by one blank; -999 is missing; records end
 in CR LF. UVIS spectra have as many pixels as the data; the infrared channels have 320.
@@ -12,8 +12,27 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["LAYOUTS", "Column", "Group", "Layout"]
+import numpy as np
+
+from tgo_spectra.errors import OutputError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = [
+    "LAYOUTS",
+    "Column",
+    "Group",
+    "Layout",
+    "table_arrays",
+    "table_bytes",
+    "utc",
+    "with_defaults",
+]
+
+FILL = -999.0
 
 REAL, INTEGER = "ASCII_Real", "ASCII_Integer"
 TIME, BOOLEAN = "ASCII_Date_Time_YMD_UTC", "ASCII_Boolean"
@@ -26,22 +45,8 @@ INFRARED_PIXELS = 320
 class Column:
     """One scalar field of the table.
 
-    Attributes
-    ----------
-    name : str
-        Field name in the label.
-    variable : str
-        Level-1 variable that holds it.
-    index : tuple of int
-        Place within that variable, after the row.
-    data_type, unit : str
-        For the label.
-    length : int
-        Bytes, with the trailing blank.
-    form : str
-        printf conversion of the first ``length - 1`` bytes.
-    may_miss : bool
-        NaN is allowed, and written as -999.
+    ``index`` is the place within the level-1 ``variable`` after the row; ``form``
+    prints the first ``length - 1`` bytes; NaN, where it ``may_miss``, becomes -999.
     """
 
     name: str
@@ -56,19 +61,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Group:
-    """One value for every pixel.
-
-    Attributes
-    ----------
-    name, inner : str
-        Names of the group and of the field in it.
-    variable : str
-        Level-1 variable.
-    data_type, unit, form : str
-        As in `Column`.
-    length : int
-        Bytes of one value, with the trailing blank.
-    """
+    """One value for every pixel: a group with a field, ``inner``, as `Column` has."""
 
     name: str
     inner: str
@@ -81,20 +74,9 @@ class Group:
 
 @dataclass(frozen=True)
 class Layout:
-    """Table of one kind of product.
+    """Table of one kind of product: scalar fields and groups in their order.
 
-    Attributes
-    ----------
-    channel : {"so", "lno", "uvis"}
-        Spectrometer.
-    occultation : bool
-        Occultation, or nadir.
-    columns : tuple of Column
-        Scalar fields in their order.
-    groups : tuple of Group
-        Groups in their order.
-    points_x, points_y : tuple of float
-        The points of the field of view, as written in the table; 0 is the centre.
+    ``points_x``, ``points_y`` are the points of the field of view; 0 is the centre.
     """
 
     channel: str
@@ -257,3 +239,122 @@ LAYOUTS: dict[tuple[str, bool], Layout] = {
     )
 }
 """Layout of each channel, in occultation (True) and nadir (False)."""
+
+
+def utc(time: np.datetime64) -> str:
+    """Time as tables and labels have it."""
+    return f"{np.datetime_as_string(time, unit='ms')}Z"
+
+
+def with_defaults(rows: xr.Dataset, layout: Layout) -> xr.Dataset:
+    """Add what a product has and a level-1 Dataset may lack."""
+    n = rows.sizes.get("spectrum", 0)
+    if n == 0:
+        msg = "dataset has no dimension 'spectrum', or no rows"
+        raise OutputError(msg)
+    known = set(rows.variables)
+    extra: dict[str, Any] = {
+        "pointing_deviation": (("spectrum", "edge"), np.zeros((n, 2))),
+        "point_x": (("spectrum", "point"), np.tile(layout.points_x, (n, 1))),
+        "point_y": (("spectrum", "point"), np.tile(layout.points_y, (n, 1))),
+        "y_valid_flag": ("spectrum", np.ones(n, dtype=bool)),
+    }
+    if layout.channel == "uvis" and "pixel" in rows.sizes:
+        mask = np.zeros((n, rows.sizes["pixel"]), dtype=bool)
+        extra["mask"] = (("spectrum", "pixel"), mask)
+    if {"bin_start", "bin_end"} <= known:
+        top, bottom = int(rows["bin_start"].min()), int(rows["bin_end"].max())
+        extra["bin_top"] = ("spectrum", np.full(n, top))
+        extra["bin_height"] = ("spectrum", np.full(n, bottom - top))
+    wanted = {column.variable for column in layout.columns} | {"mask"}
+    return rows.assign(
+        {k: v for k, v in extra.items() if k not in known and k in wanted}
+    )
+
+
+def table_arrays(rows: xr.Dataset, layout: Layout) -> dict[str, np.ndarray[Any, Any]]:
+    """Return all arrays with the row as first axis; occultations sorted."""
+    n = rows.sizes["spectrum"]
+    points = len(layout.points_x)
+    pixels = INFRARED_PIXELS
+    if layout.channel == "uvis":
+        pixels = rows.sizes.get("pixel", 0)
+    shapes: dict[str, tuple[int, ...]] = {
+        group.variable: (n, pixels) for group in layout.groups
+    }
+    for column in layout.columns:
+        sizes: dict[int, tuple[int, ...]] = {0: (), 1: (2,), 2: (points, 2)}
+        tail = sizes[len(column.index)]
+        if column.variable in ("point_x", "point_y"):
+            tail = (points,)
+        shapes[column.variable] = (n, *tail)
+    arrays: dict[str, np.ndarray[Any, Any]] = {}
+    for name, shape in shapes.items():
+        if name not in rows.variables:
+            message = "dataset lacks a variable of such a product"
+            raise OutputError(message, field=name)
+        value = rows[name].values
+        if "spectrum" not in rows[name].dims:
+            value = np.broadcast_to(value, (n, *value.shape))
+        if value.shape != shape:
+            message = f"variable has shape {value.shape}, must have {shape}"
+            raise OutputError(message, field=name, value=value.shape)
+        arrays[name] = value
+    if not layout.occultation:
+        return arrays
+    centre = arrays["tangent_altitude_areoid"][:, 0, :].mean(axis=1)
+    # missing altitudes sort as the -999 they are written as
+    order = np.argsort(np.where(np.isnan(centre), FILL, centre), kind="stable")
+    return {name: value[order] for name, value in arrays.items()}
+
+
+def _column_values(column: Column, values: np.ndarray[Any, Any]) -> list[Any]:
+    index: tuple[Any, ...] = (slice(None), *column.index)
+    picked = values[index]
+    if column.data_type == TIME:
+        return [utc(time) for time in picked]
+    if column.data_type in (INTEGER, BOOLEAN):
+        return [int(value) for value in picked]
+    missing = np.isnan(picked)
+    if missing.any() and not column.may_miss:
+        message = "missing value in a field that cannot hold one"
+        raise OutputError(message, field=column.name, record=int(missing.argmax()))
+    return list(np.where(missing, FILL, picked))
+
+
+def table_bytes(arrays: dict[str, np.ndarray[Any, Any]], layout: Layout) -> bytes:
+    """Print the table; every record is checked for its length."""
+    columns = [_column_values(c, arrays[c.variable]) for c in layout.columns]
+    form = "".join(f"{column.form} " for column in layout.columns)
+    pixels = arrays[layout.groups[0].variable].shape[1]
+    groups = []
+    for group in layout.groups:
+        form += f"{group.form} " * pixels
+        values = arrays[group.variable]
+        if group.data_type != BOOLEAN:
+            values = np.where(np.isnan(values), FILL, values)
+        groups.append(values)
+    form += "\r\n"
+    length = layout.record_length(pixels)
+    lines = []
+    for row in range(len(columns[0])):
+        cells = [column[row] for column in columns]
+        for values in groups:
+            cells.extend(values[row].tolist())
+        line = form % tuple(cells)
+        if len(line) != length:
+            raise _too_wide(row, cells, layout, pixels)
+        lines.append(line)
+    return "".join(lines).encode("ascii")
+
+
+def _too_wide(row: int, values: list[Any], layout: Layout, pixels: int) -> OutputError:
+    """Find the value that does not fit its field."""
+    fields = [(c.name, c.form, c.length) for c in layout.columns]
+    for group in layout.groups:
+        fields += [(group.variable, group.form, group.length)] * pixels
+    for (name, form, length), value in zip(fields, values, strict=True):
+        if len(form % value) != length - 1:
+            message = f"value does not fit in {length - 1} characters"
+            return OutputError(message, field=name, record=row, value=value)
+    return OutputError("record has a wrong length", record=row)

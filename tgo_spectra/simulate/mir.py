@@ -8,24 +8,26 @@ detector rows are *inferred*, as are the products themselves.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
 from tgo_spectra import geometry, mars
-from tgo_spectra.atmosphere.profile import reference_atmosphere
 from tgo_spectra.files.atomic import output_folder
 from tgo_spectra.instruments.acs_mir import DoubleImage, line_shape
+from tgo_spectra.simulate.air import air_of, mole_fractions_of
 from tgo_spectra.simulate.options import (
-    check_mole_fractions,
+    GASES,
     check_numbers,
-    check_options,
+    described,
     make_scenario,
-    mole_fraction,
+    option,
     require,
 )
+from tgo_spectra.simulate.product import mir_files, write_with_truth
+from tgo_spectra.simulate.scenario import HEIGHTS, SHIFT, Scenario
 from tgo_spectra.spectroscopy.absorption import cross_section_grid
 
 if TYPE_CHECKING:
@@ -58,89 +60,100 @@ WING_CM1 = 25.0
 
 HEIGHT_STEP_KM = 0.25
 LEVEL_STEP_KM = 0.125
+FRAME_SECONDS = 2.0
 STATE_STEP_KM = 0.5
 """Levels at which cross sections are computed; linear in between."""
 
 TOP_KM = 100.0
 SLIT_POINTS = 4
+FACTORS = (0.0, 1e6)
+"""Limits of factors on gases."""
 
 
+@described
 @dataclass(frozen=True, kw_only=True)
-class MirScenario:
-    """Options of a simulated occultation.
+class MirScenario(Scenario):
+    """Options of a simulated occultation."""
 
-    Attributes
-    ----------
-    orders : tuple of int
-        Diffraction orders, each a stripe.
-    first_pixel_cm1 : tuple of float, optional
-        Wavenumber of pixel 0 of each order; default: the order's middle at
-        ``order_step_cm1`` times the order (*inferred*).
-    pixels : int
-        Pixels of the detector.
-    dispersion_cm1, order_step_cm1 : float
-        Wavenumber from pixel to pixel in the middle, and from order to order
-        (*inferred*).
-    shift_px, stretch_px, bend_px : tuple of float, float, float
-        True wavenumber less the product's, per order; its growth to the end; and the
-        factor of its second Legendre polynomial.
-    resolving_power, second_shift_cm1, second_amplitude : float, float, tuple of float
-        Line shape (*to be verified*); the height at both ends of an order.
-    rows_per_stripe : int
-        Detector rows of a stripe, an odd number.
-    row_step_km, tilt_px, slit_km : float
-        Tangent altitude and wavenumber from row to row, and what one row averages.
-    altitude_range, frames : tuple of float, int
-        Tangent altitudes of the first and last frame, km.
-    mole_fraction : dict
-        Of gases: a number, or (altitudes in km, values); default: the reference
-        atmosphere's, zero if it has none.
-    negative : bool
-        Allow negative mole fractions, as those of truths drawn from a Gaussian a
-        priori; nothing real has them.
-    factor : dict of str to float
-        Factor on the mole fraction of a gas, such as on the strength of a band.
-    aerosol_depth, aerosol_scale_km, aerosol_exponent : float
-        Slant optical depth at 0 km, its scale height and spectral exponent.
-    curvature : float
-        Size of the quadratic part of each row's brightness along the detector.
-    snr : float
-        Of a pixel of one detector row at transmittance 1.
-    noise, seed : bool, int
-        Whether noise is added; of noise and brightness.
-    """
-
-    orders: tuple[int, ...] = (179, 181, 182)
-    first_pixel_cm1: tuple[float, ...] | None = None
-    pixels: int = 640
-    dispersion_cm1: float = 0.0265
-    order_step_cm1: float = 16.85
-    shift_px: tuple[float, ...] | None = None
-    stretch_px: float = 0.05
-    bend_px: float = 0.0
-    resolving_power: float = 30000.0
-    second_shift_cm1: float = -0.11
-    second_amplitude: tuple[float, float] = (0.5, 0.5)
-    rows_per_stripe: int = 5
-    row_step_km: float = 0.2
-    tilt_px: float = 0.02
-    slit_km: float = 0.3
-    altitude_range: tuple[float, float] = (5.0, 60.0)
-    frames: int = 56
-    mole_fraction: dict[str, Profile] = field(default_factory=dict)
-    factor: dict[str, float] = field(default_factory=dict)
-    aerosol_depth: float = 0.5
-    aerosol_scale_km: float = 10.0
-    aerosol_exponent: float = 0.5
-    curvature: float = 2e-3
-    snr: float = 1000.0
-    noise: bool = True
-    negative: bool = False
-    seed: int = 0
+    start: str = option("2019-03-01T18:44:30", "Start of the observation, UTC.")
+    orbit: int = option(5666, "Number in the label.", limits=(0, 999_999))
+    orders: tuple[int, ...] = option(
+        (179, 181, 182), "Diffraction orders, each a stripe.", limits=(1, 300)
+    )
+    first_pixel_cm1: tuple[float, ...] | None = option(
+        None, "Wavenumber of pixel 0 of each order; default: the order's middle at "
+        "``order_step_cm1`` times the order (*inferred*).", limits=(500.0, 10_000.0),
+        unit="cm-1",
+    )  # fmt: skip
+    pixels: int = option(640, "Of the detector.", limits=(50, 2000))
+    dispersion_cm1: float = option(
+        0.0265, "Wavenumber from pixel to pixel in the middle (*inferred*).",
+        limits=(1e-4, 1.0), unit="cm-1",
+    )  # fmt: skip
+    order_step_cm1: float = option(
+        16.85, "Wavenumber from order to order (*inferred*).", limits=(1.0, 100.0),
+        unit="cm-1",
+    )  # fmt: skip
+    shift_px: tuple[float, ...] | None = option(
+        None, "True wavenumber less the product's, per order.", **SHIFT
+    )
+    stretch_px: float = option(0.05, "Growth of the shift to the end.", **SHIFT)
+    bend_px: float = option(
+        0.0, "Factor of the shift's second Legendre polynomial.", **SHIFT
+    )
+    resolving_power: float = option(
+        30000.0, "Of the line shape (*to be verified*).", limits=(10.0, 1e7)
+    )
+    second_shift_cm1: float = option(
+        -0.11, "Distance of the second image (*to be verified*).", limits=(-5.0, 5.0),
+        unit="cm-1",
+    )  # fmt: skip
+    second_amplitude: tuple[float, float] = option(
+        (0.5, 0.5), "Its height at both ends of an order.", limits=(0.0, 10.0)
+    )
+    rows_per_stripe: int = option(
+        5, "Detector rows of a stripe, an odd number.", limits=(1, 101)
+    )
+    row_step_km: float = option(
+        0.2, "Tangent altitude from row to row.", limits=(0.0, 5.0), unit="km"
+    )
+    tilt_px: float = option(0.02, "Wavenumber from row to row.", **SHIFT)
+    slit_km: float = option(
+        0.3, "What one row averages.", limits=(0.0, 50.0), unit="km"
+    )
+    altitude_range: tuple[float, float] = option(
+        (5.0, 60.0), "Tangent altitudes of the last and first frame.", **HEIGHTS
+    )
+    frames: int = option(56, "From the highest to the lowest.", limits=(2, 2000))
+    mole_fraction: dict[str, Profile] = option(
+        {}, "Of gases: a number, or (altitudes in km, values); default: the "
+        "atmosphere's, zero if it has none.", kind=GASES,
+    )  # fmt: skip
+    factor: dict[str, float] = option(
+        {}, "On the mole fraction of a gas, such as on the strength of a band.",
+        limits=FACTORS,
+    )  # fmt: skip
+    aerosol_depth: float = option(
+        0.5, "Slant optical depth at 0 km.", limits=(0.0, 1e3)
+    )
+    aerosol_scale_km: float = option(
+        10.0, "Its scale height.", limits=(0.1, 1e3), unit="km"
+    )
+    aerosol_exponent: float = option(
+        0.5, "Depth grows as wavenumber to this power.", limits=(-10.0, 10.0)
+    )
+    curvature: float = option(
+        2e-3, "Size of the quadratic part of each row's brightness along the detector.",
+        limits=(-1.0, 1.0),
+    )  # fmt: skip
+    snr: float = option(
+        1000.0, "Of a pixel of one detector row at transmittance 1.",
+        limits=(1e-3, 1e12),
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         """Refuse options that make no product."""
-        check_options(self)
+        super().__post_init__()
         per_order = (self.first_pixel_cm1, self.shift_px)
         fits = all(v is None or len(v) == len(self.orders) for v in per_order)
         conditions = (
@@ -154,7 +167,6 @@ class MirScenario:
              "must ascend within 0..90"),
         )  # fmt: skip
         require(conditions)
-        check_mole_fractions(self.mole_fraction, negative=self.negative)
 
     def axis(self, index: int, pixel: npt.ArrayLike) -> Array:
         """Wavenumber of (fractional) pixels of an order in the product, cm-1."""
@@ -207,17 +219,6 @@ class MirSimulation:
     truth: xr.Dataset
 
 
-def _profile(scenario: MirScenario, gas: str, air: xr.Dataset) -> Array:
-    z = air["altitude"].values
-    given = scenario.mole_fraction.get(gas)
-    if given is None:
-        name = f"{gas}_vmr"
-        values = air[name].values if name in air else np.zeros(z.size)
-    else:
-        values = mole_fraction(gas, given, z, negative=scenario.negative)
-    return np.asarray(values, float) * scenario.factor.get(gas, 1.0)
-
-
 def absorb(scenario: MirScenario, lines: Lines) -> MirAbsorption:
     """Sum the lines along all paths.
 
@@ -244,15 +245,16 @@ def absorb(scenario: MirScenario, lines: Lines) -> MirAbsorption:
         HEIGHT_STEP_KM,
     )
     levels = np.arange(heights[0], TOP_KM, LEVEL_STEP_KM)
-    air = reference_atmosphere(levels)
+    air = air_of(scenario, levels)
     chord = geometry.path_weights(
         mars.MEAN_RADIUS_KM + heights, mars.MEAN_RADIUS_KM + levels
     )
     chord *= air["number_density"].values
     states = np.arange(levels[0], TOP_KM + STATE_STEP_KM, STATE_STEP_KM)
     between = _linear(states, levels)
-    there = reference_atmosphere(states)
-    vmr = {gas: _profile(scenario, gas, air) for gas in lines}
+    there = air_of(scenario, states)
+    vmr = mole_fractions_of(scenario, lines, air)
+    vmr = {gas: v * scenario.factor.get(gas, 1.0) for gas, v in vmr.items()}
     axes, depths = [], []
     for index in range(len(scenario.orders)):
         ends = scenario.axis(index, np.array([-3.0, scenario.pixels + 2.0]))
@@ -304,7 +306,7 @@ def simulate_mir(
     -------
     MirSimulation
     """
-    check_numbers("factors", dict(factors or {}), "dict[str, float]")
+    check_numbers("factors", dict(factors or {}), "dict[str, float]", FACTORS)
     rng = np.random.default_rng(scenario.seed)
     altitude = np.linspace(*scenario.altitude_range[::-1], scenario.frames)
     rows, n = scenario.rows_per_stripe, len(scenario.orders)
@@ -408,8 +410,7 @@ def _truth(
             "order": ("stripe", np.array(scenario.orders)),
         },
         {"title": "what a simulated ACS MIR occultation was made of",
-         "stretch_px": scenario.stretch_px, "snr": scenario.snr,
-         "seed": scenario.seed},
+         **scenario.record()},
     )  # fmt: skip
 
 
@@ -449,11 +450,16 @@ def simulate_mir_product(
     SetupError
         An option makes no product.
     """
-    from tgo_spectra.simulate.acs_product import mir_files
-    from tgo_spectra.simulate.writing import write_files
-
     scenario = make_scenario(MirScenario, options)
     made = simulate_mir(scenario, absorption or absorb(scenario, lines), factors)
-    files = mir_files(output_folder(out_dir), made)
-    truth = list(files)[-1].with_suffix(".truth.nc")
-    return write_files({truth: made.truth, **files}, overwrite=overwrite)
+    seconds = FRAME_SECONDS * np.arange(scenario.frames)
+    times = np.datetime64(scenario.start, "ms") + (1e3 * seconds).astype("m8[ms]")
+    columns = {"TangentAltitude": (made.altitude_km.astype("<f8"), "km")}
+    arrays = {
+        "Wavelength": (made.wavelength.astype("<f8"), "cm**-1"),
+        "Orders": (made.orders.astype("<f8"), ""),
+        "Data": (made.data.astype("<f4"), ""),
+    }
+    folder = output_folder(out_dir)
+    files = mir_files(folder, times, scenario.orbit, columns, arrays)
+    return write_with_truth(files, made.truth, overwrite=overwrite)

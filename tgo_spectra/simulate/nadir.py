@@ -14,23 +14,27 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 
 from tgo_spectra import mars
-from tgo_spectra.atmosphere.profile import read_atmosphere, reference_atmosphere
+from tgo_spectra.atmosphere.profile import read_atmosphere
 from tgo_spectra.errors import SetupError
 from tgo_spectra.instruments import lno
 from tgo_spectra.instruments.nadir import slant_factor
 from tgo_spectra.instruments.response import tabulated as operators
 from tgo_spectra.instruments.response.channels import lno_operator
 from tgo_spectra.retrieval.models.lno.model import Grid, extended_cells
+from tgo_spectra.simulate.air import air_of, mole_fractions_of
+from tgo_spectra.simulate.layout import INFRARED_PIXELS, LAYOUTS
 from tgo_spectra.simulate.options import (
-    check_mole_fractions,
-    check_options,
+    GASES,
+    described,
     make_scenario,
-    mole_fraction,
+    option,
     require,
 )
+from tgo_spectra.simulate.pointing import nomad_level1
+from tgo_spectra.simulate.product import write_simulated
+from tgo_spectra.simulate.scenario import SHIFT, NomadScenario
 from tgo_spectra.spectroscopy.tables.files import open_table, table_gases
 from tgo_spectra.spectroscopy.tables.interpolation import spline_matrices
 from tgo_spectra.spectroscopy.tables.read import table_arrays
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy.typing as npt
+    import xarray as xr
 
     from tgo_spectra.instruments.response.tabulated import Operator
     from tgo_spectra.simulate.options import Profile
@@ -49,89 +54,97 @@ if TYPE_CHECKING:
 __all__ = ["NadirScenario", "simulate_nadir_level1", "simulate_nadir_product"]
 
 _STEP_KM, _TOP_KM = 0.1, 120.0
-_PIXELS, _POINTS = 320, 5
 _MARGIN_CM1 = 6.0
 """Room for the line shape beyond the outermost pixels: 10 sigma at R = 3000."""
 
 
+@described
 @dataclass(frozen=True, kw_only=True)
-class NadirScenario:
+class NadirScenario(NomadScenario):
     """Everything that decides what a simulated product contains.
 
-    Attributes
-    ----------
-    order : int
-        With a shipped or given table that covers it.
-    table : str, optional
-        Name or path; default ``so_186_191`` from order 186 on, else ``so_164_170``.
-    mole_fraction : dict of str to float or (altitudes, values), optional
-        Mole fractions (over altitude in km) in place of those of the reference
-        atmosphere; zero leaves a gas out.
-    negative : bool
-        Allow negative mole fractions, as those of truths drawn from a Gaussian a
-        priori; nothing real has them.
-    factor_sigma : dict of str to float, optional
-        Each spectrum has these gases times a factor drawn with this 1 sigma around
-        one; the profiles of the truth are those before it, the columns after it.
-    n_spectra : int
-    start : str
-        UTC.
-    temperature_gradient_k_km : float
-        Added to the temperature below 40 km, towards the ground.
-    surface_pressure_pa : float
-        At altitude zero.
-    topography_km : tuple of float
-        Mean and amplitude of the surface altitude along the track.
-    incidence_deg, emission_deg : tuple of float
-        First and last.
-    albedo : float
-        Reflectance factor of the surface at the middle pixel.
-    dust_optical_depth, dust_exponent : float
-        Vertical, at the middle pixel, and its power of 1 / wavelength.
-    curvature : float
-        Of the continuum over the detector, relative.
-    shift_px : float
-        Of the true wavenumbers against those in the table.
-    resolving_power : float
-        nu / FWHM (to be verified on real spectra).
-    n_orders : int
-        Neighbouring orders on each side whose light is added.
-    temperature_c : float
-        Of the instrument.
-    snr : float
-        Median reflectance factor over noise, of one spectrum (inferred).
-    noise : bool
-        Add the noise.
-    seed : int
+    With an atmosphere of one's own, its pressure is replaced by that in hydrostatic
+    balance with the surface pressure.
     """
 
-    order: int = 190
-    table: str | None = None
-    mole_fraction: dict[str, Profile] | None = None
-    factor_sigma: dict[str, float] | None = None
-    n_spectra: int = 20
-    start: str = "2019-02-13T12:08:58"
-    temperature_gradient_k_km: float = 0.5
-    surface_pressure_pa: float = 610.0
-    topography_km: tuple[float, float] = (0.0, 3.0)
-    incidence_deg: tuple[float, float] = (20.0, 50.0)
-    emission_deg: tuple[float, float] = (0.5, 3.0)
-    albedo: float = 0.25
-    dust_optical_depth: float = 0.2
-    dust_exponent: float = 1.0
-    curvature: float = 0.3
-    shift_px: float = 0.4
-    resolving_power: float = 10000.0
-    n_orders: int = 10
-    temperature_c: float = -5.0
-    snr: float = 100.0
-    noise: bool = True
-    negative: bool = False
-    seed: int = 0
+    order: int = option(
+        190, "With a shipped or given table that covers it.", limits=(1, 300)
+    )
+    table: str | None = option(
+        None, "Name or path; default: so_186_191 from order 186 on, else so_164_170."
+    )
+    mole_fraction: dict[str, Profile] | None = option(
+        None, "Mole fractions (numbers, or over altitude in km) in place of those of "
+        "the atmosphere; zero leaves a gas out.", kind=GASES,
+    )  # fmt: skip
+    factor_sigma: dict[str, float] | None = option(
+        None, "Each spectrum has these gases times a factor drawn with this 1 sigma "
+        "around one; the profiles of the truth are those before it, the columns after "
+        "it.", limits=(0.0, 1.0),
+    )  # fmt: skip
+    n_spectra: int = option(20, "Along the track.", limits=(1, 10_000))
+    start: str = option("2019-02-13T12:08:58", "Start of the observation, UTC.")
+    orbit: int = option(5000, "Number in the label.", limits=(0, 999_999))
+    latitude: float = option(
+        0.0, "Of the middle; the track is 60 degree long.", limits=(-60.0, 60.0),
+        unit="degree_north",
+    )  # fmt: skip
+    longitude: float = option(
+        40.0, "Of the track.", limits=(-180.0, 180.0), unit="degree_east"
+    )
+    local_time: float = option(
+        14.0, "Local true solar time.", limits=(0.0, 24.0), unit="hour"
+    )
+    temperature_gradient_k_km: float = option(
+        0.5, "Added below 40 km, towards the ground, to the reference atmosphere.",
+        limits=(-5.0, 5.0), unit="K km-1",
+    )  # fmt: skip
+    surface_pressure_pa: float = option(
+        610.0, "At altitude zero.", limits=(100.0, 1000.0), unit="Pa"
+    )
+    topography_km: tuple[float, float] = option(
+        (0.0, 3.0), "Mean and amplitude of the surface altitude along the track.",
+        limits=((-9.0, 25.0), (-17.0, 17.0)), unit="km",
+    )  # fmt: skip
+    incidence_deg: tuple[float, float] = option(
+        (20.0, 50.0), "First and last.", limits=(0.0, 88.9), unit="degree"
+    )
+    emission_deg: tuple[float, float] = option(
+        (0.5, 3.0), "First and last.", limits=(0.0, 88.9), unit="degree"
+    )
+    albedo: float = option(
+        0.25, "Reflectance factor of the surface at the middle pixel.",
+        limits=(1e-3, 1.0),
+    )  # fmt: skip
+    dust_optical_depth: float = option(
+        0.2, "Vertical, at the middle pixel.", limits=(0.0, 1e2)
+    )
+    dust_exponent: float = option(
+        1.0, "Its power of 1 / wavelength.", limits=(-10.0, 10.0)
+    )
+    curvature: float = option(
+        0.3, "Of the continuum over the detector, relative.", limits=(-1.0, 1.0)
+    )
+    shift_px: float = option(
+        0.4, "Of the true wavenumbers against those in the table.", **SHIFT
+    )
+    resolving_power: float = option(
+        10000.0, "nu / FWHM (to be verified on real spectra).", limits=(10.0, 1e7)
+    )
+    n_orders: int = option(
+        10, "Neighbouring orders on each side whose light is added.", limits=(0, 20)
+    )
+    temperature_c: float = option(
+        -5.0, "Of the instrument.", limits=(-100.0, 100.0), unit="degC"
+    )
+    snr: float = option(
+        100.0, "Median reflectance factor over noise, of one spectrum (inferred).",
+        limits=(1e-3, 1e12),
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         """Refuse options that make no product."""
-        check_options(self)
+        super().__post_init__()
         low = self.topography_km[0] - abs(self.topography_km[1])
         high = self.topography_km[0] + abs(self.topography_km[1])
         conditions = (
@@ -141,7 +154,6 @@ class NadirScenario:
              "must lie within -9..25"),
         )  # fmt: skip
         require(conditions)
-        check_mole_fractions(self.mole_fraction or {}, negative=self.negative)
 
 
 def simulate_nadir_product(
@@ -175,8 +187,6 @@ def simulate_nadir_product(
     >>> path.name
     'nmd_cal_sc_lno_20190213T120858-20190213T120928-d-190.xml'
     """
-    from tgo_spectra.simulate.product import write_simulated
-
     level1, truth = simulate_nadir_level1(**options)
     return write_simulated(out_dir, level1, truth, overwrite=overwrite)
 
@@ -214,7 +224,7 @@ def simulate_nadir_level1(**options: Any) -> tuple[xr.Dataset, xr.Dataset]:
     band = table_arrays(dataset, gases)
     air = _air(scenario, gases)
     nominal = lno.pixel_wavenumber(
-        scenario.order, np.arange(_PIXELS), scenario.temperature_c
+        scenario.order, np.arange(INFRARED_PIXELS), scenario.temperature_c
     )
     along = (np.arange(scenario.n_spectra) + 0.5) / scenario.n_spectra
     surface = scenario.topography_km[0] + scenario.topography_km[1] * np.sin(
@@ -246,31 +256,30 @@ def simulate_nadir_level1(**options: Any) -> tuple[xr.Dataset, xr.Dataset]:
 def _air(scenario: NadirScenario, gases: tuple[str, ...]) -> xr.Dataset:
     """Hydrostatic atmosphere on fine levels."""
     z = np.round(np.arange(-10.0, _TOP_KM + 0.05, _STEP_KM), 6)
-    air = reference_atmosphere(z)
-    warmer = scenario.temperature_gradient_k_km * np.clip(40.0 - z, 0.0, 40.0)
-    t = air["temperature"].values + warmer
+    for gas in scenario.mole_fraction or {}:
+        _known("mole_fraction", gas, gases)
+    air = air_of(scenario, z)
+    t = air["temperature"].values
     gravity = mars.GM_M3_S2 / (1e3 * (mars.MEAN_RADIUS_KM + z)) ** 2
     slope = 1e-3 * mars.MOLAR_MASS * gravity / (mars.GAS_CONSTANT * t) * 1e3
     steps = 0.5 * (slope[1:] + slope[:-1]) * np.diff(z)
     fall = np.append(0.0, np.cumsum(steps))
     fall -= np.interp(0.0, z, fall)
     pressure = scenario.surface_pressure_pa * np.exp(-fall)
+    density = pressure / (mars.BOLTZMANN * t) * 1e-6
+    found = mole_fractions_of(scenario, gases, air)
     changed = {
         "pressure": air["pressure"].copy(data=pressure),
-        "temperature": air["temperature"].copy(data=t),
-        "number_density": ("altitude", pressure / (mars.BOLTZMANN * t) * 1e-6,
-                           {"units": "cm-3"}),
-    }  # fmt: skip
-    air = air.assign(changed)
-    for gas, value in (scenario.mole_fraction or {}).items():
-        if gas not in gases:
-            message = f"the table has no such gas, only {', '.join(gases)}"
-            raise SetupError(
-                message, field="mole_fraction", value=gas, rule="simulate.option"
-            )
-        profile = mole_fraction(gas, value, z, negative=scenario.negative)
-        air[f"{gas}_vmr"] = ("altitude", profile, {"units": "1"})
-    return read_atmosphere(air)
+        "number_density": ("altitude", density, {"units": "cm-3"}),
+        **{f"{gas}_vmr": ("altitude", v, {"units": "1"}) for gas, v in found.items()},
+    }
+    return read_atmosphere(air.assign(changed))
+
+
+def _known(field: str, gas: str, gases: tuple[str, ...]) -> None:
+    if gas not in gases:
+        message = f"the table has no such gas, only {', '.join(gases)}"
+        raise SetupError(message, field=field, value=gas, rule="simulate.option")
 
 
 def _factors(
@@ -279,11 +288,7 @@ def _factors(
     """Factors on the gases, (gas, spectrum)."""
     factors = np.ones((len(gases), scenario.n_spectra))
     for gas, sigma in (scenario.factor_sigma or {}).items():
-        if gas not in gases:
-            message = f"the table has no such gas, only {', '.join(gases)}"
-            raise SetupError(
-                message, field="factor_sigma", value=gas, rule="simulate.option"
-            )
+        _known("factor_sigma", gas, gases)
         factors[gases.index(gas)] += sigma * rng.standard_normal(scenario.n_spectra)
     return factors
 
@@ -313,7 +318,7 @@ def _operator(
     n_orders: int,
 ) -> tuple[Operator, slice]:
     """LNO, and where the table's nodes stand among its own; kept for others."""
-    pixel = np.arange(_PIXELS)
+    pixel = np.arange(INFRARED_PIXELS)
     moved = lno.pixel_wavenumber(order, pixel + shift_px, temperature_c)
     low, high = grid.cells.range_cm1
     if not low + _MARGIN_CM1 < moved.min() < moved.max() < high - _MARGIN_CM1:
@@ -385,7 +390,7 @@ def _optical_depths(
 
 def _continuum(scenario: NadirScenario, nominal: Array, mass: Array) -> Array:
     """Surface and dust, curved as the archived reflectance factors are."""
-    x = (np.arange(_PIXELS) - 159.5) / 160.0
+    x = (np.arange(INFRARED_PIXELS) - 159.5) / 160.0
     surface = scenario.albedo * (1.0 + 0.05 * x - scenario.curvature * x**2)
     colour = (nominal / nominal.mean()) ** scenario.dust_exponent
     dust = np.exp(-scenario.dust_optical_depth * mass[:, None] * colour)
@@ -405,66 +410,40 @@ def _level1(
     n = incidence.size
     # one spectrum of 15 s, as the nadir programme has (inferred)
     second = 15.0 * np.arange(n)[:, None] + np.array([0.5, 14.5])
-    times = np.datetime64(scenario.start, "ms") + np.rint(1e3 * second).astype(
-        "timedelta64[ms]"
-    )
-    ls = mars.solar_longitude(times)
-    latitude = np.linspace(-30.0, 30.0, n)
-    three, two = ("spectrum", "point", "edge"), ("spectrum", "edge")
-
-    def everywhere(values: Array | float) -> Array:
-        column = np.broadcast_to(np.asarray(values, dtype=float), (n,))
-        return np.broadcast_to(column[:, None, None], (n, _POINTS, 2)).copy()
-
-    def edges(value: float) -> Array:
-        return np.full((n, 2), value)
-
-    data: dict[str, Any] = {
-        "reflectance_factor": (("spectrum", "pixel"), measured),
-        "reflectance_factor_corrected": (
-            ("spectrum", "pixel"),
-            measured / (continuum / continuum.mean(axis=1, keepdims=True)),
-        ),
-        "time_bounds": (two, times.astype("datetime64[ns]")),
-        "detector_temperature": ("spectrum", np.full(n, 100.0)),
-        "obs_altitude": (two, edges(3790.0)),
-        "sub_obs_longitude": (two, edges(40.0)),
-        "sub_obs_latitude": (two, np.repeat(latitude[:, None], 2, axis=1)),
-        "l_sub_s": (two, ls),
-        "sub_sol_longitude": (two, edges(10.0)),
-        "sub_sol_latitude": (two, edges(0.0)),
-        "point_longitude": (three, everywhere(40.0)),
-        "point_latitude": (three, everywhere(latitude)),
-        "point_local_true_solar_time": (three, everywhere(14.0)),
-        "incidence_angle": (three, everywhere(incidence)),
-        "emission_angle": (three, everywhere(emission)),
-        "phase_angle": (three, everywhere(incidence)),
-        "surface_altitude_areoid": (three, everywhere(surface)),
-        "surface_radius": (three, everywhere(mars.MEAN_RADIUS_KM + surface)),
-        "y_valid_flag": ("spectrum", np.ones(n, dtype=bool)),
-        "bin_start": ("spectrum", np.full(n, 80)),
-        "bin_end": ("spectrum", np.full(n, 223)),
+    latitude = scenario.latitude + np.linspace(-30.0, 30.0, n)
+    flat = continuum / continuum.mean(axis=1, keepdims=True)
+    spectra = {
+        "reflectance_factor": measured,
+        "reflectance_factor_corrected": measured / flat,
     }
-    start = times[:, 0].astype("datetime64[ns]")
-    coords: dict[str, Any] = {
+    variables = {
+        "detector_temperature": 100.0,
+        "obs_altitude": 3790.0,
+        "sub_obs_longitude": scenario.longitude,
+        "sub_obs_latitude": latitude,
+        "sub_sol_longitude": scenario.longitude - 15.0 * (scenario.local_time - 12.0),
+        "sub_sol_latitude": 0.0,
+        "point_longitude": scenario.longitude,
+        "point_latitude": latitude,
+        "point_local_true_solar_time": scenario.local_time,
+        "incidence_angle": incidence,
+        "emission_angle": emission,
+        "phase_angle": incidence,
+        "surface_altitude_areoid": surface,
+        "surface_radius": mars.MEAN_RADIUS_KM + surface,
+        "bin_start": 80,
+        "bin_end": 223,
+    }
+    coordinates = {
         "wavenumber": ("pixel", nominal),
         "order": scenario.order,
         "aotf_frequency": float(lno.AOTF_FREQUENCY_KHZ[scenario.order]),
         "instrument_temperature": scenario.temperature_c,
-        "time": ("spectrum", start + np.timedelta64(7, "s")),
-        "latitude": ("spectrum", latitude),
-        "longitude": ("spectrum", np.full(n, 40.0)),
-        "solar_longitude": ("spectrum", ls.mean(axis=1)),
-        "local_true_solar_time": ("spectrum", np.full(n, 14.0)),
     }
-    attrs = {
-        "title": "NOMAD Experiment (SYNTHETIC)",
-        "instrument": "NOMAD",
-        "channel": "lno",
-        "observation_type": "dayside_nadir",
-        "orbit": 5000,
-    }
-    return xr.Dataset(data, coords, attrs)
+    layout = LAYOUTS["lno", False]
+    return nomad_level1(
+        scenario, layout, "dayside_nadir", second, spectra, variables, coordinates
+    )
 
 
 def _truth(
@@ -492,6 +471,6 @@ def _truth(
         "title": "SYNTHETIC: truth of a simulated LNO nadir observation",
         "source": "simulated atmosphere",
         "planet_radius_km": mars.MEAN_RADIUS_KM,
-        "seed": scenario.seed,
+        **scenario.record(),
     }
     return truth

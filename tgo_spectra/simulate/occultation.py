@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tgo_spectra import geometry, mars
-from tgo_spectra.atmosphere import profile as atmospheres
 from tgo_spectra.errors import TableError
 from tgo_spectra.instruments import so as instrument
 from tgo_spectra.instruments.response import tabulated as operator
 from tgo_spectra.simulate import pointing
+from tgo_spectra.simulate.air import air_of, mole_fractions_of
+from tgo_spectra.simulate.layout import LAYOUTS
 from tgo_spectra.spectroscopy import tables
 from tgo_spectra.spectroscopy.tables.interpolation import interpolate_coefficients
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import xarray as xr
 
-    from tgo_spectra.simulate.scenario import Scenario
+    from tgo_spectra.simulate.scenario import SoScenario
 
     Array = npt.NDArray[np.float64]
 
@@ -73,17 +74,8 @@ class _Drawn:
     noise: Array
 
 
-def simulate(scenario: Scenario) -> Simulation:
+def simulate(scenario: SoScenario) -> Simulation:
     """Simulate an occultation.
-
-    Parameters
-    ----------
-    scenario : Scenario
-        Options.
-
-    Returns
-    -------
-    Simulation
 
     Raises
     ------
@@ -124,7 +116,7 @@ def simulate(scenario: Scenario) -> Simulation:
     return Simulation(level1, truth, rows.window)
 
 
-def aerosol_depth(scenario: Scenario, height_km: Array) -> Array:
+def aerosol_depth(scenario: SoScenario, height_km: Array) -> Array:
     """Slant optical depth of the aerosol at the centre of the order."""
     depth = scenario.aerosol_depth * np.exp(-height_km / scenario.aerosol_scale_km)
     if scenario.aerosol_layer is not None:
@@ -133,7 +125,7 @@ def aerosol_depth(scenario: Scenario, height_km: Array) -> Array:
     return np.asarray(depth)
 
 
-def _band(scenario: Scenario) -> tuple[tables.BandTable, str]:
+def _band(scenario: SoScenario) -> tuple[tables.BandTable, str]:
     import xarray as xr
 
     from tgo_spectra.retrieval.kinds import files_of
@@ -146,34 +138,23 @@ def _band(scenario: Scenario) -> tuple[tables.BandTable, str]:
     return tables.table_arrays(dataset), str(dataset.attrs.get("content_sha256", ""))
 
 
-def _column(scenario: Scenario, band: tables.BandTable, low_km: float) -> _Column:
-    given = scenario.atmosphere
+def _column(scenario: SoScenario, band: tables.BandTable, low_km: float) -> _Column:
     levels = np.arange(np.floor(low_km) - 1.0, TOP_KM, LEVEL_STEP_KM)
-    if given is None:
-        air = atmospheres.reference_atmosphere(levels)
-    else:
-        air = atmospheres.on_altitudes(atmospheres.read_atmosphere(given), levels)
+    air = air_of(scenario, levels)
     radius = scenario.planet_radius_km
     if radius is None:
         radius = float(air.attrs.get("planet_radius_km", mars.MEAN_RADIUS_KM))
-    reference = atmospheres.reference_atmosphere(levels)
-    vmr = {}
     wanted = band.vectors if scenario.gases is None else scenario.gases
-    for gas in sorted({*wanted, *scenario.vmr}):
+    gases = sorted({*wanted, *scenario.vmr})
+    for gas in gases:
         if gas not in band.vectors:
             message = f"the table has no {gas}; it has {', '.join(band.vectors)}"
             raise TableError(message, field="vmr", value=gas, rule="table.no_gas")
-        values = scenario.profile(gas, levels)
-        if values is None:
-            name = f"{gas}_vmr"
-            source = air if name in air else reference
-            values = source[name].values if name in source else np.zeros(levels.size)
-        vmr[gas] = np.asarray(values, dtype=np.float64)
-    return _Column(air, vmr, radius)
+    return _Column(air, mole_fractions_of(scenario, gases, air), radius)
 
 
 def _node_transmittance(
-    scenario: Scenario,
+    scenario: SoScenario,
     band: tables.BandTable,
     column: _Column,
     heights_km: Array,
@@ -205,7 +186,7 @@ def _node_transmittance(
     return np.exp(depth, out=depth)
 
 
-def _centre(scenario: Scenario) -> float:
+def _centre(scenario: SoScenario) -> float:
     """Wavenumber of the middle of the detector, cm-1, to which aerosol depths refer."""
     return float(
         instrument.pixel_wavenumber(
@@ -214,13 +195,13 @@ def _centre(scenario: Scenario) -> float:
     )
 
 
-def _wavenumber(scenario: Scenario, pixel: Array) -> Array:
+def _wavenumber(scenario: SoScenario, pixel: Array) -> Array:
     return instrument.pixel_wavenumber(
         scenario.order, pixel, scenario.temperature_c, "archive"
     )
 
 
-def _orders(scenario: Scenario, band: tables.BandTable) -> int:
+def _orders(scenario: SoScenario, band: tables.BandTable) -> int:
     if scenario.n_orders is not None:
         return scenario.n_orders
     nu = _wavenumber(scenario, np.array([-2.0, instrument.PIXELS + 1.0]))
@@ -237,7 +218,7 @@ def _orders(scenario: Scenario, band: tables.BandTable) -> int:
 
 
 def _operator(
-    scenario: Scenario,
+    scenario: SoScenario,
     band: tables.BandTable,
     drawn: _Drawn,
     bin_index: int,
@@ -267,7 +248,7 @@ def shift_of(shift_px: float, drawn: _Drawn) -> Array:
 
 
 def _row_weights(
-    scenario: Scenario, heights_km: Array, centre_km: Array, motion_km: float
+    scenario: SoScenario, heights_km: Array, centre_km: Array, motion_km: float
 ) -> Array:
     """Average over the field of view, shape (row, height).
 
@@ -297,7 +278,7 @@ def _row_weights(
     return view
 
 
-def _draw(scenario: Scenario, rows: pointing.Pointing) -> _Drawn:
+def _draw(scenario: SoScenario, rows: pointing.Pointing) -> _Drawn:
     rng = np.random.default_rng(scenario.seed)
     shift = rng.uniform(-0.6, 0.6)
     stretch = rng.uniform(-0.1, 0.1)
@@ -325,7 +306,7 @@ def _draw(scenario: Scenario, rows: pointing.Pointing) -> _Drawn:
     )
 
 
-def _error(scenario: Scenario, clean: Array) -> Array:
+def _error(scenario: SoScenario, clean: Array) -> Array:
     """Error column: Sun and dark noise combined as the archive's calibration does.
 
     ``dP = (dS - dU) sqrt(T) + dU`` and ``dT^2 = (dP / S)^2 + (T dS / S)^2`` (Trompet
@@ -346,51 +327,26 @@ def _error(scenario: Scenario, clean: Array) -> Array:
 
 
 def _level1(
-    scenario: Scenario, rows: pointing.Pointing, measured: Array, error: Array
+    scenario: SoScenario, rows: pointing.Pointing, measured: Array, error: Array
 ) -> xr.Dataset:
-    """Level-1 Dataset with the names that the reader gives."""
-    import xarray as xr
-
     nu = _wavenumber(scenario, np.arange(float(instrument.PIXELS)))
-    data: dict[str, Any] = dict(rows.variables)
-    data["transmittance"] = (("spectrum", "pixel"), measured)
-    data["transmittance_error"] = (("spectrum", "pixel"), error)
-    ds = xr.Dataset(data)
-    bounds = ds["time_bounds"]
-    middle = ds["tangent_altitude_areoid"].isel(point=0).mean("edge")
-    centre = {
-        "latitude": ds["point_latitude"].isel(point=0).mean("edge"),
-        "longitude": ds["point_longitude"].isel(point=0, edge=0),
-        "local_true_solar_time": ds["point_local_true_solar_time"].isel(
-            point=0, edge=0
-        ),
-        "solar_longitude": ds["l_sub_s"].isel(edge=0),
+    spectra = {"transmittance": measured, "transmittance_error": error}
+    coordinates = {
+        "wavenumber": ("pixel", np.round(nu, 3)),
+        "order": scenario.order,
+        "aotf_frequency": scenario.frequency_khz,
+        "instrument_temperature": scenario.temperature_c,
+        "bin": ("spectrum", rows.bin),
     }
-    start = bounds.values[:, 0]
-    ds = ds.assign_coords(
-        {name: ("spectrum", value.values) for name, value in centre.items()}
-    ).assign_coords(
-        wavenumber=("pixel", np.round(nu, 3)),
-        order=scenario.order,
-        aotf_frequency=scenario.frequency_khz,
-        instrument_temperature=scenario.temperature_c,
-        bin=("spectrum", rows.bin),
-        time=("spectrum", start + (bounds.values[:, 1] - start) // 2),
-        tangent_altitude=("spectrum", middle.values),
-    )
-    ds.attrs = {
-        "title": "NOMAD Experiment (SYNTHETIC)",
-        "instrument": "NOMAD",
-        "channel": "so",
-        "observation_type": scenario.observation,
-        "altitude_part": "all",
-        "orbit": scenario.orbit,
-    }
-    return ds
+    ds = pointing.nomad_level1(
+        scenario, LAYOUTS["so", True], scenario.observation, rows.edges, spectra,
+        rows.variables, coordinates,
+    )  # fmt: skip
+    return ds.assign_attrs(altitude_part="all")
 
 
 def _truth(
-    scenario: Scenario,
+    scenario: SoScenario,
     rows: pointing.Pointing,
     column: _Column,
     drawn: _Drawn,

@@ -1,13 +1,11 @@
-"""Write synthetic NOMAD products in the byte layout of the archive.
+"""Write synthetic products in the byte layout of the archive, one writer for all.
 
-The tables have the layout of product version 3.0, see `tgo_spectra.simulate.layout`.
-The label says in its title and in an invented Mission_Area class that the product is
-synthetic.
+NOMAD tables have the layout of product version 3.0, see `tgo_spectra.simulate.layout`;
+that of ACS MIR is *inferred*. The labels say that the product is synthetic.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
 import zipfile
 from typing import TYPE_CHECKING, Any
@@ -15,36 +13,43 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tgo_spectra.errors import OutputError
-from tgo_spectra.files.atomic import output_folder
-from tgo_spectra.paths import expanded
-from tgo_spectra.simulate.label import label_text
-from tgo_spectra.simulate.layout import (
-    BOOLEAN,
-    INFRARED_PIXELS,
-    INTEGER,
-    LAYOUTS,
-    TIME,
-    Column,
-    Layout,
+from tgo_spectra.files.atomic import (
+    atomic_file,
+    output_folder,
+    refuse_existing,
+    write_whole,
 )
-from tgo_spectra.simulate.writing import write_files
+from tgo_spectra.files.netcdf import write_plain
+from tgo_spectra.paths import expanded
+from tgo_spectra.simulate.binary import binary_array, binary_table
+from tgo_spectra.simulate.label import label_text, nomad_label, reference
+from tgo_spectra.simulate.layout import (
+    LAYOUTS,
+    Layout,
+    table_arrays,
+    table_bytes,
+    utc,
+    with_defaults,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    import numpy.typing as npt
     import xarray as xr
 
+    from tgo_spectra.simulate.label import Element
+
 __all__ = [
+    "mir_files",
     "product_files",
     "product_stem",
+    "write_files",
     "write_product",
     "write_simulated",
+    "write_with_truth",
 ]
-
-FILL = -999.0
-
-POINTS_X, POINTS_Y = LAYOUTS["so", True].points_x, LAYOUTS["so", True].points_y
 
 _KINDS = {"ingress": "i", "egress": "e", "dayside_nadir": "d"}
 _PARTS = {"all": "a", "high": "h", "low": "l"}
@@ -233,10 +238,67 @@ def write_simulated(
     """
     folder = output_folder(out_dir)
     window = window or _whole_seconds(rows["time_bounds"].values)
-    stem = product_stem(rows, *window)
     files = product_files(folder, rows, command_window=window, archive=archive)
-    known = {folder / f"{stem}.truth.nc": truth.assign_attrs(product=stem)}
+    stem = product_stem(rows, *window)
+    return write_with_truth(files, truth, stem=stem, overwrite=overwrite)
+
+
+def write_with_truth(
+    files: Mapping[Path, bytes],
+    truth: xr.Dataset,
+    *,
+    stem: str | None = None,
+    overwrite: bool,
+) -> Path:
+    """Write the files of a product, and its truth beside the last one.
+
+    The truth has the name of the last file, or ``stem``; see `write_files`.
+    """
+    last = list(files)[-1]
+    stem = stem or last.stem
+    known = {last.with_name(f"{stem}.truth.nc"): truth.assign_attrs(product=stem)}
     return write_files({**known, **files}, overwrite=overwrite)
+
+
+def write_files(
+    contents: Mapping[Path, bytes | xr.Dataset], *, overwrite: bool
+) -> Path:
+    """Write the files of a product one after the other, each as a whole.
+
+    Parameters
+    ----------
+    contents : mapping of Path to bytes or Dataset
+        In the order of writing, the label last: a product without one is none.
+    overwrite : bool
+        Whether files that are there are replaced. If not, nothing is written where
+        any of them is there.
+
+    Returns
+    -------
+    Path
+        The last one.
+
+    Raises
+    ------
+    OutputError
+        ``io.exists``, and as `tgo_spectra.files.atomic.writing`.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> files = {folder / "a.tab": b"1", folder / "a.xml": b"<x/>"}
+    >>> write_files(files, overwrite=False).name
+    'a.xml'
+    """
+    refuse_existing(contents, overwrite=overwrite)
+    for path, content in contents.items():
+        if isinstance(content, bytes):
+            write_whole(path, content)
+            continue
+        with atomic_file(path) as temporary:
+            write_plain(content, temporary)
+    return path
 
 
 def _whole_seconds(bounds: Any) -> tuple[np.datetime64, np.datetime64]:
@@ -255,13 +317,7 @@ def product_files(
     repeat_location: bool = False,
     parameters: Mapping[str, object] | None = None,
 ) -> dict[Path, bytes]:
-    """Give the files of a product and what is in them, see `write_product`.
-
-    Returns
-    -------
-    dict of Path to bytes
-        Table and label, or the zip.
-    """
+    """Give table and label of a product, or its zip, see `write_product`."""
     layout = _layout(rows)
     if version not in _VERSIONS:
         message = f"version is not one of {', '.join(_VERSIONS)}"
@@ -269,25 +325,25 @@ def product_files(
     if repeat_location and (layout.channel, layout.occultation) != ("lno", False):
         message = "only LNO nadir labels repeat a group_location"
         raise OutputError(message, field="repeat_location", value=repeat_location)
-    rows = _with_defaults(rows, layout)
-    arrays = _arrays(rows, layout)
-    table = _table_bytes(arrays, layout)
+    rows = with_defaults(rows, layout)
+    arrays = table_arrays(rows, layout)
+    table = table_bytes(arrays, layout)
     bounds = arrays["time_bounds"]
     first, last = bounds.min(), bounds.max()
     command_window = command_window or _whole_seconds(bounds)
     stem = product_stem(rows, *command_window)
-    text = label_text(
+    text = nomad_label(
         stem=stem,
         layout=layout,
         arrays=arrays,
         window=(_stamp(command_window[0]), _stamp(command_window[1])),
-        times=(_utc(first), _utc(last)),
+        times=(utc(first), utc(last)),
         attributes=rows.attrs,
         parameters=dict(parameters or {}),
         version=version,
         repeat_location=repeat_location,
         table=table,
-        md5=hashlib.md5(table, usedforsecurity=False).hexdigest() if md5 else None,
+        md5=md5,
     ).encode()
     folder = expanded(out_dir)
     if archive:
@@ -313,118 +369,62 @@ def _packed(
     return {path: stream.getvalue()}
 
 
-def _with_defaults(rows: xr.Dataset, layout: Layout) -> xr.Dataset:
-    n = rows.sizes.get("spectrum", 0)
-    if n == 0:
-        msg = "dataset has no dimension 'spectrum', or no rows"
-        raise OutputError(msg)
-    known = set(rows.variables)
-    extra: dict[str, Any] = {
-        "pointing_deviation": (("spectrum", "edge"), np.zeros((n, 2))),
-        "point_x": (("spectrum", "point"), np.tile(layout.points_x, (n, 1))),
-        "point_y": (("spectrum", "point"), np.tile(layout.points_y, (n, 1))),
-        "y_valid_flag": ("spectrum", np.ones(n, dtype=bool)),
-    }
-    if layout.channel == "uvis" and "pixel" in rows.sizes:
-        mask = np.zeros((n, rows.sizes["pixel"]), dtype=bool)
-        extra["mask"] = (("spectrum", "pixel"), mask)
-    if {"bin_start", "bin_end"} <= known:
-        top, bottom = int(rows["bin_start"].min()), int(rows["bin_end"].max())
-        extra["bin_top"] = ("spectrum", np.full(n, top))
-        extra["bin_height"] = ("spectrum", np.full(n, bottom - top))
-    wanted = {column.variable for column in layout.columns} | {"mask"}
-    return rows.assign(
-        {k: v for k, v in extra.items() if k not in known and k in wanted}
-    )
+_ACS = "urn:esa:psa:em16_tgo_acs"
 
 
-def _arrays(rows: xr.Dataset, layout: Layout) -> dict[str, np.ndarray[Any, Any]]:
-    """Return all arrays with the row as first axis; occultations sorted."""
-    n = rows.sizes["spectrum"]
-    points = len(layout.points_x)
-    pixels = INFRARED_PIXELS
-    if layout.channel == "uvis":
-        pixels = rows.sizes.get("pixel", 0)
-    shapes: dict[str, tuple[int, ...]] = {
-        group.variable: (n, pixels) for group in layout.groups
-    }
-    for column in layout.columns:
-        sizes: dict[int, tuple[int, ...]] = {0: (), 1: (2,), 2: (points, 2)}
-        tail = sizes[len(column.index)]
-        if column.variable in ("point_x", "point_y"):
-            tail = (points,)
-        shapes[column.variable] = (n, *tail)
-    arrays: dict[str, np.ndarray[Any, Any]] = {}
-    for name, shape in shapes.items():
-        if name not in rows.variables:
-            message = "dataset lacks a variable of such a product"
-            raise OutputError(message, field=name)
-        value = rows[name].values
-        if "spectrum" not in rows[name].dims:
-            value = np.broadcast_to(value, (n, *value.shape))
-        if value.shape != shape:
-            message = f"variable has shape {value.shape}, must have {shape}"
-            raise OutputError(message, field=name, value=value.shape)
-        arrays[name] = value
-    if not layout.occultation:
-        return arrays
-    centre = arrays["tangent_altitude_areoid"][:, 0, :].mean(axis=1)
-    # missing altitudes sort as the -999 they are written as
-    order = np.argsort(np.where(np.isnan(centre), FILL, centre), kind="stable")
-    return {name: value[order] for name, value in arrays.items()}
+def mir_files(
+    folder: Path,
+    times: npt.NDArray[np.datetime64],
+    orbit: int,
+    geometry: Mapping[str, tuple[npt.NDArray[Any], str]],
+    spectra: Mapping[str, tuple[npt.NDArray[Any], str]],
+) -> dict[Path, bytes]:
+    """Give the files of a calibrated MIR product and of the geometry that it names.
+
+    ``times`` (frame,); ``geometry`` are columns (frame,), ``spectra`` arrays of the
+    product, each with its unit. The label of the calibrated product is the last one.
+    """
+    span = f"{_stamp(times[0])}-{_stamp(times[-1])}-{orbit}-1-1"
+    stem, place = f"acs_cal_sc_mir_{span}", f"acs_geo_mir_{span}"
+    where = f"{_ACS}:geometry:{place.lower()}"
+    lid = f"{_ACS}:data_calibrated:{stem.lower()}"
+    table = binary_table("Geometry-1", 0, times, geometry)
+    objects = [binary_table("Header", 0, times, {})]
+    start = len(objects[0][0])
+    for name, (values, unit) in spectra.items():
+        objects.append(binary_array(name, start, values, unit))
+        start += len(objects[-1][0])
+    named = [reference(where, "data_to_geometry")]
+    files: dict[Path, bytes] = {}
+    for stem_, lid_, parts, references in (
+        (place, where, [table], []),
+        (stem, lid, objects, named),
+    ):
+        data = b"".join(part for part, _ in parts)
+        label = label_text(
+            instrument="ACS",
+            title="ACS MIR (SYNTHETIC)",
+            description="ACS MIR Calibrated Science Product",
+            lid=lid_,
+            version="1.0",
+            times=(utc(times[0]), utc(times[-1])),
+            mission=_acs_mission(orbit),
+            references=references,
+            file_name=f"{stem_}.dat",
+            data=data,
+            objects=[element for _, element in parts],
+        )
+        files[folder / f"{stem_}.dat"] = data
+        files[folder / f"{stem_}.xml"] = label.encode()
+    return files
 
 
-def _utc(time: np.datetime64) -> str:
-    return f"{np.datetime_as_string(time, unit='ms')}Z"
-
-
-def _column_values(column: Column, values: np.ndarray[Any, Any]) -> list[Any]:
-    index: tuple[Any, ...] = (slice(None), *column.index)
-    picked = values[index]
-    if column.data_type == TIME:
-        return [_utc(time) for time in picked]
-    if column.data_type in (INTEGER, BOOLEAN):
-        return [int(value) for value in picked]
-    missing = np.isnan(picked)
-    if missing.any() and not column.may_miss:
-        message = "missing value in a field that cannot hold one"
-        raise OutputError(message, field=column.name, record=int(missing.argmax()))
-    return list(np.where(missing, FILL, picked))
-
-
-def _table_bytes(arrays: dict[str, np.ndarray[Any, Any]], layout: Layout) -> bytes:
-    """Print the table; every record is checked for its length."""
-    columns = [_column_values(c, arrays[c.variable]) for c in layout.columns]
-    form = "".join(f"{column.form} " for column in layout.columns)
-    pixels = arrays[layout.groups[0].variable].shape[1]
-    groups = []
-    for group in layout.groups:
-        form += f"{group.form} " * pixels
-        values = arrays[group.variable]
-        if group.data_type != BOOLEAN:
-            values = np.where(np.isnan(values), FILL, values)
-        groups.append(values)
-    form += "\r\n"
-    length = layout.record_length(pixels)
-    lines = []
-    for row in range(len(columns[0])):
-        cells = [column[row] for column in columns]
-        for values in groups:
-            cells.extend(values[row].tolist())
-        line = form % tuple(cells)
-        if len(line) != length:
-            raise _too_wide(row, cells, layout, pixels)
-        lines.append(line)
-    return "".join(lines).encode("ascii")
-
-
-def _too_wide(row: int, values: list[Any], layout: Layout, pixels: int) -> OutputError:
-    """Find the value that does not fit its field."""
-    fields = [(c.name, c.form, c.length) for c in layout.columns]
-    for group in layout.groups:
-        fields += [(group.variable, group.form, group.length)] * pixels
-    for (name, form, length), value in zip(fields, values, strict=True):
-        if len(form % value) != length - 1:
-            message = f"value does not fit in {length - 1} characters"
-            return OutputError(message, field=name, record=row, value=value)
-    return OutputError("record has a wrong length", record=row)
+def _acs_mission(orbit: int) -> list[Element]:
+    phase = [
+        ("psa:mission_phase_identifier", "psp"),
+        ("psa:start_orbit_number", orbit),
+    ]
+    return [
+        ("psa:Mission_Information", phase),
+        ("psa:Sub-Instrument", [("psa:identifier", "MIR")]),
+    ]

@@ -1,16 +1,20 @@
-"""Options of a simulated occultation."""
+"""Options that decide what a simulated product contains: a base, and NOMAD SO's."""
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
 
 from tgo_spectra.instruments.so import AOTF_FREQUENCY_KHZ
 from tgo_spectra.simulate.options import (
+    GASES,
     check_mole_fractions,
     check_options,
-    mole_fraction,
+    described,
+    option,
+    option_rows,
     require,
 )
 
@@ -18,142 +22,207 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    import numpy as np
-    import numpy.typing as npt
     import xarray as xr
 
     from tgo_spectra.simulate.options import Profile
 
-    Array = npt.NDArray[np.float64]
+__all__ = ["NomadScenario", "Scenario", "SoScenario"]
 
-__all__ = ["Scenario"]
+SHIFT: dict[str, Any] = {"limits": (-50.0, 50.0), "unit": "pixel"}
+HEIGHTS: dict[str, Any] = {"limits": (-9.0, 150.0), "unit": "km"}
+"""Rows that say the same of several options."""
 
 
+@described
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
-    """Everything that decides what a simulated product contains.
+    """What all simulators have in common."""
 
-    Attributes
-    ----------
-    order : int
-        Diffraction order.
-    vmr : dict
-        Mole fraction per gas: a number, or altitudes (km) and values, linear in
-        between. Gases of the table not named take the atmosphere's profile, else
-        that of the reference atmosphere, else zero.
-    negative : bool
-        Allow negative mole fractions, as those of truths drawn from a Gaussian a
-        priori; nothing real has them.
-    gases : sequence of str, optional
-        Gases simulated; default all in the table.
-    atmosphere : Dataset or path, optional
-        Pressure and temperature; default the reference atmosphere.
-    table : str, path or Dataset, optional
-        Absorption table; default that of the shipped setup for the order.
-    start : str
-        Start of the telecommand window, UTC.
-    latitude, longitude : float
-        Of the lowest tangent point, degree.
-    local_time : float, optional
-        Local true solar time there, hour; default 18 at ingress, 6 at egress.
-    observation : {"ingress", "egress"}
-        Ingress: the line of sight sinks with time.
-    altitude_range : tuple of float
-        Lowest and highest tangent altitude, km above the areoid.
-    surface_altitude_km : float, optional
-        Of the terrain; corners of the field of view below it are missing in the
-        table. The light path is not blocked. Default: at the lowest altitude.
-    vertical_speed_km_s : float
-        Of the tangent point.
-    seconds : int, optional
-        Spectra per bin, one a second; replaces the vertical speed.
-    exposure_s : float
-        Time between start and end of a spectrum.
-    n_bins : int
-        Detector bins of four rows, the first at row 120.
-    bin_offset_km : float
-        Between the tangent altitudes of neighbouring bins.
-    boxcars_km : tuple of float
-        Vertical extent of the slit's image across and along the bin's rows; their
-        convolution, with the motion, is the field of view.
-    planet_radius_km : float, optional
-        Default that of the atmosphere.
-    observer_distance_km : float
-        Spacecraft to the planet's centre.
-    temperature_c, aotf_frequency_khz : float
-        Instrument; the frequency defaults to that of the science programme.
-    n_orders : int, optional
-        Neighbouring orders on each side; default all that the table covers, at most
-        eight.
-    shift_px, stretch_px : float, optional
-        True wavenumber of pixel p is that of the table's column at pixel
-        ``p + shift + stretch * (p - 159.5) / 159.5``; drawn within 0.6 and 0.1 when
-        not given. Only the truth file says it.
-    bin_shift_px : sequence of float, optional
-        Added per bin; drawn with 0.03 when not given.
-    snr : float
-        Signal over written error at the brightest pixel for a transmittance of one.
-    noise : bool
-        Add the noise; the error column is written in any case.
-    noisy_pixels : sequence of (int, int)
-        Bin and pixel that scatter 25 times more than the error says.
-    wobble : float
-        1-sigma brightness change from row to row, common to all pixels.
-    calibration : float
-        Largest drift and curvature of a bin, relative.
-    aerosol_depth, aerosol_scale_km, aerosol_exponent : float
-        Slant optical depth at altitude zero, its scale height, and its spectral
-        exponent (depth grows as wavenumber to this power).
-    aerosol_layer : tuple of float, optional
-        Slant depth, altitude and width (km, 1-sigma) of a detached layer.
-    orbit : int
-        Number in the label.
-    seed : int
-        Of all that is drawn.
-    """
-
-    order: int = 134
-    vmr: Mapping[str, Profile] = field(default_factory=dict)
-    gases: tuple[str, ...] | None = None
-    atmosphere: xr.Dataset | str | Path | None = None
-    table: str | Path | xr.Dataset | None = None
-    start: str = "2018-06-14T03:09:20"
-    latitude: float = -24.0
-    longitude: float = 121.0
-    local_time: float | None = None
-    observation: Literal["ingress", "egress"] = "ingress"
-    altitude_range: tuple[float, float] = (0.0, 120.0)
-    surface_altitude_km: float | None = None
-    vertical_speed_km_s: float = 0.98
-    seconds: int | None = None
-    exposure_s: float = 0.17
-    n_bins: int = 4
-    bin_offset_km: float = 0.345
-    boxcars_km: tuple[float, float] = (0.343, 0.974)
-    planet_radius_km: float | None = None
-    observer_distance_km: float = 3790.0
-    temperature_c: float = -5.0
-    aotf_frequency_khz: float | None = None
-    n_orders: int | None = None
-    shift_px: float | None = None
-    stretch_px: float | None = None
-    bin_shift_px: tuple[float, ...] | None = None
-    snr: float = 2300.0
-    noise: bool = True
-    noisy_pixels: tuple[tuple[int, int], ...] = ((2, 84), (2, 269))
-    wobble: float = 5e-4
-    calibration: float = 5e-4
-    aerosol_depth: float = 1.2
-    aerosol_scale_km: float = 9.0
-    aerosol_exponent: float = 0.7
-    aerosol_layer: tuple[float, float, float] | None = (0.05, 45.0, 4.0)
-    orbit: int = 2000
-    negative: bool = False
-    seed: int = 0
+    start: str = option("2018-06-14T03:09:20", "Start of the observation, UTC.")
+    orbit: int = option(2000, "Number in the label.", limits=(0, 999_999))
+    atmosphere: xr.Dataset | str | Path | None = option(
+        None, "Pressure, temperature and mole fractions; default: the reference."
+    )
+    temperature_gradient_k_km: float = option(
+        0.0, "Added below 40 km, towards the ground, to the reference atmosphere.",
+        limits=(-5.0, 5.0), unit="K km-1",
+    )  # fmt: skip
+    negative: bool = option(
+        False,
+        "Allow negative mole fractions, as those of truths drawn from a Gaussian a "
+        "priori; nothing real has them.",
+    )
+    snr: float = option(
+        1000.0, "Signal over written error at a transmittance of one.",
+        limits=(1e-3, 1e12),
+    )  # fmt: skip
+    noise: bool = option(
+        True,
+        "Add the noise; the error is written in any case.",
+    )
+    seed: int = option(0, "Of all that is drawn.", limits=(0, 2**63))
 
     def __post_init__(self) -> None:
         """Refuse options that make no product."""
         check_options(self)
+        check_mole_fractions(self.mole_fractions, negative=self.negative)
+
+    @property
+    def mole_fractions(self) -> dict[str, Profile]:
+        """Mole fractions that were asked for, by gas."""
+        found: dict[str, Profile] = {}
+        for name, _, _, row in option_rows(type(self)):
+            value = getattr(self, name)
+            if row["kind"] == GASES:
+                found |= dict(value or {})
+            elif row["kind"]:
+                found[row["kind"]] = value
+        return found
+
+    def record(self) -> dict[str, int | float | str]:
+        """Options as attributes for a file, one for each."""
+        result: dict[str, int | float | str] = {}
+        for name, _, _, row in option_rows(type(self)):
+            value = getattr(self, name)
+            if row["kind"] == GASES:
+                for gas, given in (value or {}).items():
+                    profile = isinstance(given, tuple | list)
+                    text = "profile" if profile else repr(float(given))
+                    result[f"option_{name}_{gas}"] = text
+            else:
+                result[f"option_{name}"] = _text(value)
+        return result
+
+
+@described
+@dataclass(frozen=True, kw_only=True)
+class NomadScenario(Scenario):
+    """What the simulators of NOMAD have in common."""
+
+    latitude: float = option(
+        -24.0, "Of the lowest or middle spectrum.", limits=(-90.0, 90.0),
+        unit="degree_north",
+    )  # fmt: skip
+    longitude: float = option(
+        121.0, "Of the lowest or middle spectrum.", limits=(-180.0, 360.0),
+        unit="degree_east",
+    )  # fmt: skip
+    local_time: float | None = option(
+        None, "Local true solar time there; default: 18 at ingress, 6 at egress.",
+        limits=(0.0, 24.0), unit="hour",
+    )  # fmt: skip
+
+
+@described
+@dataclass(frozen=True, kw_only=True)
+class SoScenario(NomadScenario):
+    """Everything that decides what a simulated occultation of NOMAD SO contains."""
+
+    order: int = option(134, "Diffraction order.", limits=(1, 300))
+    vmr: Mapping[str, Profile] = option(
+        {}, "Mole fraction of a gas: a number, or altitudes (km) and values, linear in "
+        "between. Gases of the table not named take the atmosphere's profile, else "
+        "that of the reference atmosphere, else zero.", kind=GASES,
+    )  # fmt: skip
+    gases: tuple[str, ...] | None = option(
+        None, "Gases simulated; default: all in the table."
+    )
+    table: str | Path | xr.Dataset | None = option(
+        None, "Absorption table; default: that of the shipped setup for the order."
+    )
+    observation: Literal["ingress", "egress"] = option(
+        "ingress", "Ingress: the line of sight sinks with time."
+    )
+    altitude_range: tuple[float, float] = option(
+        (0.0, 120.0), "Lowest and highest tangent altitude above the areoid.", **HEIGHTS
+    )
+    surface_altitude_km: float | None = option(
+        None, "Of the terrain; corners of the field of view below it are missing in "
+        "the table. The light path is not blocked. Default: at the lowest altitude.",
+        **HEIGHTS,
+    )  # fmt: skip
+    vertical_speed_km_s: float = option(
+        0.98, "Of the tangent point.", limits=(0.01, 10.0), unit="km s-1"
+    )
+    seconds: int | None = option(
+        None, "Spectra per bin, one a second; replaces the vertical speed.",
+        limits=(2, 100_000),
+    )  # fmt: skip
+    exposure_s: float = option(
+        0.17, "Time between start and end of a spectrum.", limits=(0.0, 60.0), unit="s"
+    )
+    n_bins: int = option(
+        4, "Detector bins of four rows, the first at row 120.", limits=(1, 16)
+    )
+    bin_offset_km: float = option(
+        0.345, "Between the tangent altitudes of neighbouring bins.",
+        limits=(-10.0, 10.0), unit="km",
+    )  # fmt: skip
+    boxcars_km: tuple[float, float] = option(
+        (0.343, 0.974), "Vertical extent of the slit's image across and along the "
+        "bin's rows; their convolution, with the motion, is the field of view.",
+        limits=(0.0, 50.0), unit="km",
+    )  # fmt: skip
+    planet_radius_km: float | None = option(
+        None, "Default: that of the atmosphere.", limits=(3300.0, 3500.0), unit="km"
+    )
+    observer_distance_km: float = option(
+        3790.0, "Spacecraft to the planet's centre.", limits=(3600.0, 50_000.0),
+        unit="km",
+    )  # fmt: skip
+    temperature_c: float = option(
+        -5.0, "Of the instrument.", limits=(-100.0, 100.0), unit="degC"
+    )
+    aotf_frequency_khz: float | None = option(
+        None, "Default: that of the science programme.", limits=(1e3, 1e6), unit="kHz"
+    )
+    n_orders: int | None = option(
+        None, "Neighbouring orders on each side; default: all that the table covers, "
+        "at most eight.", limits=(0, 20),
+    )  # fmt: skip
+    shift_px: float | None = option(
+        None, "True wavenumber of pixel p is that of the table's column at pixel "
+        "``p + shift + stretch * (p - 159.5) / 159.5``. Only the truth file says it. "
+        "Default: drawn within 0.6.", **SHIFT,
+    )  # fmt: skip
+    stretch_px: float | None = option(
+        None, "See there. Default: drawn within 0.1.", **SHIFT
+    )
+    bin_shift_px: tuple[float, ...] | None = option(
+        None, "Added per bin. Default: drawn with 0.03.", **SHIFT
+    )
+    snr: float = option(
+        2300.0, "Signal over written error at the brightest pixel for a transmittance "
+        "of one.", limits=(1e-3, 1e12),
+    )  # fmt: skip
+    noisy_pixels: tuple[tuple[int, int], ...] = option(
+        ((2, 84), (2, 269)), "Bin and pixel that scatter 25 times more than the error "
+        "says.", limits=(0, 2000),
+    )  # fmt: skip
+    wobble: float = option(
+        5e-4, "1-sigma brightness change from row to row, common to all pixels.",
+        limits=(0.0, 1.0),
+    )  # fmt: skip
+    calibration: float = option(
+        5e-4, "Largest drift and curvature of a bin, relative.", limits=(0.0, 1.0)
+    )
+    aerosol_depth: float = option(
+        1.2, "Slant optical depth at altitude zero.", limits=(0.0, 1e3)
+    )
+    aerosol_scale_km: float = option(
+        9.0, "Its scale height.", limits=(0.1, 1e3), unit="km"
+    )
+    aerosol_exponent: float = option(
+        0.7, "Depth grows as wavenumber to this power.", limits=(-10.0, 10.0)
+    )
+    aerosol_layer: tuple[float, float, float] | None = option(
+        (0.05, 45.0, 4.0), "Slant depth, altitude and 1-sigma width (km) of a detached "
+        "layer.", limits=((0.0, 1e3), (-10.0, 150.0), (0.01, 100.0)),
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        """Refuse options that make no product."""
+        super().__post_init__()
         low, high = self.altitude_range
         shifts = self.bin_shift_px
         conditions = (
@@ -168,7 +237,6 @@ class Scenario:
              "is needed for an order outside the science programme"),
         )  # fmt: skip
         require(conditions)
-        check_mole_fractions(self.vmr, negative=self.negative)
 
     @property
     def frequency_khz(self) -> float:
@@ -176,33 +244,15 @@ class Scenario:
         given = self.aotf_frequency_khz
         return float(AOTF_FREQUENCY_KHZ[self.order] if given is None else given)
 
-    def profile(self, gas: str, altitude_km: Array) -> Array | None:
-        """Mole fraction of a gas at altitudes if the scenario says it, else None."""
-        given = self.vmr.get(gas)
-        if given is None:
-            return None
-        return mole_fraction(gas, given, altitude_km, negative=self.negative)
-
-    def record(self) -> dict[str, Any]:
-        """Options as attributes for a file, one for each field."""
-        result: dict[str, Any] = {}
-        for item in dataclasses.fields(self):
-            value = getattr(self, item.name)
-            if item.name in ("vmr", "atmosphere", "table"):
-                continue
-            result[f"option_{item.name}"] = (
-                value if isinstance(value, int | float | str) else repr(value)
-            )
-            if isinstance(value, bool):
-                result[f"option_{item.name}"] = int(value)
-        for gas, value in self.vmr.items():
-            text = "profile" if isinstance(value, tuple) else repr(float(value))
-            result[f"option_vmr_{gas}"] = text
-        for name in ("atmosphere", "table"):
-            value = getattr(self, name)
-            known = value is None or isinstance(value, str)
-            result[f"option_{name}"] = str(value) if known else type(value).__name__
-        return result
-
 
 _OBSERVATIONS = ("ingress", "egress")
+
+
+def _text(value: object) -> int | float | str:
+    """Say an option as an attribute of a file."""
+    if isinstance(value, bool | np.bool_):
+        return int(value)
+    if isinstance(value, int | float | str):
+        return value
+    plain = value is None or isinstance(value, tuple | list | dict)
+    return repr(value) if plain else type(value).__name__

@@ -15,19 +15,13 @@ import numpy as np
 import xarray as xr
 
 from tgo_spectra import geometry, mars
-from tgo_spectra.atmosphere.profile import (
-    on_altitudes,
-    read_atmosphere,
-    reference_atmosphere,
-)
 from tgo_spectra.instruments import uvis
+from tgo_spectra.simulate.air import air_of, mole_fractions_of
 from tgo_spectra.simulate.layout import LAYOUTS
-from tgo_spectra.simulate.options import (
-    check_options,
-    make_scenario,
-    mole_fraction,
-    require,
-)
+from tgo_spectra.simulate.options import described, make_scenario, option, require
+from tgo_spectra.simulate.pointing import nomad_level1
+from tgo_spectra.simulate.product import write_simulated
+from tgo_spectra.simulate.scenario import HEIGHTS, NomadScenario
 from tgo_spectra.spectroscopy.rayleigh import rayleigh_cross_section_co2
 from tgo_spectra.spectroscopy.ultraviolet import ozone_cross_section
 
@@ -35,6 +29,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy.typing as npt
+
+    from tgo_spectra.simulate.options import Profile
 
     Array = npt.NDArray[np.floating]
 
@@ -54,100 +50,84 @@ _ARCMIN = np.pi / 180.0 / 60.0
 _DAY_S = 88775.244
 
 
+@described
 @dataclass(frozen=True, kw_only=True)
-class UvisScenario:
-    """Everything that decides what a simulated product contains.
+class UvisScenario(NomadScenario):
+    """Everything that decides what a simulated product contains."""
 
-    Attributes
-    ----------
-    ozone : float or (altitudes, values)
-        Mole fraction (1), or its profile over altitude in km.
-    negative : bool
-        Allow negative mole fractions, as those of truths drawn from a Gaussian a
-        priori; nothing real has them.
-    atmosphere : Dataset, optional
-        Pressure and temperature; default the reference atmosphere, made warmer near
-        the ground (see `temperature_gradient_k_km`).
-    temperature_gradient_k_km : float
-        Added to the temperature below 40 km, towards the ground.
-    start : str
-        UTC.
-    altitude_range : tuple of float
-        Lowest and highest tangent altitude, km.
-    row_step_km : float
-        Between spectra; one a second.
-    exposure_part : float
-        Of a second, that the exposure takes.
-    pixels : int
-        1024, or fewer for binned spectra.
-    range_nm : tuple of float
-        Wavelengths that are calculated; the other pixels are masked and missing.
-    snr : float
-        Signal over error for a transmittance of one at 300 nm and above, at full
-        resolution (inferred); it falls as the square root of sunlight below.
-    noise : bool
-        Add the noise.
-    wobble : float
-        1 sigma brightness change from row to row, common to all pixels.
-    aerosol_km1, aerosol_scale_km : float
-        Extinction at altitude zero and 270 nm, and its scale height.
-    aerosol_exponent : tuple of float
-        Exponent of 1 / wavelength at altitude zero and at 60 km, linear in between.
-    aerosol_layer : tuple of float, optional
-        Extinction (km-1), altitude and 1-sigma width (km) of a detached layer.
-    field_of_view_arcmin, fwhm_nm, observer_distance_km : float
-        Instrument and spacecraft.
-    latitude, longitude, local_time : float
-        Degree, degree, hour.
-    seed : int
-        Of all that is drawn.
-    """
-
-    ozone: float | tuple[npt.ArrayLike, npt.ArrayLike] = 0.0
-    atmosphere: xr.Dataset | None = None
-    temperature_gradient_k_km: float = 1.0
-    start: str = "2018-06-14T03:09:20"
-    altitude_range: tuple[float, float] = (2.0, 100.0)
-    row_step_km: float = 0.95
-    exposure_part: float = 0.2
-    pixels: int = _FULL_PIXELS
-    range_nm: tuple[float, float] = (215.0, 345.0)
-    snr: float = 400.0
-    noise: bool = True
-    wobble: float = 5e-4
-    aerosol_km1: float = 0.006
-    aerosol_scale_km: float = 9.0
-    aerosol_exponent: tuple[float, float] = (0.3, 1.2)
-    aerosol_layer: tuple[float, float, float] | None = (1.5e-4, 45.0, 3.0)
-    field_of_view_arcmin: float = 2.0
-    fwhm_nm: float = 1.5
-    observer_distance_km: float = 3790.0
-    latitude: float = 60.0
-    longitude: float = 121.0
-    local_time: float = 18.0
-    negative: bool = False
-    seed: int = 0
+    ozone: Profile = option(
+        0.0, "Mole fraction, or its profile (altitudes in km, values).", kind="o3"
+    )
+    temperature_gradient_k_km: float = option(
+        1.0, "Added below 40 km, towards the ground, to the reference atmosphere.",
+        limits=(-5.0, 5.0), unit="K km-1",
+    )  # fmt: skip
+    altitude_range: tuple[float, float] = option(
+        (2.0, 100.0), "Lowest and highest tangent altitude.", **HEIGHTS
+    )
+    row_step_km: float = option(
+        0.95, "Between spectra; one a second.", limits=(0.05, 5.0), unit="km"
+    )
+    exposure_part: float = option(
+        0.2, "Of a second, that the exposure takes.", limits=(0.0, 1.0)
+    )
+    pixels: int = option(
+        _FULL_PIXELS, "1024, or fewer for binned spectra.", limits=(64, _FULL_PIXELS)
+    )
+    range_nm: tuple[float, float] = option(
+        (215.0, 345.0), "Wavelengths that are calculated; the other pixels are masked "
+        "and missing.", limits=(206.0, 640.0), unit="nm",
+    )  # fmt: skip
+    snr: float = option(
+        400.0, "Signal over error for a transmittance of one at 300 nm and above, at "
+        "full resolution (inferred); it falls as the square root of sunlight below.",
+        limits=(1e-3, 1e12),
+    )  # fmt: skip
+    wobble: float = option(
+        5e-4, "1-sigma brightness change from row to row, common to all pixels.",
+        limits=(0.0, 1.0),
+    )  # fmt: skip
+    aerosol_km1: float = option(
+        0.006, "Extinction at altitude zero and 270 nm.", limits=(0.0, 1e2),
+        unit="km-1",
+    )  # fmt: skip
+    aerosol_scale_km: float = option(
+        9.0, "Its scale height.", limits=(0.1, 1e3), unit="km"
+    )
+    aerosol_exponent: tuple[float, float] = option(
+        (0.3, 1.2), "Exponent of 1 / wavelength at altitude zero and at 60 km, linear "
+        "in between.", limits=(-10.0, 10.0),
+    )  # fmt: skip
+    aerosol_layer: tuple[float, float, float] | None = option(
+        (1.5e-4, 45.0, 3.0), "Extinction (km-1), altitude and 1-sigma width (km) of a "
+        "detached layer.", limits=((0.0, 1e3), (-10.0, 150.0), (0.01, 100.0)),
+    )  # fmt: skip
+    field_of_view_arcmin: float = option(
+        2.0, "Diameter.", limits=(0.0, 60.0), unit="arcmin"
+    )
+    fwhm_nm: float = option(1.5, "Of the line shape.", limits=(0.01, 20.0), unit="nm")
+    observer_distance_km: float = option(
+        3790.0, "Spacecraft to the planet's centre.", limits=(3600.0, 50_000.0),
+        unit="km",
+    )  # fmt: skip
+    latitude: float = option(
+        60.0, "Of all spectra.", limits=(-90.0, 90.0), unit="degree_north"
+    )
+    local_time: float = option(
+        18.0, "Local true solar time.", limits=(0.0, 24.0), unit="hour"
+    )
 
     def __post_init__(self) -> None:
         """Refuse options that make no product."""
-        check_options(self)
+        super().__post_init__()
         low, high = self.altitude_range
         conditions = (
             ("altitude_range", (low, high), -3.0 <= low < high - 10.0 <= 110.0,
              "must ascend by more than 10 km within -3..120"),
-            ("pixels", self.pixels, 64 <= self.pixels <= _FULL_PIXELS,
-             "must lie within 64..1024"),
             ("range_nm", self.range_nm, self.range_nm[0] < self.range_nm[1] - 20.0,
              "must ascend by more than 20 nm"),
-            ("row_step_km", self.row_step_km, self.row_step_km >= 0.05,
-             "must lie within 0.05..5"),
         )  # fmt: skip
         require(conditions)
-        self.mole_fraction(np.zeros(1))
-
-    def mole_fraction(self, altitude_km: Array) -> Array:
-        """Mole fraction of ozone at altitudes."""
-        return mole_fraction("o3", self.ozone, altitude_km, negative=self.negative)
 
 
 def synthetic_ozone_cross_section() -> xr.Dataset:
@@ -236,8 +216,6 @@ def simulate_uvis_product(
     >>> path.name
     'nmd_cal_sc_uvis_20180614T030920-20180614T030942-i.xml'
     """
-    from tgo_spectra.simulate.product import write_simulated
-
     level1, truth = simulate_uvis_level1(cross_section, **options)
     return write_simulated(out_dir, level1, truth, archive=zip, overwrite=overwrite)
 
@@ -277,7 +255,8 @@ def simulate_uvis_level1(
     rng = np.random.default_rng(scenario.seed)
     low, high = scenario.altitude_range
     tangent = np.arange(low, high + 1e-9, scenario.row_step_km)
-    air = _air(scenario, low)
+    levels = np.arange(np.floor(low) - 3.0, _TOP_KM, _LEVEL_STEP_KM)
+    air = air_of(scenario, levels)
     radius = float(air.attrs.get("planet_radius_km", mars.MEAN_RADIUS_KM))
     pixel_nm = uvis.nominal_wavelength(scenario.pixels)
     inside = (pixel_nm >= scenario.range_nm[0]) & (pixel_nm <= scenario.range_nm[1])
@@ -293,18 +272,6 @@ def simulate_uvis_level1(
         measured = measured + sigma * rng.standard_normal(clean.shape)
     level1 = _level1(scenario, tangent, radius, pixel_nm, measured, sigma)
     return level1, _truth(scenario, air, tangent, clean, column)
-
-
-def _air(scenario: UvisScenario, low_km: float) -> xr.Dataset:
-    levels = np.arange(np.floor(low_km) - 3.0, _TOP_KM, _LEVEL_STEP_KM)
-    if scenario.atmosphere is not None:
-        return on_altitudes(read_atmosphere(scenario.atmosphere), levels)
-    air = reference_atmosphere(levels)
-    warmer = scenario.temperature_gradient_k_km * np.clip(40.0 - levels, 0.0, 40.0)
-    temperature = air["temperature"]
-    changed = air.assign(temperature=temperature.copy(data=temperature.values + warmer))
-    # the density follows from pressure and temperature
-    return read_atmosphere(changed.drop_vars("number_density"))
 
 
 def _transmittance(
@@ -332,7 +299,8 @@ def _transmittance(
     split = np.stack([np.interp(exponent, bins, unit) for unit in np.eye(13)], axis=1)
     colour = (270.0 / grid) ** bins[:, None]
     rayleigh = rayleigh_cross_section_co2(grid)
-    ozone = number * scenario.mole_fraction(z)
+    (vmr,) = mole_fractions_of(scenario, ["o3"], air).values()
+    ozone = number * vmr
     haze = _extinction(scenario, z)
     rows, columns = np.empty((tangent.size, pixel_nm.size)), np.empty(tangent.size)
     offsets, weights = _field_of_view(scenario, radius_km, tangent)
@@ -394,70 +362,46 @@ def _level1(
     sigma: Array,
 ) -> xr.Dataset:
     layout = LAYOUTS["uvis", True]
-    n, points = tangent.size, len(layout.points_x)
+    n = tangent.size
     edges = np.array([-0.5, 0.5]) * scenario.exposure_part
     # ingress: the line of sight sinks with time
     second = (n - 1.0 - np.arange(n))[:, None] + edges + 0.5
-    times = np.datetime64(scenario.start, "ms") + np.rint(1e3 * second).astype(
-        "timedelta64[ms]"
-    )
-    heights = np.repeat(
-        (tangent[:, None] - edges * scenario.row_step_km)[:, None, :], points, axis=1
-    )
     # the points of the table are the rim of the nadir telescope's wider field
     rim = 21.5 * _ARCMIN * _distance(scenario, radius_km, tangent)
-    heights[:, 1:] += rim[:, None, None] * np.asarray(layout.points_y)[1:, None]
+    rise = rim[:, None, None] * np.asarray(layout.points_y)[:, None]
+    heights = (tangent[:, None] - edges * scenario.row_step_km)[:, None, :] + rise
     heights[heights < -5.0] = np.nan
-    path = _distance(scenario, radius_km, heights)
-    ls = mars.solar_longitude(times)
     hour = np.mod(scenario.local_time + second / _DAY_S * 24.0, 24.0)
-    three, two = ("spectrum", "point", "edge"), ("spectrum", "edge")
 
-    def everywhere(value: npt.ArrayLike) -> Array:
-        full = np.broadcast_to(np.asarray(value, float), (n, 2))[:, None, :]
-        return np.where(np.isnan(heights), np.nan, np.repeat(full, points, axis=1))
+    def seen(value: npt.ArrayLike) -> Array:
+        return np.where(np.isnan(heights), np.nan, np.asarray(value, dtype=float))
 
-    lost = ~np.isfinite(measured)
-    data: dict[str, Any] = {
-        "transmittance": (("spectrum", "pixel"), measured),
-        "transmittance_error": (("spectrum", "pixel"), sigma),
-        "mask": (("spectrum", "pixel"), lost),
-        "time_bounds": (two, times.astype("datetime64[ns]")),
-        "detector_temperature": ("spectrum", np.full(n, 268.0)),
-        "obs_altitude": (two, np.full((n, 2), scenario.observer_distance_km)),
-        "sub_obs_longitude": (two, np.full((n, 2), scenario.longitude)),
-        "sub_obs_latitude": (two, np.full((n, 2), 0.5 * scenario.latitude)),
-        "l_sub_s": (two, ls),
-        "sub_sol_longitude": (two, np.full((n, 2), 0.0)),
-        "sub_sol_latitude": (two, np.full((n, 2), 0.0)),
-        "point_longitude": (three, everywhere(scenario.longitude)),
-        "point_latitude": (three, everywhere(scenario.latitude)),
-        "point_local_true_solar_time": (three, everywhere(hour)),
-        "tangent_altitude_ellipsoid": (three, heights + 0.4),
-        "tangent_altitude_areoid": (three, heights),
-        "tangent_altitude_surface": (three, heights),
-        "slant_path_distance": (three, path),
+    spectra = {
+        "transmittance": measured,
+        "transmittance_error": sigma,
+        "mask": ~np.isfinite(measured),
     }
-    start = times[:, 0].astype("datetime64[ns]")
-    middle = start + (times[:, 1].astype("datetime64[ns]") - start) // 2
-    coords: dict[str, Any] = {
-        "wavelength": ("pixel", np.round(pixel_nm, 3)),
-        "tangent_altitude": ("spectrum", tangent),
-        "time": ("spectrum", middle),
-        "latitude": ("spectrum", np.full(n, scenario.latitude)),
-        "longitude": ("spectrum", np.full(n, scenario.longitude)),
-        "local_true_solar_time": ("spectrum", hour.mean(axis=1)),
-        "solar_longitude": ("spectrum", ls.mean(axis=1)),
+    variables = {
+        "detector_temperature": 268.0,
+        "obs_altitude": scenario.observer_distance_km,
+        "pointing_deviation": 0.0,
+        "sub_obs_longitude": scenario.longitude,
+        "sub_obs_latitude": 0.5 * scenario.latitude,
+        "sub_sol_longitude": 0.0,
+        "sub_sol_latitude": 0.0,
+        "point_longitude": seen(scenario.longitude),
+        "point_latitude": seen(scenario.latitude),
+        "point_local_true_solar_time": seen(hour[:, None, :]),
+        "tangent_altitude_ellipsoid": heights + 0.4,
+        "tangent_altitude_areoid": heights,
+        "tangent_altitude_surface": heights,
+        "slant_path_distance": _distance(scenario, radius_km, heights),
     }
-    attrs = {
-        "title": "NOMAD Experiment (SYNTHETIC)",
-        "instrument": "NOMAD",
-        "channel": "uvis",
-        "observation_type": "ingress",
-        "orbit": 2000,
-        "product_pixels": scenario.pixels,
-    }
-    return xr.Dataset(data, coords, attrs)
+    coordinates = {"wavelength": ("pixel", np.round(pixel_nm, 3))}
+    ds = nomad_level1(
+        scenario, layout, "ingress", second, spectra, variables, coordinates
+    )
+    return ds.assign_attrs(product_pixels=scenario.pixels)
 
 
 def _truth(
@@ -468,7 +412,7 @@ def _truth(
     column: Array,
 ) -> xr.Dataset:
     z = air["altitude"].values
-    vmr = scenario.mole_fraction(z)
+    (vmr,) = mole_fractions_of(scenario, ["o3"], air).values()
     level = "altitude"
     return xr.Dataset(
         {
@@ -493,6 +437,6 @@ def _truth(
             "planet_radius_km": float(
                 air.attrs.get("planet_radius_km", mars.MEAN_RADIUS_KM)
             ),
-            "seed": scenario.seed,
+            **scenario.record(),
         },
     )
