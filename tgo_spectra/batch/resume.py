@@ -1,26 +1,34 @@
-"""Resume key of a product: equal exactly when the result would be.
+"""What is done already: the file of each product, and the key that it must carry.
 
-It is the hash of the bytes of the input, of the setup and the contents of the files
-that this names, of the parameters of the instrument's model, of the atmosphere or the
-climatology, and of the version of the processing.
+A file is named after the whole logical identifier of its product. The key is equal
+exactly when the result would be: it is the hash of the bytes of the input, of the setup
+and the contents of the files that this names, of the parameters of the instrument's
+model, of the atmosphere or the climatology, and of the version of the processing.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import glob
 import hashlib
 import itertools
+import logging
+import re
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from tgo_spectra import instruments
+from tgo_spectra.archive.gathering import identity
 from tgo_spectra.atmosphere.climatology.choices import ClimatologyChoices
-from tgo_spectra.files.netcdf import PROCESSING_VERSION
+from tgo_spectra.errors import OutputError, printable
+from tgo_spectra.files.atomic import writing
+from tgo_spectra.files.netcdf import PROCESSING_VERSION, open_verified
 from tgo_spectra.paths import expanded
 from tgo_spectra.pds4 import Source, archive_members
-from tgo_spectra.readers.finding import split_place
+from tgo_spectra.readers.finding import find_label, split_place
 from tgo_spectra.retrieval.kinds import beside, files_of, kind_of_setup
 
 if TYPE_CHECKING:
@@ -28,26 +36,26 @@ if TYPE_CHECKING:
 
     from tgo_spectra.retrieval.kinds import Setup
 
-__all__ = ["choices", "instrument_hash", "resume_key"]
+__all__ = [
+    "adopt_former",
+    "choices",
+    "instrument_hash",
+    "output_name",
+    "resume_key",
+    "target_of",
+]
+
+_LOG = logging.getLogger(__name__)
+
+_LONGEST = 180
+"""Characters of a name: file systems take 255, and others are made from these."""
 
 
 def resume_key(path: Path, setup: Setup | None, atmosphere: Any) -> str:
     """Hash all that a result depends on: inputs, choices, tables, instrument, air.
 
-    Parameters
-    ----------
-    path : path
-        Product, as ``zip::label`` where a zip has several.
-    setup : Setup or None
-        None: whatever shipped setup fits, so that all of them count.
-    atmosphere : Dataset, path, ClimatologyChoices or None
-        None: the reference atmosphere. Of a climatology the contents of its files, in
-        any order, and the choices count.
-
-    Returns
-    -------
-    str
-        SHA-256.
+    Without a setup all shipped ones count, without an atmosphere the reference one; of
+    a climatology the contents of its files, in any order, and the choices.
     """
     digest = hashlib.sha256(f"processing {PROCESSING_VERSION}".encode())
     others = () if setup is None else beside(setup, path)
@@ -63,14 +71,7 @@ def resume_key(path: Path, setup: Setup | None, atmosphere: Any) -> str:
 
 
 def choices(setup: Setup | None) -> str:
-    """Return kind and hash of a setup, or "default" for none.
-
-    Examples
-    --------
-    >>> from tgo_spectra.retrieval.setups import load_setup
-    >>> choices(load_setup("uvis_o3")).split()[0], choices(None)
-    ('ozone', 'default')
-    """
+    """Return kind and hash of a setup, or "default" for none."""
     if setup is None:
         return "default"
     row = kind_of_setup(setup)
@@ -79,23 +80,7 @@ def choices(setup: Setup | None) -> str:
 
 @functools.lru_cache(maxsize=16)
 def instrument_hash(channel: str | None = None) -> str:
-    """Return a hash of the parameters of an instrument model.
-
-    Parameters
-    ----------
-    channel : str, optional
-        One of `tgo_spectra.instruments.channels`; default: all of them.
-
-    Returns
-    -------
-    str
-        SHA-256 of names, numbers, units and indices; texts do not count.
-
-    Examples
-    --------
-    >>> instrument_hash("so") == instrument_hash("lno")
-    False
-    """
+    """Hash names, numbers, units and indices of a channel's model; default: of all."""
     wanted = [channel] if channel in instruments.channels() else instruments.channels()
     rows = [
         (row.name, row.value, row.unit, row.index)
@@ -160,3 +145,56 @@ def _atmosphere_hash(atmosphere: Any) -> str:
         digest.update(f"{name} {units}".encode())
         digest.update(atmosphere[name].values.tobytes())
     return f"|{digest.hexdigest()}"
+
+
+def output_name(lid: str) -> str:
+    """Name a file after a logical identifier of any case; no two share a name.
+
+    Colons become plus signs, which no identifier has; what else a file name should not
+    hold is written as in addresses (``%2F``). Of a very long one the end stands there,
+    with a hash of the whole.
+
+    >>> output_name("urn:esa:psa:em16_tgo_nmd:data_calibrated:nmd_cal_sc_so_a-134")
+    'urn+esa+psa+em16_tgo_nmd+data_calibrated+nmd_cal_sc_so_a-134'
+    """
+    name = quote(lid.lower(), safe=":").replace(":", "+")
+    if len(name) <= _LONGEST:
+        return name
+    check = hashlib.sha256(lid.lower().encode()).hexdigest()[:16]
+    return f"{name[-_LONGEST:]}+{check}"
+
+
+def target_of(product: Path, folder: Path) -> Path:
+    """Give the level-2 file of a product; one under a former name has it then.
+
+    Raises ProductError where the label cannot be read.
+    """
+    label = find_label(product)
+    text = label.read()
+    # a label without an identifier is refused by the reader
+    lid = identity(text)[0] or f"{label.name}:{hashlib.sha256(text).hexdigest()}"
+    target = folder / f"{output_name(lid)}.nc"
+    adopt_former(target, lid)
+    return target
+
+
+def adopt_former(target: Path, lid: str) -> None:
+    """Rename a file that is named after the end of its identifier only.
+
+    Such names do not tell products apart that differ in the collection: the file is
+    renamed only if it is whole and says that it holds this product.
+    """
+    last = re.sub(r"[^\w.-]", "_", lid.rsplit(":", 1)[-1])
+    former = target.with_name(f"{last}.nc")
+    if target.exists() or not former.is_file():
+        return
+    try:
+        held = str(open_verified(former).attrs.get("product_lid", ""))
+    except OutputError as error:
+        _LOG.warning("left as it is, under a name no longer used: %s", error)
+        return
+    if held.lower() == lid.lower():
+        # another run may do the same
+        with writing(target), contextlib.suppress(FileNotFoundError):
+            former.rename(target)
+        _LOG.info("%s is now %s", printable(former), printable(target.name))

@@ -29,12 +29,15 @@ class _Product(UserPath):
 @click.command()
 @click.argument("path", type=_Product(exists=True))
 def info(path: str) -> None:
-    """Describe a product, a level-2 file or a map.
+    """Describe a product, a level-2 file, a map, or the journal of a run.
 
     Of a zip with several products, ZIP::LABEL names one.
     """
     from pathlib import Path
 
+    if Path(path).suffix == ".jsonl":
+        _say_journal(path)
+        return
     if Path(path).suffix == ".nc":
         from tgo_spectra.files.netcdf import open_verified
 
@@ -47,12 +50,44 @@ def info(path: str) -> None:
         say(line)
 
 
+def _say_journal(path: str) -> None:
+    """Say what is to be known of each product of a run, and all in a line."""
+    from tgo_spectra.batch.journal import read_journal, summary
+
+    rows = read_journal(path)
+    for row in rows:
+        what = "not good" if row.good is False else row.state
+        if row.quality or row.message:
+            say(what, row.product, " ".join(row.quality or ()) or row.message)
+    say(summary(rows))
+
+
+def _quality(ds: Any) -> list[str]:
+    """Return what the flag of a result says: a line a reason, with how many rows."""
+    from tgo_spectra import quality
+    from tgo_spectra.files.level2 import flags_of
+
+    flags = flags_of(ds)
+    if flags is None:
+        level2 = ds.attrs.get("processing_level") == "L2"
+        return [f"{'quality':24}not known: no quality_flag"] if level2 else []
+    bad = bool(quality.severe(quality.overall(flags)))
+    lines = [f"{'quality':24}{'not good' if bad else 'good'}"]
+    found = quality.counts(flags)
+    for reason in quality.REASONS:
+        if reason.name in found:
+            of_rows = f" ({found[reason.name]} of {flags.size})" if flags.ndim else ""
+            lines.append(f"  {reason.name:22}{reason.meaning}{of_rows}")
+    return lines
+
+
 def _describe(ds: Any) -> list[str]:
     """Identity, sizes and ranges in a few lines."""
     wanted = ("product_lid", "title", "observation_type", "processing_level")
     lines = [f"{key:24}{ds.attrs[key]}" for key in wanted if key in ds.attrs]
     sizes = ", ".join(f"{name} {size}" for name, size in ds.sizes.items())
     lines.append(f"{'sizes':24}{sizes}")
+    lines += _quality(ds)
     for name, variable in ds.variables.items():
         if variable.dtype.kind not in "fiuM" or not variable.size:
             continue
@@ -81,20 +116,33 @@ def _describe(ds: Any) -> list[str]:
     default="inverse_variance",
     show_default=True,
 )
+@click.option(
+    "--quality",
+    type=click.Choice(["good", "all"]),
+    default="good",
+    show_default=True,
+    help="good: leave out what its quality_flag says is not to be used.",
+)
 def map_(
-    folder: str, out: str, spec: str, gases: tuple[str, ...], weights: Any
+    folder: str,
+    out: str,
+    spec: str,
+    gases: tuple[str, ...],
+    weights: Any,
+    quality: Any,
 ) -> None:
     """Map the level-2 files in FOLDER."""
     from tgo_spectra.files.level2 import profiles
     from tgo_spectra.files.netcdf import write_map
     from tgo_spectra.maps.grid import Grid
-    from tgo_spectra.maps.maps import grid_level2
+    from tgo_spectra.maps.maps import grid_level2, left_out
 
     grid = Grid.from_spec(spec)
     # the map itself may lie in the folder, from before, and be damaged
     level2 = profiles(folder, leave_out=out)
-    ds = grid_level2(level2, grid, gases=list(gases) or None, weights=weights)
-    say(f"{ds.attrs['n_profiles']} profiles -> {write_map(ds, out)}")
+    how = {"weights": weights, "quality": quality}
+    ds = grid_level2(level2, grid, gases=list(gases) or None, **how)
+    say(f"{ds.attrs['n_profiles']} profiles{left_out(ds)} -> {write_map(ds, out)}")
 
 
 @click.command()

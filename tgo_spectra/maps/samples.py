@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from tgo_spectra import quality
 from tgo_spectra.errors import TgoError
+from tgo_spectra.files.level2 import flags_of
 from tgo_spectra.maps.sums import Levels, cell_samples, single_samples
 from tgo_spectra.variables import GASES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import xarray as xr
 
@@ -21,9 +23,11 @@ if TYPE_CHECKING:
 __all__ = [
     "FIELDS",
     "VERTICAL",
+    "Judged",
     "column_samples",
     "fields_of",
     "impossible_places",
+    "judged",
     "profile_samples",
 ]
 
@@ -40,21 +44,9 @@ VERTICAL = ("altitude", "pressure")
 def fields_of(
     ds: xr.Dataset, gases: Sequence[str] | None, error: str
 ) -> dict[str, str]:
-    """Return the quantities of a level-2 Dataset that a map can hold.
+    """Return the quantities of level 2 that a map can hold, each with its gas.
 
-    Parameters
-    ----------
-    ds : Dataset
-        Level 2.
-    gases : sequence of str or None
-        Wanted gases; None: all.
-    error : {"total", "noise"}
-        Columns without an error of this kind are left out unless their gas is named.
-
-    Returns
-    -------
-    dict of str to str
-        Gas by field; a field is the gas, or the gas with an ending of `FIELDS`.
+    Without names of gases: of all, without columns that have no error of this kind.
     """
     found = {}
     for gas in gases or GASES:
@@ -69,6 +61,47 @@ def fields_of(
     return found
 
 
+class Judged(NamedTuple):
+    """What the quality of a result says of its use.
+
+    `keep`: which of its spectra, shape (spectrum,), or whether the profile is to be
+    mapped; `reasons`: how many profiles or spectra are left out for each (one may have
+    several); `n_spectra`: how many spectra are; `known`: whether the result has a flag.
+    """
+
+    keep: npt.NDArray[np.bool_] | bool
+    reasons: Mapping[str, int]
+    n_spectra: int
+    known: bool
+
+
+def judged(ds: xr.Dataset, fields: Iterable[str], *, everything: bool) -> Judged:
+    """Say which spectra of a result, or whether a profile, is to be mapped."""
+    flags = flags_of(ds)
+    known = flags is not None
+    if flags is None:
+        flags = _flags_without_variable(ds)
+    columns = [name for name in fields if "_column" in name]
+    if flags.ndim and not columns:  # a profile from spectra that were fitted alone
+        flags = np.asarray(quality.overall(flags))
+    bad = quality.severe(flags)
+    if everything or not bad.any():
+        return Judged(True, {}, 0, known)
+    if not flags.ndim:
+        return Judged(False, quality.counts(flags & quality.SEVERE), 0, known)
+    there = np.any([np.isfinite(ds[name].values) for name in columns], axis=0)
+    lost = flags[bad & there] & quality.SEVERE
+    return Judged(~bad, quality.counts(lost), lost.size, known)
+
+
+def _flags_without_variable(ds: xr.Dataset) -> npt.NDArray[np.int32]:
+    """Return what stands for the flags of a result without: what did not converge."""
+    if "status" in ds:
+        return quality.pack_rows({"not_converged": ds["status"].values != 0})
+    lost = "converged" in ds and not bool(ds["converged"])
+    return np.asarray(quality.pack(["not_converged"] if lost else []))
+
+
 def profile_samples(
     ds: xr.Dataset,
     gas: str,
@@ -81,31 +114,9 @@ def profile_samples(
 ) -> tuple[Samples, npt.NDArray[np.bool_]]:
     """Average the levels of a profile in each cell: one sample a cell.
 
-    Parameters
-    ----------
-    ds : Dataset
-        Level 2 with ``<gas>_vmr``.
-    gas : str
-    grid : Grid
-    error : {"total", "noise"}
-    minimum_kernel : float
-        Levels count where the averaging-kernel diagonal is larger.
-    sigma_level : float
-        Multiple of the error in limits.
-    correlation_km : float, str or None
-        As for `tgo_spectra.grid_level2`.
-
-    Returns
-    -------
-    samples : dict of str to array, shape (cell,)
-        For `tgo_spectra.maps.sums.add_samples`.
-    lost : array of bool, shape (level,)
-        Levels that would count if they had a possible place.
-
-    Raises
-    ------
-    TgoError
-        A variable that the grid needs is missing (``map.variable``).
+    Levels count where the diagonal of the averaging kernel exceeds `minimum_kernel`.
+    Returns samples for `add_samples`, shape (cell,), and which levels, shape (level,),
+    would count if they had a possible place.
     """
     name = f"{gas}_vmr_error" if error == "total" else f"{gas}_vmr_noise_error"
     size = ds.sizes["altitude"]
@@ -139,38 +150,14 @@ def column_samples(
     error: str,
     minimum_kernel: float,
     sigma_level: float,
-    converged_only: bool,
+    wanted: npt.NDArray[np.bool_] | bool,
 ) -> tuple[Samples, npt.NDArray[np.bool_]]:
     """Take every spectrum of a nadir product as a sample at its own place and time.
 
-    Parameters
-    ----------
-    ds : Dataset
-        Level 2 with the field over ``spectrum``.
-    field, gas : str
-        ``<gas>_column`` or ``<gas>_column_normalised``, and its gas.
-    grid : Grid
-        Without a vertical axis.
-    error : {"total", "noise"}
-    minimum_kernel : float
-        Spectra count where the degrees of freedom of the column are larger: below, it
-        follows its a priori.
-    sigma_level : float
-        Multiple of the error in limits.
-    converged_only : bool
-        Leave out spectra whose ``status`` is not zero.
-
-    Returns
-    -------
-    samples : dict of str to array, shape (sample,)
-        For `tgo_spectra.maps.sums.add_samples`; cells may repeat.
-    lost : array of bool, shape (spectrum,)
-        Spectra that would count if they had a possible place.
-
-    Raises
-    ------
-    TgoError
-        A variable that the grid needs is missing (``map.variable``).
+    Spectra count where `wanted`, and where the degrees of freedom of the column exceed
+    `minimum_kernel`: below, it follows its a priori. Returns samples for `add_samples`,
+    shape (sample,), cells may repeat; and which spectra, shape (spectrum,), would count
+    if they had a possible place.
     """
     size = ds.sizes["spectrum"]
     value, sigma = _along(ds, field, size), _along(ds, f"{field}_error", size)
@@ -181,8 +168,7 @@ def column_samples(
         with np.errstate(divide="ignore", invalid="ignore"):
             sigma = noise * sigma / total
     keep = np.isfinite(value) & np.isfinite(sigma) & (sigma > 0)
-    if converged_only and "status" in ds:
-        keep &= _along(ds, "status", size) == 0
+    keep &= wanted
     freedom = f"{gas}_degrees_of_freedom_of_spectrum"
     if freedom in ds:
         keep &= _along(ds, freedom, size) > minimum_kernel
@@ -203,21 +189,7 @@ def column_samples(
 def impossible_places(
     ds: xr.Dataset, grid: Grid, lost: npt.NDArray[np.bool_]
 ) -> dict[str, float]:
-    """Return why levels or spectra have no possible place: a value of each axis.
-
-    Parameters
-    ----------
-    ds : Dataset
-        Level 2.
-    grid : Grid
-    lost : array of bool, shape (level,) or (spectrum,)
-        As `profile_samples` and `column_samples` give it.
-
-    Returns
-    -------
-    dict of str to float
-        First impossible value by axis.
-    """
+    """Return an impossible value by axis, of the levels or spectra that are `lost`."""
     places = _places(ds, grid, lost.size)
     wrong = {axis: bad & lost for axis, bad in grid.impossible(places).items()}
     return {a: float(places[a][bad][0]) for a, bad in wrong.items() if bad.any()}
