@@ -1,6 +1,6 @@
 """Search of the Planetary Science Archive and download of what is found.
 
-The search is one query, see `tgo_spectra.archive.tap`; the download needs no library.
+The search is one query, see `tgo_spectra.archive.tap`.
 
 References
 ----------

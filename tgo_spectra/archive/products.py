@@ -15,13 +15,8 @@ import numpy as np
 from tgo_spectra.errors import ArchiveError, TgoError, TgoWarning
 from tgo_spectra.geometry import mean_direction
 from tgo_spectra.pds4 import Source, resolve_data
-from tgo_spectra.readers import (
-    GROUP_READERS,
-    READERS,
-    instrument_of,
-    read_label,
-)
 from tgo_spectra.readers.finding import LABEL_SUFFIXES, is_product_name
+from tgo_spectra.readers.open import read_groups, read_label
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +29,6 @@ __all__ = [
     "describe",
     "instant",
     "labels_and_zips",
-    "open_parts",
     "walk",
 ]
 
@@ -116,22 +110,6 @@ def walk(root: Path) -> Iterator[Path]:
     yield from (path for path in labels_and_zips(root) if is_product_name(path.name))
 
 
-def open_parts(source: Source) -> dict[str, xr.Dataset]:
-    """Open all that a label describes, as `tgo_spectra.open_product_tree`.
-
-    Returns
-    -------
-    dict
-        ``"/"`` has the attributes of the product; of some products it has no variable,
-        as each object is a Dataset of its own.
-    """
-    label = read_label(source)
-    instrument = instrument_of(label, source)
-    if instrument in GROUP_READERS:
-        return GROUP_READERS[instrument](label, source)
-    return {"/": READERS[instrument](label, source)}
-
-
 def damaged(place: str, member: str, key: str, error: TgoError) -> Entry:
     """Row of a product that cannot be used."""
     return Entry(
@@ -175,7 +153,7 @@ def describe(source: Source, place: str, key: str) -> Entry:
             known["data"] = _BETWEEN.join(file.name for file in files)
             known["data_size"] = sum(file.size() for file in files)
             known["size"] = known["data_size"] + source.size()
-            parts = open_parts(source)
+            parts = read_groups(source, geometry=False)
             known |= _facts(parts.get("Data", parts["/"]), parts["/"].attrs)
         except TgoError as error:
             text = " ".join(str(error).split())

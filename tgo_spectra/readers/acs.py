@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import xarray as xr
 
@@ -118,7 +118,9 @@ def read(
     spectra = _level(label) in ("calibrated", "partially_processed")
     if not spectra and not arrays and len(names) > 1:
         raise _several(label, names)
-    groups = read_groups(label, source, verify_md5=verify_md5, mode=mode, geometry=None)
+    groups = read_groups(
+        label, source, verify_md5=verify_md5, mode=mode, geometry=False
+    )
     root = groups.pop("/")
     if "Data" in groups:
         ds = groups["Data"]
@@ -153,7 +155,7 @@ def read_groups(
     verify_md5: bool = True,
     mode: Mode = "strict",
     row_byte_order: ByteOrder | None = None,
-    geometry: str | Path | None = None,
+    geometry: str | Path | Literal[False] | None = None,
 ) -> dict[str, xr.Dataset]:
     """Build one Dataset for each object of an ACS product.
 
@@ -174,6 +176,7 @@ def read_groups(
         bytes apart, as the label does not state their order.
     geometry : path, optional
         Calibrated products: label of the geometry product to put beside the spectra.
+        None: the one that the label names, if it is found. False: none.
 
     Returns
     -------
@@ -190,7 +193,6 @@ def read_groups(
         ``product.unknown_layout``; what `tgo_spectra.pds4.open_structures` raises.
     """
     attrs = _attributes(label, source)
-    attrs["reading_mode"] = mode
     if row_byte_order not in {None, "big", "little"}:
         msg = "row_byte_order must be big or little, or None"
         raise ProductError(msg, value=row_byte_order, rule="product.row_byte_order")
@@ -222,7 +224,11 @@ def read_groups(
         for ds in groups.values():
             ds.attrs |= {"experimental": 1, "experimental_note": _EXPERIMENTAL}
     _note_files(groups, structures, label, verify_md5=verify_md5)
-    if geometry is not None:
+    if geometry is None:
+        geometry = find_geometry(label, source)
+        if "geometry_lid" in attrs:
+            groups["/"].attrs["geometry_found"] = int(geometry is not None)
+    if geometry:
         _add_geometry(groups, geometry, verify_md5=verify_md5, mode=mode)
     return groups
 
