@@ -13,7 +13,7 @@ from tgo_spectra.files.netcdf import open_verified
 from tgo_spectra.paths import expanded
 from tgo_spectra.pds4 import Source, parse_label
 from tgo_spectra.pds4.check import findings_of
-from tgo_spectra.pds4.findings import Finding
+from tgo_spectra.pds4.report import Finding
 from tgo_spectra.pds4.xml import LABEL_BYTES_MAX
 from tgo_spectra.readers.finding import find_label, label_bytes, labels_of_zip
 from tgo_spectra.readers.open import has_reader, read_groups

@@ -9,7 +9,7 @@ import numpy as np
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from tgo_spectra.pds4.types import (
+from tgo_spectra.pds4.fields import (
     INTEGER_TYPES,
     REAL_TYPES,
     TIME_TYPES,

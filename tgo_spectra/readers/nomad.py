@@ -20,7 +20,7 @@ from xarray.core import indexing
 
 from tgo_spectra.errors import ProductError
 from tgo_spectra.pds4 import open_table, resolve_data
-from tgo_spectra.pds4.repairs import repaired
+from tgo_spectra.pds4.table import repaired
 from tgo_spectra.readers.arrays import ColumnArray, MaskedArray, with_leaves
 from tgo_spectra.readers.nomad_fields import plan_variables
 from tgo_spectra.readers.quality import check, flag_notes

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tgo_spectra.pds4 import Columns, known
+from tgo_spectra.pds4 import Columns, label_cache
 from tgo_spectra.readers.arrays import dtype_of, snake_case
 from tgo_spectra.variables import attributes_of
 
@@ -121,7 +121,7 @@ def plan_variables(fields: tuple[Field, ...]) -> tuple[Plan, ...]:
     -------
     tuple of Plan
     """
-    return known.kept("nomad plans", fields, lambda: _plans(fields))
+    return label_cache.kept("nomad plans", fields, lambda: _plans(fields))
 
 
 def _plans(fields: tuple[Field, ...]) -> tuple[Plan, ...]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from xml.etree.ElementTree import Element
 
-    from tgo_spectra.pds4.label import Field
+    from tgo_spectra.pds4.fields import Field
 
 __all__ = ["Cut", "Record", "cut", "is_stub", "kept", "remember"]
 
