@@ -19,7 +19,7 @@ from tgo_spectra.readers.objects import ObjectArray, lazy, table_dataset
 from tgo_spectra.variables import annotate
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from tgo_spectra.pds4 import Structure
 
@@ -192,7 +192,10 @@ def calibrated_dataset(
         )
         coords[name] = variable
     if "Orders" in structures:
-        coords |= _orders(structures["Orders"], channel, sizes, path)
+        waves = [
+            1e7 / v.values if k == "wavelength" else v.values for k, v in coords.items()
+        ]
+        coords |= _orders(structures["Orders"], channel, sizes, waves, path)
     ds = annotate(xr.Dataset(variables, coords))
     ds.attrs["axes_from"] = origin
     ds.attrs["part_axis"] = "transmittance, then its error (inferred)"
@@ -270,9 +273,16 @@ def _check_monotonic(
 
 
 def _orders(
-    item: Structure, channel: str, sizes: Mapping[str, int], path: str
+    item: Structure,
+    channel: str,
+    sizes: Mapping[str, int],
+    waves: Sequence[np.ndarray[Any, np.dtype[np.float64]]],
+    path: str,
 ) -> dict[str, xr.Variable]:
-    pairs = _pairs(item, path)
+    def fits(pairs: np.ndarray[Any, np.dtype[np.float64]]) -> bool:
+        return any(_of_one_echelle(pairs, channel, wave) for wave in waves)
+
+    pairs = _pairs(item, fits, path)
     first, second = pairs[:, 0], pairs[:, 1]
     name = {"label_name": "Orders"}
     if channel == "nir":
@@ -300,13 +310,64 @@ def _orders(
     }
 
 
-def _pairs(item: Structure, path: str) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Return the object Orders as (n, 2), whether it is a table or an array."""
+def _of_one_echelle(
+    pairs: np.ndarray[Any, np.dtype[np.float64]],
+    channel: str,
+    waves: np.ndarray[Any, np.dtype[np.float64]],
+) -> bool:
+    """Say whether pairs (n, 2) can be orders and what `_orders` takes the second for.
+
+    An echelle has one wavenumber per order: at one setting that of order m is known but
+    for half an order to each side, 1 / 2 m of it. As much again is allowed, as a
+    detector may be wider than an order. `waves` are those of the axis, cm-1.
+    """
+    order, other = pairs.T
+    whole = pairs if channel == "mir" else order
+    if not np.isfinite(pairs).all() or (order < 1).any() or (whole % 1).any():
+        return False
+    if channel == "mir":
+        if ((other < 0) | (other >= len(waves))).any():
+            return False
+        lines = [line[np.isfinite(line)] for line in waves[other.astype(np.int64)]]
+        if not all(line.size for line in lines):
+            return False
+        wave = np.array([np.median(line) for line in lines])
+    else:
+        known = waves[np.isfinite(waves)]
+        if not known.size or ((other < known.min()) | (other > known.max())).any():
+            return False
+        wave = other
+    per_order = wave / order
+    spread = per_order.max() / per_order.min() - 1.0
+    return bool(spread <= (1.0 / order).sum())
+
+
+def _pairs(
+    item: Structure,
+    fits: Callable[[np.ndarray[Any, np.dtype[np.float64]]], bool],
+    path: str,
+) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return the object Orders as (n, 2), whether it is a table or an array.
+
+    Two pairs have no axis that their number tells apart: the label's names of the axes
+    do, or that one way to read them `fits` and the other does not.
+    """
     if isinstance(item, ArrayObject):
-        values = _without_single(item.read(), 2)
-        if values.ndim == 2 and values.shape[1] == _PAIR and len(values) != _PAIR:
-            return np.asarray(values, np.float64)
-        problem, value = "must be n x 2, n other than 2", item.shape
+        values = np.asarray(_without_single(item.read(), 2), np.float64)
+        problem, value = "must be n x 2", item.shape
+        if values.ndim == 2 and values.shape[1] == _PAIR:
+            if len(values) != _PAIR:
+                return values
+            named = [_role(axis) == "part" for axis in item.axes[-2:]]
+            if any(named) and not all(named):
+                return values if named[1] else values.T
+            found = [pairs for pairs in (values, values.T) if fits(pairs)]
+            if len(found) == 1:
+                return found[0]
+            problem = (
+                "two pairs could be read along either axis: its names do not say "
+                f"which, and {len(found)} of the two agree with the spectral axis"
+            )
     else:
         fields = item.layout.fields
         if len(fields) == _PAIR and not any(field.groups for field in fields):
