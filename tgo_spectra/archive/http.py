@@ -62,29 +62,11 @@ def request_bytes(
     limit: int = 2**28,
     form: tuple[str, bytes] | None = None,
 ) -> bytes:
-    """Fetch a small answer, such as that of a query, into memory.
+    """Fetch a small answer, such as that of a query, of at most `limit` bytes.
 
-    Parameters
-    ----------
-    url : str
-        Address.
-    settings : ArchiveSettings
-        As for `download`.
-    limit : int
-        Most bytes accepted.
-    form : (str, bytes), optional
-        Content type and bytes to send. It may be sent more than once, so it must ask
-        a question only.
-
-    Returns
-    -------
-    bytes
-
-    Raises
-    ------
-    ArchiveError
-        As `download`. An answer of status 400, with which services of the Virtual
-        Observatory explain a bad query, is returned like one of status 200.
+    A form (content type, bytes) may be sent more than once, so it must ask a question
+    only. An answer of status 400, with which services of the Virtual Observatory
+    explain a bad query, is returned like one of status 200.
     """
     headers = {} if form is None else {"Content-Type": form[0]}
     sent = None if form is None else form[1]

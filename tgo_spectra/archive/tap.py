@@ -37,29 +37,11 @@ def query(
 ) -> list[dict[str, str]]:
     """Ask one service, synchronously; give the whole answer or an error.
 
-    Parameters
-    ----------
-    adql : str
-        The query.
-    columns : sequence of str
-        Columns that the answer must have, in lower case.
-    service : str
-        Address of the service, without ``/sync``.
-    settings : ArchiveSettings
-        Hosts, limits of time, and ``maxrec``.
-
-    Returns
-    -------
-    list of dict
-        One a row: text by column; empty where the service has no value.
-
-    Raises
-    ------
-    ArchiveError
-        ``search.no_pyvo`` (the extra is not installed), ``search.overflow`` (the
-        answer is cut, or has ``maxrec`` rows and may be), ``search.refused`` (with the
-        words of the service), ``search.answer`` (no table, or columns are missing), or
-        a rule of `tgo_spectra.archive.download.download`.
+    A row is text by column, empty where the service has no value; `columns`, in lower
+    case, must be there. Refused are an answer that is cut, or has ``maxrec`` rows and
+    may be (``search.overflow``), a query that the service refuses
+    (``search.refused``), what is no table (``search.answer``), and all without pyvo
+    (``search.no_pyvo``).
     """
     try:
         from astropy.io.votable import parse

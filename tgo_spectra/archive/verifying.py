@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tgo_spectra.archive.products import walk
+from tgo_spectra.archive.catalogue import walk
 from tgo_spectra.errors import ProductError, TgoError, TgoWarning
 from tgo_spectra.files.netcdf import open_verified
 from tgo_spectra.paths import expanded
@@ -83,16 +83,7 @@ def verify(paths: str | Path | Iterable[str | Path]) -> list[Verified]:
 
 
 def verify_product(path: str | Path) -> Verified:
-    """Read everything in one product, see `verify`.
-
-    Parameters
-    ----------
-    path : path
-        Label, zip of one label, or ``zip::label``.
-
-    Returns
-    -------
-    Verified
+    """Read everything in one label, zip of one label, or ``zip::label``; see `verify`.
 
     Examples
     --------

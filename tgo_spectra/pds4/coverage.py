@@ -136,15 +136,7 @@ def _is_one_of(
 
 @dataclass(frozen=True)
 class Extent:
-    """Bytes that one object takes in its file.
-
-    Attributes
-    ----------
-    start, length : int
-        First byte (0-based), and number of bytes.
-    name : str
-        Name of the object.
-    """
+    """Bytes that the object `name` takes in its file, from `start` (0-based) on."""
 
     start: int
     length: int
@@ -156,22 +148,8 @@ def extent_faults(
 ) -> Iterator[ProductError]:
     """Say which bytes of a file no object describes, and which ones two describe.
 
-    Neither makes a value wrong, so these errors are meant to be shown, not raised.
-
-    Parameters
-    ----------
-    extents : iterable of Extent
-        All objects of the file.
-    size : int
-        Bytes of the file.
-    path : str
-        The file, for messages.
-
-    Yields
-    ------
-    ProductError
-        ``file.bytes_not_described`` (own id) or ``label.invalid_object_definition``,
-        in the order of the file; the value is the number of bytes.
+    Neither makes a value wrong, so these errors are meant to be shown, not raised; they
+    come in the order of the file, with the number of bytes as value.
 
     Examples
     --------

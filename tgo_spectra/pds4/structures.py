@@ -244,30 +244,7 @@ def open_objects(
     verify_md5: bool,
     exact: bool = False,
 ) -> Objects:
-    """Open the objects of one data file.
-
-    Parameters
-    ----------
-    area : FileArea
-        The file, from the label.
-    data : Source
-        The file itself.
-    path : str
-        The label, for messages.
-    verify_md5 : bool
-        Compare the MD5 of the file with the label's, if it has one.
-    exact : bool
-        As for `open_structures`.
-
-    Returns
-    -------
-    Objects
-
-    Raises
-    ------
-    ProductError
-        See `open_structures`.
-    """
+    """Check one file of a product, and open what it holds: see `open_structures`."""
     file = _checked_file(area, data, Elements(path), verify_md5=verify_md5, exact=exact)
     found, streams = _objects(file)
     extents = [*(_extent(name, item) for name, item in found), *streams]

@@ -14,8 +14,7 @@ import xarray as xr
 
 from tgo_spectra.errors import ProductError
 from tgo_spectra.pds4.binary import ArrayObject
-from tgo_spectra.readers.arrays import snake_case
-from tgo_spectra.readers.objects import ObjectArray, lazy, table_dataset
+from tgo_spectra.readers.lazy import ObjectArray, lazy, snake_case, table_dataset
 from tgo_spectra.variables import annotate
 
 if TYPE_CHECKING:
@@ -60,32 +59,11 @@ def _fail(message: str, path: str, item: str, value: object, rule: str) -> Produ
 def axis_roles(
     axes: Sequence[str], shape: Sequence[int], channel: str, path: str
 ) -> tuple[tuple[str, ...], str]:
-    """Say which axis of the array ``Data`` is frame, part, row and pixel.
+    """Say which axis of ``Data`` is frame, part, row and pixel, and how that is known.
 
-    Parameters
-    ----------
-    axes : sequence of str
-        Names of the axes in the label, slowest first.
-    shape : sequence of int
-        Elements along each.
-    channel : {"nir", "mir"}
-        Which inferred layout holds where the names say nothing.
-    path : str
-        The label, for messages.
-
-    Returns
-    -------
-    roles : tuple of str
-        One of frame, part (transmittance, error), row, pixel for each axis.
-    origin : {"label", "label, one by elimination", "inferred layout"}
-        Where they come from.
-
-    Raises
-    ------
-    ProductError
-        ``product.unknown_layout`` if there are not four axes;
-        ``product.ambiguous_axes`` if two axes have one meaning, the part axis has not
-        2 elements, or its place follows neither from the names nor from the sizes.
+    `axes` are the label's names of the axes, slowest first, of sizes `shape`; where
+    they say nothing the inferred layout of the channel holds. Refused are two axes of
+    one meaning, and a part axis without 2 elements or without a certain place.
 
     Examples
     --------
@@ -143,30 +121,10 @@ def calibrated_dataset(
 ) -> xr.Dataset:
     """Build the Dataset of calibrated NIR or MIR detector frames.
 
-    Parameters
-    ----------
-    structures : mapping
-        Objects of the label; ``Data`` must be there, ``Wavelength`` and ``Orders``
-        are used.
-    channel : {"nir", "mir"}
-        From the identifier.
-    path : str
-        The label, for messages.
-
-    Returns
-    -------
-    Dataset
-        ``transmittance``, ``transmittance_error`` (frame, row, pixel), lazy;
-        ``wavenumber`` (cm-1): MIR (row, pixel), NIR (order_slot, pixel), NaN where the
-        product has 0; NIR ``order`` and ``order_wavenumber`` (frame); MIR
-        ``stripe_order`` and ``stripe_row`` (stripe).
-
-    Raises
-    ------
-    ProductError
-        ``product.unknown_layout``, ``product.ambiguous_axes``,
-        ``product.unknown_unit``, ``product.axis_not_monotonic``,
-        ``product.lengths_differ`` naming both numbers.
+    ``transmittance``, ``transmittance_error`` (frame, row, pixel), lazy; ``wavenumber``
+    (cm-1): MIR (row, pixel), NIR (order_slot, pixel), NaN where the product has 0; NIR
+    ``order`` and ``order_wavenumber`` (frame); MIR ``stripe_order`` and ``stripe_row``
+    (stripe).
     """
     data = structures["Data"]
     if channel not in _INFERRED:
@@ -392,29 +350,11 @@ def _whole(
 def tirvim_dataset(
     arrays: Mapping[str, ArrayObject], attrs: Mapping[str, Any], path: str
 ) -> xr.Dataset:
-    """Build the Dataset of one TIRVIM spectrum or interferogram.
+    """Build the Dataset of one TIRVIM spectrum or interferogram, all (spectrum, pixel).
 
-    Parameters
-    ----------
-    arrays : mapping
-        One-dimensional arrays of the label, by name.
-    attrs : mapping
-        Attributes of the product: ``name_parts``, ``tir_target_altitude``.
-    path : str
-        The label, for messages.
-
-    Returns
-    -------
-    Dataset
-        Every array (spectrum, pixel), with one spectrum, under the snake-case form of
-        its name; arrays of another length have a dimension of their own.
-        ``spectrum_counter`` is the last number of the identifier,
-        ``target_altitude`` that of the mission area; both [I].
-
-    Raises
-    ------
-    ProductError
-        ``product.unknown_layout`` for an array of several axes.
+    Arrays of another length have a dimension of their own; ``spectrum_counter`` is the
+    last number of the identifier, ``target_altitude`` that of the mission area; both
+    [I].
     """
     variables: dict[str, xr.Variable] = {}
     coords: dict[str, xr.Variable] = {}

@@ -190,17 +190,7 @@ def open_spectra(
 
 
 def geometry_files(path: str | Path) -> tuple[Path, ...]:
-    """Return the label of the geometry product that belongs to one, if it is found.
-
-    Parameters
-    ----------
-    path : path
-        Label of a calibrated product.
-
-    Returns
-    -------
-    tuple of Path
-        One or none; none also for what cannot be read.
+    """Return the label of the geometry product that belongs to one: one or none.
 
     Examples
     --------

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from tgo_spectra.pds4.check import Mode
-    from tgo_spectra.readers.objects import ByteOrder
+    from tgo_spectra.readers.lazy import ByteOrder
 
 __all__ = ["TgoBackendEntrypoint"]
 

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from tgo_spectra.errors import ProductError
-from tgo_spectra.readers.objects import node_name
+from tgo_spectra.readers.lazy import node_name
 from tgo_spectra.readers.open import open_product
 from tgo_spectra.variables import attributes_of
 

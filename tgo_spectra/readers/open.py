@@ -16,9 +16,8 @@ from tgo_spectra.paths import expanded
 from tgo_spectra.pds4 import Source, parse_label
 from tgo_spectra.pds4.xml import LABEL_BYTES_MAX
 from tgo_spectra.readers import acs, nomad
-from tgo_spectra.readers.arrays import kept_once_read
 from tgo_spectra.readers.finding import find_label, labels_in
-from tgo_spectra.readers.objects import node_name
+from tgo_spectra.readers.lazy import kept_once_read, node_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
     from tgo_spectra.pds4 import Label
     from tgo_spectra.pds4.check import Mode
-    from tgo_spectra.readers.objects import ByteOrder
+    from tgo_spectra.readers.lazy import ByteOrder
 
 __all__ = [
     "has_reader",
