@@ -21,7 +21,7 @@ from tgo_spectra.errors import ProductError, TgoWarning
 from tgo_spectra.pds4 import Source, open_structures, parse_label
 from tgo_spectra.pds4.check import check_product, open_tables
 from tgo_spectra.pds4.fields import distinct
-from tgo_spectra.pds4.types import PRODUCT_CLASSES
+from tgo_spectra.pds4.label import PRODUCT_CLASSES
 
 sys.path.append(str(Path(__file__).parent))
 

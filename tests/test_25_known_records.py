@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import tgo_spectra as tgo
 from tgo_spectra.errors import ProductError
-from tgo_spectra.pds4 import known, parse_label
+from tgo_spectra.pds4 import label_cache, parse_label
 
 sys.path.append(str(Path(__file__).parent))
 
@@ -65,7 +65,7 @@ def test_a_changed_description_or_head_is_not_taken_for_a_known_one(old, new):
     ],
 )
 def test_labels_that_are_left_alone(old, new):
-    assert known.cut(label().replace(old, new).encode(), repair=False) is None
+    assert label_cache.cut(label().replace(old, new).encode(), repair=False) is None
 
 
 def test_delimiter_of_another_length_is_looked_at_again():
@@ -81,7 +81,7 @@ def test_errors_are_those_of_the_whole_label():
     with pytest.raises(ProductError) as met:
         parse_label(text.encode(), "x.xml")
     known_first = str(met.value)
-    known._records.clear()
+    label_cache._records.clear()
     with pytest.raises(ProductError) as met:
         parse_label(text.encode(), "x.xml")
     assert str(met.value) == known_first
@@ -110,7 +110,7 @@ def test_a_label_cannot_forge_the_stub():
 
 
 def test_values_are_equal_from_a_known_description(tmp_path):
-    known._records.clear()
+    label_cache._records.clear()
     first = opened(tmp_path)
     second = opened(tmp_path)
     assert second.layout.fields is first.layout.fields
@@ -146,17 +146,17 @@ def test_any_changed_byte_is_read_as_without_memory(folder, place, byte):
                 found = error.rule, str(error)
         return found, [str(item.message) for item in caught]
 
-    known._records.clear()
+    label_cache._records.clear()
     fresh = outcome()
-    known._records.clear()
+    label_cache._records.clear()
     parse_label(label().encode(), "x.xml", exact=True)
     assert outcome() == fresh
 
 
 def test_memory_is_bounded():
-    for i in range(3 * known._KEPT):
+    for i in range(3 * label_cache._KEPT):
         fields_of(label().replace("<name>Count</name>", f"<name>Count{i}</name>"))
-    assert len(known._records) == known._KEPT
-    for i in range(10 * known._KEPT):
-        known.kept("test", (i, str(i)), lambda: 1)
-    assert len(known._derived) <= 4 * known._KEPT
+    assert len(label_cache._records) == label_cache._KEPT
+    for i in range(10 * label_cache._KEPT):
+        label_cache.kept("test", (i, str(i)), lambda: 1)
+    assert len(label_cache._derived) <= 4 * label_cache._KEPT

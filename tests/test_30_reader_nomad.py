@@ -18,10 +18,11 @@ import xarray as xr
 
 import tgo_spectra as tgo
 from tgo_spectra.errors import OutputError, ProductError, TgoWarning
-from tgo_spectra.readers import find_label, read_label
-from tgo_spectra.readers.arrays import snake_case
 from tgo_spectra.readers.backend import TgoBackendEntrypoint
+from tgo_spectra.readers.finding import find_label
+from tgo_spectra.readers.lazy import snake_case
 from tgo_spectra.readers.nomad import PRODUCT_NAME
+from tgo_spectra.readers.open import read_label
 from tgo_spectra.simulate.layout import INFRARED_PIXELS, LAYOUTS
 from tgo_spectra.simulate.product import write_product
 from tgo_spectra.variables import validate

@@ -25,7 +25,7 @@ from tgo_spectra.readers.acs import PRODUCT_NAME
 from tgo_spectra.readers.acs_calibrated import axis_roles
 from tgo_spectra.readers.acs_stripes import nearest_records, order_slots
 from tgo_spectra.readers.backend import TgoBackendEntrypoint
-from tgo_spectra.readers.objects import hex_bytes
+from tgo_spectra.readers.lazy import hex_bytes
 from tgo_spectra.variables import validate
 
 sys.path.append(str(pathlib.Path(__file__).parent))
@@ -510,6 +510,52 @@ def test_calibrated__orders(tmp_path):
     values["Orders"] = values["Orders"][:, :2].round()
     made = acs.write_calibrated(tmp_path, "mir", values=values)
     refused("product.ambiguous_axes", tgo.open_product, made.label)
+
+
+def two_orders(channel):
+    """Contents with two orders, whose wavenumbers an echelle could have."""
+    orders = (175, 176) if channel == "mir" else (49, 50)
+    values = acs.calibrated_values(channel, frames=2, orders=orders)
+    slope = 0.2 * np.arange(64)
+    if channel == "mir":
+        stripe = np.repeat(orders, 10)[:, None]
+        values["Wavelength"] = (16.84 * stripe - slope)[None]
+    else:
+        values["Wavelength"] = 150.0 * np.array(orders)[:, None] + slope
+        values["Orders"][:, 1] = values["Wavelength"][:, 32]
+    return values
+
+
+@pytest.mark.parametrize("channel", ["mir", "nir"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_calibrated__two_orders_are_told_apart_by_the_echelle(
+    tmp_path, channel, turned
+):
+    values = two_orders(channel)
+    pairs = values["Orders"].reshape(2, 2)
+    if turned:
+        values["Orders"] = values["Orders"].swapaxes(-1, -2).copy()
+    ds = tgo.open_product(acs.write_calibrated(tmp_path, channel, values=values).label)
+    names = ("stripe_order", "stripe_row") if channel == "mir" else (
+        "order", "order_wavenumber"
+    )  # fmt: skip
+    for name, wanted in zip(names, pairs.T, strict=True):
+        np.testing.assert_array_equal(ds[name], wanted)
+
+
+def test_calibrated__two_orders_that_could_be_either_are_refused(tmp_path):
+    values = two_orders("mir")
+    # order 4 at row 4, order 5 at row 5: rows and orders can change places
+    values["Wavelength"] = (600.0 * np.arange(1, 21)[:, None] - np.arange(64))[None]
+    values["Orders"] = np.array([[(4.0, 4.0), (5.0, 5.0)]])
+    made = acs.write_calibrated(tmp_path, "mir", values=values)
+    text = refused("product.ambiguous_axes", tgo.open_product, made.label)
+    assert "2 of the two agree" in text
+    # and where nothing can be compared
+    del values["Wavelength"]
+    made = acs.write_calibrated(tmp_path, "mir", values=values)
+    text = refused("product.ambiguous_axes", tgo.open_product, made.label)
+    assert "0 of the two agree" in text
 
 
 def test_calibrated__lazy_in_threads_and_workers(tmp_path):

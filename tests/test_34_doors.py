@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import xarray as xr
+from xarray.backends import BackendArray
 
 import tgo_spectra as tgo
 from tgo_spectra.archive import verify
@@ -21,11 +22,13 @@ from tgo_spectra.paths import expanded
 from tgo_spectra.pds4 import open_structures, parse_label
 from tgo_spectra.pds4.check import check_product, open_tables
 from tgo_spectra.readers.finding import find_label
+from tgo_spectra.simulate.product import write_product
 
 sys.path.append(str(Path(__file__).parent))
 
 import acs_products as acs
 import corpus
+import nomad_products as nomad
 
 
 @pytest.fixture
@@ -93,8 +96,8 @@ def test_home__is_expanded_by_the_generic_layer_and_the_archive(home, tmp_path):
 
 
 def test_home__geometry_of_calibrated_spectra(home, tmp_path):
-    for write_product in (acs.write_calibrated, acs.write_geometry):
-        write_product(tmp_path)
+    for write in (acs.write_calibrated, acs.write_geometry):
+        write(tmp_path)
     (spectra,) = tmp_path.glob("acs_cal*.xml")
     (geometry,) = (p for p in tmp_path.glob("*.xml") if p != spectra)
     tree = tgo.open_product_tree(f"~/{spectra.name}", geometry=f"~/{geometry.name}")
@@ -121,6 +124,131 @@ def test_home__is_expanded_on_the_command_line(home, tmp_path, capsys):
     assert main(["find", "~/found.jsonl"]) == 0
     assert (tmp_path / "found.jsonl").is_file()
     assert not Path("~").exists()
+
+
+# One small product of every channel, through every door
+
+
+def nomad_writer(kind):
+    return lambda folder: write_product(folder, nomad.level1(kind))
+
+
+PRODUCTS = {f"nomad {kind}": nomad_writer(kind) for kind in nomad.KINDS} | {
+    "acs nir": lambda folder: acs.write_calibrated(folder, "nir").label,
+    "acs mir": lambda folder: acs.write_calibrated(folder, "mir").label,
+    "acs tirvim": lambda folder: acs.write_tirvim(folder).label,
+    "acs raw": lambda folder: acs.write_raw(folder).label,
+}
+PLACES = ("label", "table", "folder", "zip", "label in a zip")
+#: What only a tree, or only one Dataset, has to say: what stands beside the spectra.
+BESIDE = {"geometry_found", "other_objects"}
+
+
+@pytest.fixture(scope="module", params=PRODUCTS)
+def places(request, tmp_path_factory):
+    """A product as it may lie on a disk: kind of place to path."""
+    folder = tmp_path_factory.mktemp("one") / "product"
+    folder.mkdir()
+    label = PRODUCTS[request.param](folder)
+    archive = folder.parent / "p.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        for path in folder.iterdir():
+            file.write(path, f"inner/{path.name}")
+    found = dict(zip(PLACES, (label, None, folder, archive, None), strict=True))
+    found["label in a zip"] = f"{archive}::inner/{label.name}"
+    if label.with_suffix(".tab").is_file():
+        found["table"] = label.with_suffix(".tab")
+    return {name: place for name, place in found.items() if place is not None}
+
+
+def unread(ds):
+    """Names of variables whose values are still in the file only."""
+    names = set()
+    for name, variable in ds.variables.items():
+        data = variable._data
+        while hasattr(data, "array"):
+            data = data.array
+        if isinstance(data, BackendArray):
+            names.add(name)
+    return names
+
+
+def groups_of(tree):
+    """Datasets of a tree by path, none of them read."""
+    return {node.path: node.to_dataset(inherit=False) for node in tree.subtree}
+
+
+def test_doors__give_the_same_tree(places):
+    wanted = groups_of(tgo.open_product_tree(places["label"]))
+    lazy = {name: unread(ds) for name, ds in wanted.items()}
+    for name, ds in wanted.items():
+        assert lazy[name] >= set(ds.data_vars), name
+    for place in places.values():
+        for door in ("tree", "tree by engine"):
+            found = groups_of(DOORS[door](place))
+            assert list(found) == list(wanted)
+            for name, ds in found.items():
+                assert unread(ds) == lazy[name], name
+                xr.testing.assert_identical(ds, wanted[name])
+
+
+def test_doors__give_the_same_dataset(places):
+    groups = groups_of(tgo.open_product_tree(places["label"]))
+    root = groups["/"]
+    wanted = groups.get("/Data", root)
+    wanted.attrs = root.attrs | wanted.attrs
+    if "transmittance" not in wanted and not len(root.variables):
+        for place in places.values():
+            for door in ("open_product", "engine"):
+                with pytest.raises(tgo.errors.ProductError) as caught:
+                    DOORS[door](place)
+                assert caught.value.rule == "product.several_axes"
+        return
+    assert {"source_md5", "source_md5_verified", "source_file"} <= set(wanted.attrs)
+    assert wanted.attrs["source_md5_verified"] == 1
+    assert wanted.attrs["reading_mode"] == "strict"
+    lazy = unread(wanted)
+    assert lazy >= set(wanted.data_vars)
+    for place in places.values():
+        many = tgo.open_products([place], combine="tree")
+        (node,) = many.children.values()
+        for found in (
+            tgo.open_product(place),
+            xr.open_dataset(place, engine="tgo"),
+            node.to_dataset(),
+        ):
+            assert unread(found) == lazy
+            name = next(iter(found.data_vars))
+            first = found[name].isel({found[name].dims[0]: 0}).values
+            assert unread(found) == lazy  # a part was read, and no more
+            assert first.shape == found[name].shape[1:]
+            for ds in (found, wanted):
+                ds.attrs = {k: v for k, v in ds.attrs.items() if k not in BESIDE}
+            xr.testing.assert_identical(found, wanted)
+
+
+def test_doors__refuse_the_same_damage_as_verification(places, tmp_path):
+    for row in verify(list(places.values())):
+        assert row.rule == ""
+    source = places["folder"]
+    for path in source.iterdir():
+        data = path.read_bytes()
+        if path.suffix not in {".xml", ".zip"}:  # one bit of every table
+            data = data[:-3] + bytes([data[-3] ^ 1]) + data[-2:]
+        (tmp_path / path.name).write_bytes(data)
+    label = tmp_path / places["label"].name
+    with zipfile.ZipFile(tmp_path / "p.zip", "w") as file:
+        for path in tmp_path.iterdir():
+            if path.suffix != ".zip":
+                file.write(path, path.name)
+    for place in (label, tmp_path, tmp_path / "p.zip"):
+        with pytest.raises(tgo.errors.ProductError) as caught:
+            DOORS["tree"](place)
+        assert caught.value.rule == "label.checksum_mismatch"
+        with pytest.raises(tgo.errors.ProductError) as caught:
+            DOORS["tree by engine"](place)
+        assert caught.value.rule == "label.checksum_mismatch"
+        assert {row.rule for row in verify(place)} == {"label.checksum_mismatch"}
 
 
 # Attributes

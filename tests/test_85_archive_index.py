@@ -18,7 +18,7 @@ import xarray as xr
 
 import tgo_spectra as tgo
 from tgo_spectra import archive
-from tgo_spectra.archive import index, scanning
+from tgo_spectra.archive import index
 from tgo_spectra.archive.gathering import gather
 from tgo_spectra.cli import main
 from tgo_spectra.errors import ArchiveError, ProductError
@@ -389,7 +389,7 @@ def test_index__unchanged_files_are_not_read(folder, monkeypatch):
     tgo.index_archive(folder)
     # files of this test are too young to be trusted, so make all old enough
     assert tgo.index_archive(folder).attrs["hashed"] == 6
-    monkeypatch.setattr(scanning, "_SETTLED_NS", -(10**12))
+    monkeypatch.setattr(index, "_SETTLED_NS", -(10**12))
     tgo.index_archive(folder)
     ds = tgo.index_archive(folder)
     assert (ds.attrs["hashed"], ds.attrs["opened"]) == (1, 1)  # the damaged one
@@ -415,13 +415,13 @@ def test_index__unchanged_files_are_not_read(folder, monkeypatch):
 def test_index__killed_leaves_the_former_and_goes_on(folder, small_product, tmp_path):
     file = tmp_path / "catalogue.jsonl"
     code = (
-        "import os, signal, sys; from tgo_spectra.archive import index, scanning\n"
-        "index._SAVE_S, opened, real = -1.0, [], scanning.describe\n"
+        "import os, signal, sys; from tgo_spectra.archive import index\n"
+        "index._SAVE_S, opened, real = -1.0, [], index.describe\n"
         "def describe(*given):\n"
         "    opened.append(1)\n"
         "    if len(opened) == 4: os.kill(os.getpid(), signal.SIGKILL)\n"
         "    return real(*given)\n"
-        "scanning.describe = describe\n"
+        "index.describe = describe\n"
         "index.index_archive(*sys.argv[1:])\n"
     )
     call = [sys.executable, "-c", code, str(folder), str(file)]
@@ -443,7 +443,7 @@ def test_index__killed_leaves_the_former_and_goes_on(folder, small_product, tmp_
 
 def test_index__work_grows_with_the_products_only(tmp_path, small_product, monkeypatch):
     """Rows looked at per product stay the same, as plain files and as zips."""
-    monkeypatch.setattr(scanning, "_SETTLED_NS", -(10**12))
+    monkeypatch.setattr(index, "_SETTLED_NS", -(10**12))
     looks = []
 
     class Rows(dict):
@@ -470,7 +470,7 @@ def test_index__work_grows_with_the_products_only(tmp_path, small_product, monke
         assert ds.sizes["product"] == 2 * n
         known = Rows(index._known(tmp_path / "c.jsonl"))
         looks.clear()
-        scan = scanning.Scan(root, known, rehash=False)
+        scan = index._Scan(root, known, rehash=False)
         scan.zips = Rows(scan.zips)
         assert len(list(scan.entries())) == 2 * n
         assert scan.hashed == 0

@@ -6,7 +6,7 @@ server in ``<name>.part.json``, and a later call goes on where it stopped.
 
 References
 ----------
-RFC 9110, HTTP Semantics: range requests (14), If-Range (13.1.5), Retry-After (10.2.3).
+RFC 9110, HTTP Semantics: range requests (14), If-Range (13.1.5).
 """
 
 from __future__ import annotations
@@ -19,21 +19,22 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tgo_spectra.archive.exchange import AgainError, blocks, exchange, persist
+from tgo_spectra.archive.http import FaultError, Link, blocks, persist
 from tgo_spectra.errors import ArchiveError, OutputError, TgoError
 from tgo_spectra.files.atomic import writing
 from tgo_spectra.paths import expanded
 
 if TYPE_CHECKING:
-    import http.client
     from collections.abc import Callable, Iterator
     from io import BufferedRandom
     from pathlib import Path
     from typing import IO
 
+    from urllib3 import BaseHTTPResponse
+
     from tgo_spectra.archive.settings import ArchiveSettings
 
-__all__ = ["download", "request_bytes"]
+__all__ = ["download"]
 
 _MAGIC = {".zip": b"PK\x03\x04", ".xml": b"<?xml", ".lblx": b"<?xml"}
 
@@ -71,7 +72,7 @@ class _Part:
             self.note.unlink(missing_ok=True)
             self.note.with_suffix("").unlink(missing_ok=True)
 
-    def remember(self, response: http.client.HTTPResponse) -> None:
+    def remember(self, response: BaseHTTPResponse) -> None:
         etag = response.headers.get("ETag", "")
         # a weak tag does not promise equal bytes, so it must not be used in If-Range
         strong = etag if etag and not etag.startswith("W/") else None
@@ -153,51 +154,6 @@ def download(
     return final
 
 
-def request_bytes(
-    url: str,
-    settings: ArchiveSettings,
-    limit: int = 2**28,
-    form: tuple[str, bytes] | None = None,
-) -> bytes:
-    """Fetch a small answer, such as that of a query, into memory.
-
-    Parameters
-    ----------
-    url : str
-        Address.
-    settings : ArchiveSettings
-        As for `download`.
-    limit : int
-        Most bytes accepted.
-    form : (str, bytes), optional
-        Content type and bytes to send. It may be sent more than once, so it must ask
-        a question only.
-
-    Returns
-    -------
-    bytes
-
-    Raises
-    ------
-    ArchiveError
-        As `download`. An answer of status 400, with which services of the Virtual
-        Observatory explain a bad query, is returned like one of status 200.
-    """
-    headers = {} if form is None else {"Content-Type": form[0]}
-    sent = None if form is None else form[1]
-
-    def once() -> bytes:
-        with exchange(url, headers, settings, (400,), sent) as response:
-            total = response.length
-            body = b"".join(blocks(response, settings, limit, url))
-        if total is not None and len(body) < total:
-            message = f"answer has {len(body)} of {total} bytes"
-            raise AgainError(message, "download.truncated")
-        return body
-
-    return persist(once, url, settings)
-
-
 def _complete(
     part: _Part,
     final: Path,
@@ -209,8 +165,8 @@ def _complete(
     """Fill the part file until it passes all checks."""
     refused: list[TgoError] = []
 
-    def once() -> None:
-        _transfer(part, settings)
+    def once(link: Link) -> None:
+        _transfer(part, link)
         try:
             _inspect(part, final, md5, size)
             if check is not None:
@@ -219,7 +175,7 @@ def _complete(
             part.restart()
             refused.append(error)
             rule = error.rule or "download.wrong_content"
-            raise AgainError(error.message, rule, once=True) from error
+            raise FaultError(error.message, rule, once=True) from error
 
     try:
         persist(once, part.url, settings)
@@ -229,46 +185,41 @@ def _complete(
         raise
 
 
-def _transfer(part: _Part, settings: ArchiveSettings) -> None:
+def _transfer(part: _Part, link: Link) -> None:
     """One request: the whole file, or the rest of it."""
     headers = part.resume()
     have = part.size()
-    with exchange(part.url, headers, settings, also=(416,)) as response:
-        total = response.length
+    most = link.settings.max_product_bytes
+    with link.answer(headers, also=(416,)) as response:
+        total = response.length_remaining
         if response.status == 416:
             part.restart()
             message = "the server has no such range: from the first byte again"
-            raise AgainError(message, "download.range", 0.0)
+            raise FaultError(message, "download.range")
         if response.status == 206:
             total = _range_total(response, have)
             if total is None:
                 part.restart()
                 message = "the server sent another range than asked for"
-                raise AgainError(message, "download.range", 0.0)
+                raise FaultError(message, "download.range")
         elif have:
             # range ignored, or the file changed: never append
             part.restart()
             have = 0
         if have == 0:
-            _refuse_page(response, part.url)
+            _refuse_page(response)
             part.remember(response)
-        if total is not None and total > settings.max_product_bytes:
+        if total is not None and total > most:
             message = "file is larger than max_product_bytes"
             raise ArchiveError(
                 message, path=part.url, value=total, rule="download.too_large"
             )
-        for block in blocks(
-            response, settings, settings.max_product_bytes - have, part.url
-        ):
+        for block in blocks(response, link, most - have):
             part.file.write(block)
     part.file.flush()
-    found = part.size()
-    if total is not None and found < total:
-        message = f"connection ended after {found} of {total} bytes"
-        raise AgainError(message, "download.truncated")
 
 
-def _range_total(response: http.client.HTTPResponse, have: int) -> int | None:
+def _range_total(response: BaseHTTPResponse, have: int) -> int | None:
     """Length of the whole file, if the range sent begins where ours ends."""
     text = response.headers.get("Content-Range", "")
     match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", text.strip())
@@ -277,12 +228,12 @@ def _range_total(response: http.client.HTTPResponse, have: int) -> int | None:
     return int(match[3])
 
 
-def _refuse_page(response: http.client.HTTPResponse, url: str) -> None:
+def _refuse_page(response: BaseHTTPResponse) -> None:
     coding = response.headers.get("Content-Encoding", "identity").lower()
     kind = response.headers.get("Content-Type", "").lower()
     if coding != "identity" or kind.startswith("text/html"):
         message = f"the server sent {kind or 'something'} ({coding}), not the file"
-        raise AgainError(message, "download.wrong_content", once=True)
+        raise FaultError(message, "download.wrong_content", once=True)
 
 
 def _inspect(part: _Part, final: Path, md5: str | None, size: int | None) -> None:

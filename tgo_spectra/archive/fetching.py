@@ -1,6 +1,6 @@
 """Search of the Planetary Science Archive and download of what is found.
 
-The search is one query, see `tgo_spectra.archive.tap`; the download needs no library.
+The search is one query, see `tgo_spectra.archive.tap`.
 
 References
 ----------
@@ -23,8 +23,8 @@ from urllib.parse import quote, urlsplit
 
 import numpy as np
 
+from tgo_spectra.archive.catalogue import instant
 from tgo_spectra.archive.download import download
-from tgo_spectra.archive.products import instant
 from tgo_spectra.archive.settings import ArchiveSettings, load_settings
 from tgo_spectra.archive.tap import query
 from tgo_spectra.errors import ArchiveError, TgoError

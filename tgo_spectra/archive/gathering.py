@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from tgo_spectra.archive.products import labels_and_zips
+from tgo_spectra.archive.catalogue import labels_and_zips
 from tgo_spectra.archive.verifying import verify_product
 from tgo_spectra.errors import ProductError
 from tgo_spectra.pds4 import Source
@@ -30,18 +30,7 @@ _VERSION = re.compile(rb"<(?:\w+:)?version_id>\s*(\d+(?:\.\d+)*)\s*<")
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A product that is not taken, since another file holds it too.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        What is left out.
-    taken : pathlib.Path
-        What is taken in its place.
-    rule : {"batch.older_version", "batch.damaged_copy", "batch.copy"}
-    message : str
-        Why.
-    """
+    """A product at `path` that is not taken since `taken` holds it too, and why."""
 
     path: Path
     taken: Path
@@ -188,15 +177,6 @@ def _is_geometry(label: bytes) -> bool:
 
 def identity(label: bytes) -> tuple[str, str]:
     """Find identifier (lower case) and version in a label; empty if absent.
-
-    Parameters
-    ----------
-    label : bytes
-        The label. It need not be well-formed.
-
-    Returns
-    -------
-    lid, version : str
 
     Examples
     --------

@@ -39,9 +39,11 @@ class ArchiveSettings(msgspec.Struct, frozen=True, kw_only=True):
     min_rate_bytes_s, stall_window_s : float
         A server that sends less than this, over this many seconds, is left.
     retries : int
-        Further attempts after the first.
+        Further attempts after the first, of each kind of fault: no connection, an
+        answer that breaks off or never comes, a busy server.
     backoff_s, backoff_max_s : float
-        First and longest wait between attempts, seconds.
+        Unit and longest of the waits between attempts, seconds: none, 2, 4, 8 ...
+        units, up to one more by chance, where the server does not say how long.
     max_product_bytes : int
         Larger files are refused.
     offline : bool

@@ -1,7 +1,7 @@
-"""Queries of a Table Access Protocol service, through pyvo.
+"""Queries of a Table Access Protocol service.
 
-pyvo speaks the protocol and reads the VOTable; the bytes go through `exchange`, so
-that hosts, time limits and retries are those of a download.
+A query is one form; its answer, a VOTable, is read by astropy and pyvo. The bytes come
+through `request_bytes`, so hosts, time limits and retries are those of a download.
 
 References
 ----------
@@ -14,21 +14,21 @@ from __future__ import annotations
 import io
 import warnings
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 import numpy as np
 
-from tgo_spectra.archive.download import request_bytes
+from tgo_spectra.archive.http import request_bytes
 from tgo_spectra.errors import ArchiveError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from requests import PreparedRequest, Response, Session
+    from collections.abc import Callable, Sequence
 
     from tgo_spectra.archive.settings import ArchiveSettings
 
 __all__ = ["query"]
 
+_FORM = "application/x-www-form-urlencoded"
 _HEAD_BYTES = 2**16  # a document type declaration stands before the root element
 
 
@@ -37,57 +37,33 @@ def query(
 ) -> list[dict[str, str]]:
     """Ask one service, synchronously; give the whole answer or an error.
 
-    Parameters
-    ----------
-    adql : str
-        The query.
-    columns : sequence of str
-        Columns that the answer must have, in lower case.
-    service : str
-        Address of the service, without ``/sync``.
-    settings : ArchiveSettings
-        Hosts, limits of time, and ``maxrec``.
-
-    Returns
-    -------
-    list of dict
-        One a row: text by column; empty where the service has no value.
-
-    Raises
-    ------
-    ArchiveError
-        ``search.no_pyvo`` (the extra is not installed), ``search.overflow`` (the
-        answer is cut, or has ``maxrec`` rows and may be), ``search.refused`` (with the
-        words of the service), ``search.answer`` (no table, or columns are missing), or
-        a rule of `tgo_spectra.archive.download.download`.
+    A row is text by column, empty where the service has no value; `columns`, in lower
+    case, must be there. Refused are an answer that is cut, or has ``maxrec`` rows and
+    may be (``search.overflow``), a query that the service refuses
+    (``search.refused``), what is no table (``search.answer``), and all without pyvo
+    (``search.no_pyvo``).
     """
     try:
-        from pyvo.dal import DALQueryError, TAPService
-        from pyvo.dal.exceptions import DALAccessError
+        from astropy.io.votable import parse
+        from pyvo.dal import DALFormatError, DALQueryError, TAPResults
     except ImportError as error:
         message = "a search needs pyvo: pip install 'tgo-spectra[archive]'"
         raise ArchiveError(message, path=service, rule="search.no_pyvo") from error
-    faults: list[ArchiveError] = []
-    heads: list[bytes] = []
-    session = _session(settings, faults, heads)
+    form = {"REQUEST": "doQuery", "LANG": "ADQL", "QUERY": adql}
+    body = urlencode(form | {"MAXREC": settings.maxrec}).encode()
+    answer = request_bytes(f"{service}/sync", settings, form=(_FORM, body))
+    _refuse_entities(answer, service)
     with warnings.catch_warnings():
         # how far a VOTable keeps to its standard is not the user's affair; what is
         # needed of it is checked below
         warnings.simplefilter("ignore")
         try:
-            found = TAPService(service, session=session).run_sync(
-                adql, maxrec=settings.maxrec
-            )
+            found = TAPResults(_parsed(parse, answer, service), url=service)
         except DALQueryError as error:
             message = f"the service refused the query: {_words(error)}"
             raise ArchiveError(message, path=service, rule="search.refused") from error
-        except DALAccessError as error:
-            if faults:
-                raise faults[-1] from None
-            message = f"the service sent no readable VOTable: {_words(error)}"
-            raise ArchiveError(
-                message, path=service, value=heads[-1:], rule="search.answer"
-            ) from error
+        except DALFormatError as error:
+            raise _no_table(answer, service, error) from error
         status = str(found.query_status).upper()
         names = {str(name).lower(): name for name in found.fieldnames}
         missing = [name for name in columns if name not in names]
@@ -106,48 +82,17 @@ def query(
     return [dict(zip(cells, row, strict=True)) for row in rows]
 
 
-def _session(
-    settings: ArchiveSettings, faults: list[ArchiveError], heads: list[bytes]
-) -> Session:
-    """Give a session that sends through `exchange`.
+def _parsed(parse: Callable[[io.BytesIO], Any], answer: bytes, service: str) -> Any:
+    """Read a VOTable; whatever the parser makes of other bytes is one error."""
+    try:
+        return parse(io.BytesIO(answer))
+    except Exception as error:
+        raise _no_table(answer, service, error) from error
 
-    pyvo turns every exception into its own, so errors are also put into `faults`; the
-    first bytes of each answer are put into `heads`.
-    """
-    import requests
-    from requests.adapters import HTTPAdapter
-    from urllib3 import HTTPResponse
 
-    class Transport(HTTPAdapter):
-        def send(
-            self,
-            request: PreparedRequest,
-            stream: bool = False,
-            timeout: Any = None,
-            verify: bool | str = True,
-            cert: Any = None,
-            proxies: Mapping[str, str] | None = None,
-        ) -> Response:
-            url, kind = str(request.url), str(request.headers.get("Content-Type", ""))
-            # requests keeps a form as text, one with files as bytes
-            form: Any = request.body
-            body = form.encode() if isinstance(form, str) else bytes(form)
-            try:
-                answer = request_bytes(url, settings, form=(kind, body))
-                _refuse_entities(answer, url)
-            except ArchiveError as error:
-                faults.append(error)
-                raise
-            heads.append(answer[:60])
-            raw = HTTPResponse(io.BytesIO(answer), status=200, preload_content=False)
-            return self.build_response(request, raw)
-
-    session = requests.Session()
-    session.trust_env = False  # neither proxies nor passwords of the surroundings
-    session.adapters.clear()
-    for scheme in ("https://", "http://"):
-        session.mount(scheme, Transport())
-    return session
+def _no_table(answer: bytes, service: str, error: Exception) -> ArchiveError:
+    message = f"the service sent no readable VOTable: {_words(error)}"
+    return ArchiveError(message, path=service, value=answer[:60], rule="search.answer")
 
 
 def _refuse_entities(answer: bytes, url: str) -> None:

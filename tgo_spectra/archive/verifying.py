@@ -7,19 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tgo_spectra.archive.products import (
-    open_parts,
-    walk,
-)
+from tgo_spectra.archive.catalogue import walk
 from tgo_spectra.errors import ProductError, TgoError, TgoWarning
 from tgo_spectra.files.netcdf import open_verified
 from tgo_spectra.paths import expanded
 from tgo_spectra.pds4 import Source, parse_label
 from tgo_spectra.pds4.check import findings_of
-from tgo_spectra.pds4.findings import Finding
+from tgo_spectra.pds4.report import Finding
 from tgo_spectra.pds4.xml import LABEL_BYTES_MAX
-from tgo_spectra.readers import READERS, bundle_of
 from tgo_spectra.readers.finding import find_label, label_bytes, labels_of_zip
+from tgo_spectra.readers.open import has_reader, read_groups
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -86,16 +83,7 @@ def verify(paths: str | Path | Iterable[str | Path]) -> list[Verified]:
 
 
 def verify_product(path: str | Path) -> Verified:
-    """Read everything in one product, see `verify`.
-
-    Parameters
-    ----------
-    path : path
-        Label, zip of one label, or ``zip::label``.
-
-    Returns
-    -------
-    Verified
+    """Read everything in one label, zip of one label, or ``zip::label``; see `verify`.
 
     Examples
     --------
@@ -165,11 +153,12 @@ def _findings(source: Source) -> list[Finding]:
         text = source.read(LABEL_BYTES_MAX)
         label = parse_label(text, str(source), repair=True)
         observed = label.product_class == "Product_Observational"
-        ours = observed and bundle_of(label) in READERS
+        ours = observed and has_reader(label)
         findings = findings_of(source, exact=ours)
         if ours and all(item.severity != "error" for item in findings):
             try:
-                for part in open_parts(source).values():
+                # its geometry is a product of its own
+                for part in read_groups(source, geometry=False).values():
                     part.load()
             except TgoError as error:
                 findings.append(_finding(error))

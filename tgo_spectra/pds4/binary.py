@@ -24,9 +24,9 @@ from tgo_spectra.pds4.constants import (
     stored_constants,
     warn_of_values,
 )
-from tgo_spectra.pds4.records import cell_starts
+from tgo_spectra.pds4.coverage import cell_starts
+from tgo_spectra.pds4.fields import KNOWN_TYPES
 from tgo_spectra.pds4.table import parse_cells
-from tgo_spectra.pds4.types import KNOWN_TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

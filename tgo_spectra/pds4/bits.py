@@ -34,13 +34,6 @@ def bit_fields(element: ET.Element, parent: Field, read: Elements) -> list[Field
     """Return the bit fields of a field, each a field of its own.
 
     A bit field of more than 64 bits is left in its parent, with a warning.
-
-    Raises
-    ------
-    ProductError
-        ``table.bit_field_mismatch`` for a wrong number of them;
-        ``label.table_definition_problem`` for bits outside the parent;
-        ``label.unknown_data_type``.
     """
     packed = read.one(element, "Packed_Data_Fields")
     if packed is None:
@@ -108,21 +101,7 @@ def bit_dtype(data_type: str, bits: tuple[int, int]) -> np.dtype[Any]:
 def unpacked(
     data: np.ndarray[Any, np.dtype[np.uint8]], data_type: str, bits: tuple[int, int]
 ) -> np.ndarray[Any, Any]:
-    """Return the numbers of a bit field.
-
-    Parameters
-    ----------
-    data : ndarray of uint8, shape (..., byte)
-        The fields that hold it.
-    data_type : str
-        One of `BIT_TYPES`.
-    bits : tuple of int
-        First and last bit.
-
-    Returns
-    -------
-    ndarray, shape (...)
-        Of type `bit_dtype`.
+    """Return the numbers (...) of a bit field in bytes (..., byte), as `bit_dtype`.
 
     Examples
     --------

@@ -16,8 +16,8 @@ from tgo_spectra.pds4.constants import (
     same_word,
     warn_of_values,
 )
+from tgo_spectra.pds4.fields import BASES, base_of, is_wide
 from tgo_spectra.pds4.moments import YEARS, moment
-from tgo_spectra.pds4.types import BASES, base_of, is_wide
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -18,19 +18,18 @@ import numpy as np
 from tgo_spectra.errors import ProductError, TgoWarning
 from tgo_spectra.pds4.binary import ArrayObject, BinaryTable, file_bytes
 from tgo_spectra.pds4.delimited import DelimitedTable
-from tgo_spectra.pds4.findings import (
+from tgo_spectra.pds4.fields import KNOWN_TYPES
+from tgo_spectra.pds4.label import parse_label
+from tgo_spectra.pds4.report import (
     Finding,
     Severity,
     missing_cells,
     refuse_disorder,
     repeated_records,
 )
-from tgo_spectra.pds4.label import parse_label
-from tgo_spectra.pds4.repairs import repaired
 from tgo_spectra.pds4.source import Source
 from tgo_spectra.pds4.structures import Objects, find_data, open_objects
-from tgo_spectra.pds4.table import Table
-from tgo_spectra.pds4.types import KNOWN_TYPES
+from tgo_spectra.pds4.table import Table, repaired
 from tgo_spectra.pds4.xml import LABEL_BYTES_MAX
 
 if TYPE_CHECKING:

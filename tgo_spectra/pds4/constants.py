@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from tgo_spectra.errors import TgoWarning
-from tgo_spectra.pds4.types import (
+from tgo_spectra.pds4.fields import (
     INTEGER_TYPES,
     KNOWN_TYPES,
     REAL_TYPES,

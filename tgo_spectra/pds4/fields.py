@@ -1,4 +1,4 @@
-"""Fields of a record: read from a label, with all positions checked."""
+"""Fields of a record and their data types; read from a label, all positions checked."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from tgo_spectra.errors import TgoWarning
-from tgo_spectra.pds4.types import KNOWN_TYPES
 
 if TYPE_CHECKING:
     import xml.etree.ElementTree as ET
@@ -17,11 +16,73 @@ if TYPE_CHECKING:
 
     from tgo_spectra.pds4.xml import Elements
 
-__all__ = ["Field", "Layout", "distinct", "fills_of", "unique", "valid_of"]
+__all__ = [
+    "BASES",
+    "INTEGER_TYPES",
+    "KNOWN_TYPES",
+    "REAL_TYPES",
+    "TEXT_TYPES",
+    "TIME_TYPES",
+    "Field",
+    "Layout",
+    "base_of",
+    "distinct",
+    "fills_of",
+    "is_wide",
+    "unique",
+    "valid_of",
+]
 
 GROUP_DEPTH_MAX = 16
 """Deepest nesting of groups: each is a dimension, of which numpy knows 64."""
 _VALUE_RANGES = frozenset({"valid_minimum", "valid_maximum"})  # not fill values
+
+REAL_TYPES = frozenset({"ASCII_Real"})
+INTEGER_TYPES = frozenset({"ASCII_Integer", "ASCII_NonNegative_Integer"})
+TIME_TYPES = frozenset(
+    {
+        "ASCII_Date_Time_YMD_UTC",
+        "ASCII_Date_Time_YMD",
+        "ASCII_Date_YMD",
+        "ASCII_Date_Time_DOY_UTC",
+        "ASCII_Date_Time_DOY",
+        "ASCII_Date_DOY",
+    }
+)
+TEXT_TYPES = frozenset(
+    {
+        "ASCII_AnyURI",
+        "ASCII_BibCode",
+        "ASCII_DOI",
+        "ASCII_Directory_Path_Name",
+        "ASCII_File_Name",
+        "ASCII_File_Specification_Name",
+        "ASCII_LID",
+        "ASCII_LIDVID",
+        "ASCII_LIDVID_LID",
+        "ASCII_MD5_Checksum",
+        "ASCII_Numeric_Base16",
+        "ASCII_Numeric_Base2",
+        "ASCII_Numeric_Base8",
+        "ASCII_String",
+        "ASCII_Time",
+        "ASCII_VID",
+        "UTF8_String",
+    }
+)
+KNOWN_TYPES = (
+    REAL_TYPES | INTEGER_TYPES | TIME_TYPES | TEXT_TYPES | frozenset({"ASCII_Boolean"})
+)
+"""``data_type`` values of character fields in PDS4 information models 1.11-1.26."""
+
+BASES = {
+    "ASCII_Numeric_Base2": 2,
+    "ASCII_Numeric_Base8": 8,
+    "ASCII_Numeric_Base16": 16,
+}
+"""Base of each type."""
+_DIGITS_MAX = {2: 64, 8: 21, 16: 16}  # that 64 bits hold
+_INT64_DIGITS = 18  # any so long is an int64
 
 
 @dataclass(frozen=True)
@@ -277,3 +338,26 @@ class Layout:
                 )
                 span.start = position
             position += span.length
+
+
+def base_of(data_type: str, length: int) -> int | None:
+    """Return the base of numbers that are given as such; longer ones stay text.
+
+    Examples
+    --------
+    >>> base_of("ASCII_Numeric_Base16", 4), base_of("ASCII_Numeric_Base16", 40)
+    (16, None)
+    """
+    base = BASES.get(data_type)
+    return base if base is not None and length <= _DIGITS_MAX[base] else None
+
+
+def is_wide(data_type: str, length: int) -> bool:
+    """Say whether integers of so many characters may need the unsigned 64-bit type.
+
+    Examples
+    --------
+    >>> is_wide("ASCII_NonNegative_Integer", 20), is_wide("ASCII_Integer", 20)
+    (True, False)
+    """
+    return data_type == "ASCII_NonNegative_Integer" and length > _INT64_DIGITS

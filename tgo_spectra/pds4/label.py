@@ -19,9 +19,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from tgo_spectra.errors import ProductError, TgoWarning
-from tgo_spectra.pds4 import known
+from tgo_spectra.pds4 import label_cache
 from tgo_spectra.pds4.fields import Field, Layout, unique
-from tgo_spectra.pds4.types import PRODUCT_CLASSES
 from tgo_spectra.pds4.xml import Elements, leaves_of, parse_xml
 
 if TYPE_CHECKING:
@@ -67,6 +66,39 @@ _PACKAGES = (
     "Information_Package_Component",
     "Information_Package_Component_Deep_Archive",
 )
+PRODUCT_CLASSES = frozenset(
+    f"Product_{name}"
+    for name in (
+        "AIP",
+        "Ancillary",
+        "Attribute_Definition",
+        "Browse",
+        "Bundle",
+        "Class_Definition",
+        "Collection",
+        "Context",
+        "DIP",
+        "DIP_Deep_Archive",
+        "Document",
+        "External",
+        "File_Repository",
+        "File_Text",
+        "Metadata_Supplemental",
+        "Native",
+        "Observational",
+        "Resource",
+        "SIP",
+        "SIP_Deep_Archive",
+        "SPICE_Kernel",
+        "Service",
+        "Software",
+        "Thumbnail",
+        "Update",
+        "XML_Schema",
+        "Zipped",
+    )
+)
+"""Root elements of labels in PDS4 information models 1.11-1.26."""
 
 
 @dataclass(frozen=True)
@@ -174,7 +206,7 @@ def parse_label(
         With the rule broken; see the modules' functions.
     """
     repair = repair or exact
-    cut = known.cut(text, repair=repair)
+    cut = label_cache.cut(text, repair=repair)
     if cut is not None and cut.record is not None:
         with contextlib.suppress(ProductError):  # found again, and named, in the whole
             return _label(cut.text, path, cut, repair=repair, exact=exact)
@@ -182,7 +214,7 @@ def parse_label(
 
 
 def _label(
-    text: bytes, path: str, cut: known.Cut | None, *, repair: bool, exact: bool
+    text: bytes, path: str, cut: label_cache.Cut | None, *, repair: bool, exact: bool
 ) -> Label:
     read = Elements(path)
     root = parse_xml(text, path)
@@ -281,7 +313,7 @@ def _refuse_equal_names(areas: Sequence[FileArea], read: Elements) -> None:
 
 
 def _file_area(
-    element: ET.Element, read: Elements, cut: known.Cut | None, *, repair: bool
+    element: ET.Element, read: Elements, cut: label_cache.Cut | None, *, repair: bool
 ) -> FileArea:
     document = element.tag == "Document_File"
     file = element if document else read.need(element, "File")
@@ -310,7 +342,7 @@ def _file_area(
 
 
 def _table(
-    element: ET.Element, read: Elements, cut: known.Cut | None, *, repair: bool
+    element: ET.Element, read: Elements, cut: label_cache.Cut | None, *, repair: bool
 ) -> TableCharacter:
     name = read.text(element, "name", required=False) or DEFAULT_NAMES["character"]
     record = read.need(element, "Record_Character")
@@ -323,7 +355,7 @@ def _table(
     if records == 0:
         msg = "table has no records"
         raise read.fail(msg, "table.empty", records, name)
-    if cut is not None and cut.record is not None and known.is_stub(record):
+    if cut is not None and cut.record is not None and label_cache.is_stub(record):
         found = cut.record
         if found.delimiter != delimiter:
             msg = "record_delimiter differs from that of the known record"
@@ -331,7 +363,7 @@ def _table(
     else:
         found = _record(record, read, delimiter, name, repair=repair)
         if cut is not None and all(f.name == f.label_name for f in found.fields):
-            known.remember(cut.key, found)
+            label_cache.remember(cut.key, found)
     return TableCharacter(
         name=name,
         offset=read.size(element, "offset"),
@@ -345,9 +377,9 @@ def _table(
 
 def _record(
     record: ET.Element, read: Elements, delimiter: bytes, name: str, *, repair: bool
-) -> known.Record:
+) -> label_cache.Record:
     length = read.size(record, "record_length", least=1)
     repairs: list[str] = []
     layout = Layout(read, repairs if repair else None)
     fields = layout.fields(record, length - len(delimiter), name)
-    return known.Record(length, delimiter, unique(fields, read), tuple(repairs))
+    return label_cache.Record(length, delimiter, unique(fields, read), tuple(repairs))

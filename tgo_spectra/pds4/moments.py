@@ -31,26 +31,9 @@ def moment(text: bytes, data_type: str, *, whole_days: bool = False) -> int | No
 
     What is left out is the first of its kind: 2014 is its first of January, 0 h. 24:00
     is 0 h of the next day, and so is a leap second, of which datetime64 knows none.
-
-    Parameters
-    ----------
-    text : bytes
-        Without blanks.
-    data_type : str
-        One of ``TIME_TYPES``, which says whether there is a time of day, and whether
-        days are counted in months or in the year.
-    whole_days : bool
-        Refuse what does not name a day, or an hour without its minute.
-
-    Returns
-    -------
-    int or None
-        None for what is no such date.
-
-    Raises
-    ------
-    OverflowError
-        The year is none of `YEARS`.
+    `data_type` says whether there is a time of day, and whether days are counted in
+    months or in the year; `whole_days` refuses what names no day, or an hour without
+    its minute. None is no such date; a year outside `YEARS` is an OverflowError.
 
     Examples
     --------

@@ -22,9 +22,17 @@ from tgo_spectra.pds4.binary import (
 )
 from tgo_spectra.pds4.bits import bit_fields
 from tgo_spectra.pds4.constants import notes_of
-from tgo_spectra.pds4.delimited import DelimitedTable, TableDelimited
-from tgo_spectra.pds4.delimited_layout import delimited_layout
-from tgo_spectra.pds4.extents import Extent, extent_faults
+from tgo_spectra.pds4.coverage import (
+    SEPARATORS,
+    Extent,
+    extent_faults,
+    stray_character,
+)
+from tgo_spectra.pds4.delimited import (
+    DelimitedTable,
+    TableDelimited,
+    delimited_layout,
+)
 from tgo_spectra.pds4.fields import Field, Layout, distinct, fills_of, unique, valid_of
 from tgo_spectra.pds4.label import (
     DEFAULT_NAMES,
@@ -34,7 +42,6 @@ from tgo_spectra.pds4.label import (
     kind_of,
     parse_label,
 )
-from tgo_spectra.pds4.records import between_fields
 from tgo_spectra.pds4.source import Source, resolve_data
 from tgo_spectra.pds4.table import Table, open_table
 from tgo_spectra.pds4.xml import LABEL_BYTES_MAX, Elements
@@ -237,30 +244,7 @@ def open_objects(
     verify_md5: bool,
     exact: bool = False,
 ) -> Objects:
-    """Open the objects of one data file.
-
-    Parameters
-    ----------
-    area : FileArea
-        The file, from the label.
-    data : Source
-        The file itself.
-    path : str
-        The label, for messages.
-    verify_md5 : bool
-        Compare the MD5 of the file with the label's, if it has one.
-    exact : bool
-        As for `open_structures`.
-
-    Returns
-    -------
-    Objects
-
-    Raises
-    ------
-    ProductError
-        See `open_structures`.
-    """
+    """Check one file of a product, and open what it holds: see `open_structures`."""
     file = _checked_file(area, data, Elements(path), verify_md5=verify_md5, exact=exact)
     found, streams = _objects(file)
     extents = [*(_extent(name, item) for name, item in found), *streams]
@@ -272,7 +256,9 @@ def open_objects(
     for _, item in found:
         stray = None
         if isinstance(item, Table) and not exact:
-            stray = between_fields(item)
+            stray = stray_character(
+                item.layout, str(item.source), item.records(), SEPARATORS
+            )
         if stray is not None:
             faults.append(stray)
         faults.extend(_constant_faults(item, path))

@@ -6,15 +6,15 @@ import hashlib
 import os
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tgo_spectra.errors import ProductError
 from tgo_spectra.pds4.cells import Cells, Layout
-from tgo_spectra.pds4.records import blocks, cell_starts, check_ends, stray_character
-from tgo_spectra.pds4.types import INTEGER_TYPES, REAL_TYPES, TIME_TYPES, base_of
+from tgo_spectra.pds4.coverage import blocks, cell_starts, check_ends, stray_character
+from tgo_spectra.pds4.fields import INTEGER_TYPES, REAL_TYPES, TIME_TYPES, base_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from tgo_spectra.pds4.label import Field, FileArea, TableCharacter
     from tgo_spectra.pds4.source import Source
 
-__all__ = ["Columns", "Table", "open_table", "parse_cells"]
+__all__ = ["Columns", "Table", "open_table", "parse_cells", "repaired"]
+
+_PADDING = b" \0\r\n\x1a"  # Ctrl-Z ends text files of old systems
+_PADDING_MAX = 2**16  # bytes; a block of an old tape has less, a fault may have GiB
 
 _CACHE_BYTES = 64 * 2**20  # raw bytes of recently read tables (about ten NOMAD files)
 _CACHE_TABLES = 64  # of any size: their bytes are summed up at each new one
@@ -359,7 +362,7 @@ def open_table(
         to a user, `Table.md5` must be read, which waits and raises.
     exact : bool
         Refuse also bytes after the only table of a file, and anything but blanks
-        between fields. Both are legal; `extent_faults` and `between_fields` tell. So
+        between fields. Both are legal; `extent_faults` and `stray_character` tell. So
         are control characters in text, and dates that name no day.
 
     Returns
@@ -381,8 +384,8 @@ def open_table(
     table = Table(layout, source, stamp, checksum, exact)
     try:
         records = table._remember(data, stamp)
-        check_ends(table, records)
-        stray = stray_character(table, records) if exact else None
+        check_ends(layout, str(source), records)
+        stray = stray_character(layout, str(source), records) if exact else None
         if stray is not None:
             raise stray
     except ProductError:
@@ -440,3 +443,51 @@ def _check_size(
             layout.record_length if by_length else layout.records,
             "table.record_length_mismatch" if by_length else "table.records_mismatch",
         )
+
+
+def repaired(
+    layout: TableCharacter, area: FileArea, source: Source
+) -> tuple[TableCharacter, FileArea]:
+    """Return what label and file agree on, if that cannot change a value.
+
+    Nothing is repaired in a file that differs from the MD5 of its label. The repairs:
+
+    * a data file whose name differs from the label in upper and lower case only is
+      taken;
+    * records that end in LF although CR LF is declared are read as such, if their
+      number and length then fit the file exactly;
+    * blanks, NULs, line ends and Ctrl-Z after the last record are ignored, up to
+      64 KiB.
+
+    Groups that lie on their predecessor are repaired by `parse_label`.
+    """
+    if source.name != area.file_name and source.name.lower() == area.file_name.lower():
+        note = f"file_name {area.file_name!r} read from {source.name!r}"
+        layout = replace(layout, repairs=(*layout.repairs, note))
+    size = source.size()
+    wanted = layout.offset + layout.records * layout.record_length
+    if not area.alone or size in {wanted, 0}:
+        return layout, area
+    short = wanted - layout.records == size and layout.delimiter == b"\r\n"
+    if not short and not wanted < size <= wanted + _PADDING_MAX:
+        return layout, area
+    data = source.read()
+    if area.md5 not in {None, _md5(data)}:
+        return layout, area
+    if short:
+        length = layout.record_length - 1
+        ends = data[layout.offset + length - 1 :: length]
+        if ends == b"\n" * layout.records and b"\r" not in data[layout.offset :]:
+            note = f"record_length {length + 1} read as {length}: records end in LF"
+            layout = replace(
+                layout,
+                record_length=length,
+                delimiter=b"\n",
+                repairs=(*layout.repairs, note),
+            )
+            area = replace(area, file_size=None)
+    elif not data[wanted:].strip(_PADDING):
+        note = f"{size - wanted} bytes of padding after the last record ignored"
+        layout = replace(layout, repairs=(*layout.repairs, note))
+        area = replace(area, file_size=None, padding=size - wanted)
+    return layout, area

@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import xarray as xr
 
@@ -26,12 +26,12 @@ from tgo_spectra.pds4 import Source, open_structures, parse_label
 from tgo_spectra.pds4.binary import ArrayObject
 from tgo_spectra.pds4.xml import LABEL_BYTES_MAX, parse_xml
 from tgo_spectra.readers.acs_calibrated import calibrated_dataset, tirvim_dataset
-from tgo_spectra.readers.arrays import with_leaves
-from tgo_spectra.readers.objects import (
+from tgo_spectra.readers.lazy import (
     ByteOrder,
     array_dataset,
     node_name,
     table_dataset,
+    with_leaves,
 )
 
 if TYPE_CHECKING:
@@ -80,33 +80,9 @@ def read(
 ) -> xr.Dataset:
     """Build the Dataset of an ACS product that has one record axis.
 
-    Parameters
-    ----------
-    label : Label
-        The parsed label.
-    source : Source
-        Where the label is.
-    apply_mask : bool
-        Must be false: ACS products have no mask.
-    verify_md5 : bool
-        Compare the MD5 of each file with the label's.
-    mode : {"strict", "warn", "repair"}
-        ``"warn"``: leave out the objects of a file that is missing or damaged, with
-        a warning, and name them in ``objects_left_out``. No repair is known for
-        these products, so ``"repair"`` refuses what ``"strict"`` does.
-
-    Returns
-    -------
-    Dataset
-        Calibrated NIR and MIR: (frame, row, pixel). Calibrated and partially
-        processed TIRVIM: (spectrum, pixel) with one spectrum. Others: the fields of
-        their only table (record).
-
-    Raises
-    ------
-    ProductError
-        ``product.several_axes`` if the label describes several tables, which only a
-        tree can hold; ``product.no_mask``; what `read_groups` raises.
+    Calibrated NIR and MIR: (frame, row, pixel). Calibrated and partially processed
+    TIRVIM: (spectrum, pixel) with one spectrum. Others: the fields of their only table
+    (record); several are refused (``product.several_axes``), and so is `apply_mask`.
     """
     if apply_mask:
         msg = "product has no mask to apply"
@@ -118,7 +94,9 @@ def read(
     spectra = _level(label) in ("calibrated", "partially_processed")
     if not spectra and not arrays and len(names) > 1:
         raise _several(label, names)
-    groups = read_groups(label, source, verify_md5=verify_md5, mode=mode, geometry=None)
+    groups = read_groups(
+        label, source, verify_md5=verify_md5, mode=mode, geometry=False
+    )
     root = groups.pop("/")
     if "Data" in groups:
         ds = groups["Data"]
@@ -153,44 +131,17 @@ def read_groups(
     verify_md5: bool = True,
     mode: Mode = "strict",
     row_byte_order: ByteOrder | None = None,
-    geometry: str | Path | None = None,
+    geometry: str | Path | Literal[False] | None = None,
 ) -> dict[str, xr.Dataset]:
-    """Build one Dataset for each object of an ACS product.
+    """Build a Dataset for each object of an ACS product; ``"/"`` has attributes alone.
 
-    Parameters
-    ----------
-    label : Label
-        The parsed label.
-    source : Source
-        Where the label is.
-    verify_md5 : bool
-        Compare the MD5 of each file with the label's.
-    mode : {"strict", "warn", "repair"}
-        ``"warn"``: leave out the objects of a file that is missing or damaged, with
-        a warning, and name them in ``objects_left_out``. No repair is known for
-        these products, so ``"repair"`` refuses what ``"strict"`` does.
-    row_byte_order : {"big", "little"}, optional
-        Raw NIR and MIR: join the two bytes of a pixel to one number. None: leave the
-        bytes apart, as the label does not state their order.
-    geometry : path, optional
-        Calibrated products: label of the geometry product to put beside the spectra.
-
-    Returns
-    -------
-    dict
-        ``"/"`` has the attributes of the product and no variable; the others are
-        called after the tables and arrays of the label, in its order.
-
-    Raises
-    ------
-    ProductError
-        ``product.name_unknown`` for an identifier that names no channel,
-        ``product.row_byte_order`` for a byte order where there are no bytes to join,
-        ``product.geometry_mismatch``, ``product.ambiguous_axes``,
-        ``product.unknown_layout``; what `tgo_spectra.pds4.open_structures` raises.
+    `row_byte_order` joins the two bytes of a pixel of raw rows, whose order the label
+    does not state. A `geometry` of None is the product that the label names, if it is
+    found; False is none. In the mode ``"warn"`` the objects of a missing or damaged
+    file are left out; no repair is known, so ``"repair"`` refuses what ``"strict"``
+    does.
     """
     attrs = _attributes(label, source)
-    attrs["reading_mode"] = mode
     if row_byte_order not in {None, "big", "little"}:
         msg = "row_byte_order must be big or little, or None"
         raise ProductError(msg, value=row_byte_order, rule="product.row_byte_order")
@@ -222,7 +173,11 @@ def read_groups(
         for ds in groups.values():
             ds.attrs |= {"experimental": 1, "experimental_note": _EXPERIMENTAL}
     _note_files(groups, structures, label, verify_md5=verify_md5)
-    if geometry is not None:
+    if geometry is None:
+        geometry = find_geometry(label, source)
+        if "geometry_lid" in attrs:
+            groups["/"].attrs["geometry_found"] = int(geometry is not None)
+    if geometry:
         _add_geometry(groups, geometry, verify_md5=verify_md5, mode=mode)
     return groups
 
@@ -430,23 +385,10 @@ def _add_geometry(
 
 
 def find_geometry(label: Label, source: Source) -> Path | None:
-    """Look for the geometry product that a calibrated label names.
+    """Look for the highest version of the geometry product that a label names.
 
     Looked at are the labels in the folder of `source`, and those in the folder that
     stands in its place in the tree of the geometry collection.
-
-    Parameters
-    ----------
-    label : Label
-        The calibrated label.
-    source : Source
-        Where it is.
-
-    Returns
-    -------
-    Path or None
-        A label with the identifier wanted, in its highest version; None if there is
-        none.
     """
     lid = _geometry_lid(label, source)
     if not lid or source.member is not None:

@@ -14,12 +14,11 @@ import xarray as xr
 
 from tgo_spectra.errors import ProductError
 from tgo_spectra.pds4.binary import ArrayObject
-from tgo_spectra.readers.arrays import snake_case
-from tgo_spectra.readers.objects import ObjectArray, lazy, table_dataset
+from tgo_spectra.readers.lazy import ObjectArray, lazy, snake_case, table_dataset
 from tgo_spectra.variables import annotate
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from tgo_spectra.pds4 import Structure
 
@@ -60,32 +59,11 @@ def _fail(message: str, path: str, item: str, value: object, rule: str) -> Produ
 def axis_roles(
     axes: Sequence[str], shape: Sequence[int], channel: str, path: str
 ) -> tuple[tuple[str, ...], str]:
-    """Say which axis of the array ``Data`` is frame, part, row and pixel.
+    """Say which axis of ``Data`` is frame, part, row and pixel, and how that is known.
 
-    Parameters
-    ----------
-    axes : sequence of str
-        Names of the axes in the label, slowest first.
-    shape : sequence of int
-        Elements along each.
-    channel : {"nir", "mir"}
-        Which inferred layout holds where the names say nothing.
-    path : str
-        The label, for messages.
-
-    Returns
-    -------
-    roles : tuple of str
-        One of frame, part (transmittance, error), row, pixel for each axis.
-    origin : {"label", "label, one by elimination", "inferred layout"}
-        Where they come from.
-
-    Raises
-    ------
-    ProductError
-        ``product.unknown_layout`` if there are not four axes;
-        ``product.ambiguous_axes`` if two axes have one meaning, the part axis has not
-        2 elements, or its place follows neither from the names nor from the sizes.
+    `axes` are the label's names of the axes, slowest first, of sizes `shape`; where
+    they say nothing the inferred layout of the channel holds. Refused are two axes of
+    one meaning, and a part axis without 2 elements or without a certain place.
 
     Examples
     --------
@@ -143,30 +121,10 @@ def calibrated_dataset(
 ) -> xr.Dataset:
     """Build the Dataset of calibrated NIR or MIR detector frames.
 
-    Parameters
-    ----------
-    structures : mapping
-        Objects of the label; ``Data`` must be there, ``Wavelength`` and ``Orders``
-        are used.
-    channel : {"nir", "mir"}
-        From the identifier.
-    path : str
-        The label, for messages.
-
-    Returns
-    -------
-    Dataset
-        ``transmittance``, ``transmittance_error`` (frame, row, pixel), lazy;
-        ``wavenumber`` (cm-1): MIR (row, pixel), NIR (order_slot, pixel), NaN where the
-        product has 0; NIR ``order`` and ``order_wavenumber`` (frame); MIR
-        ``stripe_order`` and ``stripe_row`` (stripe).
-
-    Raises
-    ------
-    ProductError
-        ``product.unknown_layout``, ``product.ambiguous_axes``,
-        ``product.unknown_unit``, ``product.axis_not_monotonic``,
-        ``product.lengths_differ`` naming both numbers.
+    ``transmittance``, ``transmittance_error`` (frame, row, pixel), lazy; ``wavenumber``
+    (cm-1): MIR (row, pixel), NIR (order_slot, pixel), NaN where the product has 0; NIR
+    ``order`` and ``order_wavenumber`` (frame); MIR ``stripe_order`` and ``stripe_row``
+    (stripe).
     """
     data = structures["Data"]
     if channel not in _INFERRED:
@@ -192,7 +150,10 @@ def calibrated_dataset(
         )
         coords[name] = variable
     if "Orders" in structures:
-        coords |= _orders(structures["Orders"], channel, sizes, path)
+        waves = [
+            1e7 / v.values if k == "wavelength" else v.values for k, v in coords.items()
+        ]
+        coords |= _orders(structures["Orders"], channel, sizes, waves, path)
     ds = annotate(xr.Dataset(variables, coords))
     ds.attrs["axes_from"] = origin
     ds.attrs["part_axis"] = "transmittance, then its error (inferred)"
@@ -270,9 +231,16 @@ def _check_monotonic(
 
 
 def _orders(
-    item: Structure, channel: str, sizes: Mapping[str, int], path: str
+    item: Structure,
+    channel: str,
+    sizes: Mapping[str, int],
+    waves: Sequence[np.ndarray[Any, np.dtype[np.float64]]],
+    path: str,
 ) -> dict[str, xr.Variable]:
-    pairs = _pairs(item, path)
+    def fits(pairs: np.ndarray[Any, np.dtype[np.float64]]) -> bool:
+        return any(_of_one_echelle(pairs, channel, wave) for wave in waves)
+
+    pairs = _pairs(item, fits, path)
     first, second = pairs[:, 0], pairs[:, 1]
     name = {"label_name": "Orders"}
     if channel == "nir":
@@ -300,13 +268,64 @@ def _orders(
     }
 
 
-def _pairs(item: Structure, path: str) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Return the object Orders as (n, 2), whether it is a table or an array."""
+def _of_one_echelle(
+    pairs: np.ndarray[Any, np.dtype[np.float64]],
+    channel: str,
+    waves: np.ndarray[Any, np.dtype[np.float64]],
+) -> bool:
+    """Say whether pairs (n, 2) can be orders and what `_orders` takes the second for.
+
+    An echelle has one wavenumber per order: at one setting that of order m is known but
+    for half an order to each side, 1 / 2 m of it. As much again is allowed, as a
+    detector may be wider than an order. `waves` are those of the axis, cm-1.
+    """
+    order, other = pairs.T
+    whole = pairs if channel == "mir" else order
+    if not np.isfinite(pairs).all() or (order < 1).any() or (whole % 1).any():
+        return False
+    if channel == "mir":
+        if ((other < 0) | (other >= len(waves))).any():
+            return False
+        lines = [line[np.isfinite(line)] for line in waves[other.astype(np.int64)]]
+        if not all(line.size for line in lines):
+            return False
+        wave = np.array([np.median(line) for line in lines])
+    else:
+        known = waves[np.isfinite(waves)]
+        if not known.size or ((other < known.min()) | (other > known.max())).any():
+            return False
+        wave = other
+    per_order = wave / order
+    spread = per_order.max() / per_order.min() - 1.0
+    return bool(spread <= (1.0 / order).sum())
+
+
+def _pairs(
+    item: Structure,
+    fits: Callable[[np.ndarray[Any, np.dtype[np.float64]]], bool],
+    path: str,
+) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return the object Orders as (n, 2), whether it is a table or an array.
+
+    Two pairs have no axis that their number tells apart: the label's names of the axes
+    do, or that one way to read them `fits` and the other does not.
+    """
     if isinstance(item, ArrayObject):
-        values = _without_single(item.read(), 2)
-        if values.ndim == 2 and values.shape[1] == _PAIR and len(values) != _PAIR:
-            return np.asarray(values, np.float64)
-        problem, value = "must be n x 2, n other than 2", item.shape
+        values = np.asarray(_without_single(item.read(), 2), np.float64)
+        problem, value = "must be n x 2", item.shape
+        if values.ndim == 2 and values.shape[1] == _PAIR:
+            if len(values) != _PAIR:
+                return values
+            named = [_role(axis) == "part" for axis in item.axes[-2:]]
+            if any(named) and not all(named):
+                return values if named[1] else values.T
+            found = [pairs for pairs in (values, values.T) if fits(pairs)]
+            if len(found) == 1:
+                return found[0]
+            problem = (
+                "two pairs could be read along either axis: its names do not say "
+                f"which, and {len(found)} of the two agree with the spectral axis"
+            )
     else:
         fields = item.layout.fields
         if len(fields) == _PAIR and not any(field.groups for field in fields):
@@ -331,29 +350,11 @@ def _whole(
 def tirvim_dataset(
     arrays: Mapping[str, ArrayObject], attrs: Mapping[str, Any], path: str
 ) -> xr.Dataset:
-    """Build the Dataset of one TIRVIM spectrum or interferogram.
+    """Build the Dataset of one TIRVIM spectrum or interferogram, all (spectrum, pixel).
 
-    Parameters
-    ----------
-    arrays : mapping
-        One-dimensional arrays of the label, by name.
-    attrs : mapping
-        Attributes of the product: ``name_parts``, ``tir_target_altitude``.
-    path : str
-        The label, for messages.
-
-    Returns
-    -------
-    Dataset
-        Every array (spectrum, pixel), with one spectrum, under the snake-case form of
-        its name; arrays of another length have a dimension of their own.
-        ``spectrum_counter`` is the last number of the identifier,
-        ``target_altitude`` that of the mission area; both [I].
-
-    Raises
-    ------
-    ProductError
-        ``product.unknown_layout`` for an array of several axes.
+    Arrays of another length have a dimension of their own; ``spectrum_counter`` is the
+    last number of the identifier, ``target_altitude`` that of the mission area; both
+    [I].
     """
     variables: dict[str, xr.Variable] = {}
     coords: dict[str, xr.Variable] = {}

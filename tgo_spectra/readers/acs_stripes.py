@@ -13,6 +13,9 @@ import numpy as np
 import xarray as xr
 
 from tgo_spectra.errors import ProductError, TgoError
+from tgo_spectra.readers.acs import find_geometry
+from tgo_spectra.readers.finding import find_label
+from tgo_spectra.readers.open import open_product_tree, read_label
 from tgo_spectra.variables import annotate
 
 __all__ = ["acs_spectra", "geometry_files", "nearest_records", "open_spectra"]
@@ -169,8 +172,6 @@ def open_spectra(
     --------
     >>> open_spectra("acs_cal_sc_mir.xml", half_width=2)  # doctest: +SKIP
     """
-    from tgo_spectra.readers.trees import open_product_tree
-
     if ".zip" in Path(path).name.lower():
         msg = "unpack the zip: the geometry product is looked for beside the label"
         raise ProductError(msg, path=path, rule="product.geometry_not_joined")
@@ -189,27 +190,13 @@ def open_spectra(
 
 
 def geometry_files(path: str | Path) -> tuple[Path, ...]:
-    """Return the label of the geometry product that belongs to one, if it is found.
-
-    Parameters
-    ----------
-    path : path
-        Label of a calibrated product.
-
-    Returns
-    -------
-    tuple of Path
-        One or none; none also for what cannot be read.
+    """Return the label of the geometry product that belongs to one: one or none.
 
     Examples
     --------
     >>> geometry_files("acs_cal_sc_mir.xml")
     ()
     """
-    from tgo_spectra.readers import read_label
-    from tgo_spectra.readers.acs import find_geometry
-    from tgo_spectra.readers.finding import find_label
-
     try:
         source = find_label(path)
         found = find_geometry(read_label(source), source)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from tgo_spectra.pds4.check import Mode
-    from tgo_spectra.readers.objects import ByteOrder
+    from tgo_spectra.readers.lazy import ByteOrder
 
 __all__ = ["TgoBackendEntrypoint"]
 
@@ -72,7 +72,7 @@ class TgoBackendEntrypoint(BackendEntrypoint):
         ProductError
             If the product breaks its label or its format.
         """
-        from tgo_spectra.readers import read_product
+        from tgo_spectra.readers.open import read_product
 
         ds = read_product(
             filename_or_obj, apply_mask=apply_mask, verify_md5=verify_md5, mode=mode
@@ -110,9 +110,9 @@ class TgoBackendEntrypoint(BackendEntrypoint):
         ProductError
             If the product breaks its label or its format.
         """
-        from tgo_spectra.readers.trees import read_product_groups
+        from tgo_spectra.readers.open import read_groups
 
-        groups = read_product_groups(
+        groups = read_groups(
             filename_or_obj,
             verify_md5=verify_md5,
             mode=mode,

@@ -31,22 +31,10 @@ _PRODUCT_CLASS = re.compile(rb"<(?:\w+:)?product_class>\s*(\w+)\s*<")
 
 
 def find_label(path: str | Path) -> Source:
-    """Find the label that belongs to a path.
+    """Find the label that belongs to a label, table, folder or zip.
 
-    Parameters
-    ----------
-    path : path
-        Label, table, folder or zip; ``x.zip::inner/y.xml`` for one product of several
-        in a zip.
-
-    Returns
-    -------
-    Source
-
-    Raises
-    ------
-    ProductError
-        ``label.missing_file`` if there is no label or more than one; ``zip.*``.
+    ``x.zip::inner/y.xml`` is one product of several in a zip; no label or more than one
+    is refused (``label.missing_file``).
     """
     head, member = split_place(path)
     # absolute, as workers may have another working directory
@@ -88,13 +76,7 @@ def labels_in(folder: Path) -> list[Source]:
 
 
 def labels_of_zip(path: Path) -> list[Source]:
-    """Give the product labels inside a zip.
-
-    Raises
-    ------
-    ProductError
-        The zip is damaged or unsafe, or holds no product (``zip.no_product``).
-    """
+    """Give the product labels in a zip; ``zip.no_product`` if it holds none."""
     found = [
         Source(str(path), name)
         for name in sorted(archive_members(str(path)))

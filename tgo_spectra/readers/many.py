@@ -10,7 +10,8 @@ import numpy as np
 import xarray as xr
 
 from tgo_spectra.errors import ProductError
-from tgo_spectra.readers.objects import node_name
+from tgo_spectra.readers.lazy import node_name
+from tgo_spectra.readers.open import open_product
 from tgo_spectra.variables import attributes_of
 
 if TYPE_CHECKING:
@@ -117,8 +118,6 @@ def open_products(
     >>> list(ds.data_vars)
     ['transmittance']
     """
-    from tgo_spectra.readers import read_product
-
     if combine not in ("spectrum", "tree"):
         msg = "combine must be spectrum or tree"
         raise ProductError(msg, value=combine, rule="product.combine")
@@ -127,7 +126,7 @@ def open_products(
     products: dict[str, xr.Dataset] = {}
     for path in paths:
         ds = _chosen(
-            read_product(path, apply_mask=apply_mask, mode=mode), variables, path
+            open_product(path, apply_mask=apply_mask, mode=mode), variables, path
         )
         lid = ds.attrs["product_lid"]
         if lid in products:

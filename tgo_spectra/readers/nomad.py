@@ -12,6 +12,7 @@ Vandaele et al., Space Sci. Rev. 214, 80 (2018), doi:10.1007/s11214-018-0517-2.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,21 +20,239 @@ import xarray as xr
 from xarray.core import indexing
 
 from tgo_spectra.errors import ProductError
-from tgo_spectra.pds4 import open_table, resolve_data
-from tgo_spectra.pds4.repairs import repaired
-from tgo_spectra.readers.arrays import ColumnArray, MaskedArray, with_leaves
-from tgo_spectra.readers.nomad_fields import plan_variables
+from tgo_spectra.pds4 import Columns, label_cache, open_table, resolve_data
+from tgo_spectra.pds4.table import repaired
+from tgo_spectra.readers.lazy import (
+    ColumnArray,
+    MaskedArray,
+    dtype_of,
+    snake_case,
+    with_leaves,
+)
 from tgo_spectra.readers.quality import check, flag_notes
 from tgo_spectra.variables import attributes_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from tgo_spectra.pds4 import Label, Source, Table
+    from tgo_spectra.pds4 import Field, Label, Source, Table
     from tgo_spectra.pds4.check import Mode
-    from tgo_spectra.readers.nomad_fields import Plan
 
 __all__ = ["FILL", "PRODUCT_NAME", "read"]
+
+_GROUPS = {
+    "Wavenumber": "wavenumber",
+    "Wavelength": "wavelength",
+    "Transmittance": "transmittance",
+    "Transmittance error": "transmittance_error",
+    "Reflectance factor": "reflectance_factor",
+    "Reflectance factor (baseline removed)": "reflectance_factor_corrected",
+    "Radiance": "radiance",
+    "Radiance error": "radiance_error",
+    "Mask": "mask",
+}
+
+_EDGE_NAMES = {
+    "ObservationDatetime": "time_bounds",
+    "ObsAlt": "obs_altitude",
+    "SubObsLon": "sub_obs_longitude",
+    "SubObsLat": "sub_obs_latitude",
+    "LSubS": "l_sub_s",
+    "SubSolLon": "sub_sol_longitude",
+    "SubSolLat": "sub_sol_latitude",
+    "PointingDeviation": "pointing_deviation",
+}
+_POINT_NAMES = {
+    "PointX": "point_x",
+    "PointY": "point_y",
+    "Lon": "point_longitude",
+    "Lat": "point_latitude",
+    "LST": "point_local_true_solar_time",
+    "TangentAltEllipsoid": "tangent_altitude_ellipsoid",
+    "TangentAltAreoid": "tangent_altitude_areoid",
+    "TangentAltSurface": "tangent_altitude_surface",
+    "SlantPathDistance": "slant_path_distance",
+    "IncidenceAngle": "incidence_angle",
+    "EmissionAngle": "emission_angle",
+    "PhaseAngle": "phase_angle",
+    "SurfaceAltAreoid": "surface_altitude_areoid",
+    "SurfaceRadius": "surface_radius",
+}
+_SINGLE_NAMES = {
+    "AOTFFrequency": "aotf_frequency",
+    "DiffractionOrder": "order",
+    "YValidFlag": "y_valid_flag",
+}
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """One variable: which fields make it, and how they are arranged.
+
+    Attributes
+    ----------
+    name : str
+        Of the variable.
+    dims : tuple of str
+    fields : tuple of Field
+        Of one data type and shape.
+    layout : tuple of int
+        Sizes of the dimensions that the fields span; ``()`` for a single field.
+    label_name : str
+        Name or names in the label.
+    dtype : dtype
+        Of the values.
+    columns : Columns
+        Where the cells are.
+    attrs : dict
+        Attributes of the variable; to be copied, as plans are shared.
+    """
+
+    name: str
+    dims: tuple[str, ...]
+    fields: tuple[Field, ...]
+    layout: tuple[int, ...]
+    label_name: str
+    dtype: np.dtype[Any] = field(init=False)
+    columns: Columns = field(init=False)
+    attrs: dict[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Derive what every product of this layout shares."""
+        dtype = dtype_of(self.fields[0])
+        object.__setattr__(self, "dtype", dtype)
+        object.__setattr__(self, "columns", Columns(self.fields))
+        attrs = _label_attrs(self) | attributes_of(self.name, dtype)
+        object.__setattr__(self, "attrs", attrs)
+
+
+def _plan_variables(fields: tuple[Field, ...]) -> tuple[_Plan, ...]:
+    """Arrange all fields of a table into variables.
+
+    Parameters
+    ----------
+    fields : tuple of Field
+        From the label; the plans of one tuple are made once.
+
+    Returns
+    -------
+    tuple of _Plan
+    """
+    return label_cache.kept("nomad plans", fields, lambda: _plans(fields))
+
+
+def _plans(fields: tuple[Field, ...]) -> tuple[_Plan, ...]:
+    scalar = {f.name: f for f in fields if not f.groups}
+    plans: list[_Plan] = []
+    used: set[str] = set()
+    for plan in (*_edge_plans(scalar), *_point_plans(scalar)):
+        plans.append(plan)
+        used.update(item.name for item in plan.fields)
+    for name, item in scalar.items():
+        if name not in used:
+            target = _SINGLE_NAMES.get(name, snake_case(name))
+            plans.append(_Plan(target, ("spectrum",), (item,), (), name))
+    plans.extend(_group_plan(item) for item in fields if item.groups)
+    return tuple(_distinct(plans))
+
+
+def _alike(fields: Iterable[Field]) -> bool:
+    kinds = {(item.data_type, item.scale, item.offset) for item in fields}
+    return len(kinds) == 1
+
+
+def _edge_plans(scalar: dict[str, Field]) -> list[_Plan]:
+    plans = []
+    for name in scalar:
+        head = re.fullmatch(r"Start([A-Z]\w*)", name)
+        tail = re.fullmatch(r"(\w*[a-z])Start", name)
+        if head:
+            stem, other = head[1], f"End{head[1]}"
+        elif tail:
+            stem, other = tail[1], f"{tail[1]}End"
+        else:
+            continue
+        if other not in scalar or not _alike((scalar[name], scalar[other])):
+            continue
+        if stem == "Bin":
+            continue  # BinStart and BinEnd are detector rows, not times
+        target = _EDGE_NAMES.get(stem, snake_case(stem))
+        pair = (scalar[name], scalar[other])
+        plans.append(
+            _Plan(target, ("spectrum", "edge"), pair, (2,), f"{name}, {other}")
+        )
+    return plans
+
+
+def _point_plans(scalar: dict[str, Field]) -> list[_Plan]:
+    edged: dict[str, int] = {}
+    plain: dict[str, int] = {}
+    for name in scalar:
+        match = re.fullmatch(r"(\w*?[A-Za-z])(Start|End)?(\d+)", name)
+        if match:
+            counts = edged if match[2] else plain
+            counts[match[1]] = max(counts.get(match[1], 0), int(match[3]) + 1)
+    plans = []
+    for stem, n in edged.items():
+        names = [f"{stem}{edge}{k}" for k in range(n) for edge in ("Start", "End")]
+        if all(name in scalar for name in names):
+            fields = tuple(scalar[name] for name in names)
+            if _alike(fields):
+                target = _POINT_NAMES.get(stem, snake_case(stem))
+                text = f"{stem}Start0 ... {stem}End{n - 1}"
+                dims = ("spectrum", "point", "edge")
+                plans.append(_Plan(target, dims, fields, (n, 2), text))
+    for stem, n in plain.items():
+        names = [f"{stem}{k}" for k in range(n)]
+        if n > 1 and all(name in scalar for name in names):
+            fields = tuple(scalar[name] for name in names)
+            if _alike(fields):
+                target = _POINT_NAMES.get(stem, snake_case(stem))
+                text = f"{stem}0 ... {stem}{n - 1}"
+                plans.append(_Plan(target, ("spectrum", "point"), fields, (n,), text))
+    return plans
+
+
+def _group_plan(item: Field) -> _Plan:
+    group = item.groups[0]
+    name = _GROUPS.get(group)
+    if name is not None and len(item.shape) == 1:
+        dims: tuple[str, ...] = ("spectrum", "pixel")
+    else:
+        name = snake_case(" ".join((*item.groups, item.name)))
+        dims = ("spectrum", *(f"{name}_{k}" for k in range(len(item.shape))))
+    text = f"{' / '.join(item.groups)} / {item.label_name}"
+    return _Plan(name, dims, (item,), (), text)
+
+
+def _distinct(plans: list[_Plan]) -> list[_Plan]:
+    """Rename variables whose names would clash, and dimensions whose sizes would."""
+    seen: dict[str, int] = {}
+    sizes: dict[str, int] = {}
+    result = []
+    for plan in plans:
+        number = seen[plan.name] = seen.get(plan.name, 0) + 1
+        name = plan.name if number == 1 else f"{plan.name}_{number}"
+        shape = (*plan.layout, *plan.fields[0].shape)
+        dims = ["spectrum"]
+        for dim, size in zip(plan.dims[1:], shape, strict=True):
+            fits = sizes.setdefault(dim, size) == size
+            dims.append(dim if fits else f"{name}_{dim}")
+        result.append(
+            _Plan(name, tuple(dims), plan.fields, plan.layout, plan.label_name)
+        )
+    return result
+
+
+def _label_attrs(plan: _Plan) -> dict[str, str]:
+    first = plan.fields[0]
+    attrs = {"label_name": plan.label_name}
+    if first.unit is not None:
+        attrs["label_unit"] = first.unit
+    if first.description and first.description != first.name:
+        attrs["label_description"] = first.description
+    return attrs
+
 
 FILL = -999.0
 """Missing value of all numeric fields; the label declares it for some only."""
@@ -74,33 +293,11 @@ def read(
     verify_md5: bool = True,
     mode: Mode = "strict",
 ) -> xr.Dataset:
-    """Build the level-1 Dataset of a NOMAD product.
+    """Build the level-1 Dataset: coordinates in memory, everything else lazy.
 
-    Parameters
-    ----------
-    label : Label
-        The parsed label.
-    source : Source
-        Where the label is; the table is beside it.
-    apply_mask : bool
-        Make masked pixels of a UVIS product NaN.
-    verify_md5 : bool
-        Compare the MD5 of the table with the label's.
-    mode : {"strict", "warn", "repair"}
-        Repair, aloud or silently, what cannot change a value; the attribute
-        ``source_repairs`` lists it. The repeated group location of LNO nadir
-        products, which the producer's code writes, is put right in all modes.
-
-    Returns
-    -------
-    Dataset
-        Coordinates in memory, everything else lazy.
-
-    Raises
-    ------
-    ProductError
-        If the table breaks its label, or is not a NOMAD spectra table;
-        ``product.no_mask`` if a mask is to be applied and there is none.
+    What cannot change a value is repaired where the mode is not strict, and listed in
+    ``source_repairs``; the repeated group location of LNO nadir products, which the
+    producer's code writes, is put right in all modes.
     """
     area = next((a for a in label.areas if a.tables), None)
     if area is None:
@@ -119,7 +316,7 @@ def read(
     table = open_table(
         layout, area, place, verify_md5=verify_md5, wait=False, exact=True
     )
-    plans = plan_variables(table.layout.fields)
+    plans = _plan_variables(table.layout.fields)
     if not any(plan.name in _AXES for plan in plans):
         msg = "table has no group Wavenumber or Wavelength"
         raise ProductError(
@@ -144,11 +341,11 @@ def read(
 # --- lazy variables and coordinates ----------------------------------------------
 
 
-def _array(table: Table, plan: Plan) -> ColumnArray:
+def _array(table: Table, plan: _Plan) -> ColumnArray:
     return ColumnArray(table, plan.columns, plan.layout, plan.dtype, (FILL,))
 
 
-def _lazy(table: Table, plan: Plan) -> xr.Variable:
+def _lazy(table: Table, plan: _Plan) -> xr.Variable:
     array = _array(table, plan)
     # rows may be cut anywhere at no cost, so no chunk is preferred along spectrum
     chunks = dict(zip(plan.dims[1:], array.shape[1:], strict=True))
@@ -157,7 +354,7 @@ def _lazy(table: Table, plan: Plan) -> xr.Variable:
     return xr.Variable(plan.dims, lazy, plan.attrs, encoding)
 
 
-def _masked(ds: xr.Dataset, table: Table, plans: Sequence[Plan]) -> xr.Dataset:
+def _masked(ds: xr.Dataset, table: Table, plans: Sequence[_Plan]) -> xr.Dataset:
     """Make rejected pixels missing, still lazily."""
     by_name = {plan.name: plan for plan in plans}
     if "mask" not in by_name:
@@ -178,7 +375,7 @@ def _masked(ds: xr.Dataset, table: Table, plans: Sequence[Plan]) -> xr.Dataset:
     return ds.assign_attrs(mask_applied=1)
 
 
-def _coordinates(table: Table, plans: Sequence[Plan]) -> dict[str, xr.Variable]:
+def _coordinates(table: Table, plans: Sequence[_Plan]) -> dict[str, xr.Variable]:
     """Return what is read at once: small, and wanted by nearly everybody."""
     found: dict[str, xr.Variable] = {}
     by_name = {plan.name: plan for plan in plans}

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from xml.etree.ElementTree import Element
 
-    from tgo_spectra.pds4.label import Field
+    from tgo_spectra.pds4.fields import Field
 
 __all__ = ["Cut", "Record", "cut", "is_stub", "kept", "remember"]
 
@@ -97,14 +97,8 @@ def remember(key: tuple[bytes, bytes, bool], record: Record) -> None:
 def kept(kind: str, origin: object, make: Callable[[], T]) -> T:
     """Return what `make` gives for an object, made once as long as it is in use.
 
-    Parameters
-    ----------
-    kind : str
-        Name of what is made.
-    origin : object
-        What it is derived from, and only from; told apart by identity.
-    make : callable
-        Makes it; the result is shared, so it must not be changed.
+    `origin` is what it is derived from, and only from, told apart by identity; the
+    result is shared, so it must not be changed.
     """
     key = kind, id(origin)
     with _lock:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 
 from tgo_spectra.errors import ProductError
-from tgo_spectra.pds4.types import INTEGER_TYPES, REAL_TYPES
+from tgo_spectra.pds4.fields import INTEGER_TYPES, REAL_TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

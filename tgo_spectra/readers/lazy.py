@@ -1,10 +1,11 @@
-"""Any described object as lazy variables: fields of tables, arrays, hexadecimal text.
+"""Tables and arrays of a product as lazy variables, and how these are called.
 
 Nothing here knows an instrument.
 """
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -16,7 +17,13 @@ from xarray.core import indexing
 from tgo_spectra.errors import ProductError
 from tgo_spectra.pds4 import Columns, Table
 from tgo_spectra.pds4.binary import ArrayObject, BinaryTable
-from tgo_spectra.readers.arrays import ColumnArray, dtype_of, snake_case
+from tgo_spectra.pds4.fields import (
+    INTEGER_TYPES,
+    REAL_TYPES,
+    TIME_TYPES,
+    base_of,
+    is_wide,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,15 +33,178 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ByteOrder",
+    "ColumnArray",
     "FieldArray",
     "HexArray",
+    "MaskedArray",
     "ObjectArray",
     "array_dataset",
+    "dtype_of",
     "hex_bytes",
+    "kept_once_read",
     "lazy",
     "node_name",
+    "snake_case",
     "table_dataset",
+    "with_leaves",
 ]
+
+_SET_LATER = frozenset(
+    (
+        *("reading_mode", "quality_notes", "flags_without_meaning", "mask_applied"),
+        *("source_file", "source_md5", "source_md5_verified", "source_repairs"),
+        *("experimental", "experimental_note", "objects_left_out", "other_objects"),
+        *("geometry_found", "geometry_product", "label_name", "axes_from", "part_axis"),
+    )
+)
+"""Attributes that readers give a product after those of its label."""
+
+
+class ColumnArray(BackendArray):
+    """Fields of one kind as one array over (spectrum, ...), parsed when indexed.
+
+    Parameters
+    ----------
+    table : Table
+        The checked table.
+    columns : Columns
+        Fields of one data type and shape, in the order of `layout`.
+    layout : tuple of int
+        Dimensions that the fields span, such as (5, 2) for points and edges; ``()``
+        for a single field. The array has shape ``(row, *layout, *repetitions)``.
+    dtype : dtype
+        What `Table.read` returns for these fields.
+    fills : tuple of float
+        Values that mean "missing".
+    """
+
+    def __init__(
+        self,
+        table: Table,
+        columns: Columns,
+        layout: tuple[int, ...],
+        dtype: np.dtype[Any],
+        fills: tuple[float, ...],
+    ) -> None:
+        self.table = table
+        self.columns = columns
+        self.layout = layout
+        self.fills = fills
+        self.shape = (table.layout.records, *layout, *columns.starts.shape[1:])
+        self.dtype = dtype
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        """Parse what is asked for."""
+        if all(isinstance(part, slice) and part == slice(None) for part in key.tuple):
+            return self.read()  # all of it: no need to take the index apart
+        return indexing.explicit_indexing_adapter(
+            key, self.shape, indexing.IndexingSupport.BASIC, self.read
+        )
+
+    def read(self, key: tuple[int | slice, ...] = ()) -> np.ndarray[Any, Any]:
+        """Parse the cells of a basic index (integers and slices)."""
+        if not key:
+            values = self.table.read(self.columns, fills=self.fills)
+            return values.reshape(self.shape)
+        whole = slice(None)
+        key = (*key, *(whole,) * (len(self.shape) - len(key)))
+        n = len(self.layout)
+        rows = np.atleast_1d(np.arange(self.shape[0])[key[0]])
+        chosen = np.arange(len(self.columns.fields)).reshape(self.layout)[
+            key[1 : n + 1]
+        ]
+        repeats = key[n + 1 :]
+        if not chosen.size or not rows.size:
+            shape = np.empty(self.shape, dtype=[])[key].shape
+            return np.empty(shape, dtype=self.dtype)
+        columns = self.columns[chosen.ravel().tolist()]
+        values = self.table.read(columns, rows, fills=self.fills, repeats=repeats)
+        values = values.reshape(rows.size, *chosen.shape, *values.shape[2:])
+        return values if isinstance(key[0], slice) else values[0]
+
+
+class MaskedArray(BackendArray):
+    """Real values that are missing where a mask of the same shape is true."""
+
+    def __init__(self, values: ColumnArray, mask: ColumnArray) -> None:
+        self.values = values
+        self.mask = mask
+        self.shape = values.shape
+        self.dtype = values.dtype
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        """Parse what is asked for."""
+        return indexing.explicit_indexing_adapter(
+            key, self.shape, indexing.IndexingSupport.BASIC, self.read
+        )
+
+    def read(self, key: tuple[int | slice, ...] = ()) -> np.ndarray[Any, Any]:
+        """Parse values and mask of a basic index."""
+        return np.where(self.mask.read(key), np.nan, self.values.read(key))
+
+
+def kept_once_read(ds: xr.Dataset) -> xr.Dataset:
+    """Make the lazy variables of a Dataset keep their values once they are read.
+
+    That is what ``xarray.open_dataset`` does for an engine, without the copies of all
+    variables that it makes on the way.
+    """
+    for variable in ds.variables.values():
+        lazy = variable._data
+        if isinstance(lazy, indexing.LazilyIndexedArray):
+            guarded: Any = indexing.CopyOnWriteArray(lazy)
+            kept: Any = indexing.MemoryCachedArray
+            variable.data = kept(guarded)
+    return ds
+
+
+def dtype_of(item: Field) -> np.dtype[Any]:
+    """Return the type of the values that `Table.read` makes of a field."""
+    if item.data_type in REAL_TYPES:
+        return np.dtype(np.float64)
+    base = base_of(item.data_type, item.length)
+    if item.data_type in INTEGER_TYPES or base is not None:
+        if item.fill_texts or item.scale != 1.0 or item.offset != 0.0:
+            return np.dtype(np.float64)
+        unsigned = base is not None or is_wide(item.data_type, item.length)
+        return np.dtype(np.uint64 if unsigned else np.int64)
+    if item.data_type == "ASCII_Boolean":
+        return np.dtype(np.float64 if item.fill_texts else np.bool_)
+    if item.data_type in TIME_TYPES:
+        return np.dtype("datetime64[ns]")
+    return np.dtype(f"U{item.length}")
+
+
+def snake_case(name: str) -> str:
+    """Return a label's field name as a variable name.
+
+    Examples
+    --------
+    >>> snake_case("DetectorTemperature"), snake_case("YValidFlag")
+    ('detector_temperature', 'y_valid_flag')
+    >>> snake_case("Pixel mask (2)")
+    'pixel_mask_2'
+    """
+    text = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name)
+    return re.sub(r"[^0-9a-z]+", "_", text.lower()).strip("_") or "field"
+
+
+def with_leaves(attrs: dict[str, Any], leaves: dict[str, str]) -> dict[str, Any]:
+    """Return attributes with every leaf of a label; a name that is taken changes.
+
+    Examples
+    --------
+    >>> with_leaves({"title": "t"}, {"label_title": "a", "title": "b", "orbit": "7"})
+    {'title': 't', 'label_title': 'a', 'label_label_title': 'b', 'orbit': '7'}
+    """
+    result = dict(attrs)
+    for name, text in leaves.items():
+        key = name
+        while key in result or key in _SET_LATER:
+            key = f"label_{key}"
+        result[key] = text
+    return result
+
 
 ByteOrder = Literal["big", "little"]
 
@@ -58,18 +228,9 @@ def _pairs() -> np.ndarray[Any, np.dtype[np.uint16]]:
 def hex_bytes(
     text: np.ndarray[Any, np.dtype[np.uint8]],
 ) -> tuple[np.ndarray[Any, np.dtype[np.uint8]], np.ndarray[Any, np.dtype[np.bool_]]]:
-    """Return the bytes that hexadecimal text stands for.
+    """Return the bytes (..., n) of hexadecimal text (..., 2 n), and which are bad.
 
-    Parameters
-    ----------
-    text : ndarray of uint8, shape (..., 2 n)
-        Characters, two for each byte.
-
-    Returns
-    -------
-    values : ndarray of uint8, shape (..., n)
-    bad : ndarray of bool, shape (..., n)
-        Where the two characters are no hexadecimal digits (a blank is none).
+    Bad is a pair of characters that are no digits; a blank is none.
 
     Examples
     --------
@@ -82,17 +243,7 @@ def hex_bytes(
 
 
 class HexArray(BackendArray):
-    """A group of two-character base-16 cells as bytes or, joined, as 16-bit words.
-
-    Parameters
-    ----------
-    table : Table
-        The checked table.
-    item : Field
-        A field of two characters, repeated without gaps.
-    byte_order : {"big", "little"}, optional
-        Join every two bytes to one unsigned word; None: leave them apart.
-    """
+    """Two-character base-16 cells as bytes or, with an order, joined to words."""
 
     def __init__(self, table: Table, item: Field, byte_order: ByteOrder | None) -> None:
         self.table = table
@@ -150,15 +301,7 @@ class HexArray(BackendArray):
 
 
 class FieldArray(BackendArray):
-    """One field of a binary or delimited table, read when indexed.
-
-    Parameters
-    ----------
-    table : BinaryTable or DelimitedTable
-        The checked table.
-    item : Field
-        One of its fields.
-    """
+    """One field of a binary or delimited table, read when indexed."""
 
     def __init__(self, table: BinaryTable | DelimitedTable, item: Field) -> None:
         self.table = table
@@ -200,16 +343,8 @@ def _field_dtype(table: BinaryTable | DelimitedTable, item: Field) -> np.dtype[A
 class ObjectArray(BackendArray):
     """Some axes of an array of a product, in any order, read when indexed.
 
-    Parameters
-    ----------
-    item : ArrayObject
-        The checked array.
-    axes : sequence of int
-        Its axes in the order wanted.
-    picks : mapping of int to int
-        Index on each axis that is left out.
-    lead : bool
-        Put an axis of length 1 in front.
+    `picks` gives the index on each axis left out; `lead` puts an axis of length 1 in
+    front.
     """
 
     def __init__(
@@ -258,26 +393,11 @@ def lazy(dims: Sequence[str], array: LazyArray, attrs: dict[str, Any]) -> xr.Var
 def table_dataset(
     table: Structure, *, byte_order: ByteOrder | None = None
 ) -> xr.Dataset:
-    """Return all fields of a table as lazy variables.
+    """Return all fields of a table as lazy variables (record, ...).
 
-    Parameters
-    ----------
-    table : Table, BinaryTable or DelimitedTable
-        The checked table.
-    byte_order : {"big", "little"}, optional
-        Join the bytes of groups of two-character base-16 cells to 16-bit words.
-
-    Returns
-    -------
-    Dataset
-        Dimension ``record``; groups add ``byte`` or ``pixel`` (base-16 text) or
-        dimensions called after the variable. Names are the label's in snake case, and
-        the label's name, unit and description are attributes.
-
-    Raises
-    ------
-    TypeError
-        `table` is an array.
+    Groups add ``byte`` or, with a byte order, ``pixel`` (base-16 text), or dimensions
+    called after the variable. Names are the label's in snake case; its name, unit and
+    description are attributes.
     """
     if isinstance(table, ArrayObject):
         msg = f"{table.name!r} is an array"
@@ -316,19 +436,7 @@ def _is_hex(item: Field) -> bool:
 
 
 def array_dataset(item: ArrayObject) -> xr.Dataset:
-    """Return an array as a lazy variable with the axes of its label.
-
-    Parameters
-    ----------
-    item : ArrayObject
-        The checked array.
-
-    Returns
-    -------
-    Dataset
-        One variable called after the array; dimensions are the label's axis names in
-        snake case, told apart by a number where two are equal.
-    """
+    """Return an array as a lazy variable over the axis names of its label."""
     dims: list[str] = []
     for axis in item.axes:
         dims.append(_free(snake_case(axis), dims))

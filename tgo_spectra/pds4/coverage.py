@@ -1,25 +1,38 @@
-"""Bytes of fixed-width records: where cells are, how records end, what is between.
+"""Which bytes of a file are described: objects, records, cells, and what is between.
 
 PDS4 says nothing of the bytes between fields; the archive's own products have blanks.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tgo_spectra.errors import ProductError
-from tgo_spectra.pds4 import known
+from tgo_spectra.pds4 import label_cache
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from tgo_spectra.pds4.label import Field, TableCharacter
-    from tgo_spectra.pds4.table import Table
 
-__all__ = ["between_fields", "blocks", "cell_starts", "check_ends", "stray_character"]
+__all__ = [
+    "SEPARATORS",
+    "Extent",
+    "blocks",
+    "cell_starts",
+    "check_ends",
+    "extent_faults",
+    "stray_character",
+]
 
-_SEPARATORS = b" ,;:|/'\"`\t()[]{}<>="  # not + - . which belong to numbers
+SEPARATORS = b" ,;:|/'\"`\t()[]{}<>="
+"""Characters that mean nothing between fields; not + - . which belong to numbers.
+
+What could be part of a number or a word may mean that positions are wrong.
+"""
 
 
 def cell_starts(item: Field) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -50,7 +63,8 @@ def _gaps(layout: TableCharacter) -> np.ndarray[Any, np.dtype[np.bool_]]:
 
 
 def _record_fault(
-    table: Table,
+    layout: TableCharacter,
+    path: str,
     records: np.ndarray[Any, np.dtype[np.uint8]],
     place: tuple[int, int, int],
     message: str,
@@ -58,10 +72,9 @@ def _record_fault(
 ) -> ProductError:
     """Return the error of some bytes; `place` is (record, first byte, length)."""
     row, column, size = place
-    layout = table.layout
     return ProductError(
         message,
-        path=str(table.source),
+        path=path,
         record=row,
         offset=layout.offset + row * layout.record_length + column,
         value=records[row, column : column + size].tobytes(),
@@ -69,16 +82,18 @@ def _record_fault(
     )
 
 
-def check_ends(table: Table, records: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
+def check_ends(
+    layout: TableCharacter, path: str, records: np.ndarray[Any, np.dtype[np.uint8]]
+) -> None:
     """Refuse records that do not end with the delimiter of the label."""
-    layout = table.layout
     mark = np.frombuffer(layout.delimiter, dtype=np.uint8)
     body = layout.record_length - mark.size
     wrong = (records[:, body:] != mark).any(axis=1)
     if wrong.any():
         name = "CRLF" if mark.size == 2 else "LF"
         raise _record_fault(
-            table,
+            layout,
+            path,
             records,
             (int(wrong.argmax()), body, mark.size),
             f"record does not end with {name}",
@@ -87,13 +102,15 @@ def check_ends(table: Table, records: np.ndarray[Any, np.dtype[np.uint8]]) -> No
 
 
 def stray_character(
-    table: Table, records: np.ndarray[Any, np.dtype[np.uint8]], allowed: bytes = b" "
+    layout: TableCharacter,
+    path: str,
+    records: np.ndarray[Any, np.dtype[np.uint8]],
+    allowed: bytes = b" ",
 ) -> ProductError | None:
     """Return the error of the first byte between fields that is none of `allowed`."""
-    layout = table.layout
     # a repair may change the length of the records without changing the fields
     kind = f"gaps of {layout.record_length} bytes, {len(layout.delimiter)} at the end"
-    free = known.kept(kind, layout.fields, lambda: _gaps(layout))
+    free = label_cache.kept(kind, layout.fields, lambda: _gaps(layout))
     if not free.any():
         return None
     found = records[:, free]
@@ -104,7 +121,7 @@ def stray_character(
     place = int(row), int(np.flatnonzero(free)[k]), 1
     msg = "character between fields is no blank"
     rule = "table.characters_between_fields"
-    return _record_fault(table, records, place, msg, rule)
+    return _record_fault(layout, path, records, place, msg, rule)
 
 
 def _is_one_of(
@@ -117,10 +134,47 @@ def _is_one_of(
     return np.isin(found, np.frombuffer(allowed, dtype=np.uint8))
 
 
-def between_fields(table: Table) -> ProductError | None:
-    """Return what is worth a warning of the characters between fields, or None.
+@dataclass(frozen=True)
+class Extent:
+    """Bytes that the object `name` takes in its file, from `start` (0-based) on."""
 
-    Separators, quotes and brackets are nothing: PDS4 allows anything there. What could
-    be part of a number or a word may mean that the label's positions are wrong.
+    start: int
+    length: int
+    name: str
+
+
+def extent_faults(
+    extents: Iterable[Extent], size: int, path: str
+) -> Iterator[ProductError]:
+    """Say which bytes of a file no object describes, and which ones two describe.
+
+    Neither makes a value wrong, so these errors are meant to be shown, not raised; they
+    come in the order of the file, with the number of bytes as value.
+
+    Examples
+    --------
+    >>> for fault in extent_faults([Extent(0, 4, "A"), Extent(6, 4, "B")], 10, "f"):
+    ...     print(fault)
+    f: no object describes these bytes [byte 4, value 2, rule file.bytes_not_described]
     """
-    return stray_character(table, table.records(), _SEPARATORS)
+    end, previous = 0, ""
+    last = Extent(size, 0, "")
+    for item in (*sorted(extents, key=lambda e: (e.start, e.length)), last):
+        if item.start > end:
+            msg = "no object describes these bytes"
+            rule = "file.bytes_not_described"
+            yield ProductError(
+                msg, path=path, offset=end, value=item.start - end, rule=rule
+            )
+        if item.start < end and item is not last:
+            msg = f"object shares bytes with {previous!r}"
+            yield ProductError(
+                msg,
+                path=path,
+                field=item.name,
+                offset=item.start,
+                value=min(end, item.start + item.length) - item.start,
+                rule="label.invalid_object_definition",
+            )
+        if item.start + item.length >= end:
+            end, previous = item.start + item.length, item.name
