@@ -256,7 +256,7 @@ def _jacobian(absorber: _Absorber, path: _Path, factor: Array) -> Array:
     heights, levels = air.shape[0], hats.shape[1]
     field = np.zeros((heights, levels, basis.shape[1]))
     if coefficients is None:
-        from tgo_spectra.forward.limb_kernel import scaled_bands
+        from tgo_spectra.forward.kernels import scaled_bands
 
         scaled_bands(*_bands(path), basis, factor, field)
         return field

@@ -210,7 +210,7 @@ def layer_columns(
     >>> round(float(column) / 1e17 / 1e5, 1)
     462.7
     """
-    from tgo_spectra.forward.ray_kernel import integrate_layers
+    from tgo_spectra.forward.kernels import integrate_layers
 
     grid = _grid(radius_km, number_density_cm3, refractivity_cm3)
     impact = _impact(impact_km, grid, refractivity_cm3)
@@ -262,7 +262,7 @@ def column_moments(
     >>> np.allclose(whole, layer_columns([3402.0], r, n)[0], rtol=1e-12)
     True
     """
-    from tgo_spectra.forward.ray_kernel import integrate_moments
+    from tgo_spectra.forward.kernels import integrate_moments
 
     grid = _grid(radius_km, number_density_cm3, 0.0)
     impact = _impact(impact_km, grid, 0.0)
@@ -283,7 +283,7 @@ def _above(
     impact: Floats, grid: _Grid, top_scale_km: float, refractivity_cm3: float
 ) -> Floats:
     """One-sided column above the grid and minus its derivative by 1/scale height."""
-    from tgo_spectra.forward.ray_kernel import integrate_top
+    from tgo_spectra.forward.kernels import integrate_top
 
     if not top_scale_km > 0.0:
         message = "the scale height above the grid must be positive"

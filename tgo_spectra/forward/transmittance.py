@@ -19,7 +19,7 @@ import numpy as np
 from tgo_spectra.errors import RetrievalError
 from tgo_spectra.forward import ray
 from tgo_spectra.instruments.response import tabulated as operator
-from tgo_spectra.instruments.response.model import apply_model
+from tgo_spectra.instruments.response.tabulated import apply_model
 from tgo_spectra.numerics.matrices import steady_product
 
 if TYPE_CHECKING:
@@ -254,7 +254,7 @@ def _gas_path(
 
 def _through(coefficients: Array, air: Array, hats: Array) -> Array:
     """Sum over the points: (rank, height, level)."""
-    from tgo_spectra.forward.path_kernel import through_hats
+    from tgo_spectra.forward.kernels import through_hats
 
     shape = (coefficients.shape[0], air.shape[0], hats.shape[1])
     out = np.zeros(shape)
@@ -290,7 +290,7 @@ def node_transmittance(model: Limb, vmr: Mapping[str, Array]) -> Array:
         raise RetrievalError(message, value=brightest, rule="fit.diverged")
     if depth.dtype != np.float32:
         return np.asarray(np.exp(depth, out=depth))
-    from tgo_spectra.forward.path_kernel import exponentiate
+    from tgo_spectra.forward.kernels import exponentiate
 
     depth = np.ascontiguousarray(depth)
     exponentiate(depth.reshape(-1))
