@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from tgo_spectra.forward.ray import Top
+
     Array = npt.NDArray[np.floating]
 
 __all__ = [
@@ -38,8 +40,6 @@ __all__ = [
     "pixel_fields",
     "pixel_values",
 ]
-
-Top = Literal["exponential", "cut"]
 
 SUBSTEP_KM = 0.25
 """Quadrature step along altitude. Halving it changes the reference atmosphere's
@@ -195,16 +195,14 @@ def limb(
     AtmosphereError
         As `tgo_spectra.forward.ray.layer_columns`.
     """
-    scale = None
-    if top == "exponential":
-        scale = ray.top_scale_height(points_km, number_density_cm3)
-    air = ray.layer_columns(
-        planet_radius_km + height_km,
-        planet_radius_km + points_km,
-        number_density_cm3,
-        top_scale_km=scale,
+    sight = ray.LineOfSight(
+        height_km=np.asarray(height_km, dtype=np.float64),
+        points_km=np.asarray(points_km, dtype=np.float64),
+        radius_km=planet_radius_km,
+        top=top,
         refractivity_cm3=refractivity_cm3,
     )
+    air = sight.air(number_density_cm3)
     hats = hat_matrix(altitude_km, points_km)
     stacked = _stacked(tuple(vectors.values()), dtype)
     gases, start = {}, 0
