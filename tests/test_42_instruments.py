@@ -18,7 +18,7 @@ from tgo_spectra.instruments import (
     uvis,
 )
 from tgo_spectra.instruments import line_shape as lines
-from tgo_spectra.instruments.polynomial import power_series
+from tgo_spectra.instruments.aotf import power_series
 
 PIXELS = np.arange(320)
 

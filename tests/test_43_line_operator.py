@@ -6,8 +6,11 @@ from reference.operator_matrix import as_csr
 
 from tgo_spectra.errors import InstrumentError
 from tgo_spectra.instruments import acs_mir, lno, so
-from tgo_spectra.instruments.line_shape import gaussian, resolving_power_sigma
-from tgo_spectra.instruments.pixel_shapes import DoubletShape
+from tgo_spectra.instruments.line_shape import (
+    DoubletShape,
+    gaussian,
+    resolving_power_sigma,
+)
 from tgo_spectra.instruments.response.channels import (
     acs_mir_operator,
     lno_operator,

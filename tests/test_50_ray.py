@@ -10,7 +10,7 @@ from scipy.special import k0e, k1e, kve
 from tgo_spectra import geometry
 from tgo_spectra.errors import AtmosphereError
 from tgo_spectra.forward import ray
-from tgo_spectra.forward.ray_kernel import radius_at
+from tgo_spectra.forward.kernels import radius_at
 
 RADIUS = 3389.5  # km
 SURFACE = 2.1e17  # cm-3, about 610 Pa at 210 K
@@ -230,7 +230,7 @@ def test_refracted_path__equals_a_traced_ray(times):
 
 
 def test_kernels__as_python_agree():
-    from tgo_spectra.forward import ray_kernel
+    from tgo_spectra.forward import kernels
 
     r, n = isothermal(10.0)
     impact = RADIUS + np.array([0.0, 25.0])
@@ -243,8 +243,8 @@ def test_kernels__as_python_agree():
 
     compiled = everything()
     with pytest.MonkeyPatch.context() as patch:
-        for name in ray_kernel.__all__:
-            patch.setattr(ray_kernel, name, getattr(ray_kernel, name).py_func)
+        for name in kernels.__all__:
+            patch.setattr(kernels, name, getattr(kernels, name).py_func)
         plain = everything()
     for one, two in zip(compiled, plain, strict=True):
         np.testing.assert_allclose(one, two, rtol=1e-10)

@@ -129,7 +129,7 @@ def test_top_and_refraction__are_recorded_and_act(air):
 
 
 def test_kernels__as_python_agree():
-    from tgo_spectra.forward import limb_kernel
+    from tgo_spectra.forward import kernels
     from tgo_spectra.numerics import matrices_kernel
 
     rng = np.random.default_rng(0)
@@ -139,8 +139,8 @@ def test_kernels__as_python_agree():
     factor = rng.normal(size=(2, 9))
     fields = [np.zeros((2, 4, 9)) for _ in range(2)]
     bands = (weights, first, inner, basis, factor)
-    limb_kernel.scaled_bands(*bands, fields[0])
-    limb_kernel.scaled_bands.py_func(*bands, fields[1])
+    kernels.scaled_bands(*bands, fields[0])
+    kernels.scaled_bands.py_func(*bands, fields[1])
     np.testing.assert_allclose(fields[1], fields[0], rtol=1e-13)
     left, long = rng.normal(size=(3, 6)), rng.normal(size=(6, 1100))
     expected = left @ long

@@ -12,9 +12,9 @@ from reference.operator_matrix import as_csr
 import tgo_spectra as tgo
 from tgo_spectra.errors import InstrumentError
 from tgo_spectra.forward import transmittance as forward
-from tgo_spectra.forward.path_kernel import exponentiate, through_hats
+from tgo_spectra.forward.kernels import exponentiate, through_hats
 from tgo_spectra.instruments.response import tabulated as operator
-from tgo_spectra.instruments.response.model import apply_model
+from tgo_spectra.instruments.response.tabulated import apply_model
 from tgo_spectra.numerics.geometry_kernel import sum_splines
 from tgo_spectra.retrieval.bands import Bands
 from tgo_spectra.retrieval.models.so import evaluation

@@ -16,9 +16,9 @@ import xarray as xr
 from tgo_spectra.atmosphere.profile import on_altitudes, read_atmosphere
 from tgo_spectra.errors import AtmosphereError, TableError
 from tgo_spectra.forward import ray
+from tgo_spectra.forward.ray import Top
 from tgo_spectra.forward.transmittance import (
     SUBSTEP_KM,
-    Top,
     hat_matrix,
     quadrature_altitudes,
 )
@@ -219,18 +219,15 @@ def _path(
     refractivity_cm3: float,
 ) -> _Path:
     points = dense["altitude"].values
-    density = dense["number_density"].values
-    scale = None
-    if top == "exponential":
-        scale = ray.top_scale_height(points, density)
-    air = ray.layer_columns(
-        radius_km + heights,
-        radius_km + points,
-        density,
-        top_scale_km=scale,
+    sight = ray.LineOfSight(
+        height_km=heights,
+        points_km=points,
+        radius_km=radius_km,
+        top=top,
         refractivity_cm3=refractivity_cm3,
     )
     hats, inner = (hat_matrix(z, points) for z in levels)
+    air = sight.air(dense["number_density"].values)
     return _Path(air, hats, inner, np.searchsorted(levels[1], levels[0]))
 
 
@@ -256,7 +253,7 @@ def _jacobian(absorber: _Absorber, path: _Path, factor: Array) -> Array:
     heights, levels = air.shape[0], hats.shape[1]
     field = np.zeros((heights, levels, basis.shape[1]))
     if coefficients is None:
-        from tgo_spectra.forward.limb_kernel import scaled_bands
+        from tgo_spectra.forward.kernels import scaled_bands
 
         scaled_bands(*_bands(path), basis, factor, field)
         return field

@@ -13,7 +13,8 @@ is given.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
@@ -26,11 +27,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ColumnMoments",
+    "LineOfSight",
     "column_moments",
     "layer_columns",
     "refractivity_per_density",
     "top_scale_height",
 ]
+
+Top = Literal["exponential", "cut"]
 
 CM_PER_KM = 1e5
 
@@ -86,6 +90,63 @@ class ColumnMoments(NamedTuple):
     own: Floats
     cross: Floats
     top: Floats
+
+
+@dataclass(frozen=True, kw_only=True)
+class LineOfSight:
+    """Lines of sight through air that is known at some altitudes.
+
+    Attributes
+    ----------
+    height_km : ndarray, shape (height,)
+        Tangent heights above the areoid; with refraction those of the impact
+        parameters, the rays pass lower.
+    points_km : ndarray, shape (point,)
+        Altitudes of the quadrature, strictly ascending.
+    radius_km : float
+        Local radius of the areoid.
+    top : {"exponential", "cut"}
+        Above the last point: the density goes on falling as between the last two, with
+        what the last point has of everything else; or nothing.
+    refractivity_cm3 : float
+        From `refractivity_per_density`; 0: straight.
+    """
+
+    height_km: Floats
+    points_km: Floats
+    radius_km: float
+    top: Top = "exponential"
+    refractivity_cm3: float = 0.0
+
+    def _top_scale_km(self, number_density_cm3: ArrayLike) -> float | None:
+        if self.top == "cut":
+            return None
+        return top_scale_height(self.points_km, number_density_cm3)
+
+    def air(self, number_density_cm3: ArrayLike) -> Floats:
+        """Slant columns of air under the hat of each point, (height, point), cm-2.
+
+        Density (point,); errors as `layer_columns`.
+        """
+        return layer_columns(
+            self.radius_km + self.height_km,
+            self.radius_km + self.points_km,
+            number_density_cm3,
+            top_scale_km=self._top_scale_km(number_density_cm3),
+            refractivity_cm3=self.refractivity_cm3,
+        )
+
+    def moments(self, number_density_cm3: ArrayLike) -> ColumnMoments:
+        """Slant columns of air under products of hats, of straight rays.
+
+        Density (point,); errors as `layer_columns`.
+        """
+        return column_moments(
+            self.radius_km + self.height_km,
+            self.radius_km + self.points_km,
+            number_density_cm3,
+            top_scale_km=self._top_scale_km(number_density_cm3),
+        )
 
 
 def refractivity_per_density(wavenumber_cm1: float) -> float:
@@ -210,7 +271,7 @@ def layer_columns(
     >>> round(float(column) / 1e17 / 1e5, 1)
     462.7
     """
-    from tgo_spectra.forward.ray_kernel import integrate_layers
+    from tgo_spectra.forward.kernels import integrate_layers
 
     grid = _grid(radius_km, number_density_cm3, refractivity_cm3)
     impact = _impact(impact_km, grid, refractivity_cm3)
@@ -262,7 +323,7 @@ def column_moments(
     >>> np.allclose(whole, layer_columns([3402.0], r, n)[0], rtol=1e-12)
     True
     """
-    from tgo_spectra.forward.ray_kernel import integrate_moments
+    from tgo_spectra.forward.kernels import integrate_moments
 
     grid = _grid(radius_km, number_density_cm3, 0.0)
     impact = _impact(impact_km, grid, 0.0)
@@ -283,7 +344,7 @@ def _above(
     impact: Floats, grid: _Grid, top_scale_km: float, refractivity_cm3: float
 ) -> Floats:
     """One-sided column above the grid and minus its derivative by 1/scale height."""
-    from tgo_spectra.forward.ray_kernel import integrate_top
+    from tgo_spectra.forward.kernels import integrate_top
 
     if not top_scale_km > 0.0:
         message = "the scale height above the grid must be positive"

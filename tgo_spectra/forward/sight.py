@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tgo_spectra.forward.transmittance import Top
+    from tgo_spectra.forward.ray import Top
     from tgo_spectra.spectroscopy.tables.read import BandTable
 
     Array = NDArray[np.float64]
@@ -49,22 +49,16 @@ __all__ = [
 Balance = Literal["fixed_pressure", "hydrostatic"]
 
 
-@dataclass(frozen=True)
-class Sight:
-    """An atmosphere on the points of the path integrals, and the table it absorbs with.
+@dataclass(frozen=True, kw_only=True)
+class Sight(ray.LineOfSight):
+    """A line of sight with an atmosphere on its points, and the table it absorbs with.
 
     Attributes
     ----------
     altitude_km : ndarray, shape (level,)
         Levels of the profiles; linear in between, constant beyond.
-    height_km : ndarray, shape (height,)
-        Tangent heights.
-    points_km : ndarray, shape (point,)
-        Altitudes of the quadrature.
     pressure_pa, temperature_k, number_density_cm3 : ndarray, shape (point,)
         Where the state's offset is zero and its pressure scale one.
-    radius_km : float
-        Radius of the areoid.
     band : BandTable
         Absorption table.
     hats : ndarray, shape (point, level)
@@ -74,24 +68,18 @@ class Sight:
         equilibrium with the pressure of the point nearest to the anchor held.
     anchor : int
         That point.
-    top : {"exponential", "cut"}
-        See `tgo_spectra.forward.transmittance.limb`.
     molar_mass_g_mol : float or ndarray, shape (point,)
         Of the air, for the hydrostatic balance.
     """
 
     altitude_km: Array
-    height_km: Array
-    points_km: Array
     pressure_pa: Array
     temperature_k: Array
     number_density_cm3: Array
-    radius_km: float
     band: BandTable
     hats: Array
     balance: Balance
     anchor: int
-    top: Top
     molar_mass_g_mol: float | Array = MOLAR_MASS
 
 
@@ -343,13 +331,7 @@ def absorption_weights(
         As `tgo_spectra.forward.ray.layer_columns`.
     """
     p, t, n = air_on_points(sight, state)
-    radius = sight.radius_km + sight.points_km
-    impact = sight.radius_km + sight.height_km
-    scale = None
-    if sight.top == "exponential":
-        scale = ray.top_scale_height(sight.points_km, n)
-    air = ray.layer_columns(impact, radius, n, top_scale_km=scale)
-    moments = ray.column_moments(impact, radius, n, top_scale_km=scale)
+    air, moments = sight.air(n), sight.moments(n)
     density_slope, log_pressure = _slopes(sight, t)
     result = Weights()
     for gas, vmr in state.vmr.items():

@@ -20,14 +20,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tgo_spectra.errors import RetrievalError
-from tgo_spectra.forward import ray
 from tgo_spectra.forward.sight import (
     air_on_points,
     by_log_density,
     coefficients_on_points,
     log_pressure_adjoint,
 )
-from tgo_spectra.instruments.response.model import apply_model
+from tgo_spectra.instruments.response.tabulated import apply_model
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -231,18 +230,13 @@ def temperature_weights(
 
     p, t, n = air_on_points(sight, air)
     found = {gas: coefficients_on_points(sight, gas, p, t, jacobian) for gas in air.vmr}
-    impact = sight.radius_km + sight.height_km
-    radius = sight.radius_km + sight.points_km
-    scale = None
-    if sight.top == "exponential":
-        scale = ray.top_scale_height(sight.points_km, n)
-    column = ray.layer_columns(impact, radius, n, top_scale_km=scale)
+    column = sight.air(n)
     x = {gas: sight.hats @ vmr for gas, vmr in air.vmr.items()}
     value = np.concatenate([found[gas][0] * x[gas] for gas in x]) @ column.T
     if not jacobian:
-        none = np.empty((0, impact.size, 0))
+        none = np.empty((0, sight.height_km.size, 0))
         return TemperatureWeights(value, np.empty((value.shape[0], 0)), none)
-    moments = ray.column_moments(impact, radius, n, top_scale_km=scale)
+    moments = sight.moments(n)
     directions, paths = [], []
     for gas, (c, by_pressure, by_temperature) in found.items():
         q = _directions(np.stack([c, by_pressure, by_temperature * t]), tolerance)

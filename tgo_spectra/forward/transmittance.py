@@ -12,20 +12,22 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tgo_spectra.errors import RetrievalError
 from tgo_spectra.forward import ray
 from tgo_spectra.instruments.response import tabulated as operator
-from tgo_spectra.instruments.response.model import apply_model
+from tgo_spectra.instruments.response.tabulated import apply_model
 from tgo_spectra.numerics.matrices import steady_product
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import numpy.typing as npt
+
+    from tgo_spectra.forward.ray import Top
 
     Array = npt.NDArray[np.floating]
 
@@ -38,8 +40,6 @@ __all__ = [
     "pixel_fields",
     "pixel_values",
 ]
-
-Top = Literal["exponential", "cut"]
 
 SUBSTEP_KM = 0.25
 """Quadrature step along altitude. Halving it changes the reference atmosphere's
@@ -195,16 +195,14 @@ def limb(
     AtmosphereError
         As `tgo_spectra.forward.ray.layer_columns`.
     """
-    scale = None
-    if top == "exponential":
-        scale = ray.top_scale_height(points_km, number_density_cm3)
-    air = ray.layer_columns(
-        planet_radius_km + height_km,
-        planet_radius_km + points_km,
-        number_density_cm3,
-        top_scale_km=scale,
+    sight = ray.LineOfSight(
+        height_km=np.asarray(height_km, dtype=np.float64),
+        points_km=np.asarray(points_km, dtype=np.float64),
+        radius_km=planet_radius_km,
+        top=top,
         refractivity_cm3=refractivity_cm3,
     )
+    air = sight.air(number_density_cm3)
     hats = hat_matrix(altitude_km, points_km)
     stacked = _stacked(tuple(vectors.values()), dtype)
     gases, start = {}, 0
@@ -254,7 +252,7 @@ def _gas_path(
 
 def _through(coefficients: Array, air: Array, hats: Array) -> Array:
     """Sum over the points: (rank, height, level)."""
-    from tgo_spectra.forward.path_kernel import through_hats
+    from tgo_spectra.forward.kernels import through_hats
 
     shape = (coefficients.shape[0], air.shape[0], hats.shape[1])
     out = np.zeros(shape)
@@ -290,7 +288,7 @@ def node_transmittance(model: Limb, vmr: Mapping[str, Array]) -> Array:
         raise RetrievalError(message, value=brightest, rule="fit.diverged")
     if depth.dtype != np.float32:
         return np.asarray(np.exp(depth, out=depth))
-    from tgo_spectra.forward.path_kernel import exponentiate
+    from tgo_spectra.forward.kernels import exponentiate
 
     depth = np.ascontiguousarray(depth)
     exponentiate(depth.reshape(-1))

@@ -236,7 +236,7 @@ def line_shape_derivatives(
 class ImageShape:
     """Line shapes of all pixels, with the derivatives by the seven parameters.
 
-    A `tgo_spectra.instruments.pixel_shapes.PixelShape` of one order.
+    A `tgo_spectra.instruments.line_shape.PixelShape` of one order.
 
     Attributes
     ----------

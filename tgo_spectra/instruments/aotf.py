@@ -20,6 +20,7 @@ __all__ = [
     "lobed_aotf",
     "peaked_aotf",
     "peaked_aotf_derivatives",
+    "power_series",
     "sinc_squared",
     "sinc_squared_slope",
 ]
@@ -208,3 +209,31 @@ def peaked_aotf_derivatives(
         gaussian_height=np.asarray(bell),
         gaussian_width=np.asarray(2.0 * gaussian_height * bell * v**2 / gaussian_width),
     )
+
+
+def power_series(
+    coefficient: tuple[float, ...], argument: ArrayLike
+) -> NDArray[np.float64]:
+    """Sum of coefficients times powers of the argument, from the power 0.
+
+    Parameters
+    ----------
+    coefficient : tuple of float
+        As the parameter table lists them.
+    argument : array_like
+        In the unit that goes with them.
+
+    Returns
+    -------
+    ndarray
+
+    Examples
+    --------
+    >>> float(power_series((1.0, 2.0, 3.0), 2.0))
+    17.0
+    """
+    x = np.asarray(argument, dtype=np.float64)
+    total = np.full(x.shape, coefficient[-1])
+    for value in coefficient[-2::-1]:
+        total = total * x + value
+    return np.asarray(total)

@@ -16,9 +16,9 @@ from tgo_spectra.instruments import coefficients, number, parameter
 from tgo_spectra.instruments.aotf import (
     peaked_aotf,
     peaked_aotf_derivatives,
+    power_series,
     sinc_squared,
 )
-from tgo_spectra.instruments.polynomial import power_series
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

@@ -15,8 +15,7 @@ import numpy as np
 
 from tgo_spectra.errors import InstrumentError
 from tgo_spectra.instruments import coefficients, number, parameter
-from tgo_spectra.instruments.aotf import lobed_aotf, sinc_squared
-from tgo_spectra.instruments.polynomial import power_series
+from tgo_spectra.instruments.aotf import lobed_aotf, power_series, sinc_squared
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

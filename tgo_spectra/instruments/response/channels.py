@@ -14,8 +14,7 @@ import numpy as np
 
 from tgo_spectra.instruments import lno
 from tgo_spectra.instruments.acs_mir import DoubleImage, ImageShape
-from tgo_spectra.instruments.line_shape import resolving_power_sigma
-from tgo_spectra.instruments.pixel_shapes import DoubletShape
+from tgo_spectra.instruments.line_shape import DoubletShape, resolving_power_sigma
 from tgo_spectra.instruments.response.line_by_line import Cells, line_shape_operator
 
 if TYPE_CHECKING:

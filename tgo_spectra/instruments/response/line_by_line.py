@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from tgo_spectra.instruments.pixel_shapes import PixelShape
+    from tgo_spectra.instruments.line_shape import PixelShape
 
     Floats = NDArray[np.float64]
     Integers = NDArray[np.int64]
@@ -190,7 +190,7 @@ def line_shape_operator(
     centre_cm1 : array_like, shape (pixel,) or (pixel, order)
         Wavenumbers of the pixels in the orders.
     shape : PixelShape
-        Line shapes, such as `tgo_spectra.instruments.pixel_shapes.DoubletShape`.
+        Line shapes, such as `tgo_spectra.instruments.line_shape.DoubletShape`.
     pixels : array_like of int, shape (pixel,)
         Ascending pixel numbers, for the record.
     orders : array_like of int, shape (order,)

@@ -113,9 +113,12 @@ def spectrum(
     fields = np.empty((n + 1, depth.size))
     # noise makes columns negative: straight on, as exp would grow beyond all bounds
     # in line centres, and with it the weight of a negative column
-    slope = np.exp(-np.maximum(depth, 0.0))
-    np.subtract(slope, np.minimum(depth, 0.0), out=fields[0])
-    np.multiply(depths, -slope, out=fields[1:])
+    slope = np.maximum(depth, 0.0)
+    np.negative(slope, out=slope)
+    np.exp(slope, out=slope)
+    np.subtract(slope, np.minimum(depth, 0.0, out=depth), out=fields[0])
+    np.multiply(depths, slope, out=fields[1:])
+    np.negative(fields[1:], out=fields[1:])
     runs = model.runs
     offset = (state[n] - model.made_at_px) * model.dispersion_cm1
     found = np.zeros((n + 2, offset.size))
@@ -213,17 +216,21 @@ class _Spectrum:
         self.sigma, self.used = sigma, np.isfinite(measured)
         self.most = np.append(np.full(len(model.gases), np.inf), _LARGEST_STEP_PX)
         self._state = np.full(len(model.gases) + 1, np.nan)
+        self._linear: _Linear | None = None
 
     def leave_out(self, outside: npt.NDArray[np.bool_]) -> None:
         """Leave out some of the pixels used."""
         self.used[np.flatnonzero(self.used)[outside]] = False
+        self._linear = None
 
     def at(self, state: Array) -> _Linear:
         """Return the linearisation; the model is not run again at the last state."""
         if not np.array_equal(state, self._state):
             self._seen = spectrum(self.model, self.depths, state)
-            self._state = state.copy()
-        return _linear(self.model, self.measured, self.used, self._seen)
+            self._state, self._linear = state.copy(), None
+        if self._linear is None:
+            self._linear = _linear(self.model, self.measured, self.used, self._seen)
+        return self._linear
 
     def __call__(self, _: npt.NDArray[np.intp], states: Array) -> Evaluation:
         """Evaluate; beyond the search range there is no such shift."""

@@ -22,6 +22,7 @@ from tgo_spectra.retrieval.models.lno.model import (
     state_weights,
 )
 from tgo_spectra.retrieval.models.lno.scene import QUANTITIES, layers_above
+from tgo_spectra.retrieval.registration import compare_shifts
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -186,28 +187,22 @@ def search_shift(model: NadirModel, signal: Array, layers: LayeredColumn) -> flo
     value, derivative, _ = spectrum(model, depths, model.start)
     margin = int(SEARCH_PX)
     inner = slice(margin, model.pixels.size - margin)
-    y = signal[model.pixels[inner]]
-    used = np.isfinite(y)
-    y = y[used]
-    polynomials = model.baseline[inner][used]
-    level = float(np.mean(y))
-    shifts = np.arange(-margin, margin + 1)
-    cost, part = np.full(shifts.size, np.inf), np.zeros(shifts.size)
-    for index, shift in enumerate(shifts):
-        at = np.arange(inner.start, inner.stop)[used] + shift
-        columns = np.hstack(
-            [polynomials * value[at, None], level * derivative[:, at].T]
-        )
-        scale = np.sqrt((columns**2).sum(axis=0)) + np.finfo(float).tiny
-        solution, *_ = np.linalg.lstsq(columns / scale, y, rcond=None)
-        rest = y - (columns / scale) @ solution
-        found = (solution / scale)[-n - 1 :]
-        # beyond a pixel the linear step is no use, and the next one is nearer
-        part[index] = np.clip(found[n], -1.0, 1.0)
-        if 1.0 + found[0] > 0.0 and abs(found[n]) <= 1.0:
-            cost[index] = y.size * np.log(rest @ rest)
+    measured = signal[model.pixels[inner]]
+    used = np.isfinite(measured)
+    chi, step = compare_shifts(
+        np.where(used, measured, 0.0)[None],
+        used[None].astype(float),
+        value[None],
+        derivative[None],
+        model.baseline[inner].T,
+    )
+    shifts, wanted, part = np.arange(-margin, margin + 1), step[0, :, 0], step[0, :, n]
+    # beyond a pixel the linear step is no use, and the next one is nearer
+    allowed = (1.0 + wanted > 0.0) & (np.abs(part) <= 1.0) & (chi[0] > 0.0)
+    if not allowed.any():
+        return 0.0
+    cost = np.full(shifts.size, np.inf)
+    cost[allowed] = used.sum() * np.log(chi[0, allowed])
     cost += (shifts / model.prior_sigma[-1]) ** 2
     best = int(cost.argmin())
-    if not np.isfinite(cost[best]):
-        return 0.0
     return float(shifts[best] + part[best])

@@ -29,6 +29,7 @@ from tgo_spectra.retrieval.linear import (
 from tgo_spectra.retrieval.models.mir.scene import SHAPE
 from tgo_spectra.retrieval.models.so.evaluation import REBUILD_PX, place_of
 from tgo_spectra.retrieval.models.so.optimal_estimation import prior_sigma
+from tgo_spectra.retrieval.registration import best_shift, compare_shifts
 from tgo_spectra.retrieval.regularisation import exponential_covariance
 from tgo_spectra.retrieval.state import Block, StateSpace, independent
 
@@ -55,9 +56,6 @@ __all__ = [
 
 SEARCH_ROWS = 8
 """Lowest rows of an order that the whole-pixel search looks at: lines are deepest."""
-
-SEARCH_GAIN = 25.0
-"""Another whole-pixel shift must lower chi-square by this much (5 sigma)."""
 
 SHAPE_KINDS = {
     "width": ("fwhm_low",),
@@ -299,32 +297,17 @@ def coarse_shifts(
     for index, model in enumerate(evaluator.models):
         m, one = model.measurement, scene.orders[index]
         rows = np.argsort(one.altitude_km, kind="stable")[:SEARCH_ROWS]
-        value = model.fields(prior, False)[0].value
-        spectra = (m.rows[rows] @ value.T).astype(float)
+        value = (m.rows[rows] @ model.fields(prior, False)[0].value.T).astype(float)
         inner = slice(reach, one.pixels.size - reach)
-        chi = [
-            _chi_square(m, rows, np.roll(spectra, -shift, axis=1), inner)
-            for shift in range(-reach, reach + 1)
-        ]
-        best = int(np.argmin(chi))
-        if chi[reach] - chi[best] > SEARCH_GAIN:
-            found[index] = best - reach
+        chi, _ = compare_shifts(
+            m.transmittance[rows, inner],
+            m.weight[rows, inner],
+            value,
+            np.empty((rows.size, 0, one.pixels.size)),
+            m.polynomials[:, inner],
+        )
+        found[index] = best_shift(chi.sum(axis=0))
     return found
-
-
-def _chi_square(
-    m: Measurement, rows: npt.NDArray[np.intp], spectra: Array, inner: slice
-) -> float:
-    """Chi-square of baselines times given spectra."""
-    total = 0.0
-    base = m.polynomials[:, inner].T
-    for row, spectrum in zip(rows, spectra[:, inner], strict=True):
-        weight = m.weight[row, inner]
-        target = m.transmittance[row, inner] * weight
-        design = base * (spectrum * weight)[:, None]
-        solution = np.linalg.lstsq(design, target, rcond=None)[0]
-        total += float(((target - design @ solution) ** 2).sum())
-    return total
 
 
 def solve_mir(scene: MirScene) -> MirSolution:

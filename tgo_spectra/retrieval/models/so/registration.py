@@ -15,6 +15,7 @@ from numpy.polynomial import legendre
 from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.retrieval.linear import SHIFT, STRETCH
 from tgo_spectra.retrieval.models.so.scene import detector_position
+from tgo_spectra.retrieval.registration import best_shift, compare_shifts
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -34,9 +35,6 @@ HEIGHTS_KM = (4.0, 10.0, 18.0, 1.0, 26.0, 36.0, 48.0, 62.0)
 """Heights above the lowest row at which spectra are looked at."""
 
 ROWS_PER_HEIGHT = 4
-
-SEARCH_GAIN = 25.0
-"""Another whole-pixel shift must lower chi-square by this much (5 sigma)."""
 
 FACTOR_RANGE = (0.2, 5.0)
 """Factors on the reference profiles outside are not believed: one linear step."""
@@ -172,55 +170,31 @@ def _nearest_rows(scene: Scene, search: _Search, index: int) -> IntArray:
 def _whole_pixels(scene: Scene, search: _Search) -> int:
     """Whole-pixel shift that fits best, true wavenumber minus the product's.
 
-    The model is evaluated once, on a detector longer by the search range; a candidate
-    compares the data at pixel p with the model at p + shift. Amounts of gas are free
-    (one factor per gas, linearised), the baseline is a polynomial. Zero is returned
-    unless another shift lowers chi-square by more than 25 (5 sigma).
+    Amounts of gas are free: one factor per gas and spectrum, linearised.
     """
-    reach = scene.setup.registration.search_px
-    if reach == 0:
-        return 0
-    shifts = np.arange(-reach, reach + 1)
-    chi = np.zeros(shifts.size)
+    prepared = scene.prepared
+    chi = np.zeros(len(search.value) - prepared.pixels.size + 1)
     for index in range(min(SEARCH_HEIGHTS, search.heights.size)):
         rows = _nearest_rows(scene, search, index)
-        chi += _chi_square(scene, search, rows, index)
-    best = int(np.argmin(chi))
-    return int(shifts[best]) if chi[reach] - chi[best] > SEARCH_GAIN else 0
+        value = np.broadcast_to(search.value[:, index], (rows.size, len(search.value)))
+        fields = np.broadcast_to(
+            search.factors[:, :, index], (rows.size, *search.factors.shape[:2])
+        )
+        found, _ = compare_shifts(
+            prepared.transmittance[rows],
+            prepared.weight[rows],
+            value,
+            fields,
+            search.polynomials,
+        )
+        chi += found.sum(axis=0)
+    return int(best_shift(chi))
 
 
 def _window(scene: Scene, whole: int) -> slice:
     """Pixels of the fit on the longer detector, seen at a whole-pixel shift."""
     start = scene.setup.registration.search_px + whole
     return slice(start, start + scene.prepared.pixels.size)
-
-
-def _chi_square(scene: Scene, search: _Search, rows: IntArray, index: int) -> Array:
-    """Chi-square of linear fits: baseline x (model + factors x derivatives).
-
-    One for each whole-pixel shift; sums over the rows.
-    """
-    prepared = scene.prepared
-    windows = np.lib.stride_tricks.sliding_window_view
-    size = prepared.pixels.size
-    value = windows(search.value[:, index], size)  # (shift, pixel)
-    gases = windows(search.factors[:, :, index], size, axis=1).transpose(1, 0, 2)
-    design = np.concatenate([search.polynomials * value[:, None], gases], axis=1)
-    scale = np.abs(design).max(axis=2, keepdims=True)
-    design = design / np.where(scale > 0.0, scale, 1.0)
-    weight = prepared.weight[rows]
-    target = prepared.transmittance[rows] * weight
-    chi = np.zeros(len(design))
-    for w, y in zip(weight, target, strict=True):
-        columns = design * w
-        gram = columns @ columns.transpose(0, 2, 1)
-        right = columns @ y
-        # gases whose lines look alike make it nearly singular: any solution will do
-        ridge = 1e-10 * np.einsum("scc->s", gram)[:, None, None]
-        gram += ridge * np.eye(design.shape[1])
-        solution = np.linalg.solve(gram, right[:, :, None])[:, :, 0]
-        chi += (y**2).sum() - (right * solution).sum(axis=1)
-    return chi
 
 
 def _fit(

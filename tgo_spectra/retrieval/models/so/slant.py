@@ -67,7 +67,7 @@ class _Optics:
 
 
 @dataclass(frozen=True)
-class LineOfSight:
+class SlantAir:
     """Atmosphere on the quadrature points; cross-section coefficients per gas."""
 
     points_km: Array
@@ -169,7 +169,7 @@ def _named(fitted: xr.DataArray, setup: RetrievalSetup) -> dict[str, object]:
 
 def line_of_sight(
     setup: RetrievalSetup, atmosphere: xr.Dataset, radius_km: float
-) -> tuple[LineOfSight, xr.Dataset]:
+) -> tuple[SlantAir, xr.Dataset]:
     """Cross-sections on the quadrature points, and the atmosphere there."""
     band, _ = band_of(setup.table)
     bottom = np.ceil(float(atmosphere["altitude"][0]) - 4.0)
@@ -183,7 +183,7 @@ def line_of_sight(
     for gas in setup.gases:
         profile = prior_profile(gas, setup, air)
         reference.append(profile if profile.any() else profile + TRACE_REFERENCE)
-    return LineOfSight(
+    return SlantAir(
         points_km=points[covered],
         air_cm3=air["number_density"].values,
         radius_km=radius_km,
@@ -201,7 +201,7 @@ def _fit_block(
     *,
     setup: RetrievalSetup,
     optics: _Optics,
-    line_of_sight: LineOfSight,
+    line_of_sight: SlantAir,
 ) -> Array:
     """Fit a block of rows; whatever the blocks, a row sees the same numbers."""
     if transmittance.size == 0:
@@ -261,7 +261,7 @@ def _usable(
     error: Array,
     corners_km: Array,
     setup: RetrievalSetup,
-    line_of_sight: LineOfSight,
+    line_of_sight: SlantAir,
 ) -> IntArray:
     """Rows that are bright enough and see the sky with all of the slit."""
     window = setup.window
@@ -276,7 +276,7 @@ def _usable(
     return np.asarray(rows[np.array(bright, dtype=bool)])
 
 
-def _seeing(corners_km: Array, line_of_sight: LineOfSight) -> IntArray:
+def _seeing(corners_km: Array, line_of_sight: SlantAir) -> IntArray:
     """Rows that look at the sky with all of the slit, not below the air."""
     centre, width = fields_of_view(corners_km)
     bottom = line_of_sight.points_km[0]
@@ -341,25 +341,22 @@ class _Instrument:
         )
 
 
-def _paths(line_of_sight: LineOfSight, centre_km: Array, width_km: Array) -> Array:
+def _paths(line_of_sight: SlantAir, centre_km: Array, width_km: Array) -> Array:
     """Slant column of air under each point's hat, (row, 1 + field, point), cm-2.
 
     Along the central line of sight and those of the field of view.
     """
     nodes = np.concatenate([[0.0], FIELD_NODES])
     heights = centre_km[:, None] + 0.5 * width_km[:, None] * nodes
-    radius = line_of_sight.radius_km
-    points, density = line_of_sight.points_km, line_of_sight.air_cm3
-    air = ray.layer_columns(
-        radius + heights.ravel(),
-        radius + points,
-        density,
-        top_scale_km=ray.top_scale_height(points, density),
+    points = np.asarray(line_of_sight.points_km, dtype=np.float64)
+    rays = ray.LineOfSight(
+        height_km=heights.ravel(), points_km=points, radius_km=line_of_sight.radius_km
     )
+    air = rays.air(line_of_sight.air_cm3)
     return air.reshape(*heights.shape, points.size)
 
 
-def _weights(line_of_sight: LineOfSight, air: Array) -> Array:
+def _weights(line_of_sight: SlantAir, air: Array) -> Array:
     """Weights of the vectors for the reference, (row, field, vector of any gas)."""
     pairs = zip(line_of_sight.coefficients, line_of_sight.reference, strict=True)
     stacked = np.concatenate([c * reference for c, reference in pairs])
@@ -367,7 +364,7 @@ def _weights(line_of_sight: LineOfSight, air: Array) -> Array:
     return np.array([row @ stacked.T for row in air])
 
 
-def _columns(line_of_sight: LineOfSight, air: Array) -> Array:
+def _columns(line_of_sight: SlantAir, air: Array) -> Array:
     """Slant columns of the reference over the field of view, (row, gas), cm-2."""
     seen = (air * FIELD_WEIGHTS[:, None]).sum(axis=1)
     reference = np.array(line_of_sight.reference)

@@ -20,6 +20,11 @@ from tgo_spectra.retrieval.models.so.slant_fields import (
     batch_fields,
     place_of,
 )
+from tgo_spectra.retrieval.registration import (
+    SEARCH_GAIN,
+    best_shift,
+    compare_shifts,
+)
 from tgo_spectra.retrieval.solve import LIMIT, Evaluation, descend
 
 if TYPE_CHECKING:
@@ -47,9 +52,6 @@ LARGEST_STEP_PX = 1.0
 
 CLIP_SIGMA = 6.0
 """Pixels farther off than this are left out of the row."""
-
-SEARCH_GAIN = 25.0
-"""Another whole-pixel shift must lower chi-square by this much (5 sigma)."""
 
 SEARCH_STEP = 4
 """The search for it looks at every fourth pixel."""
@@ -131,11 +133,6 @@ class _Reduced:
     gradient: Array
     residual: Array
     baseline: Array
-
-    @property
-    def chi_square(self) -> Array:
-        """Sum of the squared residuals, (row,)."""
-        return np.asarray((self.residual**2).sum(axis=1))
 
 
 def fit(
@@ -231,42 +228,29 @@ class _Rows:
                     seen, central[batch], np.ones(1), place, factors
                 )
                 self.fields.keep(seen, batch, factors, four, gas)
-                self.search(batch, four, gas, seen.dispersion_cm1, wide)
+                self.search(batch, four, gas)
         self.descend(everyone, seen, central, np.ones(1), wide)
         self.depth = depth_of(self.baseline[:, 0])
 
-    def search(
-        self,
-        batch: IntArray,
-        four: Array,
-        gas: Array,
-        dispersion: Array,
-        wide: IntArray,
-    ) -> None:
-        """Whole-pixel shifts; zero unless another gains more than `SEARCH_GAIN`."""
-        reach, n = self.choices.search_px, self.n_gas
-        shifts = np.arange(-reach, reach + 1)
-        some = slice(None, None, SEARCH_STEP)
-        chi = np.empty((batch.size, shifts.size))
-        ridge = FACTOR_SIGMA**-2 * np.eye(n)
-        for at, shift in enumerate(shifts):
-            seen = (self.pixels + shift - wide[0])[some]
-            near = np.full(batch.size, float(shift))
-            states = self.state[batch].copy()
-            states[:, n] = near
-            found = self.reduce(
-                batch, states, four[:, :, seen], gas[:, :, seen], dispersion[seen],
-                near, some,
-            )  # fmt: skip
-            slope = found.gradient[:, :n, None]
-            best = np.linalg.solve(found.gram[:, :n, :n] + ridge, slope)
-            chi[:, at] = found.chi_square - (slope * best).sum(axis=(1, 2))
-        least = chi.argmin(axis=1)
-        gain = chi[:, reach] - chi[np.arange(batch.size), least]
-        # in units of what is left: one bad pixel in a line is no shift
-        left = chi.min(axis=1) / np.maximum((self.weight[batch, some] > 0).sum(1), 1)
-        enough = gain > SEARCH_GAIN * np.maximum(left, 1.0)
-        self.whole[batch] = np.where(enough, shifts[least], 0)
+    def search(self, batch: IntArray, four: Array, gas: Array) -> None:
+        """Whole-pixel shifts; a gain counts in units of what is left.
+
+        One bad pixel in a line is no shift. Fields as `batch_fields`, on more pixels.
+        """
+        n = self.n_gas
+        exponent = self.state[batch, n + 2] * self.depth[batch]
+        chi, _ = compare_shifts(
+            self.y[batch],
+            self.weight[batch],
+            four[:, 0] - exponent[:, None] * four[:, 3],
+            gas,
+            self.polynomials,
+            precision=self.choices.prior[:n],
+            every=SEARCH_STEP,
+        )
+        used = (self.weight[batch, ::SEARCH_STEP] > 0).sum(axis=1)
+        left = chi.min(axis=1) / np.maximum(used, 1)
+        self.whole[batch] = best_shift(chi, SEARCH_GAIN * np.maximum(left, 1.0))
         self.state[batch, n] = self.whole[batch]
 
     def reduce(
@@ -277,14 +261,13 @@ class _Rows:
         gas: Array,
         dispersion: Array,
         near: Array,
-        some: slice = slice(None),
     ) -> _Reduced:
         """Eliminate the baselines of a batch at some states."""
         from tgo_spectra.retrieval.kernels import reduce_each
 
         n, fixed = self.n_gas, np.ascontiguousarray
         count, fields = batch.size, n + 3
-        y, weight = self.y[batch, some], self.weight[batch, some]
+        y, weight = self.y[batch], self.weight[batch]
         moved = states[:, n:].copy()
         moved[:, 0] -= near
         residual = np.empty(y.shape)
@@ -292,8 +275,8 @@ class _Rows:
         gram, gradient = np.empty((count, fields, fields)), np.empty((count, fields))
         # a gas without lines is nearly a baseline: double keeps what is left positive
         reduce_each(
-            fixed(y), fixed(weight), fixed(four), fixed(gas, dtype=float),
-            fixed(self.polynomials[:, some]), fixed(self.position[some]),
+            y, weight, fixed(four), fixed(gas, dtype=float),
+            self.polynomials, self.position,
             fixed(dispersion), moved, self.depth[batch], residual, baseline, gram,
             gradient,
         )  # fmt: skip
