@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OUT ?= demo-output
 LOWEST := README.md $(addprefix tests/test_,$(addsuffix .py,20_netcdf 20_writing 22_malformed \
-	30_reader_nomad 33_reader_acs 69_kinds 69_setups 70_maps 75_exchange 92_golden 95_demo))
+	30_reader_nomad 33_reader_acs 69_kinds 70_maps 75_exchange 92_golden 95_demo))
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-shared test-lowest check format docs picture bench validate golden clean

@@ -7,9 +7,8 @@ out differs.
 
 from __future__ import annotations
 
-import tempfile
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import closed_loop as loop
 import numpy as np
@@ -23,7 +22,9 @@ from tgo_spectra.retrieval.models.so import optimal_estimation, profile_output
 from tgo_spectra.simulate import simulate_level1
 from tgo_spectra.spectroscopy.linelist import read_line_list
 from tgo_spectra.spectroscopy.tables import build_table, write_table
-from tgo_spectra.spectroscopy.tables.cache import TableSettings, table_key
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 METHANE = "ch4_iso1_nu3bands_2731-3274_hitranonline2026-03.par.gz"
 WATER = "h2o_iso123_2000-3333_hitran2020online.par.gz"
@@ -51,26 +52,21 @@ def order_window(order: int, n_orders: int = N_ORDERS) -> tuple[float, float]:
 
 
 def small_table(
-    lines: dict, window: tuple[float, float], name: str, step: float = 0.002
+    folder: Path, lines: dict, window: tuple[float, float], name: str
 ) -> str:
-    """Path of a small table of these lines, kept in the temporary folder."""
-    folder = Path(tempfile.gettempdir()) / "tgo_spectra_test_tables"
-    settings = TableSettings(
-        step=step, tolerance=4e-4, rank_tolerance=1e-4, atmospheres=24,
-        verify_atmospheres=0,
-    )  # fmt: skip
-    path = folder / f"{name}-{table_key(lines, window, name, settings)[:16]}.nc"
+    """Path of a small table of these lines, built where the folder has none."""
+    path = folder / f"{name}.nc"
     if not path.is_file():
-        folder.mkdir(exist_ok=True)
         table = build_table(
             lines, window, band=name, pressure_pa=PRESSURE_PA,
-            temperature_k=TEMPERATURE_K, workers=1, **asdict(settings),
+            temperature_k=TEMPERATURE_K, workers=1, tolerance=4e-4,
+            rank_tolerance=1e-4, atmospheres=24, verify_atmospheres=0,
         )  # fmt: skip
         write_table(table, path)
     return str(path)
 
 
-def methane_table(order: int) -> str:
+def methane_table(folder: Path, order: int) -> str:
     """Small table of water, methane, CO2 (dipole band) and ozone around an order."""
     lines = {
         "h2o": (read_line_list(LISTS / WATER), ("air", 1.7)),
@@ -78,13 +74,13 @@ def methane_table(order: int) -> str:
         "co2": (bands.co2_dipole(), "co2"),
         "o3": (bands.o3_3nu3(), "co2"),
     }
-    return small_table(lines, order_window(order), f"interferents_{order}")
+    return small_table(folder, lines, order_window(order), f"interferents_{order}")
 
 
-def methane_setup(order: int, *, fitted: bool):
+def methane_setup(folder: Path, order: int, *, fitted: bool):
     """Return the methane setup with CO2 and ozone fitted, or left out and named."""
     raw = {
-        "table": methane_table(order),
+        "table": methane_table(folder, order),
         "instrument": {"n_orders": N_ORDERS},
         "interferents_absent": ["hdo"],
         "gases": ["h2o", "ch4", "co2", "o3"],
@@ -140,10 +136,15 @@ def case_of(made, setup) -> Case:
 
 
 def interferent_cases(
-    order: int, *, dust: float = 0.3, n_bins: int = 4, ozone_peak: float = 1e-7
+    folder: Path,
+    order: int,
+    *,
+    dust: float = 0.3,
+    n_bins: int = 4,
+    ozone_peak: float = 1e-7,
 ) -> dict[str, Case]:
     """Methane-free air with both interferents: the same spectra, fitted both ways."""
-    full, short = (methane_setup(order, fitted=f) for f in (True, False))
+    full, short = (methane_setup(folder, order, fitted=f) for f in (True, False))
     made = simulate_level1(
         order=order, table=full.table, n_orders=N_ORDERS, noisy_pixels=(), seed=7,
         n_bins=n_bins, aerosol_depth=dust,
@@ -258,7 +259,7 @@ def at_strength(case: Case, gas: str, profile: np.ndarray) -> Case:
     return replace(case, clean=clean, truth=truth)
 
 
-def chloride_setup(name: str = "so_129_130_hcl"):
+def chloride_setup(folder: Path, name: str = "so_129_130_hcl"):
     """A shipped HCl setup on a small table of generated HCl, HDO and water."""
     shipped = tgo.load_setup(name)
     lines = {
@@ -268,27 +269,28 @@ def chloride_setup(name: str = "so_129_130_hcl"):
     }
     low, _ = order_window(min(shipped.orders))
     _, high = order_window(max(shipped.orders))
-    return _own(shipped, small_table(lines, (low, high), name), tuple(lines))
+    return _own(shipped, small_table(folder, lines, (low, high), name), tuple(lines))
 
 
-def chlorine_setup(factor: float):
+def chlorine_setup(folder: Path, factor: float):
     """HCl alone in order 130, lines of H37Cl scaled: one table for each factor."""
     lines = bands.hcl_fundamental().copy()
     scale = np.where(lines["isotopologue"].values == 2, factor, 1.0)
     lines["intensity"] = lines["intensity"] * scale
     window = order_window(130, 1)
-    table = small_table({"hcl": (lines, "co2")}, window, f"hcl37_{factor:g}")
+    name = f"hcl37_{factor:g}"
+    table = small_table(folder, {"hcl": (lines, "co2")}, window, name)
     setup = _own(tgo.load_setup("so_129_130_hcl"), table, ("hcl",))
     return setup.replace(instrument={"n_orders": 1})
 
 
-def semiheavy_setup(order: int = 121):
+def semiheavy_setup(folder: Path, order: int = 121):
     """The shipped HDO setup on a small table of generated HDO and water."""
     lines = {
         "hdo": (bands.hdo_nu1(), ("air", 1.7)),
         "h2o": (bands.h2o_2nu2(), ("air", 1.7)),
     }
-    table = small_table(lines, order_window(order), f"hdo_{order}")
+    table = small_table(folder, lines, order_window(order), f"hdo_{order}")
     return _own(tgo.load_setup("so_119_124_hdo"), table, tuple(lines))
 
 

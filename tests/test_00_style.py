@@ -1,8 +1,10 @@
-"""Budgets that keep the project small, and promises of its texts."""
+"""Budgets that keep the project small and light, and promises of its texts."""
 
 import ast
 import importlib
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -19,6 +21,7 @@ PACKAGE = ROOT / "tgo_spectra"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 LINES_MAX = 520
 NAMES_MAX = 40
+HEAVY = ("matplotlib", "scipy.stats", "numba", "distributed", "netCDF4", "dask")
 
 
 def _texts():
@@ -51,10 +54,36 @@ def _exported(tree):
     return []
 
 
+def _modules_after(code):
+    script = f"{code}\nimport sys\nprint(*sorted(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def test_import__light():
+    assert _modules_after("import tgo_spectra").isdisjoint({*HEAVY, "xarray", "numpy"})
+
+
+def test_import__files_and_maps_without_plots_and_clusters():
+    code = "import tgo_spectra.files.netcdf, tgo_spectra.maps, tgo_spectra.batch"
+    code += ", tgo_spectra.plots"
+    found = _modules_after(code)
+    assert found.isdisjoint({"matplotlib", "scipy.stats", "numba", "distributed"})
+    assert "netCDF4" not in found
+
+
+def test_help__without_xarray():
+    code = "from tgo_spectra.cli import main\nmain(['--help'])"
+    assert _modules_after(code).isdisjoint({*HEAVY, "xarray", "numpy"})
+
+
 def test_public_names__few_and_sorted():
-    assert list(tgo_spectra.__all__) == sorted(tgo_spectra.__all__)
+    assert list(tgo_spectra.__all__) == sorted(set(tgo_spectra.__all__))
     assert len(tgo_spectra.__all__) <= NAMES_MAX
     assert set(tgo_spectra.__all__) <= set(dir(tgo_spectra))
+    assert not hasattr(tgo_spectra, "no_such_name")
 
 
 @pytest.mark.parametrize("name", tgo_spectra.__all__)

@@ -37,7 +37,6 @@ def test_every_gas_has_every_quantity():
         gas: {f[1] for n in catalogue() if (f := gas_of(n)) and f[0] == gas}
         for gas in GASES
     }
-    assert len(GASES) == 18
     assert all(names == quantities["ch4"] for names in quantities.values())
     for name in ("vmr", "upper_limit", "slant_column_error", "sum_wx2", "mean"):
         assert name in quantities["hdo"]

@@ -10,25 +10,35 @@ import pytest
 
 from tgo_spectra.errors import LineListError
 from tgo_spectra.spectroscopy import gas_info, gas_names
+from tgo_spectra.spectroscopy.partition import partition_sum
 from tgo_spectra.spectroscopy.ultraviolet import (
     ozone_cross_section,
     read_uv_cross_section,
     vacuum_wavelength,
 )
-
-GASES = "ch4 h2o hdo co co2 hcl hf o3 c2h4 c2h6 n2o h2co ph3 h2s ocs h2o2 ho2 no2"
-
+from tgo_spectra.variables import FORMULAE
 
 # ---- gases
 
 
-def test_all_gases_are_there():
-    assert " ".join(gas_names()) == GASES
-    numbers = [6, 1, 1, 5, 2, 15, 14, 3, 38, 27, 4, 20, 28, 31, 19, 25, 33, 10]
-    assert [gas_info(gas).molecule for gas in gas_names()] == numbers
+def test_every_gas_of_the_catalogue_is_there():
+    assert set(gas_names()) == set(FORMULAE)
 
 
-@pytest.mark.parametrize("gas", GASES.split())
+@pytest.mark.parametrize("gas", gas_names())
+def test_every_gas_is_the_molecule_of_its_formula_and_mass(gas, capsys):
+    import hapi
+
+    info = gas_info(gas)
+    isotopologue = min(info.isotopologues or [1])
+    name = hapi.moleculeName(info.molecule)
+    assert name.lower() == {"hdo": "h2o"}.get(gas, FORMULAE[gas].lower())
+    mass = hapi.molecularMass(info.molecule, isotopologue)
+    assert info.mass == pytest.approx(mass, abs=1e-3)
+    assert partition_sum(info.molecule, isotopologue, 200.0) > 1.0
+
+
+@pytest.mark.parametrize("gas", gas_names())
 def test_every_gas_names_sources_and_sound_windows(gas):
     info = gas_info(gas)
     assert any("10.1016/j.jqsrt.2021.107949" in text for text in info.references)

@@ -11,7 +11,8 @@ from tgo_spectra.retrieval.elements import ELEMENTS
 from tgo_spectra.retrieval.models.so import evaluation, optimal_estimation, systematics
 
 FITTED = sorted(name for name, row in ELEMENTS.items() if row.prior)
-SIGMA = {"ghost_amplitude": 0.05, "aotf_offset": 0.5, "resolving_power": 0.03}
+SIGMA = {name: 5.0 * ELEMENTS[name].step for name in FITTED}
+"""The ghost by 0.05, the centre of the AOTF by 0.5 cm-1, resolving power by 2.5 %."""
 
 
 @pytest.fixture(scope="module")

@@ -140,5 +140,5 @@ def test_slant__memory_follows_the_chunk_not_the_archive(thin):
         tracemalloc.stop()
         return top
 
-    peak(1)
-    assert peak(16) < 1.2 * peak(2)
+    few = [peak(1), peak(1)][-1]  # the first one loads what a fit needs
+    assert peak(8) < 1.2 * few

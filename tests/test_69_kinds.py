@@ -32,6 +32,14 @@ from tgo_spectra.simulate.uvis import (
 )
 from tgo_spectra.variables import lookup, validate
 
+SHIPPED = [
+    ("so_133_135", 135),
+    ("so_134_hydrocarbons", 134),
+    ("so_167_168", 168),
+    ("so_169", 169),
+    ("so_186_191", 187),
+]
+
 STRUCTS = {"profile": RetrievalSetup, "ozone": UvisSetup, "nadir": NadirSetup}
 
 
@@ -554,3 +562,22 @@ def test_plot__map_of_columns_has_their_units():
     figure = plot_map(level3, "co_column_normalised", "count").get_figure()
     assert figure.axes[1].get_ylabel() == "CO number (spectra)"
     plt.close("all")
+
+
+@pytest.mark.parametrize(("name", "order"), SHIPPED)
+def test_shipped_setup__retrieves_its_orders(tmp_path, name, order):
+    setup = tgo.load_setup(name)
+    path = tgo.simulate_product(tmp_path, order=order, table=setup.table, seed=3)
+    level2 = tgo.retrieve(tgo.open_product(path), setup)
+    assert int(level2.converged) == 1
+    assert 0.95 < float(level2.reduced_chi_square) < 1.05
+    truth = xr.open_dataset(next(tmp_path.glob("*.nc")))
+    for gas in setup.gases:
+        good = np.diag(level2[f"{gas}_averaging_kernel"]) > 0.3
+        if good.sum() < 10:  # carbon dioxide, say: known better than measured
+            continue
+        true = np.interp(level2.altitude, truth.altitude, truth[f"{gas}_vmr"])
+        z = ((level2[f"{gas}_vmr"] - true) / level2[f"{gas}_vmr_error"]).values[good]
+        # levels are correlated over some 4 km, so one draw scatters this much
+        assert abs(z.mean()) < 0.6, gas
+        assert (np.abs(z) < 2.0).mean() > 0.85, gas

@@ -10,6 +10,8 @@ import contextlib
 import io
 from pathlib import Path
 
+from tgo_spectra.spectroscopy import gas_info, gas_names
+
 __all__ = ["TEMPERATURES_K", "write_partition_sums"]
 
 # K; denser where rotational levels make ln Q curve, and 296 K, HITRAN's reference
@@ -21,8 +23,8 @@ TEMPERATURES_K = (
     *range(320, 401, 10),
 )  # fmt: skip
 
-# HITRAN molecules of gases.toml, and O2 (7), SO2 (9), C2H2 (26)
-_MOLECULES = (1, 2, 3, 4, 5, 6, 7, 9, 10, 14, 15, 19, 20, 25, 26, 27, 28, 31, 33, 38)
+# HITRAN's O2, SO2 and C2H2, beside the molecules of gases.toml
+_OTHERS = (7, 9, 26)
 
 _HEADER = """\
 # Total internal partition sums, TIPS-2021: R. R. Gamache et al. 2021, JQSRT 271, 107713.
@@ -46,11 +48,12 @@ def write_partition_sums(path: Path) -> int:
     """
     with contextlib.redirect_stdout(io.StringIO()):
         import hapi
+    molecules = {*_OTHERS, *(gas_info(gas).molecule for gas in gas_names())}
     index = hapi.ISO_INDEX
     rows = ["molecule,isotopologue,name,abundance,mass"]
     rows[0] += "".join(f",{t}" for t in TEMPERATURES_K)
     for (molecule, iso), data in sorted(hapi.ISO.items()):
-        if molecule not in _MOLECULES:
+        if molecule not in molecules:
             continue
         try:
             sums = [

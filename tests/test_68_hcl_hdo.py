@@ -97,9 +97,9 @@ def _words(command):
 
 
 @pytest.fixture(scope="module")
-def chloride():
+def chloride(tables):
     """Cases by mole fraction put in, ppbv, and their linearised fits."""
-    setup = il.chloride_setup()
+    setup = il.chloride_setup(tables)
     cases = {v: il.injected(setup, 130, {"hcl": v * 1e-9}) for v in PPBV}
     return {v: (case, il.linearised(case)) for v, case in cases.items()}
 
@@ -158,12 +158,12 @@ def test_hcl__result_repeats_broadening_and_absent_gases(chloride):
     assert result.hcl_detected.values[:20].mean() > 0.8
 
 
-def test_chlorine__isotopes_are_found_by_chi_square():
+def test_chlorine__isotopes_are_found_by_chi_square(tables):
     """H37Cl scaled in the table: chi-square is a parabola, least at the true factor."""
     factors = np.array([0.8, 1.0, 1.1])
-    true = il.injected(il.chlorine_setup(0.9), 130, {"hcl": 2e-9})
+    true = il.injected(il.chlorine_setup(tables, 0.9), 130, {"hcl": 2e-9})
     scenes = [
-        il.injected(il.chlorine_setup(factor), 130, {"hcl": 2e-9}).scene
+        il.injected(il.chlorine_setup(tables, factor), 130, {"hcl": 2e-9}).scene
         for factor in factors
     ]
 
@@ -333,7 +333,7 @@ def test_ratio__refuses_what_it_cannot_divide(change, options, rule):
 # D/H of two orders of one occultation
 
 
-def seen_in_two_orders(ratio):
+def seen_in_two_orders(tables, ratio):
     """Level 2 of order 121 (HDO) and 134 (water, 1.4 times the a priori).
 
     Noise-free spectra: what is found differs from the truth by the a priori alone,
@@ -343,7 +343,7 @@ def seen_in_two_orders(ratio):
     z, water = air.altitude.values, 1.4 * air.h2o_vmr.values
     common = {"noise": False, "aerosol_depth": 0.3, "noisy_pixels": (), "seed": 5,
               "n_bins": 1, "n_orders": il.N_ORDERS}  # fmt: skip
-    heavy = il.semiheavy_setup()
+    heavy = il.semiheavy_setup(tables)
     light = tgo.load_setup("so_134").replace(instrument={"n_orders": il.N_ORDERS})
     vmr = {"hdo": (z, of_ratio(ratio, water)), "h2o": (z, water)}
     made = [
@@ -357,16 +357,16 @@ def seen_in_two_orders(ratio):
 
 
 @pytest.fixture(scope="module")
-def occultation_pair():
-    return seen_in_two_orders(5.0)
+def occultation_pair(tables):
+    return seen_in_two_orders(tables, 5.0)
 
 
 @pytest.mark.parametrize("true", [2.5, 5.0])
-def test_deuterium__is_found_within_its_errors(request, true):
+def test_deuterium__is_found_within_its_errors(request, tables, true):
     if true == 5.0:
         pair = request.getfixturevalue("occultation_pair")
     else:
-        pair = seen_in_two_orders(true)
+        pair = seen_in_two_orders(tables, true)
     found = isotopes.deuterium_ratio(*pair)
     validate(found, 2)
     good = found.deuterium_ratio_flag.values == 0
@@ -397,9 +397,9 @@ def test_deuterium__is_written_and_read(tmp_path, occultation_pair):
     assert back.attrs["maximum_h2o_error"] == 15e-6
 
 
-def test_hdo__errors_cover():
+def test_hdo__errors_cover(tables):
     """Water at 3 VSMOW: z of the HDO profile of order 121 by its noise error."""
-    setup = il.semiheavy_setup()
+    setup = il.semiheavy_setup(tables)
     air = tgo.reference_atmosphere()
     truth = (air.altitude.values, of_ratio(3.0, air.h2o_vmr.values))
     linear = il.linearised(il.injected(setup, 121, {"hdo": truth}))

@@ -95,8 +95,8 @@ def test_dipole_band__is_as_deep_as_was_seen():
 
 
 @pytest.fixture(scope="module")
-def cases(shared):
-    return il.interferent_cases(ORDER)
+def cases(shared, tables):
+    return il.interferent_cases(tables, ORDER)
 
 
 @pytest.fixture(scope="module")
