@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from tgo_spectra import instruments
 from tgo_spectra.atmosphere.climatology.choices import ClimatologyChoices
+from tgo_spectra.atmosphere.reference import reference_edition
 from tgo_spectra.files.netcdf import PROCESSING_VERSION
 from tgo_spectra.paths import expanded
 from tgo_spectra.pds4 import Source, archive_members
@@ -146,7 +147,7 @@ def _file_hash(file: Path, _modified_ns: int) -> str:
 
 def _atmosphere_hash(atmosphere: Any) -> str:
     if atmosphere is None:
-        return "|reference"
+        return f"|reference {reference_edition()}"
     if isinstance(atmosphere, ClimatologyChoices):
         files = [Path(path) for path in atmosphere.paths]
         hashes = sorted(_file_hash(file, file.stat().st_mtime_ns) for file in files)
