@@ -67,7 +67,7 @@ def retrieve_mir(
     setup : MirSetup
     atmosphere : Dataset, str or path, optional
         ``pressure`` and ``temperature`` over ``altitude``, optionally
-        ``<gas>_vmr`` as a priori; default: the analytic reference atmosphere, which
+        ``<gas>_vmr`` as a priori; default: the reference atmosphere, which
         the attribute ``atmosphere`` of the result then says.
 
     Returns
@@ -133,7 +133,7 @@ def build_mir_scene(
         Every choice that affects a number, as attributes.
     """
     _check(level1)
-    air = given_atmosphere(atmosphere)
+    air = given_atmosphere(atmosphere, level1)
     orders = tuple(order_rows(level1, setup, order) for order in setup.orders)
     table = tables.open_table(setup.table)
     present = tables.table_gases(table)

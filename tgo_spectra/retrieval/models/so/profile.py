@@ -66,7 +66,7 @@ def retrieve_profile(
     setup : RetrievalSetup
     atmosphere : Dataset, str or path, optional
         ``pressure`` and ``temperature`` over ``altitude``, optionally ``<gas>_vmr`` as
-        a priori; default: the analytic reference atmosphere.
+        a priori; default: the reference atmosphere.
 
     Returns
     -------
@@ -86,4 +86,4 @@ def retrieve_profile(
         )
     if level1["order"].ndim == 0:
         check_interferents(setup, int(level1["order"]))
-    return table[setup.method](level1, setup, given_atmosphere(atmosphere))
+    return table[setup.method](level1, setup, given_atmosphere(atmosphere, level1))

@@ -50,7 +50,7 @@ def retrieve_uvis(
         Default: that of `UvisSetup`.
     atmosphere : Dataset, str or path, optional
         ``pressure``, ``temperature`` and ``co2_vmr`` over ``altitude``, optionally
-        ``o3_vmr`` as a priori; default: the analytic reference atmosphere, which the
+        ``o3_vmr`` as a priori; default: the reference atmosphere, which the
         attribute ``atmosphere`` of the result then says.
 
     Returns
@@ -94,7 +94,9 @@ def retrieve_uvis(
     chosen = setup or UvisSetup()
     _check_product(level1)
     data = _cross_section(cross_section, chosen)
-    scene = build_scene(level1.compute(), data, chosen, given_atmosphere(atmosphere))
+    scene = build_scene(
+        level1.compute(), data, chosen, given_atmosphere(atmosphere, level1)
+    )
     solution = solve(scene, chosen)
     variables = _slant_variables(level1, solution, chosen)
     variables |= _geometry_variables(level1, solution)
