@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import click
 
@@ -25,17 +26,53 @@ def demo(out: str, workers: int) -> None:
         sys.exit(SOME_FAILED)
 
 
+def _list_options(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    from tgo_spectra.simulate.options import option_rows
+    from tgo_spectra.simulate.scenario import SoScenario
+
+    if not wanted:
+        return
+    for name, _kind, default, row in sorted(option_rows(SoScenario)):
+        unit = f" {row['unit']}" if row["unit"] else ""
+        value = "none" if default is None else repr(default)
+        say(f"{name} = {value}{unit}: {row['text']}")
+    context.exit()
+
+
 @click.command()
 @click.option("--out", required=True, type=PATH, help="Folder for the product.")
 @click.option("--order", default=134, show_default=True, help="Diffraction order.")
 @click.option("--ch4", default=None, type=float, help="CH4 mole fraction, mol/mol.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the noise.")
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Any other option, such as zero_level=0.01; none is no value.",
+)
+@click.option(
+    "--options",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_list_options,
+    help="List all options.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace a product of the same name.")
 def simulate(
-    out: str, order: int, ch4: float | None, seed: int, overwrite: bool
+    out: str,
+    order: int,
+    ch4: float | None,
+    seed: int,
+    changes: tuple[str, ...],
+    overwrite: bool,
 ) -> None:
     """Write one simulated occultation as an archive product."""
+    from tgo_spectra.retrieval.setup_files import changes_of
     from tgo_spectra.simulate import simulate_product
 
-    path = simulate_product(out, order=order, ch4=ch4, seed=seed, overwrite=overwrite)
-    say(str(path))
+    given: dict[str, Any] = {"order": order, "ch4": ch4, "seed": seed}
+    for name, value in changes_of(changes).items():
+        given[name] = None if value == "none" else value
+    say(str(simulate_product(out, overwrite=overwrite, **given)))

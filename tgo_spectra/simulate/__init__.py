@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tgo_spectra.simulate.occultation import Simulation
+    import xarray as xr
+
+    from tgo_spectra.simulate.detector import Simulation
     from tgo_spectra.simulate.options import Profile
 
-__all__ = ["simulate_level1", "simulate_product"]
+__all__ = ["redraw", "simulate_level1", "simulate_product"]
 
 
 def simulate_product(
@@ -107,7 +109,8 @@ def simulate_level1(**options: Any) -> Simulation:
     -------
     Simulation
         ``level1`` as `open_product` gives it, before rounding to the table's digits;
-        ``truth``; ``window`` of the telecommand.
+        ``truth``; ``window`` of the telecommand. Many noise draws of one truth are
+        made of it by `redraw`.
 
     Raises
     ------
@@ -125,3 +128,38 @@ def simulate_level1(**options: Any) -> Simulation:
     from tgo_spectra.simulate.scenario import SoScenario
 
     return simulate(make_scenario(SoScenario, options))
+
+
+def redraw(made: Simulation, seed: int) -> xr.Dataset:
+    """Draw the noise of a simulation again, with all else as it was.
+
+    Noise and spikes are new; the truth, brightness changes and what is fixed in the
+    instrument stay. A simulation of another seed would differ in those too.
+
+    Parameters
+    ----------
+    made : Simulation
+        From `simulate_level1`.
+    seed : int
+        Of the noise.
+
+    Returns
+    -------
+    Dataset
+        Level 1 as `open_product` gives it, before rounding.
+
+    Raises
+    ------
+    SetupError
+        ``simulate.option``: no such seed.
+
+    Examples
+    --------
+    >>> made = simulate_level1(altitude_range=(10.0, 20.0))
+    >>> other = redraw(made, 1).transmittance - made.level1.transmittance
+    >>> bool((other != 0.0).all())
+    True
+    """
+    from tgo_spectra.simulate import detector
+
+    return detector.redraw(made, seed)

@@ -1,4 +1,4 @@
-"""Air of a simulated truth: pressure, temperature and mole fractions along altitude."""
+"""Air of a simulated truth along altitude, and straight paths through it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.float64]
 
-__all__ = ["air_of", "mole_fractions_of"]
+__all__ = ["air_of", "chord_weights", "mole_fractions_of"]
+
+CM_PER_KM = 1e5
+PATH_POINTS = 4
 
 
 def air_of(
@@ -33,6 +36,12 @@ def air_of(
     The reference is that of a place (solar longitude and latitude, degree), by default
     the scenario's: that which a fit of the product takes.
     """
+    return _wrong(scenario, _given(scenario, altitude_km, place))
+
+
+def _given(
+    scenario: Scenario, altitude_km: Array, place: Mapping[str, float] | None
+) -> xr.Dataset:
     if scenario.atmosphere is not None:
         return on_altitudes(read_atmosphere(scenario.atmosphere), altitude_km)
     there = place or scenario.place
@@ -48,6 +57,46 @@ def air_of(
     air = air.assign(temperature=air["temperature"].copy(data=warmer))
     # the density follows from pressure and temperature
     return read_atmosphere(air.drop_vars("number_density"))
+
+
+def _wrong(scenario: Scenario, air: xr.Dataset) -> xr.Dataset:
+    """Change pressure and temperature against what a fit is given."""
+    turn = 2.0 * np.pi / scenario.temperature_wave_km
+    change = scenario.temperature_offset_k + scenario.temperature_wave_k * np.sin(
+        turn * air["altitude"].values
+    )
+    factor = scenario.pressure_factor
+    if factor == 1.0 and not change.any():
+        return air
+    before = air["temperature"].values
+    after = before + change
+    changed = {
+        "temperature": after,
+        "pressure": air["pressure"].values * factor,
+        "number_density": air["number_density"].values * factor * before / after,
+    }
+    return air.assign({k: air[k].copy(data=v) for k, v in changed.items()})
+
+
+def chord_weights(radius_km: float, tangent_km: Array, altitude_km: Array) -> Array:
+    """Weights (tangent, level) in cm of a quantity linear between levels, along chords.
+
+    By Gauss-Legendre points between the shells; the fit's paths are a closed form.
+    """
+    a = radius_km + tangent_km[:, None]
+    r = radius_km + altitude_km
+    ends = np.sqrt(np.clip((r - a) * (r + a), 0.0, None))
+    low, half = ends[:, :-1], 0.5 * np.diff(ends, axis=1)
+    weights = np.zeros((a.size, r.size))
+    for x, w in zip(*np.polynomial.legendre.leggauss(PATH_POINTS), strict=True):
+        s = low + half * (1.0 + x)
+        height = s**2 / (np.sqrt(s**2 + a**2) + a) + tangent_km[:, None]
+        up = (height - altitude_km[:-1]) / np.diff(altitude_km)
+        # both sides of the tangent point
+        part = 2.0 * CM_PER_KM * w * half
+        weights[:, 1:] += part * up
+        weights[:, :-1] += part * (1.0 - up)
+    return weights
 
 
 def mole_fractions_of(

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from tgo_spectra import geometry, mars
+from tgo_spectra import mars
 from tgo_spectra.files.atomic import output_folder
 from tgo_spectra.instruments.acs_mir import DoubleImage, line_shape
-from tgo_spectra.simulate.air import air_of, mole_fractions_of
+from tgo_spectra.simulate.air import air_of, chord_weights, mole_fractions_of
+from tgo_spectra.simulate.detector import Signal, disturbed, noisy
 from tgo_spectra.simulate.options import (
     GASES,
     check_numbers,
@@ -246,9 +247,7 @@ def absorb(scenario: MirScenario, lines: Lines) -> MirAbsorption:
     )
     levels = np.arange(heights[0], TOP_KM, LEVEL_STEP_KM)
     air = air_of(scenario, levels)
-    chord = geometry.path_weights(
-        mars.MEAN_RADIUS_KM + heights, mars.MEAN_RADIUS_KM + levels
-    )
+    chord = chord_weights(mars.MEAN_RADIUS_KM, heights, levels)
     chord *= air["number_density"].values
     states = np.arange(levels[0], TOP_KM + STATE_STEP_KM, STATE_STEP_KM)
     between = _linear(states, levels)
@@ -317,6 +316,7 @@ def simulate_mir(
     wanted = dict.fromkeys(absorption.vmr, 1.0) | dict(factors or {})
     x = np.linspace(-1.0, 1.0, scenario.pixels)
     clean = np.empty((scenario.frames, n, scenario.pixels))
+    group = np.zeros(scenario.frames, dtype=np.int64)
     for index in range(n):
         nu = absorption.nu_cm1[index]
         parts = [wanted[gas] * d for gas, d in absorption.depth[index].items()]
@@ -339,9 +339,13 @@ def simulate_mir(
             bend = scenario.curvature * rng.standard_normal((scenario.frames, 2))
             gain = 1.0 + bend[:, :1] + bend[:, 1:] * x**2
             error = np.sqrt(np.clip(here, 1e-3, None)) / scenario.snr
-            noise = error * rng.standard_normal(here.shape) * scenario.noise
-            data[:, row, 0] = here * gain + noise
-            data[:, row, 1] = error
+            expected = disturbed(
+                scenario, here * gain, error, place, altitude, group, part=row
+            )
+            signal = Signal(expected, error, group, dict)
+            white = rng.standard_normal(here.shape)
+            data[:, row, 0] = noisy(scenario, signal, white)
+            data[:, row, 1] = error * scenario.error_factor
             if step == 0:
                 clean[:, index] = here
     pairs = [[order, k * rows + rows // 2] for k, order in enumerate(scenario.orders)]
@@ -355,9 +359,10 @@ def _convolved(
     """Transmittance at pixels, (height, pixel): the line shape times each spectrum."""
     low, high = float(place_cm1.min()), float(place_cm1.max())
     middle = 0.5 * (low + high)
+    width = middle / scenario.resolving_power * scenario.resolution_factor
     image = DoubleImage(
         low, middle, high, 0.0, 0.0, 0.0, scenario.second_shift_cm1,
-        middle / scenario.resolving_power * (low / middle) ** 2,
+        width * (low / middle) ** 2,
         *scenario.second_amplitude,
     )  # fmt: skip
     result = np.empty((through.shape[0], place_cm1.size))

@@ -9,8 +9,6 @@ the table is taken as unabsorbed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,22 +17,14 @@ from tgo_spectra import mars
 from tgo_spectra.atmosphere.profile import read_atmosphere
 from tgo_spectra.errors import SetupError
 from tgo_spectra.instruments import lno
-from tgo_spectra.instruments.nadir import slant_factor
-from tgo_spectra.instruments.response import tabulated as operators
-from tgo_spectra.instruments.response.channels import lno_operator
-from tgo_spectra.retrieval.models.lno.model import Grid, extended_cells
 from tgo_spectra.simulate.air import air_of, mole_fractions_of
+from tgo_spectra.simulate.detector import Signal, Simulation, disturbed, noisy
 from tgo_spectra.simulate.layout import INFRARED_PIXELS, LAYOUTS
-from tgo_spectra.simulate.options import (
-    GASES,
-    described,
-    make_scenario,
-    option,
-    require,
-)
+from tgo_spectra.simulate.options import make_scenario
 from tgo_spectra.simulate.pointing import nomad_level1
 from tgo_spectra.simulate.product import write_simulated
-from tgo_spectra.simulate.scenario import SHIFT, NomadScenario
+from tgo_spectra.simulate.response import lno_response, moments
+from tgo_spectra.simulate.scenario import NadirScenario
 from tgo_spectra.spectroscopy.tables.files import open_table, table_gases
 from tgo_spectra.spectroscopy.tables.interpolation import spline_matrices
 from tgo_spectra.spectroscopy.tables.read import table_arrays
@@ -45,116 +35,15 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import xarray as xr
 
-    from tgo_spectra.instruments.response.tabulated import Operator
-    from tgo_spectra.simulate.options import Profile
     from tgo_spectra.spectroscopy.tables.read import BandTable
 
-    Array = npt.NDArray[np.floating]
+    Array = npt.NDArray[np.float64]
 
 __all__ = ["NadirScenario", "simulate_nadir_level1", "simulate_nadir_product"]
 
 _STEP_KM, _TOP_KM = 0.1, 120.0
 _MARGIN_CM1 = 6.0
 """Room for the line shape beyond the outermost pixels: 10 sigma at R = 3000."""
-
-
-@described
-@dataclass(frozen=True, kw_only=True)
-class NadirScenario(NomadScenario):
-    """Everything that decides what a simulated product contains.
-
-    With an atmosphere of one's own, its pressure is replaced by that in hydrostatic
-    balance with the surface pressure.
-    """
-
-    order: int = option(
-        190, "With a shipped or given table that covers it.", limits=(1, 300)
-    )
-    table: str | None = option(
-        None, "Name or path; default: so_186_191 from order 186 on, else so_164_170."
-    )
-    mole_fraction: dict[str, Profile] | None = option(
-        None, "Mole fractions (numbers, or over altitude in km) in place of those of "
-        "the atmosphere; zero leaves a gas out.", kind=GASES,
-    )  # fmt: skip
-    factor_sigma: dict[str, float] | None = option(
-        None, "Each spectrum has these gases times a factor drawn with this 1 sigma "
-        "around one; the profiles of the truth are those before it, the columns after "
-        "it.", limits=(0.0, 1.0),
-    )  # fmt: skip
-    n_spectra: int = option(20, "Along the track.", limits=(1, 10_000))
-    start: str = option("2019-02-13T12:08:58", "Start of the observation, UTC.")
-    orbit: int = option(5000, "Number in the label.", limits=(0, 999_999))
-    latitude: float = option(
-        0.0, "Of the middle; the track is 60 degree long.", limits=(-60.0, 60.0),
-        unit="degree_north",
-    )  # fmt: skip
-    longitude: float = option(
-        40.0, "Of the track.", limits=(-180.0, 180.0), unit="degree_east"
-    )
-    local_time: float = option(
-        14.0, "Local true solar time.", limits=(0.0, 24.0), unit="hour"
-    )
-    temperature_gradient_k_km: float = option(
-        0.5, "Added below 40 km, towards the ground, to the reference atmosphere.",
-        limits=(-5.0, 5.0), unit="K km-1",
-    )  # fmt: skip
-    surface_pressure_pa: float | None = option(
-        None, "At altitude zero; default: that of the atmosphere.",
-        limits=(100.0, 1000.0), unit="Pa",
-    )  # fmt: skip
-    topography_km: tuple[float, float] = option(
-        (0.0, 3.0), "Mean and amplitude of the surface altitude along the track.",
-        limits=((-9.0, 25.0), (-17.0, 17.0)), unit="km",
-    )  # fmt: skip
-    incidence_deg: tuple[float, float] = option(
-        (20.0, 50.0), "First and last.", limits=(0.0, 88.9), unit="degree"
-    )
-    emission_deg: tuple[float, float] = option(
-        (0.5, 3.0), "First and last.", limits=(0.0, 88.9), unit="degree"
-    )
-    albedo: float = option(
-        0.25, "Reflectance factor of the surface at the middle pixel.",
-        limits=(1e-3, 1.0),
-    )  # fmt: skip
-    dust_optical_depth: float = option(
-        0.2, "Vertical, at the middle pixel.", limits=(0.0, 1e2)
-    )
-    dust_exponent: float = option(
-        1.0, "Its power of 1 / wavelength.", limits=(-10.0, 10.0)
-    )
-    curvature: float = option(
-        0.3, "Of the continuum over the detector, relative.", limits=(-1.0, 1.0)
-    )
-    shift_px: float = option(
-        0.4, "Of the true wavenumbers against those in the table.", **SHIFT
-    )
-    resolving_power: float = option(
-        10000.0, "nu / FWHM (to be verified on real spectra).", limits=(10.0, 1e7)
-    )
-    n_orders: int = option(
-        10, "Neighbouring orders on each side whose light is added.", limits=(0, 20)
-    )
-    temperature_c: float = option(
-        -5.0, "Of the instrument.", limits=(-100.0, 100.0), unit="degC"
-    )
-    snr: float = option(
-        100.0, "Median reflectance factor over noise, of one spectrum (inferred).",
-        limits=(1e-3, 1e12),
-    )  # fmt: skip
-
-    def __post_init__(self) -> None:
-        """Refuse options that make no product."""
-        super().__post_init__()
-        low = self.topography_km[0] - abs(self.topography_km[1])
-        high = self.topography_km[0] + abs(self.topography_km[1])
-        conditions = (
-            ("order", self.order, self.order in lno.AOTF_FREQUENCY_KHZ,
-             "must be one of those with a known AOTF frequency"),
-            ("topography_km", self.topography_km, -9.0 <= low <= high <= 25.0,
-             "must lie within -9..25"),
-        )  # fmt: skip
-        require(conditions)
 
 
 def simulate_nadir_product(
@@ -218,7 +107,11 @@ def simulate_nadir_level1(**options: Any) -> tuple[xr.Dataset, xr.Dataset]:
     >>> level1.reflectance_factor.dims, sorted(truth.sizes)
     (('spectrum', 'pixel'), ['altitude', 'pixel', 'spectrum'])
     """
-    scenario = make_scenario(NadirScenario, options)
+    made = _simulate(make_scenario(NadirScenario, options))
+    return made.level1, made.truth
+
+
+def _simulate(scenario: NadirScenario) -> Simulation:
     name = scenario.table or ("so_186_191" if scenario.order >= 186 else "so_164_170")
     dataset = open_table(name)
     gases = table_gases(dataset)
@@ -239,19 +132,34 @@ def simulate_nadir_level1(**options: Any) -> tuple[xr.Dataset, xr.Dataset]:
     depths, columns, dry, mass = _optical_depths(
         band, gases, air, surface, secants, factors
     )
-    seen = _seen(scenario, band, np.exp(-depths))
+    axis = lno.pixel_wavenumber(
+        scenario.order,
+        np.arange(INFRARED_PIXELS) + scenario.shift_px,
+        scenario.temperature_c,
+    )
+    seen = _seen(scenario, band, axis, np.exp(-depths))
     continuum = _continuum(scenario, nominal, mass)
     clean = continuum * seen
     sigma = np.median(clean, axis=1, keepdims=True) / scenario.snr
-    measured = clean
-    if scenario.noise:
-        measured = clean + sigma * rng.standard_normal(clean.shape)
-    level1 = _level1(
-        scenario, nominal, measured, continuum, incidence, emission, surface
-    )
+    group = np.zeros(scenario.n_spectra, dtype=np.int64)
+    spread = np.broadcast_to(sigma, clean.shape)
+    expected = disturbed(scenario, clean, spread, axis, surface, group)
+    flat = continuum / continuum.mean(axis=1, keepdims=True)
+
+    def variables(measured: Array) -> dict[str, Array]:
+        corrected = measured / flat
+        return {
+            "reflectance_factor": measured,
+            "reflectance_factor_corrected": corrected,
+        }
+
+    signal = Signal(expected, spread, group, variables)
+    measured = noisy(scenario, signal, rng.standard_normal(clean.shape))
+    spectra = variables(measured)
+    level1 = _level1(scenario, nominal, spectra, incidence, emission, surface)
     truth = _truth(scenario, air, gases, columns, dry, surface, clean, mass)
     truth["noise"] = ("spectrum", sigma[:, 0], {"units": "1"})
-    return level1, truth
+    return Simulation(level1, truth, scenario, signal)
 
 
 def _air(scenario: NadirScenario, gases: tuple[str, ...]) -> xr.Dataset:
@@ -269,6 +177,8 @@ def _air(scenario: NadirScenario, gases: tuple[str, ...]) -> xr.Dataset:
     areoid = scenario.surface_pressure_pa
     if areoid is None:
         areoid = float(air["pressure"].interp(altitude=0.0))
+    else:  # the air has the factor already
+        areoid *= scenario.pressure_factor
     pressure = areoid * np.exp(-fall)
     density = pressure / (mars.BOLTZMANN * t) * 1e-6
     found = mole_fractions_of(scenario, gases, air)
@@ -297,56 +207,18 @@ def _factors(
     return factors
 
 
-def _seen(scenario: NadirScenario, band: BandTable, through: Array) -> Array:
+def _seen(
+    scenario: NadirScenario, band: BandTable, axis_cm1: Array, through: Array
+) -> Array:
     """Transmittances on the pixels, (spectrum, pixel), from those on the nodes."""
-    operator, nodes = _operator(
-        Grid.of(band),
-        scenario.order,
-        scenario.shift_px,
-        scenario.temperature_c,
-        scenario.resolving_power,
-        scenario.n_orders,
-    )
-    field = np.ones((operator.n_nodes, through.shape[0]))
-    field[nodes] = through.T
-    return operators.apply(operator, field).T
-
-
-@lru_cache(maxsize=2)
-def _operator(
-    grid: Grid,
-    order: int,
-    shift_px: float,
-    temperature_c: float,
-    resolving_power: float,
-    n_orders: int,
-) -> tuple[Operator, slice]:
-    """LNO, and where the table's nodes stand among its own; kept for others."""
-    pixel = np.arange(INFRARED_PIXELS)
-    moved = lno.pixel_wavenumber(order, pixel + shift_px, temperature_c)
-    low, high = grid.cells.range_cm1
-    if not low + _MARGIN_CM1 < moved.min() < moved.max() < high - _MARGIN_CM1:
+    response, beyond = lno_response(scenario, band, axis_cm1)
+    low, high = band.nodes_cm1[0] + _MARGIN_CM1, band.nodes_cm1[-1] - _MARGIN_CM1
+    if not low < axis_cm1.min() < axis_cm1.max() < high:
         message = "the table does not cover the order"
-        raise SetupError(message, field="order", value=order, rule="simulate.option")
-    step = n_orders / order
-    cells, nodes = extended_cells(
-        grid.cells,
-        moved.min() * (1.0 - step) - _MARGIN_CM1,
-        moved.max() * (1.0 + step) + _MARGIN_CM1,
-    )
-    operator = lno_operator(
-        cells,
-        pixels=pixel,
-        pixel_wavenumber_cm1=moved,
-        order=order,
-        aotf_frequency_khz=float(lno.AOTF_FREQUENCY_KHZ[order]),
-        temperature_c=temperature_c,
-        resolving_power=resolving_power,
-        n_orders=n_orders,
-        aotf_derivatives=False,
-        dtype=np.float64,
-    )
-    return operator, nodes
+        raise SetupError(
+            message, field="order", value=scenario.order, rule="simulate.option"
+        )
+    return np.asarray((response @ (moments(band) @ through.T)).T + beyond)
 
 
 def _optical_depths(
@@ -373,9 +245,10 @@ def _optical_depths(
         kelvin = np.interp(levels, z, air["temperature"].values)
         width = 1e5 * np.diff(levels)
         part = 0.5 * (np.append(width, 0.0) + np.append(0.0, width)) * density
-        slant = slant_factor(
-            secants[row][:, None], levels - ground, mars.MEAN_RADIUS_KM + ground
-        ).sum(axis=0)
+        sine2 = 1.0 - secants[row][:, None] ** -2.0
+        base = mars.MEAN_RADIUS_KM + ground
+        ratio = base / (base + levels - ground)
+        slant = (1.0 / np.sqrt(1.0 - ratio**2 * sine2)).sum(axis=0)
         dry[row] = part.sum()
         mass[row] = slant @ part / dry[row]
         by_pressure, by_temperature = spline_matrices(
@@ -405,8 +278,7 @@ def _continuum(scenario: NadirScenario, nominal: Array, mass: Array) -> Array:
 def _level1(
     scenario: NadirScenario,
     nominal: Array,
-    measured: Array,
-    continuum: Array,
+    spectra: dict[str, Array],
     incidence: Array,
     emission: Array,
     surface: Array,
@@ -415,11 +287,6 @@ def _level1(
     # one spectrum of 15 s, as the nadir programme has (inferred)
     second = 15.0 * np.arange(n)[:, None] + np.array([0.5, 14.5])
     latitude = scenario.latitude + np.linspace(-30.0, 30.0, n)
-    flat = continuum / continuum.mean(axis=1, keepdims=True)
-    spectra = {
-        "reflectance_factor": measured,
-        "reflectance_factor_corrected": measured / flat,
-    }
     variables = {
         "detector_temperature": 100.0,
         "obs_altitude": 3790.0,

@@ -2,9 +2,9 @@
 
 A path of its own, finer than the fit's: transmittance on the nodes of the table in
 double precision, at tangent heights 0.25 km apart through levels 0.125 km apart; the
-aerosol's spectral exponent exactly on the nodes; an operator for each bin at its own
-shift; all orders that the table covers; the field of view as a quadrature over local
-cubics.
+aerosol's spectral exponent exactly on the nodes; a response written anew for each bin
+at its own shift; all orders that the table covers; the field of view as a quadrature
+over local cubics.
 """
 
 from __future__ import annotations
@@ -13,26 +13,27 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import xarray as xr
 
-from tgo_spectra import geometry, mars
+from tgo_spectra import mars
 from tgo_spectra.errors import TableError
 from tgo_spectra.instruments import so as instrument
-from tgo_spectra.instruments.response import tabulated as operator
 from tgo_spectra.simulate import pointing
-from tgo_spectra.simulate.air import air_of, mole_fractions_of
+from tgo_spectra.simulate.air import air_of, chord_weights, mole_fractions_of
+from tgo_spectra.simulate.detector import Signal, Simulation, disturbed, noisy
 from tgo_spectra.simulate.layout import LAYOUTS
+from tgo_spectra.simulate.response import moments, so_response
 from tgo_spectra.spectroscopy import tables
 from tgo_spectra.spectroscopy.tables.interpolation import interpolate_coefficients
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-    import xarray as xr
 
     from tgo_spectra.simulate.scenario import SoScenario
 
     Array = npt.NDArray[np.float64]
 
-__all__ = ["Simulation", "simulate"]
+__all__ = ["simulate"]
 
 HEIGHT_STEP_KM = 0.25
 LEVEL_STEP_KM = 0.125
@@ -43,15 +44,6 @@ DARK_PART = 0.3
 """Noise of a dark spectrum over that of a full one."""
 NOISY_FACTOR = 25.0
 ROW_QUADRATURE = (6, 4, 2)
-
-
-@dataclass(frozen=True)
-class Simulation:
-    """A simulated measurement: level 1 and the truth, both in table order."""
-
-    level1: xr.Dataset
-    truth: xr.Dataset
-    window: tuple[np.datetime64, np.datetime64]
 
 
 @dataclass(frozen=True)
@@ -70,8 +62,10 @@ class _Drawn:
     shift_px: float
     stretch_px: float
     bin_shift_px: Array
+    drift_px: Array
     gain: Array
-    noise: Array
+    excess: Array
+    white: Array
 
 
 def simulate(scenario: SoScenario) -> Simulation:
@@ -97,23 +91,22 @@ def simulate(scenario: SoScenario) -> Simulation:
     aerosol = aerosol_depth(scenario, heights)
     nodes = _node_transmittance(scenario, band, column, heights, aerosol)
     n_orders = _orders(scenario, band)
-    clean = np.empty((rows.altitude_km.size, instrument.PIXELS))
-    fraction = np.empty(0)
-    for b in range(scenario.n_bins):
-        seen_by = _operator(scenario, band, drawn, b, n_orders)
-        at_heights = operator.apply(seen_by, nodes)
-        chosen = rows.bin == b
-        view = _row_weights(scenario, heights, rows.altitude_km[chosen], rows.motion_km)
-        clean[chosen] = view @ at_heights.T
-        fraction = seen_by.order_fraction
-    error = _error(scenario, clean)
-    measured = clean * drawn.gain
-    if scenario.noise:
-        measured = measured + error * drawn.noise
-    level1 = _level1(scenario, rows, measured, error)
-    truth = _truth(scenario, rows, column, drawn, clean, error, fraction, heights)
+    clean, fraction = _clean(scenario, band, rows, drawn, heights, nodes, n_orders)
+    sigma = _error(scenario, clean)
+    axis = _wavenumber(scenario, np.arange(instrument.PIXELS) + _shifts(drawn, rows))
+    expected = disturbed(
+        scenario, clean * drawn.gain, sigma, axis, rows.altitude_km, rows.bin
+    )
+    signal = Signal(expected, sigma, rows.bin, _variables, drawn.excess)
+    measured = noisy(scenario, signal, drawn.white)
+    level1 = _level1(scenario, rows, measured, sigma * scenario.error_factor)
+    truth = _truth(scenario, rows, column, drawn, clean, signal, fraction, heights)
     truth.attrs |= {"n_orders": n_orders, "table_sha256": attrs}
-    return Simulation(level1, truth, rows.window)
+    return Simulation(level1, truth, scenario, signal, rows.window)
+
+
+def _variables(measured: Array) -> dict[str, Array]:
+    return {"transmittance": measured}
 
 
 def aerosol_depth(scenario: SoScenario, height_km: Array) -> Array:
@@ -126,8 +119,6 @@ def aerosol_depth(scenario: SoScenario, height_km: Array) -> Array:
 
 
 def _band(scenario: SoScenario) -> tuple[tables.BandTable, str]:
-    import xarray as xr
-
     from tgo_spectra.retrieval.kinds import files_of
     from tgo_spectra.retrieval.setups import default_setup
 
@@ -171,9 +162,7 @@ def _node_transmittance(
 ) -> Array:
     """Monochromatic transmittance on the nodes, shape (node, height)."""
     levels = column.air["altitude"].values
-    chord = geometry.path_weights(
-        column.radius_km + heights_km, column.radius_km + levels
-    )
+    chord = chord_weights(column.radius_km, heights_km, levels)
     chord *= column.air["number_density"].values
     centre = _centre(scenario)
     colour = (band.nodes_cm1 / centre) ** scenario.aerosol_exponent
@@ -217,7 +206,7 @@ def _orders(scenario: SoScenario, band: tables.BandTable) -> int:
     first, last = int(band.node_cell[0]), int(band.node_cell[-1]) + 1
     start = float(band.cell_start_cm1[0] + band.cell_width_cm1 * first)
     stop = float(band.cell_start_cm1[0] + band.cell_width_cm1 * last)
-    number = operator.covered_orders(nu, scenario.order, start, stop, MOST_ORDERS)
+    number = instrument.covered_orders(nu, scenario.order, start, stop, MOST_ORDERS)
     if number < 0:
         message = f"the table covers {start:.1f}..{stop:.1f} cm-1, not this order"
         raise TableError(
@@ -226,28 +215,54 @@ def _orders(scenario: SoScenario, band: tables.BandTable) -> int:
     return number
 
 
-def _operator(
+def _clean(
     scenario: SoScenario,
     band: tables.BandTable,
+    rows: pointing.Pointing,
     drawn: _Drawn,
-    bin_index: int,
+    heights_km: Array,
+    nodes: Array,
     n_orders: int,
-) -> operator.Operator:
-    pixels = np.arange(instrument.PIXELS)
-    moved = pixels + shift_of(drawn.shift_px + drawn.bin_shift_px[bin_index], drawn)
-    return operator.build_operator(
-        band.node_cell,
-        band.node_weight,
-        float(band.cell_start_cm1[0]),
-        band.cell_width_cm1,
-        pixel_wavenumber_cm1=_wavenumber(scenario, moved),
-        order=scenario.order,
-        aotf_frequency_khz=scenario.frequency_khz,
-        temperature_c=scenario.temperature_c,
-        pixels=pixels,
-        n_orders=n_orders,
-        dtype=np.float64,
-    )
+) -> tuple[Array, Array]:
+    """Spectra (row, pixel) that an ideal detector sees, and the parts of the orders."""
+    clean = np.zeros((rows.altitude_km.size, instrument.PIXELS))
+    in_cells = moments(band) @ nodes
+    pixel = np.arange(instrument.PIXELS)
+    fraction = np.empty(0)
+    for b in range(scenario.n_bins):
+        chosen = rows.bin == b
+        view = _row_weights(
+            scenario, heights_km, rows.altitude_km[chosen], rows.motion_km
+        )
+        shift = drawn.shift_px + drawn.bin_shift_px[b]
+        for drift, share in _drifts(drawn.drift_px[chosen], scenario.drift_px):
+            nu = _wavenumber(scenario, pixel + shift_of(shift + drift, drawn))
+            response, fraction = so_response(scenario, band, nu, n_orders)
+            clean[chosen] += share[:, None] * (view @ (response @ in_cells).T)
+    return clean, fraction
+
+
+def _drifts(drift_px: Array, whole_px: float) -> list[tuple[float, Array]]:
+    """Shifts at which spectra are calculated, and the share of each in the rows.
+
+    Between Chebyshev points by the polynomial through all: 2e-6 of a line at 0.6 px.
+    """
+    if not whole_px:
+        return [(0.0, np.ones(drift_px.size))]
+    number = 5 + int(4.0 * abs(whole_px))
+    points = 0.5 * whole_px * np.cos(np.pi * (np.arange(number) + 0.5) / number)
+    result = []
+    for k, point in enumerate(points):
+        others = np.delete(points, k)
+        factors = (drift_px[:, None] - others) / (point - others)
+        result.append((float(point), factors.prod(axis=1)))
+    return result
+
+
+def _shifts(drawn: _Drawn, rows: pointing.Pointing) -> Array:
+    """Shift of every pixel in every spectrum (row, pixel), in pixels."""
+    by_row = drawn.bin_shift_px[rows.bin] + drawn.drift_px
+    return by_row[:, None] + shift_of(drawn.shift_px, drawn)
 
 
 def shift_of(shift_px: float, drawn: _Drawn) -> Array:
@@ -295,10 +310,11 @@ def _draw(scenario: SoScenario, rows: pointing.Pointing) -> _Drawn:
     n = rows.altitude_km.size
     wobble = scenario.wobble * rng.standard_normal(n)
     drift, bend = scenario.calibration * rng.uniform(-1.0, 1.0, (2, scenario.n_bins))
-    noise = rng.standard_normal((n, instrument.PIXELS))
+    white = rng.standard_normal((n, instrument.PIXELS))
+    excess = np.ones_like(white)
     for b, pixel in scenario.noisy_pixels:
         if 0 <= b < scenario.n_bins and 0 <= pixel < instrument.PIXELS:
-            noise[rows.bin == b, pixel] *= NOISY_FACTOR
+            excess[rows.bin == b, pixel] = NOISY_FACTOR
     x = (np.arange(instrument.PIXELS) - HALF_DETECTOR_PX) / HALF_DETECTOR_PX
     time = rows.second / max(float(rows.second.max()), 1.0)
     level = 1.0 + wobble + drift[rows.bin] * (time - 0.5)
@@ -310,8 +326,10 @@ def _draw(scenario: SoScenario, rows: pointing.Pointing) -> _Drawn:
             stretch if scenario.stretch_px is None else scenario.stretch_px
         ),
         bin_shift_px=bin_shift if given is None else np.asarray(given, dtype=float),
+        drift_px=scenario.drift_px * (time - 0.5),
         gain=gain,
-        noise=noise,
+        excess=excess,
+        white=white,
     )
 
 
@@ -360,11 +378,10 @@ def _truth(
     column: _Column,
     drawn: _Drawn,
     clean: Array,
-    error: Array,
+    signal: Signal,
     fraction: Array,
     heights: Array,
 ) -> xr.Dataset:
-    import xarray as xr
 
     air = column.air
     per_bin = drawn.shift_px + drawn.bin_shift_px
@@ -388,11 +405,14 @@ def _truth(
             "wavenumber_true": (
                 "pixel",
                 _wavenumber(scenario, moved),
-                {"units": "cm-1", "comment": "without the shift of single bins"},
+                {
+                    "units": "cm-1",
+                    "comment": "without drift and the shift of single bins",
+                },
             ),
             "transmittance_clean": (both, clean),
             "calibration_factor": (both, drawn.gain.astype(np.float32)),
-            "noise_sigma": (both, error.astype(np.float32)),
+            "noise_sigma": (both, signal.sigma.astype(np.float32)),
             "order_fraction": (("pixel", "order"), fraction.astype(np.float32)),
             "aerosol_slant_optical_depth": ("height", aerosol_depth(scenario, heights)),
         },
@@ -401,6 +421,11 @@ def _truth(
             "height": ("height", heights, {"units": "km"}),
         },
     )
+    if scenario.drift_px:
+        ds["wavenumber_drift_px"] = "spectrum", drawn.drift_px
+    disturbance = signal.expected - clean * drawn.gain
+    if disturbance.any():
+        ds["disturbance"] = both, disturbance
     ds.attrs = {
         "title": "SYNTHETIC: truth of a simulated occultation",
         "planet_radius_km": column.radius_km,

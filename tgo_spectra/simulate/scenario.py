@@ -1,4 +1,4 @@
-"""Options that decide what a simulated product contains: a base, and NOMAD SO's."""
+"""Options that decide what a simulated product contains: a base, and SO and LNO."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from tgo_spectra.instruments import lno
 from tgo_spectra.instruments.so import AOTF_FREQUENCY_KHZ
 from tgo_spectra.mars import solar_longitude
 from tgo_spectra.simulate.options import (
@@ -27,9 +28,12 @@ if TYPE_CHECKING:
 
     from tgo_spectra.simulate.options import Profile
 
-__all__ = ["NomadScenario", "Scenario", "SoScenario"]
+__all__ = ["NadirScenario", "NomadScenario", "Scenario", "SoScenario"]
 
 SHIFT: dict[str, Any] = {"limits": (-50.0, 50.0), "unit": "pixel"}
+PART: dict[str, Any] = {"limits": (0.0, 1.0)}
+FACTOR: dict[str, Any] = {"limits": (0.01, 100.0)}
+CORRELATION: dict[str, Any] = {"limits": (-0.99, 0.99)}
 HEIGHTS: dict[str, Any] = {"limits": (-9.0, 150.0), "unit": "km"}
 """Rows that say the same of several options."""
 
@@ -62,6 +66,91 @@ class Scenario:
         "Add the noise; the error is written in any case.",
     )
     seed: int = option(0, "Of all that is drawn.", limits=(0, 2**63))
+    fixed_seed: int | None = option(
+        None, "Of what is fixed in the instrument: phase of fringes, odd pixels, fixed "
+        "pattern. Default: the seed.", limits=(0, 2**63),
+    )  # fmt: skip
+    temperature_offset_k: float = option(
+        0.0, "Added to the temperature at a pressure that stays, beside what the "
+        "atmosphere says.", limits=(-100.0, 100.0), unit="K",
+    )  # fmt: skip
+    temperature_wave_k: float = option(
+        0.0, "Amplitude of a wave in altitude added to the temperature, a sine from "
+        "altitude zero.", limits=(-100.0, 100.0), unit="K",
+    )  # fmt: skip
+    temperature_wave_km: float = option(
+        20.0, "Wavelength of that wave.", limits=(0.5, 1000.0), unit="km"
+    )
+    pressure_factor: float = option(
+        1.0, "On the pressure, beside what the atmosphere says.", limits=(0.01, 100.0)
+    )
+    resolution_factor: float = option(
+        1.0, "On the width of the line shape.", limits=(0.1, 10.0)
+    )
+    noise_pixel_correlation: float = option(
+        0.0, "Of the noise of neighbouring pixels, falling as its powers with "
+        "distance; the variance stays.", **CORRELATION,
+    )  # fmt: skip
+    noise_row_correlation: float = option(
+        0.0, "Of the noise of neighbouring spectra of a bin; the variance stays.",
+        **CORRELATION,
+    )  # fmt: skip
+    fixed_pattern: float = option(
+        0.0, "1-sigma size of a pattern of the pixels that is the same in all spectra "
+        "of a bin, in units of the noise.", limits=(0.0, 1e3),
+    )  # fmt: skip
+    error_factor: float = option(
+        1.0, "On the written error, while the noise stays.", limits=(1e-3, 1e3)
+    )
+    spike_fraction: float = option(
+        0.0, "Part of all values that a spike hits, of either sign; none without "
+        "noise.", **PART,
+    )  # fmt: skip
+    spike_sigma: float = option(
+        10.0, "Size of a spike in units of the noise.", limits=(0.0, 1e6)
+    )
+    odd_pixels: float = option(
+        0.0, "Part of the pixels of each bin that are wrong in all spectra.", **PART
+    )
+    odd_pixel_offset: float = option(
+        0.0, "Added to them, with either sign, in the unit of the spectra.",
+        limits=(-10.0, 10.0),
+    )  # fmt: skip
+    odd_pixel_gain: float = option(
+        0.0, "Their relative change of sensitivity, of either sign.", **PART
+    )
+    fringe_amplitude: float = option(
+        0.0, "Of a fringe along the detector, relative to the signal.", **PART
+    )
+    fringe_period_px: float = option(
+        40.0, "Its period.", limits=(2.0, 1e4), unit="pixel"
+    )
+    fringe_top_km: float | None = option(
+        None, "Where the fringe begins, to grow linearly to its amplitude at altitude "
+        "zero. Default: it is the same in all spectra.", limits=(1.0, 1e3), unit="km",
+    )  # fmt: skip
+    zero_level: float = option(
+        0.0, "Added to all values, in the unit of the spectra: of a transmittance the "
+        "fraction of the sun.", limits=(-1.0, 1.0),
+    )  # fmt: skip
+    stray_light: float = option(
+        0.0, "Part of the light that comes from the mean over the detector.", **PART
+    )
+    alien_line_cm1: float | None = option(
+        None, "Wavenumber of an absorption line of nothing known; of LNO and MIR in "
+        "the order itself.", limits=(500.0, 60_000.0), unit="cm-1",
+    )  # fmt: skip
+    alien_line_depth: float = option(
+        1e-3, "Its depth, the same at all heights of its range; negative: emission.",
+        limits=(-1.0, 1.0),
+    )  # fmt: skip
+    alien_line_width_px: float = option(
+        1.2, "Its shape is a Gaussian along the pixels of this standard deviation.",
+        limits=(0.1, 1e3), unit="pixel",
+    )  # fmt: skip
+    alien_line_range_km: tuple[float, float] = option(
+        (-10.0, 150.0), "Altitudes at which it is.", limits=(-10.0, 150.0), unit="km"
+    )
 
     def __post_init__(self) -> None:
         """Refuse options that make no product."""
@@ -192,6 +281,20 @@ class SoScenario(NomadScenario):
         None, "Neighbouring orders on each side; default: all that the table covers, "
         "at most eight.", limits=(0, 20),
     )  # fmt: skip
+    drift_px: float = option(
+        0.0, "Change of the shift from the first to the last spectrum, linear in time "
+        "and zero in the middle.", limits=(-5.0, 5.0), unit="pixel",
+    )  # fmt: skip
+    aotf_offset_cm1: float = option(
+        0.0, "Shift of the AOTF's centre.", limits=(-20.0, 20.0), unit="cm-1"
+    )
+    aotf_width_factor: float = option(1.0, "On the AOTF's width.", **FACTOR)
+    side_lobe_factor: float = option(1.0, "On the AOTF's side lobes.", **FACTOR)
+    pedestal_factor: float = option(1.0, "On the AOTF's pedestal.", **FACTOR)
+    ghost_ratio: float | None = option(
+        None, "Height of the line shape's ghost over that of the line. Default: the "
+        "instrument's.", **PART,
+    )  # fmt: skip
     shift_px: float | None = option(
         None, "True wavenumber of pixel p is that of the table's column at pixel "
         "``p + shift + stretch * (p - 159.5) / 159.5``. Only the truth file says it. "
@@ -258,6 +361,105 @@ class SoScenario(NomadScenario):
 
 
 _OBSERVATIONS = ("ingress", "egress")
+
+
+@described
+@dataclass(frozen=True, kw_only=True)
+class NadirScenario(NomadScenario):
+    """Everything that decides what a simulated nadir observation of LNO contains.
+
+    With an atmosphere of one's own, its pressure is replaced by that in hydrostatic
+    balance with the surface pressure.
+    """
+
+    order: int = option(
+        190, "With a shipped or given table that covers it.", limits=(1, 300)
+    )
+    table: str | None = option(
+        None, "Name or path; default: so_186_191 from order 186 on, else so_164_170."
+    )
+    mole_fraction: dict[str, Profile] | None = option(
+        None, "Mole fractions (numbers, or over altitude in km) in place of those of "
+        "the atmosphere; zero leaves a gas out.", kind=GASES,
+    )  # fmt: skip
+    factor_sigma: dict[str, float] | None = option(
+        None, "Each spectrum has these gases times a factor drawn with this 1 sigma "
+        "around one; the profiles of the truth are those before it, the columns after "
+        "it.", limits=(0.0, 1.0),
+    )  # fmt: skip
+    n_spectra: int = option(20, "Along the track.", limits=(1, 10_000))
+    start: str = option("2019-02-13T12:08:58", "Start of the observation, UTC.")
+    orbit: int = option(5000, "Number in the label.", limits=(0, 999_999))
+    latitude: float = option(
+        0.0, "Of the middle; the track is 60 degree long.", limits=(-60.0, 60.0),
+        unit="degree_north",
+    )  # fmt: skip
+    longitude: float = option(
+        40.0, "Of the track.", limits=(-180.0, 180.0), unit="degree_east"
+    )
+    local_time: float = option(
+        14.0, "Local true solar time.", limits=(0.0, 24.0), unit="hour"
+    )
+    temperature_gradient_k_km: float = option(
+        0.5, "Added below 40 km, towards the ground, to the reference atmosphere.",
+        limits=(-5.0, 5.0), unit="K km-1",
+    )  # fmt: skip
+    surface_pressure_pa: float | None = option(
+        None, "At altitude zero; default: that of the atmosphere.",
+        limits=(100.0, 1000.0), unit="Pa",
+    )  # fmt: skip
+    topography_km: tuple[float, float] = option(
+        (0.0, 3.0), "Mean and amplitude of the surface altitude along the track.",
+        limits=((-9.0, 25.0), (-17.0, 17.0)), unit="km",
+    )  # fmt: skip
+    incidence_deg: tuple[float, float] = option(
+        (20.0, 50.0), "First and last.", limits=(0.0, 88.9), unit="degree"
+    )
+    emission_deg: tuple[float, float] = option(
+        (0.5, 3.0), "First and last.", limits=(0.0, 88.9), unit="degree"
+    )
+    albedo: float = option(
+        0.25, "Reflectance factor of the surface at the middle pixel.",
+        limits=(1e-3, 1.0),
+    )  # fmt: skip
+    dust_optical_depth: float = option(
+        0.2, "Vertical, at the middle pixel.", limits=(0.0, 1e2)
+    )
+    dust_exponent: float = option(
+        1.0, "Its power of 1 / wavelength.", limits=(-10.0, 10.0)
+    )
+    curvature: float = option(
+        0.3, "Of the continuum over the detector, relative.", limits=(-1.0, 1.0)
+    )
+    shift_px: float = option(
+        0.4, "Of the true wavenumbers against those in the table.", **SHIFT
+    )
+    resolving_power: float = option(
+        10000.0, "nu / FWHM (to be verified on real spectra).", limits=(10.0, 1e7)
+    )
+    n_orders: int = option(
+        10, "Neighbouring orders on each side whose light is added.", limits=(0, 20)
+    )
+    temperature_c: float = option(
+        -5.0, "Of the instrument.", limits=(-100.0, 100.0), unit="degC"
+    )
+    snr: float = option(
+        100.0, "Median reflectance factor over noise, of one spectrum (inferred).",
+        limits=(1e-3, 1e12),
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        """Refuse options that make no product."""
+        super().__post_init__()
+        low = self.topography_km[0] - abs(self.topography_km[1])
+        high = self.topography_km[0] + abs(self.topography_km[1])
+        conditions = (
+            ("order", self.order, self.order in lno.AOTF_FREQUENCY_KHZ,
+             "must be one of those with a known AOTF frequency"),
+            ("topography_km", self.topography_km, -9.0 <= low <= high <= 25.0,
+             "must lie within -9..25"),
+        )  # fmt: skip
+        require(conditions)
 
 
 def _text(value: object) -> int | float | str:

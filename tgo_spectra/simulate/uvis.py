@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
+from scipy.special import ndtr
 
-from tgo_spectra import geometry, mars
+from tgo_spectra import mars
 from tgo_spectra.instruments import uvis
-from tgo_spectra.simulate.air import air_of, mole_fractions_of
+from tgo_spectra.simulate.air import air_of, chord_weights, mole_fractions_of
+from tgo_spectra.simulate.detector import Signal, Simulation, disturbed, noisy
 from tgo_spectra.simulate.layout import LAYOUTS
 from tgo_spectra.simulate.options import described, make_scenario, option, require
 from tgo_spectra.simulate.pointing import nomad_level1
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
     from tgo_spectra.simulate.options import Profile
 
-    Array = npt.NDArray[np.floating]
+    Array = npt.NDArray[np.float64]
 
 __all__ = [
     "UvisScenario",
@@ -43,7 +45,7 @@ __all__ = [
 
 _LEVEL_STEP_KM, _TOP_KM = 0.1, 130.0
 _GRID_STEP_NM = 0.05
-_REACH_NM = 6.0
+_REACH_WIDTHS = 4.0
 _DISC_RAYS, _MOTION_RAYS = 7, 3
 _FULL_PIXELS = 1024
 _ARCMIN = np.pi / 180.0 / 60.0
@@ -251,7 +253,11 @@ def simulate_uvis_level1(
     >>> level1.transmittance.dims, float(truth.o3_slant_column.max())
     (('spectrum', 'pixel'), 0.0)
     """
-    scenario = make_scenario(UvisScenario, options)
+    made = _simulate(make_scenario(UvisScenario, options), cross_section)
+    return made.level1, made.truth
+
+
+def _simulate(scenario: UvisScenario, cross_section: xr.Dataset) -> Simulation:
     rng = np.random.default_rng(scenario.seed)
     low, high = scenario.altitude_range
     tangent = np.arange(low, high + 1e-9, scenario.row_step_km)
@@ -267,11 +273,18 @@ def simulate_uvis_level1(
     clean[:, inside] = seen
     sigma = _error(scenario, pixel_nm, clean)
     gain = 1.0 + scenario.wobble * rng.standard_normal((tangent.size, 1))
-    measured = clean * gain
-    if scenario.noise:
-        measured = measured + sigma * rng.standard_normal(clean.shape)
-    level1 = _level1(scenario, tangent, radius, pixel_nm, measured, sigma)
-    return level1, _truth(scenario, air, tangent, clean, column)
+    group = np.zeros(tangent.size, dtype=np.int64)
+    expected = disturbed(scenario, clean * gain, sigma, 1e7 / pixel_nm, tangent, group)
+    signal = Signal(expected, sigma, group, _variables)
+    measured = noisy(scenario, signal, rng.standard_normal(clean.shape))
+    written = sigma * scenario.error_factor
+    level1 = _level1(scenario, tangent, radius, pixel_nm, measured, written)
+    truth = _truth(scenario, air, tangent, clean, column)
+    return Simulation(level1, truth, scenario, signal)
+
+
+def _variables(measured: Array) -> dict[str, Array]:
+    return {"transmittance": measured}
 
 
 def _transmittance(
@@ -283,11 +296,10 @@ def _transmittance(
     pixel_nm: Array,
 ) -> tuple[Array, Array]:
     """Transmittance (row, pixel) and ozone column (row,), field of view included."""
-    grid = np.arange(
-        pixel_nm.min() - _REACH_NM, pixel_nm.max() + _REACH_NM, _GRID_STEP_NM
-    )
-    binning = float(np.diff(pixel_nm).mean()) if scenario.pixels < _FULL_PIXELS else 0.0
-    seen = uvis.convolution(grid, pixel_nm, fwhm_nm=scenario.fwhm_nm, bin_nm=binning)
+    width = scenario.fwhm_nm * scenario.resolution_factor
+    reach = _REACH_WIDTHS * width
+    grid = np.arange(pixel_nm.min() - reach, pixel_nm.max() + reach, _GRID_STEP_NM)
+    seen = _line_shape(scenario, grid, pixel_nm, width)
     z, number = air["altitude"].values, air["number_density"].values
     kelvin = cross_section["temperature"].values
     table = ozone_cross_section(cross_section, grid, kelvin)["cross_section"].values
@@ -305,15 +317,26 @@ def _transmittance(
     rows, columns = np.empty((tangent.size, pixel_nm.size)), np.empty(tangent.size)
     offsets, weights = _field_of_view(scenario, radius_km, tangent)
     for row in range(tangent.size):
-        chord = geometry.path_weights(
-            radius_km + tangent[row] + offsets[row], radius_km + z
-        )
+        chord = chord_weights(radius_km, tangent[row] + offsets[row], z)
         depth = (chord @ (ozone[:, None] * share)) @ table.T
         depth += (chord / 1e5 @ (haze[:, None] * split)) @ colour
         depth += (chord @ (number * air["co2_vmr"].values))[:, None] * rayleigh
-        rows[row] = seen.value @ (weights @ np.exp(-depth))
+        rows[row] = seen @ (weights @ np.exp(-depth))
         columns[row] = weights @ (chord @ ozone)
     return rows, columns
+
+
+def _line_shape(
+    scenario: UvisScenario, grid_nm: Array, pixel_nm: Array, fwhm_nm: float
+) -> Array:
+    """Matrix (pixel, grid): a Gaussian, averaged over the pixels that are binned."""
+    away = grid_nm - pixel_nm[:, None]
+    scale = fwhm_nm / np.sqrt(8.0 * np.log(2.0))
+    result = np.exp(-0.5 * (away / scale) ** 2)
+    if scenario.pixels < _FULL_PIXELS:
+        half = 0.5 * np.diff(pixel_nm).mean()
+        result = ndtr((away + half) / scale) - ndtr((away - half) / scale)
+    return np.asarray(result / result.sum(axis=1, keepdims=True))
 
 
 def _extinction(scenario: UvisScenario, z: Array) -> Array:
