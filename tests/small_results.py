@@ -12,7 +12,7 @@ import numpy as np
 import synthetic_bands
 
 import tgo_spectra as tgo
-from tgo_spectra.retrieval.models.temperature.setup import parse_setup
+from tgo_spectra.retrieval.models.temperature.setup import TemperatureSetup
 from tgo_spectra.retrieval.setups import load_setup
 from tgo_spectra.simulate import mir as mir_simulator
 from tgo_spectra.simulate.nadir import simulate_nadir_product
@@ -136,7 +136,7 @@ def temperature(folder: Path, _: str) -> Case:
         vmr={}, altitude_range=(56.0, 104.0), n_bins=1, noisy_pixels=(), seed=5,
     )  # fmt: skip
     level1 = tgo.open_product(path).load()
-    return Case(level1, parse_setup(raw, table), path.with_suffix(".tab"))
+    return Case(level1, TemperatureSetup.parse(raw, table), path.with_suffix(".tab"))
 
 
 MAKERS: dict[str, Callable[[Path, str], Case]] = {

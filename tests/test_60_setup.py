@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tgo_spectra.errors import SetupError, TableError
-from tgo_spectra.retrieval import kinds
+from tgo_spectra.retrieval import registry
+from tgo_spectra.retrieval.choice import default_setup
 from tgo_spectra.retrieval.setup import Instrument, RetrievalSetup
-from tgo_spectra.retrieval.setups import default_setup, list_setups, load_setup
+from tgo_spectra.retrieval.setups import list_setups, load_setup
 from tgo_spectra.spectroscopy.tables import open_table
 
 GOOD = """
@@ -129,7 +130,7 @@ def test_home__is_meant_by_a_tilde(tmp_path, monkeypatch):
     (tmp_path / "uvis.toml").write_text(
         'kind = "ozone"\nname = "own"\ncross_section = "~/o3.csv"\nmedium = "air"\n'
     )
-    assert kinds.files_of(load_setup("~/uvis.toml")) == (str(tmp_path / "o3.csv"),)
+    assert registry.files_of(load_setup("~/uvis.toml")) == (str(tmp_path / "o3.csv"),)
     for wrong in ("~/absent.toml", "~nobody_at_all/own.toml"):
         with pytest.raises(SetupError, match="no such setup file"):
             load_setup(wrong)

@@ -39,7 +39,7 @@ from tgo_spectra.retrieval.models.temperature import (
 )
 from tgo_spectra.retrieval.models.temperature.retrieval import build_temperature_scene
 from tgo_spectra.retrieval.models.temperature.scene import molar_mass
-from tgo_spectra.retrieval.models.temperature.setup import parse_setup
+from tgo_spectra.retrieval.models.temperature.setup import TemperatureSetup
 from tgo_spectra.simulate import simulate_level1
 from tgo_spectra.spectroscopy.tables import user as user_tables
 from tgo_spectra.spectroscopy.tables.build import build_table
@@ -93,7 +93,8 @@ def setup_of(table, **changes):
         "instrument": {"n_orders": ORDERS},
     }
     known = {"h2o", "hdo"} - set(changes.get("interferents", ()))
-    return parse_setup(raw | {"interferents_absent": sorted(known)} | changes, table)
+    absent = {"interferents_absent": sorted(known)}
+    return TemperatureSetup.parse(raw | absent | changes, table)
 
 
 # of the simulated products, whose fits take the reference atmosphere there
@@ -776,7 +777,8 @@ def test_spectra_of_nothing__do_not_pass_for_a_temperature(table):
          "$.interferents_absent"),
         ({"interferents_absent": ["hdo"]}, "interferents_absent"),
         ({"fitted": ["h2o"]}, "$.fitted"),
-        ({"prior": {"h2o": {"constant": 0.0}}}, "$.prior"),
+        ({"prior": {"h2o": {"constant": 0.0}}}, "$.prior.h2o"),
+        ({"prior": {"co2": {"constant": 0.9}}}, "$.prior.co2"),
         ({"interferents": ["h2o"], "prior": {"h2o": {"state": "log"}}}, "$.prior"),
         ({"grid": {"top_km": 100.0}}, "$.window.top_km"),
         ({"registration": {"ghost_sigma": 0.1}}, "$.registration"),

@@ -11,14 +11,15 @@ import xarray as xr
 
 import tgo_spectra as tgo
 from tgo_spectra.errors import ProductError, RetrievalError, TgoError
-from tgo_spectra.retrieval import kinds
-from tgo_spectra.retrieval.needs import OF_SO, OF_UVIS
-from tgo_spectra.retrieval.selection import selected
+from tgo_spectra.retrieval import registry
+from tgo_spectra.retrieval.measurement import selected
 from tgo_spectra.simulate.nadir import simulate_nadir_level1
 from tgo_spectra.simulate.uvis import (
     simulate_uvis_level1,
     synthetic_ozone_cross_section,
 )
+
+OF_SO, OF_UVIS = (registry.named(kind).needs for kind in ("profile", "ozone"))
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def whole(level1):
 
 
 def test_every_kind_says_what_it_needs():
-    for kind in kinds.KINDS:
+    for kind in registry.KINDS:
         error = "transmittance_error" if kind.observation == "occultation" else "order"
         assert error in kind.needs, kind.name
 

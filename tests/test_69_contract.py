@@ -20,7 +20,7 @@ import tgo_spectra as tgo
 from tgo_spectra.errors import TgoError
 from tgo_spectra.files.netcdf import open_verified
 from tgo_spectra.geometry import planet_radius_from_table
-from tgo_spectra.retrieval import kinds
+from tgo_spectra.retrieval import registry
 from tgo_spectra.retrieval.level2 import moment, places
 from tgo_spectra.variables import dataset, is_coordinate, lookup, validate
 
@@ -62,7 +62,7 @@ def made(tmp_path_factory):
 def test_cases__are_all_kinds_and_methods():
     wanted = {
         f"{row.name} {method}".strip()
-        for row in kinds.KINDS
+        for row in registry.KINDS
         for method in row.methods or ("",)
     }
     assert set(CASES) == wanted

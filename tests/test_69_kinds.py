@@ -18,13 +18,13 @@ from tgo_spectra.batch import resume
 from tgo_spectra.cli import main
 from tgo_spectra.errors import RetrievalError, SetupError, TgoError
 from tgo_spectra.files.netcdf import open_verified, write_level2, write_map
-from tgo_spectra.retrieval import default_setup, kinds, list_setups, setups
+from tgo_spectra.retrieval import default_setup, list_setups, registry, setups
 from tgo_spectra.retrieval.models.lno import retrieve_nadir
 from tgo_spectra.retrieval.models.lno.setup import NadirSetup
 from tgo_spectra.retrieval.models.uvis.scene import REFERENCE_NM
 from tgo_spectra.retrieval.models.uvis.setup import UvisSetup
 from tgo_spectra.retrieval.setup import RetrievalSetup
-from tgo_spectra.retrieval.setup_files import changes_of, read_setup_file
+from tgo_spectra.retrieval.setups import changes_of, read_setup_file
 from tgo_spectra.simulate.nadir import simulate_nadir_product
 from tgo_spectra.simulate.uvis import (
     simulate_uvis_product,
@@ -82,22 +82,21 @@ def level2(folder, products):
 def test_shipped_files__all_state_a_kind_and_carry_their_name():
     for name in list_setups():
         raw, _ = read_setup_file(name)
-        assert kinds.named(raw["kind"])
+        assert registry.named(raw["kind"])
         assert raw["name"] == name
         assert tgo.load_setup(name).name == name
     listed = [setup.name for _, setup in setups.shipped()]
     assert sorted(listed) == list_setups()
 
 
-@pytest.mark.parametrize("row", kinds.KINDS, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", registry.KINDS, ids=lambda row: row.name)
 def test_rows__name_what_exists(row):
     struct = row.setup
     mine = [setup for kind, setup in setups.shipped() if kind is row]
     assert mine
     for setup in mine:
         assert isinstance(setup, struct)
-        assert kinds.kind_of_setup(setup) is row
-        assert setup.channel in row.channels
+        assert registry.kind_of_setup(setup) is row
         assert setup.gases
         assert setup.replace(name="other").hash() != setup.hash()
         for key in row.files:

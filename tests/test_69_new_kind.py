@@ -17,20 +17,19 @@ from msgspec import field
 import tgo_spectra as tgo
 from tgo_spectra.cli import main
 from tgo_spectra.files.netcdf import open_verified
-from tgo_spectra.retrieval import kinds, level2, linear
+from tgo_spectra.retrieval import level2, linear, registry
 from tgo_spectra.retrieval.joint import fit
-from tgo_spectra.retrieval.prepare import given_atmosphere
+from tgo_spectra.retrieval.measurement import given_atmosphere
 from tgo_spectra.retrieval.profile_variables import profile_dataset
 from tgo_spectra.retrieval.regularisation import exponential_covariance
-from tgo_spectra.retrieval.setup import Detection
-from tgo_spectra.retrieval.setup_files import Choices, to_struct
+from tgo_spectra.retrieval.setup import Detection, Setup
 from tgo_spectra.retrieval.state import Block, StateSpace, independent
 from tgo_spectra.variables import validate
 
 RADIUS_KM, LEVELS_KM = 3390.0, np.arange(0.0, 101.0, 4.0)
 
 
-class LampSetup(Choices, frozen=True):
+class LampSetup(Setup, frozen=True, kw_only=True):
     """Choices of the made-up kind."""
 
     name: str = "lamp"
@@ -39,10 +38,6 @@ class LampSetup(Choices, frozen=True):
     gases: tuple[str, ...] = ("ch4",)
     sigma: float = 5e-9
     detection: Detection = field(default_factory=Detection)
-
-    def replace(self, **changes):
-        """Return a copy with some keys changed."""
-        return to_struct(self.values_with(changes), LampSetup, None)
 
 
 @dataclass(frozen=True)
@@ -121,14 +116,13 @@ def retrieve_lamp(level1, setup, atmosphere):
 @pytest.fixture
 def kind():
     """The row, while the test runs."""
-    row = kinds.Kind(
-        name="lamp", channels=("so",), observation="occultation", setup=LampSetup,
-        parse=lambda raw, path: to_struct(raw, LampSetup, path),
+    row = registry.Kind(
+        name="lamp", observation="occultation", setup=LampSetup,
         retrieve=retrieve_lamp, files=(),
     )  # fmt: skip
-    kinds.KINDS.append(row)
+    registry.KINDS.append(row)
     yield row
-    kinds.KINDS.remove(row)
+    registry.KINDS.remove(row)
 
 
 @pytest.fixture

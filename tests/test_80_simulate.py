@@ -11,8 +11,8 @@ import xarray as xr
 from tgo_spectra.errors import InstrumentError, SetupError, TableError
 from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.readers import open_product
+from tgo_spectra.retrieval.measurement import planet_radius
 from tgo_spectra.retrieval.models.so import profile_output
-from tgo_spectra.retrieval.prepare import planet_radius
 from tgo_spectra.retrieval.setups import load_setup
 from tgo_spectra.simulate import simulate_level1, simulate_product
 

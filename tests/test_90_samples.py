@@ -12,7 +12,7 @@ import pytest
 from samples import BANDS, CASES, air_of, build, renoised, sample, setup_of
 
 import tgo_spectra as tgo
-from tgo_spectra.retrieval.prepare import prepare
+from tgo_spectra.retrieval.measurement import prepare
 
 pytestmark = pytest.mark.usefixtures("shared")
 

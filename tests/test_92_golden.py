@@ -47,14 +47,14 @@ def test_golden__simulators_make_the_stored_products(workshop, tmp_path, name):
 
 
 def test_golden__every_kind_and_method_is_pinned():
-    from tgo_spectra.retrieval import kinds
+    from tgo_spectra.retrieval import registry
 
     pinned = {
         (pin.attrs["retrieval_kind"], pin.attrs.get("method"))
         for pin in map(golden_pins.load, golden_cases.CASES)
         if "retrieval_kind" in pin.attrs
     }
-    for kind in kinds.KINDS:
+    for kind in registry.KINDS:
         for method in kind.methods or (None,):
             found = [m for k, m in pinned if k == kind.name]
             assert found, kind.name

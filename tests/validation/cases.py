@@ -23,7 +23,7 @@ from tgo_spectra.retrieval.models.so import (
     profile_output,
     systematics,
 )
-from tgo_spectra.retrieval.setup_files import changes_of
+from tgo_spectra.retrieval.setups import changes_of
 from tgo_spectra.simulate import simulate_level1
 
 ATMOSPHERES = {

@@ -46,8 +46,8 @@ from tgo_spectra.files.level2 import reasons_of
 from tgo_spectra.files.netcdf import PROCESSING_VERSION, open_verified, sweep_temporary
 from tgo_spectra.paths import expanded
 from tgo_spectra.readers.finding import split_place
-from tgo_spectra.retrieval.kinds import level1_for
-from tgo_spectra.retrieval.mixed import load_setups, setup_for
+from tgo_spectra.retrieval.choice import load_setups, setup_for
+from tgo_spectra.retrieval.registry import level1_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from distributed import Client
 
-    from tgo_spectra.retrieval.kinds import Setup
+    from tgo_spectra.retrieval.setup import Setup
 
     Process = Callable[[Path, Path, tuple[Setup, ...], Any], dict[str, Any]]
 

@@ -30,12 +30,12 @@ from tgo_spectra.files.netcdf import PROCESSING_VERSION, open_verified
 from tgo_spectra.paths import expanded
 from tgo_spectra.pds4 import Source, archive_members
 from tgo_spectra.readers.finding import find_label, split_place
-from tgo_spectra.retrieval.kinds import beside, files_of, kind_of_setup
+from tgo_spectra.retrieval.registry import beside, files_of, kind_of_setup
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tgo_spectra.retrieval.kinds import Setup
+    from tgo_spectra.retrieval.setup import Setup
 
 __all__ = [
     "adopt_former",

@@ -113,7 +113,7 @@ def _climatology(
     if not paths:
         message = "--climatology-form and --climatology-set need --climatology"
         raise click.UsageError(message)
-    from tgo_spectra.retrieval.setup_files import changes_of
+    from tgo_spectra.retrieval.setups import changes_of
 
     choices = changes_of(pairs)
     if form is not None:
@@ -122,8 +122,7 @@ def _climatology(
 
 
 def _changed(setup: str, changes: tuple[str, ...]) -> Any:
-    from tgo_spectra.retrieval.setup_files import changes_of
-    from tgo_spectra.retrieval.setups import changed, load_setup
+    from tgo_spectra.retrieval.setups import changed, changes_of, load_setup
 
     return changed(load_setup(setup), changes_of(changes))
 

@@ -9,15 +9,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tgo_spectra.errors import RetrievalError, SetupError
-from tgo_spectra.retrieval import kinds, setups
+from tgo_spectra.errors import SetupError
+from tgo_spectra.retrieval.choice import chosen_for, default_setup
+from tgo_spectra.retrieval.registry import level1_for
 from tgo_spectra.retrieval.setup import RetrievalSetup
-from tgo_spectra.retrieval.setups import default_setup, list_setups, load_setup
+from tgo_spectra.retrieval.setups import list_setups, load_setup
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from tgo_spectra.retrieval.kinds import Kind, Setup
+    from tgo_spectra.retrieval.registry import Kind
+    from tgo_spectra.retrieval.setup import Setup
 
 __all__ = ["RetrievalSetup", "default_setup", "list_setups", "load_setup", "retrieve"]
 
@@ -91,11 +93,11 @@ def retrieve(
     >>> bool(level2.converged), level2.ch4_vmr.units
     (True, '1')
     """
-    from tgo_spectra.retrieval.selection import selected
+    from tgo_spectra.retrieval.measurement import selected
 
     if isinstance(level1, str | Path):
         setup, level1 = _opened(Path(level1), setup)
-    chosen, row = _setup_for(level1, setup)
+    chosen, row = chosen_for(level1, setup)
     if method is not None:
         chosen = _with_method(chosen, row, method)
     spectra = selected(level1, row.needs)
@@ -110,41 +112,12 @@ def _opened(
 ) -> tuple[Setup | None, xr.Dataset]:
     """Open a product as its kind of retrieval needs it; give the setup, once read."""
     chosen = load_setup(setup) if isinstance(setup, str | Path) else setup
-    level1 = None if chosen is None else kinds.level1_for(chosen, path)
+    level1 = None if chosen is None else level1_for(chosen, path)
     if level1 is None:
         from tgo_spectra.readers import open_product
 
         level1 = open_product(path)
     return chosen, level1
-
-
-def _setup_for(
-    level1: xr.Dataset, setup: Setup | str | Path | None
-) -> tuple[Setup, Kind]:
-    """Return the setup and its kind, once they are known to fit the product."""
-    if setup is None:
-        chosen = _default_for(level1)
-    elif isinstance(setup, str | Path):
-        chosen = load_setup(setup)
-    else:
-        chosen = setup
-    row = kinds.kind_of_setup(chosen)
-    if row is None:
-        known = ", ".join(kind.setup.__name__ for kind in kinds.KINDS)
-        message = f"a setup is one of {known}, the name of one, or a file"
-        raise SetupError(message, field="setup", value=setup, rule="setup.type")
-    setups.check_fit(chosen, row, level1)
-    return chosen, row
-
-
-def _default_for(level1: xr.Dataset) -> Setup:
-    orders = setups.orders_of(level1)
-    if len(orders) > 1:
-        message = "rows differ in order: give a setup and select one order"
-        raise RetrievalError(message, field="order", rule="level1.many_orders")
-    channel = str(level1.attrs.get("channel", "")).lower()
-    order = orders[0] if orders else None
-    return default_setup(channel, order, setups.observation_of(level1))
 
 
 def _with_method(setup: Setup, row: Kind, method: str) -> Setup:

@@ -3,7 +3,7 @@
 Row by row model, baseline and the reduced Gram matrix in one pass, without wide
 intermediate arrays: a row's work fits in the cache. The expansion of the Gram
 matrices to the levels of the profiles. What the fit of single rows does on the spectral
-quadrature points.
+quadrature points. Products with the matrix that takes heights to rows.
 """
 
 from __future__ import annotations
@@ -20,10 +20,19 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.floating]
     IntArray = npt.NDArray[np.int64]
 
-__all__ = ["average_field", "expand_rows", "reduce_each", "reduce_rows", "sum_depths"]
+__all__ = [
+    "Bands",
+    "average_field",
+    "expand_rows",
+    "reduce_each",
+    "reduce_rows",
+    "sum_depths",
+]
 
 BRIGHTEST = np.float32(30.0)
 """Largest logarithm of a transmittance."""
+
+BLOCK_ROWS = 64
 
 
 @compiled()
@@ -350,3 +359,41 @@ def expand_rows(
                     for b in range(elements):
                         matrix[theirs + a, tail_start + b] += seen[a, b]
                     gradient[theirs + a] += seen[a, elements]
+
+
+class Bands:
+    """A matrix from heights to rows in blocks, without columns that do not count.
+
+    A cubic spline through all heights gives every row a weight on every height, but
+    the weight falls fourfold from one to the next. Neighbouring rows look at
+    neighbouring heights, so that a block of rows needs a third of them.
+
+    Parameters
+    ----------
+    matrix : array, shape (row, column)
+        Weights of rows that sum to about one.
+    dtype : type
+        Of the products; weights far below its precision are left out.
+    """
+
+    def __init__(self, matrix: Array, dtype: npt.DTypeLike) -> None:
+        self.shape = matrix.shape
+        negligible = 0.1 * float(np.finfo(dtype).eps)
+        self.blocks: list[tuple[slice, slice, Array]] = []
+        for start in range(0, len(matrix), BLOCK_ROWS):
+            rows = slice(start, start + BLOCK_ROWS)
+            block = matrix[rows]
+            used = np.flatnonzero((np.abs(block) > negligible).any(axis=0))
+            if used.size:
+                columns = slice(int(used[0]), int(used[-1]) + 1)
+                self.blocks.append((rows, columns, block[:, columns].astype(dtype)))
+
+    def times(self, field: Array, out: Array) -> None:
+        """Write the product with a field (column, element) into ``out`` (row, element).
+
+        Rows without weights become zero.
+        """
+        if sum(len(block) for _, _, block in self.blocks) < len(out):
+            out[:] = 0.0
+        for rows, columns, block in self.blocks:
+            out[rows] = block @ field[columns]

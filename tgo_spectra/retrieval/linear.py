@@ -16,7 +16,7 @@ import numpy as np
 from numpy.polynomial import legendre
 
 from tgo_spectra.errors import RetrievalError
-from tgo_spectra.retrieval.bands import Bands
+from tgo_spectra.retrieval.kernels import Bands
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

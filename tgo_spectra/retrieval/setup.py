@@ -1,43 +1,152 @@
-"""Retrieval setups: every choice that affects a number, in one TOML file.
+"""Choices of retrievals: sections that kinds share, their checks, one conversion.
 
-A setup is read into frozen structs; an unknown key, a wrong type or a value out of
-range is refused with its path in the file. The hash of the canonical form goes into
-every result.
+A setup holds every choice that affects a number, in one TOML file, which is read into
+frozen structs. An unknown key, a wrong type or a value out of range is refused with its
+path in the file, and so are values that contradict each other: every section and every
+setup states its own `Section.checks`. The hash of the canonical form goes into every
+result. What only one kind of retrieval has stands in `setup.py` of its model.
 """
 
 from __future__ import annotations
 
 import difflib
+import hashlib
 import re
-from typing import TYPE_CHECKING, Annotated, Literal
+from pathlib import Path
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    Self,
+    TypeVar,
+    get_args,
+)
 
 import msgspec
 from msgspec import Meta, Struct, field
 
 from tgo_spectra.errors import SetupError
+from tgo_spectra.paths import expanded
 from tgo_spectra.retrieval.interferents import check_setup
-from tgo_spectra.retrieval.setup_files import (
-    Choices,
-    Section,
-    table_beside,
-    to_struct,
-)
 from tgo_spectra.variables import GASES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 __all__ = [
+    "Aerosol",
+    "Detection",
+    "Instrument",
     "Prior",
+    "ProfileGrid",
+    "ProfileSetup",
+    "Registration",
     "RetrievalSetup",
+    "Section",
+    "Setup",
+    "Shifts",
+    "SigmaLevels",
+    "SoSetup",
+    "Systematics",
+    "TableSetup",
     "Window",
-    "parse_setup",
+    "table_beside",
 ]
 
 Positive = Annotated[float, Meta(gt=0)]
 NonNegative = Annotated[float, Meta(ge=0)]
+Fraction = Annotated[float, Meta(gt=0, le=1)]
+Solver = Literal["gauss-newton", "levenberg-marquardt"]
 Method = Literal["oe", "slant", "onion", "tikhonov"]
+Checks = tuple[tuple[bool, str, object, str], ...]
+"""Whether it is well; otherwise the key within the section, its value, and why not."""
+
+T = TypeVar("T", bound="Section")
+
+
+class Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Common rules of all sections of setup files."""
+
+    def checks(self) -> Checks:
+        """Return what must hold between the values of this section itself."""
+        return ()
+
+
+def _convert(raw: dict[str, object], kind: type[T], path: Path | None) -> T:
+    """Make a struct of plain values, or refuse them with their place in the file."""
+    try:
+        made = msgspec.convert(raw, kind)
+    except msgspec.ValidationError as error:
+        message = f"{error}{_nearest(str(error), kind)}"
+        found = re.search(r"at `(.+?)`", message)
+        place = found.group(1) if found else "$"
+        raise SetupError(
+            message, path=path, field=place, rule="setup.invalid"
+        ) from error
+    for where, value, text in _contradictions(made, "$"):
+        raise SetupError(
+            text, path=path, field=where, value=value, rule="setup.inconsistent"
+        )
+    return made
+
+
+def _contradictions(section: Any, where: str) -> Iterator[tuple[str, object, str]]:
+    """Give place, value and reason of all checks that fail, its own ones first."""
+    for good, key, value, text in section.checks():
+        if not good:
+            yield f"{where}.{key}" if key else where, value, text
+    for key in section.__struct_fields__:
+        inner = getattr(section, key)
+        parts = inner.items() if isinstance(inner, dict) else [("", inner)]
+        for name, part in parts:
+            if isinstance(part, Struct):
+                yield from _contradictions(part, f"{where}.{key}.{name}".rstrip("."))
+
+
+def _nearest(message: str, kind: type[Section]) -> str:
+    """Suggest the nearest valid key for an unknown one."""
+    found = re.search(r"unknown field `(.+?)`", message)
+    near = found and difflib.get_close_matches(
+        found.group(1), {"kind", *_known_keys(kind)}, 1
+    )
+    return f"; did you mean `{near[0]}`?" if near else ""
+
+
+def _known_keys(kind: type[Struct]) -> Iterator[str]:
+    for item in msgspec.structs.fields(kind):
+        yield item.name
+        for part in (item.type, *get_args(item.type)):
+            if isinstance(part, type) and issubclass(part, Struct):
+                yield from _known_keys(part)
+
+
+def table_beside(table: str, path: Path) -> str:
+    """Return the path of a table file that lies beside the setup file or at home.
+
+    Parameters
+    ----------
+    table : str
+        Name of a shipped table, or path of a ``.nc`` file.
+    path : Path
+        The setup file.
+
+    Returns
+    -------
+    str
+        As given where it is neither.
+
+    Examples
+    --------
+    >>> table_beside("so_189_190", Path("so_190.toml"))
+    'so_189_190'
+    """
+    if table.startswith("~"):
+        return str(expanded(table))
+    beside = path.parent / table
+    inside = Path(table).suffix == ".nc" and beside.exists()
+    return str(beside) if inside else table
 
 
 class Prior(Section, frozen=True):
@@ -55,6 +164,18 @@ class Prior(Section, frozen=True):
     """Fit the mole fraction or its logarithm, whose 1-sigma is `relative_sigma`. The
     logarithm is always positive and therefore biased where there is little signal."""
 
+    def checks(self) -> Checks:
+        """Return what must hold between its values."""
+        log = self.state == "log"
+        return (
+            (self.sigma is None or self.relative_sigma is None, "", self.sigma,
+             "sigma and relative_sigma exclude each other"),
+            (not log or self.sigma is None, "state", self.sigma,
+             "sigma of a logarithm is relative: use relative_sigma"),
+            (not log or self.constant != 0.0, "state", self.constant,
+             "a gas whose a priori is zero has no logarithm"),
+        )  # fmt: skip
+
 
 class Window(Section, frozen=True):
     """Pixels and rows that enter the fit."""
@@ -67,9 +188,15 @@ class Window(Section, frozen=True):
     top_km: float = 120.0
     """Rows between these tangent altitudes; default bottom: the lowest row."""
     noise_ratio: Positive = 2.5
-    """A pixel of a bin is masked when it scatters more than this times the median."""
+    """A pixel of a bin (SO) or of an order (MIR) is masked when it scatters more than
+    this times the median."""
     masked_pixels: tuple[int, ...] = ()
-    """Pixels left out in every bin."""
+    """Pixels left out in every bin or order."""
+
+    def checks(self) -> Checks:
+        """Return what must hold between its values."""
+        good = self.bottom_km is None or self.bottom_km < self.top_km
+        return ((good, "bottom_km", self.bottom_km, "bottom_km is not below top_km"),)
 
 
 class ProfileGrid(Section, frozen=True):
@@ -84,7 +211,7 @@ class ProfileGrid(Section, frozen=True):
 
 
 class Instrument(Section, frozen=True):
-    """Settings of the instrument operator."""
+    """Settings of the response of SO."""
 
     n_orders: Annotated[int, Meta(ge=0, le=12)] = 6
     """Neighbouring orders on either side of the nominal one."""
@@ -93,15 +220,20 @@ class Instrument(Section, frozen=True):
     aotf_side_lobe_factor: NonNegative = 1.0
 
 
-class Registration(Section, frozen=True):
-    """Wavenumber shift of each bin, and the common stretch."""
+class Shifts(Section, frozen=True):
+    """Wavenumber shift of each bin (SO) or order (MIR), and the common stretch."""
 
     shift_sigma_px: Positive = 1.5
     stretch: bool = True
     stretch_sigma_px: Positive = 0.3
-    """Shift at the end of the detector relative to its middle."""
+    """Shift at the end of the detector relative to its middle, common to all."""
     search_px: Annotated[int, Meta(ge=0, le=12)] = 6
     """Whole-pixel search on either side before the fit."""
+
+
+class Registration(Shifts, frozen=True):
+    """Shifts of SO, and what else of the instrument is fitted."""
+
     ghost_sigma: NonNegative = 0.0
     """Prior of the ghost amplitude's departure from `instrument.ghost_amplitude`;
     zero keeps it fixed."""
@@ -120,16 +252,178 @@ class Aerosol(Section, frozen=True):
     about -0.5 to 1.5 between 2.3 and 3.3 um (inferred, Mie theory)."""
 
 
-class Detection(Section, frozen=True):
+class SigmaLevels(Section, frozen=True):
     """Sigma levels of detection flags and limits."""
 
     detection_sigma: Positive = 3.0
     limit_sigma: Positive = 2.0
     minimum_response: Annotated[float, Meta(ge=0, le=1)] = 0.2
     """Sum of a row of the averaging kernel below which nothing is detected."""
+
+
+class Detection(SigmaLevels, frozen=True):
+    """Sigma levels, and the layer of the limit of one mole fraction for all in it."""
+
     layer_bottom_km: float = 10.0
     layer_top_km: float = 30.0
-    """Layer of the limit of one mole fraction for all its levels."""
+
+    def checks(self) -> Checks:
+        """Return what must hold between its values."""
+        good = self.layer_bottom_km < self.layer_top_km
+        text = "layer_bottom_km is not below layer_top_km"
+        return ((good, "layer_top_km", self.layer_top_km, text),)
+
+
+class Systematics(Section, frozen=True):
+    """Sizes (1 sigma) of what the noise does not hold; zero leaves a source out."""
+
+    enabled: bool = False
+    temperature_k: NonNegative = 5.0
+    """Temperature at fixed pressure."""
+    pointing_km: NonNegative = 0.3
+    """Tangent altitude of all rows."""
+    spectroscopy: NonNegative = 0.05
+    """Line intensities of a gas, relative, each gas by itself."""
+
+
+class Setup(Section, frozen=True, kw_only=True):
+    """Every choice of one retrieval: what the setups of all kinds have in common."""
+
+    name: str
+    """Recorded in results."""
+
+    @property
+    def channel(self) -> str:
+        """Channel it is for, in small letters."""
+        raise NotImplementedError(type(self))
+
+    @property
+    def orders(self) -> tuple[int, ...]:
+        """Diffraction orders it is for; empty where a channel has none."""
+        return ()
+
+    @property
+    def gases(self) -> tuple[str, ...]:
+        """All gases fitted."""
+        raise NotImplementedError(type(self))
+
+    @classmethod
+    def parse(cls, raw: dict[str, object], path: Path) -> Self:
+        """Check the values of a file.
+
+        Parameters
+        ----------
+        raw : dict
+            Without the key ``kind``.
+        path : Path
+            The setup file: for messages, and to its folder file names are relative.
+
+        Returns
+        -------
+        Setup
+
+        Raises
+        ------
+        SetupError
+            As `tgo_spectra.load_setup`.
+        """
+        return _convert(raw, cls, path).of_file(path)
+
+    def of_file(self, path: Path) -> Self:
+        """Return it with the files that it names as they are seen from its own."""
+        return self
+
+    def replace(self, **changes: object) -> Self:
+        """Return a copy with some top-level keys changed, checked again.
+
+        Examples
+        --------
+        >>> from tgo_spectra.retrieval.setups import load_setup
+        >>> load_setup("so_134").replace(baseline_degree=5).baseline_degree
+        5
+        """
+        raw: dict[str, object] = msgspec.to_builtins(self)
+        return _convert(raw | msgspec.to_builtins(changes), type(self), None)
+
+    def hash(self) -> str:
+        """SHA-256 of the canonical form: equal exactly when all choices are."""
+        plain = msgspec.to_builtins(self)
+        canonical = msgspec.json.encode(plain, order="deterministic")
+        return hashlib.sha256(canonical).hexdigest()
+
+
+class TableSetup(Setup, frozen=True, kw_only=True):
+    """Choices of kinds that fit lines of an absorption table, order by order."""
+
+    orders: Annotated[tuple[int, ...], Meta(min_length=1)]
+    table: str
+    """Shipped table's name, or path of a table file (relative to the setup file)."""
+    interferents_absent: tuple[str, ...]
+    """Absorbers of the window that are known and not modelled; the output says so."""
+    baseline_degree: Annotated[int, Meta(ge=0, le=8)] = 4
+
+    def key_of(self, gas: str) -> str:
+        """Return the key that names a gas of the fit."""
+        return "gases"
+
+    def checks(self) -> Checks:
+        """Return what must hold between its values."""
+        unknown = next((gas for gas in self.gases if gas not in GASES), "")
+        near = difflib.get_close_matches(unknown, GASES, 1) if unknown else []
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        return (
+            (not unknown, self.key_of(unknown), unknown, f"unknown gas{hint}"),
+            (not set(self.gases) & set(self.interferents_absent),
+             "interferents_absent", list(self.interferents_absent),
+             "a gas cannot be both modelled and absent"),
+            (len(set(self.orders)) == len(self.orders), "orders", list(self.orders),
+             "an order is named twice"),
+        )  # fmt: skip
+
+    def of_file(self, path: Path) -> Self:
+        """Return it with its table's place, once all interferents are accounted for."""
+        check_setup(self, path)
+        table = table_beside(self.table, path)
+        return self if table == self.table else self.replace(table=table)
+
+
+class ProfileSetup(TableSetup, frozen=True, kw_only=True):
+    """Choices of kinds that fit profiles to the rows of an occultation, jointly."""
+
+    logarithms: ClassVar[bool] = False
+    """Whether mole fractions may be fitted by their logarithms."""
+
+    solver: Solver = "gauss-newton"
+    max_iterations: Annotated[int, Meta(ge=1, le=50)] = 8
+    window: Window = field(default_factory=Window)
+    grid: ProfileGrid = field(default_factory=ProfileGrid)
+    prior: dict[str, Prior] = field(default_factory=dict)
+
+    def checks(self) -> Checks:
+        """Return what must hold between its values."""
+        window = self.window
+        beside = next((gas for gas in self.prior if gas not in self.gases), None)
+        logs = [gas for gas, prior in self.prior.items() if prior.state == "log"]
+        return (
+            *super().checks(),
+            (beside is None, f"prior.{beside}", beside,
+             "prior of a gas that is not fitted"),
+            (self.logarithms or not logs, "prior", logs,
+             "this kind fits mole fractions, not their logarithms"),
+            (window.last_pixel - window.first_pixel >= 4 * (self.baseline_degree + 1),
+             "window.last_pixel", window.last_pixel,
+             "too few pixels between first_pixel and last_pixel for the baseline"),
+        )  # fmt: skip
+
+
+class SoSetup(ProfileSetup, frozen=True, kw_only=True):
+    """Choices of all fits of SO occultations."""
+
+    channel: Literal["so"]
+    interferents_absent: tuple[str, ...] = ()
+    instrument: Instrument = field(default_factory=Instrument)
+    registration: Registration = field(default_factory=Registration)
+    aerosol: Aerosol = field(default_factory=Aerosol)
 
 
 class Tikhonov(Section, frozen=True):
@@ -142,6 +436,13 @@ class Tikhonov(Section, frozen=True):
     """Covariance of the truth for the smoothing error: that of the a priori, or none,
     and no smoothing error."""
 
+    def checks(self) -> Checks:
+        """Return what must hold between its values."""
+        blind = self.assumed_covariance == "none" and self.alpha is None
+        text = "the expected error needs an assumed covariance; choose another rule"
+        good = not (blind and self.choice == "expected-error")
+        return ((good, "choice", self.choice, text),)
+
 
 class Onion(Section, frozen=True):
     """Settings of ``method = "onion"``."""
@@ -153,16 +454,11 @@ class Onion(Section, frozen=True):
     of the pass before, since strong lines do not grow in proportion to the column."""
 
 
-class Systematics(Section, frozen=True):
-    """Sizes (1 sigma) of what the noise does not hold; zero leaves a source out."""
+class SoSystematics(Systematics, frozen=True):
+    """What else may be wrong in a fit of SO."""
 
-    enabled: bool = False
-    temperature_k: NonNegative = 5.0
-    """Temperature at fixed pressure."""
     temperature_correlation_km: Positive | None = None
     """Correlation along altitude; default: the same error at all altitudes."""
-    pointing_km: NonNegative = 0.3
-    """Tangent altitude of all rows."""
     aotf_width: NonNegative = 0.02
     aotf_side_lobe: NonNegative = 0.1
     """Relative."""
@@ -172,12 +468,10 @@ class Systematics(Section, frozen=True):
     """Resolving power, relative; zero: no published uncertainty is at hand."""
     shift_px: NonNegative = 0.0
     """Shift of all bins; zero since the shift is fitted."""
-    spectroscopy: NonNegative = 0.05
-    """Line intensities of a gas, relative, each gas by itself."""
 
 
-class RetrievalSetup(Choices, frozen=True):
-    """Every choice of one retrieval.
+class RetrievalSetup(SoSetup, frozen=True, kw_only=True):
+    """Every choice of one retrieval of gas profiles from SO.
 
     Examples
     --------
@@ -189,132 +483,14 @@ class RetrievalSetup(Choices, frozen=True):
     4
     """
 
-    name: str
-    channel: Literal["so"]
+    logarithms: ClassVar[bool] = True
+
     orders: tuple[int, ...]
-    table: str
-    """Shipped table's name, or path of a table file (relative to the setup file)."""
     gases: Annotated[tuple[str, ...], Meta(min_length=1)]
-    interferents_absent: tuple[str, ...] = ()
-    """Absorbers of the window that are known and not modelled; the output says so."""
     method: Method = "oe"
-    baseline_degree: Annotated[int, Meta(ge=0, le=8)] = 4
-    solver: Literal["gauss-newton", "levenberg-marquardt"] = "gauss-newton"
     bins: Literal["joint", "separate"] = "joint"
     """Fit all bins at once, or each by itself and combine them with one a priori."""
-    max_iterations: Annotated[int, Meta(ge=1, le=50)] = 8
-    window: Window = field(default_factory=Window)
-    grid: ProfileGrid = field(default_factory=ProfileGrid)
-    instrument: Instrument = field(default_factory=Instrument)
-    registration: Registration = field(default_factory=Registration)
-    aerosol: Aerosol = field(default_factory=Aerosol)
     detection: Detection = field(default_factory=Detection)
     tikhonov: Tikhonov = field(default_factory=Tikhonov)
     onion: Onion = field(default_factory=Onion)
-    systematics: Systematics = field(default_factory=Systematics)
-    prior: dict[str, Prior] = field(default_factory=dict)
-
-    def replace(self, **changes: object) -> RetrievalSetup:
-        """Return a copy with some top-level keys changed, checked again.
-
-        Examples
-        --------
-        >>> from tgo_spectra.retrieval.setups import load_setup
-        >>> load_setup("so_134").replace(baseline_degree=5).baseline_degree
-        5
-        """
-        return _convert(self.values_with(changes), None)
-
-
-def parse_setup(raw: dict[str, object], path: Path) -> RetrievalSetup:
-    """Check the values of a file; used for every file of this kind.
-
-    Parameters
-    ----------
-    raw : dict
-        Without the key ``kind``.
-    path : Path
-        A table file beside it is meant by its name alone.
-
-    Returns
-    -------
-    RetrievalSetup
-
-    Raises
-    ------
-    SetupError
-        As `tgo_spectra.load_setup`.
-    """
-    setup = _convert(raw, path)
-    check_setup(setup, path)
-    table = table_beside(setup.table, path)
-    return setup if table == setup.table else setup.replace(table=table)
-
-
-def _convert(raw: dict[str, object], path: Path | None) -> RetrievalSetup:
-    setup = to_struct(raw, RetrievalSetup, path, _nearest)
-    _check(setup, path)
-    return setup
-
-
-def _known_keys(kind: type[Struct]) -> Iterator[str]:
-    for item in msgspec.structs.fields(kind):
-        yield item.name
-        if isinstance(item.type, type) and issubclass(item.type, Struct):
-            yield from _known_keys(item.type)
-    yield from (f.name for f in msgspec.structs.fields(Prior))
-
-
-def _nearest(message: str) -> str:
-    """Suggest the nearest valid key for an unknown one."""
-    found = re.search(r"unknown field `(.+?)`", message)
-    if not found:
-        return ""
-    known = {"kind", *_known_keys(RetrievalSetup)}
-    near = difflib.get_close_matches(found.group(1), known, 1)
-    return f"; did you mean `{near[0]}`?" if near else ""
-
-
-def _check(setup: RetrievalSetup, path: Path | None) -> None:
-    """Refuse values that contradict each other."""
-    problems: list[tuple[str, object, str]] = []
-    for gas in setup.gases:
-        if gas not in GASES:
-            near = difflib.get_close_matches(gas, GASES, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            problems.append(("$.gases", gas, f"unknown gas{hint}"))
-    for gas, prior in setup.prior.items():
-        if gas not in setup.gases:
-            problems.append(
-                (f"$.prior.{gas}", gas, "prior of a gas that is not fitted")
-            )
-        if prior.sigma is not None and prior.relative_sigma is not None:
-            text = "sigma and relative_sigma exclude each other"
-            problems.append((f"$.prior.{gas}", prior.sigma, text))
-        if prior.state == "log" and prior.sigma is not None:
-            text = "sigma of a logarithm is relative: use relative_sigma"
-            problems.append((f"$.prior.{gas}.state", prior.sigma, text))
-        if prior.state == "log" and prior.constant == 0.0:
-            text = "a gas whose a priori is zero has no logarithm"
-            problems.append((f"$.prior.{gas}.state", prior.constant, text))
-    wish = setup.tikhonov
-    blind = wish.assumed_covariance == "none" and wish.alpha is None
-    if blind and wish.choice == "expected-error":
-        text = "the expected error needs an assumed covariance; choose another rule"
-        problems.append(("$.tikhonov.choice", wish.choice, text))
-    if setup.detection.layer_bottom_km >= setup.detection.layer_top_km:
-        text = "layer_bottom_km is not below layer_top_km"
-        where = "$.detection.layer_top_km"
-        problems.append((where, setup.detection.layer_top_km, text))
-    window = setup.window
-    if window.last_pixel - window.first_pixel < 4 * (setup.baseline_degree + 1):
-        text = "too few pixels between first_pixel and last_pixel for the baseline"
-        problems.append(("$.window.last_pixel", window.last_pixel, text))
-    if window.bottom_km is not None and window.bottom_km >= window.top_km:
-        text = "bottom_km is not below top_km"
-        problems.append(("$.window.bottom_km", window.bottom_km, text))
-    if problems:
-        where, value, text = problems[0]
-        raise SetupError(
-            text, path=path, field=where, value=value, rule="setup.inconsistent"
-        )
+    systematics: SoSystematics = field(default_factory=SoSystematics)

@@ -1,47 +1,37 @@
-"""Setups by name or file, and which of them fits a product."""
+"""Setups by name or file: TOML to the struct of its kind, and changes of keys."""
 
 from __future__ import annotations
 
+import difflib
 import functools
+import re
+import tomllib
+from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from tgo_spectra.errors import SetupError
-from tgo_spectra.retrieval.kinds import KINDS, UNSTATED, kind_of_setup, named
-from tgo_spectra.retrieval.setup_files import merged, read_setup_file, shipped_names
+from tgo_spectra.paths import expanded
+from tgo_spectra.retrieval.registry import KINDS, UNSTATED, named
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator, Mapping
 
-    import xarray as xr
-
-    from tgo_spectra.retrieval.kinds import Kind, Setup
+    from tgo_spectra.retrieval.registry import Kind
+    from tgo_spectra.retrieval.setup import Setup
 
 __all__ = [
     "changed",
-    "check_fit",
-    "default_setup",
-    "fits",
+    "changes_of",
     "list_setups",
     "load_setup",
-    "misfit",
-    "observation_of",
-    "orders_of",
+    "merged",
+    "parse_toml",
+    "read_setup_file",
     "shipped",
 ]
-
-
-def list_setups() -> list[str]:
-    """Return the names of the shipped setups of all kinds.
-
-    Examples
-    --------
-    >>> "so_136" in list_setups(), "lno_189_190_co" in list_setups()
-    (True, True)
-    """
-    return shipped_names()
 
 
 def load_setup(path_or_name: str | Path) -> Setup:
@@ -58,7 +48,7 @@ def load_setup(path_or_name: str | Path) -> Setup:
     -------
     setup
         A struct of its kind, such as `RetrievalSetup`; the kinds stand in
-        `tgo_spectra.retrieval.kinds.KINDS`.
+        `tgo_spectra.retrieval.registry.KINDS`.
 
     Raises
     ------
@@ -78,64 +68,11 @@ def load_setup(path_or_name: str | Path) -> Setup:
     return _parse(*read_setup_file(path_or_name))
 
 
-def default_setup(
-    channel: str, order: int | None = None, observation: str | None = None
-) -> Setup:
-    """Return the shipped setup for a channel, diffraction order and observation.
-
-    Of several, one of the first kind that has any; of these the one for the fewest
-    orders, then with the fewest gases; the others are to be named.
-
-    Parameters
-    ----------
-    channel : str
-        In small letters.
-    order : int, optional
-        Where the channel has orders.
-    observation : {"occultation", "nadir"}, optional
-        Default: whatever the channel has setups for.
-
-    Returns
-    -------
-    Setup
-        Of the kind that serves them.
-
-    Raises
-    ------
-    SetupError
-        No shipped setup covers them; the message lists those there are.
-
-    Examples
-    --------
-    >>> default_setup("lno", 190, "nadir").name
-    'lno_189_190_co'
-    >>> default_setup("uvis").name
-    'uvis_o3'
-    """
-    best: dict[str, list[Setup]] = {}
-    for row, setup in shipped(channel):
-        right = observation in {None, row.observation}
-        if right and (order in setup.orders if setup.orders else True):
-            best.setdefault(row.name, []).append(setup)
-    for found in best.values():  # in the order of the kinds
-        return min(found, key=lambda s: (len(s.orders), len(s.gases), s.name))
-    have = "; ".join(
-        f"{s.channel} {row.observation} {list(s.orders) or ''}".rstrip()
-        for row, s in shipped()
-    )
-    message = (
-        f"no shipped setup for channel {channel!r}, {observation or 'any product'}, "
-        f"order {order}; there are {have}"
-    )
-    field, value = ("channel", channel) if order is None else ("order", order)
-    raise SetupError(message, field=field, value=value, rule="setup.none_for_order")
-
-
 def _parse(raw: dict[str, object], path: Path) -> Setup:
     stated = raw.pop("kind", None)
     row = named(UNSTATED if stated is None else stated, path)
     try:
-        return row.parse(raw, path)
+        return row.setup.parse(raw, path)
     except SetupError as error:
         if stated is not None or not _about_keys(error):
             raise
@@ -173,16 +110,88 @@ def shipped(channel: str | None = None) -> Iterator[tuple[Kind, Setup]]:
     ['lno_167_169_h2o', 'lno_189_190_co']
     """
     for row in KINDS:
-        if channel is None or channel in row.channels:
-            for setup in _shipped():
-                if isinstance(setup, row.setup) and channel in {None, setup.channel}:
-                    yield row, setup
+        for setup in _shipped():
+            if isinstance(setup, row.setup) and channel in {None, setup.channel}:
+                yield row, setup
 
 
 @functools.cache
 def _shipped() -> tuple[Setup, ...]:
     """Read the shipped setups, once in a process."""
-    return tuple(load_setup(name) for name in shipped_names())
+    return tuple(load_setup(name) for name in list_setups())
+
+
+def list_setups() -> list[str]:
+    """Return the names of the shipped setups of all kinds, sorted.
+
+    Examples
+    --------
+    >>> "so_136" in list_setups(), "lno_189_190_co" in list_setups()
+    (True, True)
+    """
+    folder = resources.files("tgo_spectra") / "setups"
+    return sorted(p.name[:-5] for p in folder.iterdir() if p.name.endswith(".toml"))
+
+
+def read_setup_file(path_or_name: str | Path) -> tuple[dict[str, object], Path]:
+    """Read the values of a shipped setup or of a TOML file.
+
+    Parameters
+    ----------
+    path_or_name : str or path
+        Name of a shipped setup, or path of a ``.toml`` file.
+
+    Returns
+    -------
+    raw : dict
+    path : Path
+        For messages, and as base of relative file names.
+
+    Raises
+    ------
+    SetupError
+        ``setup.missing``, ``setup.not_toml``.
+    """
+    text = str(path_or_name)
+    if not text.endswith(".toml"):
+        return _read_shipped(text)
+    path = expanded(path_or_name)
+    try:
+        content = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        message = "there is no such setup file"
+        raise SetupError(message, path=path, rule="setup.missing") from error
+    except UnicodeDecodeError as error:
+        message = f"not valid TOML: {error}"
+        raise SetupError(message, path=path, rule="setup.not_toml") from error
+    return parse_toml(content, path), path
+
+
+def _read_shipped(name: str) -> tuple[dict[str, object], Path]:
+    names = list_setups()
+    if name not in names:
+        near = difflib.get_close_matches(name, names, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        message = f"no setup of that name among {', '.join(names)}{hint}"
+        raise SetupError(message, field="setup", value=name, rule="setup.missing")
+    source = resources.files("tgo_spectra") / "setups" / f"{name}.toml"
+    path = Path(f"{name}.toml")
+    return parse_toml(source.read_text(encoding="utf-8"), path), path
+
+
+def parse_toml(text: str, path: Path) -> dict[str, object]:
+    """Parse TOML.
+
+    Raises
+    ------
+    SetupError
+        ``setup.not_toml``.
+    """
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
+        message = f"not valid TOML: {error}"
+        raise SetupError(message, path=path, rule="setup.not_toml") from error
 
 
 def changed(setup: Setup, changes: Mapping[str, object]) -> Setup:
@@ -212,102 +221,58 @@ def changed(setup: Setup, changes: Mapping[str, object]) -> Setup:
     return setup.replace(**merged(msgspec.to_builtins(setup), changes))
 
 
-def observation_of(level1: xr.Dataset) -> str:
-    """Tell what a product observes: "occultation" or "nadir".
-
-    Examples
-    --------
-    >>> import xarray as xr
-    >>> observation_of(xr.Dataset({"transmittance": ("spectrum", [1.0])}))
-    'occultation'
-    """
-    return "occultation" if "transmittance" in level1 else "nadir"
-
-
-def orders_of(level1: xr.Dataset) -> tuple[int, ...]:
-    """Return the diffraction orders of a product, each once.
-
-    Examples
-    --------
-    >>> import xarray as xr
-    >>> orders_of(xr.Dataset({"order": ("spectrum", [134, 134, 136])}))
-    (134, 136)
-    """
-    if "order" not in level1.variables:
-        return ()
-    values = level1["order"].values
-    return tuple(sorted({int(value) for value in values.ravel()}))
-
-
-def check_fit(setup: Setup, row: Kind, level1: xr.Dataset) -> None:
-    """Refuse a product that a setup is not for.
+def changes_of(pairs: Iterable[str]) -> dict[str, object]:
+    """Read ``key=value`` texts, with dots between section and key.
 
     Parameters
     ----------
-    setup : Setup
-    row : Kind
-        Its kind.
-    level1 : Dataset
+    pairs : iterable of str
+        The value in TOML; a text may stand without its quotation marks.
+
+    Returns
+    -------
+    dict
+        Nested as a file would be.
 
     Raises
     ------
     SetupError
-        ``setup.wrong_channel``, ``setup.wrong_observation``, ``setup.wrong_order``.
-    """
-    error = misfit(setup, row, level1)
-    if error is not None:
-        raise error
-
-
-def fits(setup: Setup, level1: xr.Dataset) -> bool:
-    """Tell whether a setup is for a product.
+        ``setup.change``: not of that form.
 
     Examples
     --------
-    >>> import xarray as xr
-    >>> product = xr.Dataset(
-    ...     {"transmittance": ("spectrum", [1.0])}, {"order": 134}, {"channel": "SO"})
-    >>> fits(load_setup("so_134"), product), fits(load_setup("so_136"), product)
-    (True, False)
+    >>> changes_of(["window.top_km=90.0", "medium=air"])
+    {'window': {'top_km': 90.0}, 'medium': 'air'}
     """
-    row = kind_of_setup(setup)
-    return row is not None and misfit(setup, row, level1) is None
+    changes: dict[str, object] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not re.fullmatch(r"\w+(\.\w+)*", key.strip()):
+            message = "a change is key=value, such as window.top_km=90"
+            raise SetupError(message, value=pair, rule="setup.change")
+        try:
+            found = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            found = value.strip()
+        for part in reversed(key.strip().split(".")):
+            found = {part: found}
+        changes = merged(changes, found)
+    return changes
 
 
-def misfit(setup: Setup, row: Kind, level1: xr.Dataset) -> SetupError | None:
-    """Return why a product is not one that a setup is for, or None.
+def merged(
+    values: Mapping[str, object], changes: Mapping[str, object]
+) -> dict[str, object]:
+    """Return nested values with some of them changed, as deep as those are given.
 
-    Parameters
-    ----------
-    setup : Setup
-    row : Kind
-        Its kind.
-    level1 : Dataset
-
-    Returns
-    -------
-    SetupError or None
-        As `check_fit` raises it.
+    Examples
+    --------
+    >>> merged({"a": {"b": 1, "c": 2}}, {"a": {"c": 3}})
+    {'a': {'b': 1, 'c': 3}}
     """
-    channel = str(level1.attrs.get("channel", "")).lower()
-    observation, orders = observation_of(level1), orders_of(level1)
-    one = orders[0] if len(orders) == 1 else None
-    about = f"the setup {setup.name!r}, of kind {row.name!r}, is for"
-    checks: tuple[tuple[bool, str, object, str], ...] = (
-        (channel == setup.channel, "channel", channel,
-         f"{about} the channel {setup.channel!r}"),
-        (observation == row.observation, "observation", observation,
-         f"{about} products of kind {row.observation}"),
-        (one is None or not setup.orders or one in setup.orders, "order", one,
-         f"{about} orders {setup.orders}"),
-    )  # fmt: skip
-    for good, field, value, message in checks:
-        if not good:
-            return SetupError(
-                message,
-                path=level1.attrs.get("source_file"),
-                field="orders" if field == "order" else field,
-                value=value,
-                rule=f"setup.wrong_{field}",
-            )
-    return None
+    result = dict(values)
+    for key, change in changes.items():
+        old = result.get(key)
+        both = isinstance(old, dict) and isinstance(change, dict)
+        result[key] = merged(old, change) if both else change  # type: ignore[arg-type]
+    return result

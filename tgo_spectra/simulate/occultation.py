@@ -119,8 +119,8 @@ def aerosol_depth(scenario: SoScenario, height_km: Array) -> Array:
 
 
 def _band(scenario: SoScenario) -> tuple[tables.BandTable, str]:
-    from tgo_spectra.retrieval.kinds import files_of
-    from tgo_spectra.retrieval.setups import default_setup
+    from tgo_spectra.retrieval.choice import default_setup
+    from tgo_spectra.retrieval.registry import files_of
 
     source = scenario.table
     if source is None:

@@ -163,7 +163,7 @@ def arrange(
     block_pixels: int,
     window_sigma: float,
 ) -> Layout:
-    """Lay out the blocks of an operator with `kinds` kinds of rows.
+    """Lay out the blocks of an operator with `registry` kinds of rows.
 
     Parameters
     ----------

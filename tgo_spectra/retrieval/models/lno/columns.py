@@ -11,6 +11,7 @@ from tgo_spectra import mars
 from tgo_spectra.errors import AtmosphereError, RetrievalError, TableError
 from tgo_spectra.instruments import uncertain
 from tgo_spectra.retrieval import level2
+from tgo_spectra.retrieval.measurement import given_atmosphere
 from tgo_spectra.retrieval.models.lno.fit import ColumnFit, fit_spectrum
 from tgo_spectra.retrieval.models.lno.registration import product_model
 from tgo_spectra.retrieval.models.lno.scene import (
@@ -25,7 +26,6 @@ from tgo_spectra.retrieval.models.lno.scene import (
     screened,
 )
 from tgo_spectra.retrieval.models.so.profile_output import band_of
-from tgo_spectra.retrieval.prepare import given_atmosphere
 from tgo_spectra.variables import dataset
 
 if TYPE_CHECKING:

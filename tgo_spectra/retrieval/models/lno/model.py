@@ -13,7 +13,7 @@ from numpy.polynomial import legendre, polynomial
 from tgo_spectra.errors import TableError
 from tgo_spectra.instruments.response.channels import lno_operator, table_cells
 from tgo_spectra.instruments.response.line_by_line import Cells
-from tgo_spectra.retrieval.prepare import smooth_wavenumber
+from tgo_spectra.retrieval.measurement import smooth_wavenumber
 from tgo_spectra.spectroscopy.tables.interpolation import spline_matrices
 
 if TYPE_CHECKING:

@@ -1,26 +1,15 @@
-"""Choices of a nadir column fit, read by the rules of other setups."""
+"""Choices of a nadir column fit."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
-from tgo_spectra.errors import SetupError
-from tgo_spectra.retrieval.interferents import check_setup
-from tgo_spectra.retrieval.setup_files import (
-    Choices,
-    Section,
-    table_beside,
-    to_struct,
-)
+from tgo_spectra.retrieval.setup import Checks, Positive, Section, TableSetup
 
-if TYPE_CHECKING:
-    from pathlib import Path
+__all__ = ["NadirSetup"]
 
-__all__ = ["NadirSetup", "parse_setup"]
-
-Positive = Annotated[float, Meta(gt=0)]
 Pixel = Annotated[int, Meta(ge=0, le=319)]
 
 
@@ -38,6 +27,16 @@ class NadirWindow(Section, frozen=True):
     maximum_angle_deg: Annotated[float, Meta(ge=10, le=80)] = 75.0
     """Largest incidence and emission; the rays are straight, above a sphere."""
 
+    def checks(self) -> Checks:
+        """Return what must hold between its values."""
+        used = set(range(self.first_pixel, self.last_pixel + 1))
+        used -= set(self.masked_pixels)
+        good, text = (
+            len(used) >= self.minimum_pixels,
+            "the window has fewer pixels than the least number",
+        )
+        return ((good, "minimum_pixels", self.minimum_pixels, text),)
+
 
 class NadirInstrument(Section, frozen=True):
     """LNO as the fit takes it."""
@@ -52,15 +51,8 @@ class NadirInstrument(Section, frozen=True):
     aotf_width_factor: Positive = 1.0
 
 
-class NadirSetup(Choices, frozen=True):
+class NadirSetup(TableSetup, frozen=True, kw_only=True):
     """Every choice of one nadir retrieval.
-
-    Attributes
-    ----------
-    name, orders, table, gas, interferents, interferents_absent, signal, average, \
-baseline_degree, relative_sigma, shift_sigma_px, shift_scatter_px, noise, \
-reference_pressure_pa, detection_sigma, limit_sigma, max_iterations, window, instrument
-        Keys of the file; the first four and the two on interferents have no default.
 
     Examples
     --------
@@ -69,15 +61,10 @@ reference_pressure_pa, detection_sigma, limit_sigma, max_iterations, window, ins
     10
     """
 
-    name: str
-    orders: Annotated[tuple[int, ...], Meta(min_length=1)]
-    table: str
     gas: str
     interferents: dict[str, Positive]
     """Gases fitted beside it, and 1 sigma of their factors on the atmosphere's
     profile."""
-    interferents_absent: tuple[str, ...]
-    """Absorbers of the window that are left out; the result repeats it."""
     signal: Literal["reflectance_factor", "reflectance_factor_corrected"] = (
         "reflectance_factor"
     )
@@ -112,53 +99,12 @@ reference_pressure_pa, detection_sigma, limit_sigma, max_iterations, window, ins
         """All gases fitted, the one wanted first."""
         return (self.gas, *self.interferents)
 
-    def replace(self, **changes: object) -> NadirSetup:
-        """Return a copy with some top-level keys changed, checked again."""
-        return _convert(self.values_with(changes), None)
+    def key_of(self, gas: str) -> str:
+        """Return the key that names a gas of the fit."""
+        return "gas" if gas == self.gas else "interferents"
 
-
-def parse_setup(raw: dict[str, object], path: Path) -> NadirSetup:
-    """Check the values of a file; used for every file of this kind.
-
-    Parameters
-    ----------
-    raw : dict
-        Without the key ``kind``.
-    path : Path
-        For messages; a table file beside it is meant by its name alone.
-
-    Returns
-    -------
-    NadirSetup
-
-    Raises
-    ------
-    SetupError
-        As `tgo_spectra.load_setup`.
-    """
-    setup = _convert(raw, path)
-    check_setup(setup, path)
-    table = table_beside(setup.table, path)
-    return setup if table == setup.table else setup.replace(table=table)
-
-
-def _convert(raw: dict[str, object], path: Path | None) -> NadirSetup:
-    setup = to_struct(raw, NadirSetup, path)
-    window = setup.window
-    used = set(range(window.first_pixel, window.last_pixel + 1))
-    used -= set(window.masked_pixels)
-    checks: tuple[tuple[bool, str, object, str], ...] = (
-        (len(used) >= window.minimum_pixels, "$.window.minimum_pixels",
-         window.minimum_pixels, "the window has fewer pixels than the least number"),
-        (setup.gas not in setup.interferents, "$.interferents", setup.gas,
-         "the gas wanted cannot be an interferent"),
-        (not set(setup.gases) & set(setup.interferents_absent),
-         "$.interferents_absent", list(setup.interferents_absent),
-         "a gas cannot be both fitted and absent"),
-    )  # fmt: skip
-    for good, where, value, text in checks:
-        if not good:
-            raise SetupError(
-                text, path=path, field=where, value=value, rule="setup.inconsistent"
-            )
-    return setup
+    def checks(self) -> Checks:
+        """Return what must hold between its values."""
+        good = self.gas not in self.interferents
+        text = "the gas wanted cannot be an interferent"
+        return (*super().checks(), (good, "interferents", self.gas, text))

@@ -9,11 +9,11 @@ import numpy as np
 from tgo_spectra.errors import RetrievalError
 from tgo_spectra.instruments import uncertain
 from tgo_spectra.retrieval import level2
+from tgo_spectra.retrieval.measurement import given_atmosphere, planet_radius
 from tgo_spectra.retrieval.models.mir.fit import MirSolution, solve_mir
 from tgo_spectra.retrieval.models.mir.scene import MirScene, make_mir_scene, order_rows
 from tgo_spectra.retrieval.models.mir.systematics import mir_errors, sizes
 from tgo_spectra.retrieval.models.so.profile_output import air_of
-from tgo_spectra.retrieval.prepare import given_atmosphere, planet_radius
 from tgo_spectra.retrieval.profile_variables import profile_dataset
 from tgo_spectra.spectroscopy import tables
 

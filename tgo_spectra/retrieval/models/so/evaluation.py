@@ -10,8 +10,8 @@ import numpy as np
 from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.instruments.response import tabulated as operator
 from tgo_spectra.retrieval import linear
-from tgo_spectra.retrieval.bands import Bands
 from tgo_spectra.retrieval.elements import ELEMENTS, elements_of
+from tgo_spectra.retrieval.kernels import Bands
 from tgo_spectra.retrieval.models.so.scene import detector_position
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tgo_spectra.errors import SetupError
 from tgo_spectra.retrieval.interferents import check_interferents
+from tgo_spectra.retrieval.measurement import given_atmosphere
 from tgo_spectra.retrieval.models.so import (
     onion,
     optimal_estimation,
@@ -14,7 +15,6 @@ from tgo_spectra.retrieval.models.so import (
     slant,
     tikhonov,
 )
-from tgo_spectra.retrieval.prepare import given_atmosphere
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tgo_spectra.retrieval import level2
+from tgo_spectra.retrieval.measurement import masked_text, planet_radius, prepare
 from tgo_spectra.retrieval.models.so import systematics
 from tgo_spectra.retrieval.models.so.scene import Scene, make_scene
-from tgo_spectra.retrieval.prepare import masked_text, planet_radius, prepare
 from tgo_spectra.retrieval.profile_variables import profile_dataset
 from tgo_spectra.spectroscopy import tables
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from tgo_spectra.retrieval.linear import Linearised
+    from tgo_spectra.retrieval.measurement import Prepared
     from tgo_spectra.retrieval.models.so.solution import Solution
-    from tgo_spectra.retrieval.prepare import Prepared
     from tgo_spectra.retrieval.setup import RetrievalSetup
 
     Array = npt.NDArray[np.floating]

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import xarray as xr
 
+    from tgo_spectra.retrieval.measurement import Prepared
     from tgo_spectra.retrieval.models.so.profile_scene import HasPriors
-    from tgo_spectra.retrieval.prepare import Prepared
     from tgo_spectra.retrieval.setup import RetrievalSetup
     from tgo_spectra.spectroscopy.tables.read import BandTable
 

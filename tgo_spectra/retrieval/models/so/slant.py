@@ -22,6 +22,7 @@ from tgo_spectra.forward import ray
 from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.instruments.response import tabulated as operators
 from tgo_spectra.retrieval import level2
+from tgo_spectra.retrieval.measurement import planet_radius, scalar, smooth_wavenumber
 from tgo_spectra.retrieval.models.so import slant_rows
 from tgo_spectra.retrieval.models.so.profile_output import band_of, choices
 from tgo_spectra.retrieval.models.so.scene import (
@@ -30,7 +31,6 @@ from tgo_spectra.retrieval.models.so.scene import (
     prior_profile,
 )
 from tgo_spectra.retrieval.models.so.slant_fields import Seen
-from tgo_spectra.retrieval.prepare import planet_radius, scalar, smooth_wavenumber
 from tgo_spectra.variables import dataset
 
 if TYPE_CHECKING:

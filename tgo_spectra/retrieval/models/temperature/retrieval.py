@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tgo_spectra.retrieval.measurement import (
+    given_atmosphere,
+    masked_text,
+    planet_radius,
+    prepare,
+)
 from tgo_spectra.retrieval.models.so.profile_output import band_of, choices
 from tgo_spectra.retrieval.models.temperature.fit import solve_temperature
 from tgo_spectra.retrieval.models.temperature.output import assembled
 from tgo_spectra.retrieval.models.temperature.scene import (
     TemperatureScene,
     make_temperature_scene,
-)
-from tgo_spectra.retrieval.prepare import (
-    given_atmosphere,
-    masked_text,
-    planet_radius,
-    prepare,
 )
 
 if TYPE_CHECKING:

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import xarray as xr
 
+    from tgo_spectra.retrieval.measurement import Prepared
     from tgo_spectra.retrieval.models.temperature.setup import TemperatureSetup
-    from tgo_spectra.retrieval.prepare import Prepared
     from tgo_spectra.retrieval.state import State
     from tgo_spectra.spectroscopy.tables.read import BandTable
 

@@ -8,10 +8,10 @@ import numpy as np
 
 from tgo_spectra.errors import RetrievalError, SetupError
 from tgo_spectra.retrieval import diagnostics, level2, limits
+from tgo_spectra.retrieval.measurement import given_atmosphere
 from tgo_spectra.retrieval.models.uvis.scene import REFERENCE_NM, build_scene
 from tgo_spectra.retrieval.models.uvis.setup import UvisSetup
 from tgo_spectra.retrieval.models.uvis.solve import Onion, Slant, UvisSolution, solve
-from tgo_spectra.retrieval.prepare import given_atmosphere
 from tgo_spectra.retrieval.profile_variables import error_variables, state_limits
 from tgo_spectra.variables import dataset
 

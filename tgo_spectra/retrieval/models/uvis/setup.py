@@ -1,26 +1,25 @@
-"""Choices of an ozone fit in the ultraviolet, read by the rules of other setups."""
+"""Choices of an ozone fit in the ultraviolet."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from msgspec import Meta, field
 
-from tgo_spectra.errors import SetupError
 from tgo_spectra.paths import expanded
-from tgo_spectra.retrieval.setup_files import (
-    Choices,
+from tgo_spectra.retrieval.setup import (
+    Checks,
+    NonNegative,
+    Positive,
     Section,
-    to_struct,
+    Setup,
+    SigmaLevels,
 )
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["OzonePrior", "UvisSetup", "parse_setup"]
-
-Positive = Annotated[float, Meta(gt=0)]
-NonNegative = Annotated[float, Meta(ge=0)]
+__all__ = ["OzonePrior", "UvisSetup"]
 
 
 class UvisWindow(Section, frozen=True):
@@ -92,15 +91,6 @@ class OzonePrior(Section, frozen=True):
     correlation_km: Positive = 4.0
 
 
-class UvisDetection(Section, frozen=True):
-    """Sigma levels of detection flags and limits."""
-
-    detection_sigma: Positive = 3.0
-    limit_sigma: Positive = 2.0
-    minimum_response: Annotated[float, Meta(ge=0, le=1)] = 0.2
-    """Sum of a row of the averaging kernel below which nothing is detected."""
-
-
 class UvisSystematics(Section, frozen=True):
     """Sizes (1 sigma) of what the noise does not hold; zero leaves a source out."""
 
@@ -118,20 +108,14 @@ class UvisSystematics(Section, frozen=True):
     straylight_limit_nm: Positive = 250.0
 
 
-class UvisSetup(Choices, frozen=True):
-    """Every choice of one ozone retrieval.
-
-    Attributes
-    ----------
-    name, cross_section, medium, method, max_iterations, window, instrument, grid, \
-continuum, prior, detection, systematics
-        Keys of the file; all have defaults.
+class UvisSetup(Setup, frozen=True, kw_only=True):
+    """Every choice of one ozone retrieval; all have defaults.
 
     Examples
     --------
     >>> setup = UvisSetup(prior=OzonePrior(constant=0.0))
-    >>> setup.window.low_nm, setup.continuum.degree
-    (220.0, 3)
+    >>> setup.window.low_nm, setup.replace(continuum={"degree": 2}).continuum.degree
+    (220.0, 2)
     """
 
     name: str = "uvis_o3"
@@ -148,7 +132,7 @@ continuum, prior, detection, systematics
     grid: UvisGrid = field(default_factory=UvisGrid)
     continuum: Continuum = field(default_factory=Continuum)
     prior: OzonePrior = field(default_factory=OzonePrior)
-    detection: UvisDetection = field(default_factory=UvisDetection)
+    detection: SigmaLevels = field(default_factory=SigmaLevels)
     systematics: UvisSystematics = field(default_factory=UvisSystematics)
 
     @property
@@ -157,66 +141,26 @@ continuum, prior, detection, systematics
         return "uvis"
 
     @property
-    def orders(self) -> tuple[int, ...]:
-        """Diffraction orders: the channel has none."""
-        return ()
-
-    @property
     def gases(self) -> tuple[str, ...]:
         """All gases fitted."""
         return ("o3",)
 
-    def replace(self, **changes: object) -> UvisSetup:
-        """Return a copy with some top-level keys changed, checked again.
+    def checks(self) -> Checks:
+        """Return what must hold between its values."""
+        window, top_km = self.window, self.grid.top_km
+        reach = "top_km must be 10 km above bottom_km and not above the grid"
+        return (
+            (window.high_nm - window.low_nm >= 40.0, "window.high_nm", window.high_nm,
+             "the window must be 40 nm wide or more"),
+            (window.bottom_km + 10.0 <= window.top_km <= top_km, "window.top_km",
+             window.top_km, reach),
+            (self.cross_section is None or self.medium is not None, "medium", None,
+             "say whether the wavelengths of the file are those of air or of vacuum"),
+        )  # fmt: skip
 
-        Examples
-        --------
-        >>> UvisSetup().replace(continuum={"degree": 2}).continuum.degree
-        2
-        """
-        return _convert(self.values_with(changes), None)
-
-
-def parse_setup(raw: dict[str, object], path: Path) -> UvisSetup:
-    """Check the values of a file; used for every file of this kind.
-
-    Parameters
-    ----------
-    raw : dict
-        Without the key ``kind``.
-    path : Path
-        To its folder `cross_section` is relative.
-
-    Returns
-    -------
-    UvisSetup
-
-    Raises
-    ------
-    SetupError
-        As `tgo_spectra.load_setup`.
-    """
-    setup = _convert(raw, path)
-    if setup.cross_section is None:
-        return setup
-    file = path.parent / expanded(setup.cross_section)
-    return setup.replace(cross_section=str(file))
-
-
-def _convert(raw: dict[str, object], path: Path | None) -> UvisSetup:
-    setup = to_struct(raw, UvisSetup, path)
-    window, grid = setup.window, setup.grid
-    checks: tuple[tuple[bool, str, object, str], ...] = (
-        (window.high_nm - window.low_nm >= 40.0, "$.window.high_nm", window.high_nm,
-         "the window must be 40 nm wide or more"),
-        (window.bottom_km + 10.0 <= window.top_km <= grid.top_km, "$.window.top_km",
-         window.top_km, "top_km must be 10 km above bottom_km and not above the grid"),
-        (setup.cross_section is None or setup.medium is not None, "$.medium", None,
-         "say whether the wavelengths of the file are those of air or of vacuum"),
-    )  # fmt: skip
-    for good, where, value, text in checks:
-        if not good:
-            raise SetupError(
-                text, path=path, field=where, value=value, rule="setup.inconsistent"
-            )
-    return setup
+    def of_file(self, path: Path) -> Self:
+        """Return it with its cross sections' file as seen from its own."""
+        if self.cross_section is None:
+            return self
+        file = path.parent / expanded(self.cross_section)
+        return self.replace(cross_section=str(file))

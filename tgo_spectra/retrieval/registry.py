@@ -7,18 +7,18 @@ needs is imported when it is used, so that reading setups stays light.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from tgo_spectra.errors import SetupError
-from tgo_spectra.retrieval import needs as needed
-from tgo_spectra.retrieval.models.lno import setup as nadir
-from tgo_spectra.retrieval.models.mir import setup as mir
-from tgo_spectra.retrieval.models.temperature import setup as temperature
-from tgo_spectra.retrieval.models.uvis import setup as uvis
-from tgo_spectra.retrieval.setup import RetrievalSetup, parse_setup
+from tgo_spectra.retrieval.models.lno.setup import NadirSetup
+from tgo_spectra.retrieval.models.mir.setup import MirSetup
+from tgo_spectra.retrieval.models.temperature.setup import TemperatureSetup
+from tgo_spectra.retrieval.models.uvis.setup import UvisSetup
+from tgo_spectra.retrieval.setup import RetrievalSetup, Setup
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,6 @@ __all__ = [
     "KINDS",
     "UNSTATED",
     "Kind",
-    "Setup",
     "beside",
     "files_of",
     "kind_of_setup",
@@ -43,31 +42,28 @@ __all__ = [
 UNSTATED = "profile"
 """Kind of a file that states none: there was only this one once."""
 
+Dims = tuple[str, ...]
+Needs = Mapping[str, Dims]
+"""Variables of level 1 that a kind needs, with the dimensions that they must have."""
 
-class Setup(Protocol):
-    """What the setups of all kinds have in common."""
-
-    @property
-    def name(self) -> str:
-        """Name, recorded in results."""
-
-    @property
-    def channel(self) -> str:
-        """Channel it is for, in small letters."""
-
-    @property
-    def orders(self) -> tuple[int, ...]:
-        """Diffraction orders it is for; empty where a channel has none."""
-
-    @property
-    def gases(self) -> tuple[str, ...]:
-        """All gases fitted."""
-
-    def hash(self) -> str:
-        """SHA-256 of all choices."""
-
-    def replace(self, **changes: object) -> Setup:
-        """Return a copy with some top-level keys changed, checked again."""
+_SPECTRA, _CORNERS = ("spectrum", "pixel"), ("spectrum", "point", "edge")
+_OPTICS: dict[str, Dims] = {
+    "wavenumber": ("pixel",),
+    "order": (),
+    "aotf_frequency": (),
+    "instrument_temperature": (),
+}
+_OCCULTATION: dict[str, Dims] = {
+    "transmittance": _SPECTRA,
+    "transmittance_error": _SPECTRA,
+    "tangent_altitude": ("spectrum",),
+}
+_SO: dict[str, Dims] = {
+    **_OCCULTATION,
+    **_OPTICS,
+    "tangent_altitude_areoid": _CORNERS,
+    "bin": ("spectrum",),
+}
 
 
 @dataclass(frozen=True)
@@ -78,15 +74,10 @@ class Kind:
     ----------
     name : str
         Value of the key ``kind``.
-    channels : tuple of str
-        Channels it serves, in small letters.
     observation : {"occultation", "nadir"}
         What kind of product it serves.
-    setup : type
+    setup : type of Setup
         Struct of its setups.
-    parse : callable
-        ``(raw, path) -> setup``: checks the values of a file; relative file names
-        within are relative to `path`.
     retrieve : callable
         ``(level1, setup, atmosphere) -> level2``.
     methods : tuple of str
@@ -94,28 +85,26 @@ class Kind:
     files : tuple of str
         Keys of the setup that name a file, or a shipped table, on whose contents the
         result depends.
+    needs : mapping
+        Variables that a fit needs, with their dimensions.
     open : callable, optional
         ``(path, **keys) -> level1`` for products of which `open_product` gives no
         spectra; the keys are those of the setup's section `open_keys`.
     open_keys : str, optional
     beside : callable, optional
         ``path -> paths`` of the other products that `open` reads.
-    needs : mapping
-        Variables that a fit needs, with their dimensions.
     """
 
     name: str
-    channels: tuple[str, ...]
     observation: str
-    setup: type[Any]
-    parse: Callable[[dict[str, object], Path], Setup]
+    setup: type[Setup]
     retrieve: Callable[[xr.Dataset, Any, Atmosphere], xr.Dataset]
     methods: tuple[str, ...] = ()
     files: tuple[str, ...] = ("table",)
+    needs: Needs = field(default_factory=lambda: _OCCULTATION)
     open: Callable[..., xr.Dataset] | None = None
     open_keys: str = ""
     beside: Callable[[Path], tuple[Path, ...]] | None = None
-    needs: needed.Needs = field(default_factory=lambda: needed.OF_OCCULTATION)
 
 
 def _profile(level1: xr.Dataset, setup: Any, atmosphere: Atmosphere) -> xr.Dataset:
@@ -163,54 +152,54 @@ def _mir_geometry(path: Path) -> tuple[Path, ...]:
 KINDS: list[Kind] = [
     Kind(
         name="profile",
-        channels=("so",),
         observation="occultation",
         setup=RetrievalSetup,
-        parse=parse_setup,
         retrieve=_profile,
-        needs=needed.OF_SO,
         methods=("oe", "tikhonov", "onion", "slant"),
+        needs=_SO,
     ),
     Kind(
         name="ozone",
-        channels=("uvis",),
         observation="occultation",
-        setup=uvis.UvisSetup,
-        parse=uvis.parse_setup,
+        setup=UvisSetup,
         retrieve=_ozone,
-        needs=needed.OF_UVIS,
         methods=("oe", "slant"),
         files=("cross_section",),
+        needs=_OCCULTATION
+        | {
+            "wavelength": ("pixel",),
+            "tangent_altitude_areoid": _CORNERS,
+            "slant_path_distance": _CORNERS,
+        },
     ),
     Kind(
         name="nadir",
-        channels=("lno",),
         observation="nadir",
-        setup=nadir.NadirSetup,
-        parse=nadir.parse_setup,
+        setup=NadirSetup,
         retrieve=_nadir,
-        needs=needed.OF_NADIR,
+        needs=_OPTICS
+        | {
+            "incidence_angle": _CORNERS,
+            "emission_angle": _CORNERS,
+            "surface_altitude_areoid": _CORNERS,
+        },
     ),
     Kind(
         name="mir",
-        channels=("mir",),
         observation="occultation",
-        setup=mir.MirSetup,
-        parse=mir.parse_setup,
+        setup=MirSetup,
         retrieve=_mir,
-        needs=needed.OF_MIR,
+        needs=_OCCULTATION | {"wavenumber": _SPECTRA, "order": ("spectrum",)},
         open=_mir_spectra,
         open_keys="frames",
         beside=_mir_geometry,
     ),
     Kind(
         name="temperature",
-        channels=("so",),
         observation="occultation",
-        setup=temperature.TemperatureSetup,
-        parse=temperature.parse_setup,
+        setup=TemperatureSetup,
         retrieve=_temperature,
-        needs=needed.OF_SO,
+        needs=_SO,
     ),
 ]
 """All kinds: a further one is a row more. Where two serve a product, the first has the
@@ -227,8 +216,8 @@ def named(name: object, path: Path | None = None) -> Kind:
 
     Examples
     --------
-    >>> named("nadir").channels
-    ('lno',)
+    >>> named("nadir").setup.__name__
+    'NadirSetup'
     """
     for row in KINDS:
         if row.name == name:
