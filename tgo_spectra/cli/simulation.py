@@ -69,7 +69,7 @@ def simulate(
     overwrite: bool,
 ) -> None:
     """Write one simulated occultation as an archive product."""
-    from tgo_spectra.retrieval.setup_files import changes_of
+    from tgo_spectra.retrieval.setups import changes_of
     from tgo_spectra.simulate import simulate_product
 
     given: dict[str, Any] = {"order": order, "ch4": ch4, "seed": seed}

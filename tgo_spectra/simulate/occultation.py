@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from tgo_spectra import mars
+from tgo_spectra import geometry, mars
 from tgo_spectra.errors import TableError
 from tgo_spectra.instruments import so as instrument
 from tgo_spectra.simulate import pointing
