@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from tgo_spectra.cli.demo import save_figure
 from tgo_spectra.errors import OutputError, TgoError, printable
 from tgo_spectra.files import atomic
 from tgo_spectra.files.bira import write_bira
@@ -21,6 +20,7 @@ from tgo_spectra.files.netcdf import write_level2, write_map
 from tgo_spectra.maps import grid_level2
 from tgo_spectra.maps.grid import Grid
 from tgo_spectra.paths import expanded
+from tgo_spectra.plots.style import new_axes, save_figure
 from tgo_spectra.spectroscopy.tables.files import open_table, write_table
 
 
@@ -121,11 +121,9 @@ def empty_map():
 
 
 def figure(path):
-    from matplotlib.figure import Figure
-
-    drawn = Figure()
-    drawn.subplots().imshow(np.random.default_rng(1).normal(size=(400, 400)))
-    return save_figure(drawn, path)
+    axes = new_axes("map", shown=False)
+    axes.imshow(np.random.default_rng(1).normal(size=(400, 400)))
+    return save_figure(axes, path)
 
 
 WRITERS = {

@@ -18,15 +18,15 @@ import numpy as np
 from tgo_spectra import mars
 from tgo_spectra.batch import products as batch
 from tgo_spectra.batch.workers import own_workers
-from tgo_spectra.files.atomic import atomic_file, output_folder
+from tgo_spectra.files.atomic import output_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import xarray as xr
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes
 
-__all__ = ["DemoResult", "methane", "run_demo", "save_figure"]
+__all__ = ["DemoResult", "methane", "run_demo"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -307,29 +307,6 @@ def _compare(product: Path, output: Path) -> DemoRow:
     )
 
 
-def save_figure(figure: Figure, path: Path) -> Path:
-    """Write a figure as a whole, see `tgo_spectra.files.atomic.atomic_file`.
-
-    Parameters
-    ----------
-    figure : matplotlib.figure.Figure
-    path : Path
-        PNG file to make.
-
-    Returns
-    -------
-    Path
-
-    Raises
-    ------
-    OutputError
-        The disk is full and the like.
-    """
-    with atomic_file(path) as temporary:
-        figure.savefig(temporary, dpi=120, format="png")
-    return path
-
-
 def _figures(
     folder: Path,
     level3: xr.Dataset,
@@ -337,39 +314,32 @@ def _figures(
     rows: Sequence[DemoRow],
 ) -> dict[str, Path]:
     """Draw the map, one fit, one profile and the limits."""
-    from matplotlib.figure import Figure
-
     from tgo_spectra import plots
     from tgo_spectra.files.netcdf import open_verified
+    from tgo_spectra.plots.style import new_axes, new_pair
     from tgo_spectra.readers import open_product
 
     if not rows:
         return {}
     files: dict[str, Path] = {}
 
-    def save(name: str, figure: Figure) -> None:
-        files[f"figure, {name}"] = save_figure(figure, folder / f"{name}.png")
+    def axes(kind: str) -> Axes:
+        return new_axes(kind, shown=False)
 
-    strongest = int(np.argmax([row.true for row in rows]))
-    product, output = done[strongest]
-    level1, fit, truth = (
-        open_product(product),
-        open_verified(output),
-        _truth_of(product),
-    )
-    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
-    plots.plot_map(level3, "ch4", minimum_count=1, ax=figure.subplots())
-    save("map", figure)
-    figure = Figure(figsize=(7.2, 4.8), layout="constrained")
-    pair = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    def save(name: str, drawn: Axes) -> None:
+        path = folder / f"{name}.png"
+        files[f"figure, {name}"] = plots.save_figure(drawn, path)
+
+    product, output = done[int(np.argmax([row.true for row in rows]))]
+    level1, fit = open_product(product), open_verified(output)
+    truth = _truth_of(product)["ch4_vmr"]
+    save("map", plots.plot_map(level3, "ch4", minimum_count=1, ax=axes("map")))
     row = int(np.abs(level1["tangent_altitude"].values - FIT_KM).argmin())
-    plots.plot_fit(level1, fit, row, axes=(pair[0], pair[1]))
-    save("fit", figure)
-    figure = Figure(figsize=(4.6, 5.2), layout="constrained")
-    plots.plot_profile(fit, "ch4", truth["ch4_vmr"], ax=figure.subplots())
-    figure.axes[0].set_ylim(0.0, 80.0)
-    save("profile", figure)
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
-    plots.plot_limits([path for _, path in done], "ch4", ax=figure.subplots())
-    save("limits", figure)
+    pair = new_pair("fit", shown=False)
+    save("fit", plots.plot_fit(level1, fit, row, axes=pair)[0])
+    profile = plots.plot_profile(fit, "ch4", truth, ax=axes("profile"))
+    profile.set_ylim(0.0, 80.0)
+    save("profile", profile)
+    level2 = [path for _, path in done]
+    save("limits", plots.plot_limits(level2, "ch4", ax=axes("limits")))
     return files

@@ -1,4 +1,4 @@
-"""Figures of maps and of limits; `tgo_spectra.plots` holds them too."""
+"""Figures of many products: maps, and limits. Holes of a map stay white."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def plot_map(
     else:
         factor, unit = readable(data.values)
     values = np.ma.masked_invalid(data.values * factor)
-    ax = ax or new_axes(7.2, 4.2)
+    ax = ax or new_axes("map")
     edges = [_edges(level3, axis) for axis in (horizontal, vertical)]
     mesh = ax.pcolormesh(*edges, values, **_colours(gas, quantity, values))
     text = {
@@ -149,7 +149,7 @@ def plot_limits(
     """
     from matplotlib.ticker import FuncFormatter
 
-    ax = ax or new_axes(6.4, 4.2)
+    ax = ax or new_axes("limits")
     if isinstance(source, xr.Dataset) and f"{gas}_sum_w" in source:
         level, unit = _map_limits(source, gas, ax)
     else:

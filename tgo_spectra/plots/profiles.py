@@ -1,7 +1,4 @@
-"""Figures: a Dataset in, Axes out; labels and units come from the attributes.
-
-Nothing is fitted, filled or smoothed here. Holes of a map stay white.
-"""
+"""Figures of one product: its spectra, their fit, and what was retrieved from it."""
 
 from __future__ import annotations
 
@@ -11,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from tgo_spectra.errors import TgoError
-from tgo_spectra.plots.maps import plot_limits, plot_map
 from tgo_spectra.plots.style import (
     BLUE,
     FAINT,
@@ -21,6 +17,7 @@ from tgo_spectra.plots.style import (
     label,
     need,
     new_axes,
+    new_pair,
     readable,
 )
 
@@ -31,8 +28,6 @@ if TYPE_CHECKING:
 __all__ = [
     "plot_averaging_kernel",
     "plot_fit",
-    "plot_limits",
-    "plot_map",
     "plot_profile",
     "plot_spectrum",
 ]
@@ -65,7 +60,7 @@ def plot_spectrum(
         No spectral signal, or no such row (``plot.*``).
     """
     row = _row(level1, spectrum)
-    ax = ax or new_axes()
+    ax = ax or new_axes("spectrum")
     name = _signal(level1)
     x, xlabel = _abscissa(row)
     y = row[name].values
@@ -118,7 +113,7 @@ def plot_fit(
         message = "the residual has other pixels than the spectrum"
         value = f"{residual.shape} and {y.shape}"
         raise TgoError(message, field="residual", value=value, rule="plot.shape")
-    top, bottom = axes or _new_pair()
+    top, bottom = axes or new_pair("fit")
     x, xlabel = _abscissa(row)
     top.plot(x, y, color=GREY, lw=2.0, label="measured")
     top.plot(x, y - residual, color=RED, lw=0.8, label="fitted")
@@ -172,7 +167,7 @@ def plot_profile(
         The gas is not in `level2` (``plot.variable``).
     """
     vmr = need(level2, f"{gas}_vmr")
-    ax = ax or new_axes(4.6, 5.2)
+    ax = ax or new_axes("profile")
     factor, unit = readable(vmr.values)
     z = level2["altitude"].values
     x = vmr.values * factor
@@ -229,7 +224,7 @@ def plot_averaging_kernel(
         The averaging kernel is not in `level2` (``plot.variable``).
     """
     kernel = need(level2, f"{gas}_averaging_kernel").values
-    ax = ax or new_axes(4.6, 5.2)
+    ax = ax or new_axes("profile")
     from matplotlib import colormaps
 
     z = level2["altitude"].values
@@ -246,20 +241,6 @@ def plot_averaging_kernel(
     ax.margins(y=0)
     ax.legend(frameon=False, fontsize="small", loc="upper right")
     return ax
-
-
-def _new_pair() -> tuple[Axes, Axes]:
-    import matplotlib.pyplot as plt
-
-    _, (top, bottom) = plt.subplots(
-        2,
-        1,
-        sharex=True,
-        figsize=(7.2, 4.8),
-        height_ratios=(3, 1),
-        layout="constrained",
-    )
-    return top, bottom
 
 
 def _row(level1: xr.Dataset, spectrum: int) -> xr.Dataset:

@@ -1,4 +1,4 @@
-"""What the figures share: colours, labels, readable units."""
+"""What the figures share: how they open and are saved, colours, labels, units."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tgo_spectra.errors import TgoError
+from tgo_spectra.files.atomic import atomic_file
+from tgo_spectra.paths import expanded
 from tgo_spectra.variables import FORMULAE, GASES
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy.typing as npt
     import xarray as xr
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = [
     "BLUE",
@@ -23,13 +28,26 @@ __all__ = [
     "label",
     "need",
     "new_axes",
+    "new_figure",
+    "new_pair",
     "readable",
+    "save_figure",
 ]
 
 FAINT = frozenset({"ch4", "c2h4", "c2h6", "h2co", "ph3", "h2s", "ocs", "no2", "n2o"})
 """Gases that may be absent: signed colours, limits of interest."""
 
 BLUE, RED, GREY = "#1f5fa8", "#c0392b", "0.55"
+
+# inches
+_SIZES = {
+    "spectrum": (7.2, 3.6),
+    "fit": (7.2, 4.8),
+    "profile": (4.6, 5.2),
+    "map": (7.2, 4.2),
+    "limits": (6.4, 4.2),
+}
+_DPI = 120
 
 _UNITS = {
     "cm-1": "cm$^{-1}$",
@@ -38,12 +56,36 @@ _UNITS = {
 }
 
 
-def new_axes(width: float = 7.2, height: float = 3.6) -> Axes:
-    """Give the axes of a new figure."""
-    import matplotlib.pyplot as plt
+def new_figure(kind: str, *, shown: bool = True) -> Figure:
+    """Open a figure of the size of its kind; not shown: one that no window holds."""
+    if shown:
+        import matplotlib.pyplot as plt
 
-    _, ax = plt.subplots(figsize=(width, height), layout="constrained")
-    return ax
+        return plt.figure(figsize=_SIZES[kind], layout="constrained")
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=_SIZES[kind], layout="constrained")
+
+
+def new_axes(kind: str, *, shown: bool = True) -> Axes:
+    """Give the axes of a new figure."""
+    axes: Axes = new_figure(kind, shown=shown).subplots()
+    return axes
+
+
+def new_pair(kind: str, *, shown: bool = True) -> tuple[Axes, Axes]:
+    """Give a large and a small pair of axes, one above the other, of a new figure."""
+    figure = new_figure(kind, shown=shown)
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    return top, bottom
+
+
+def save_figure(ax: Axes, path: str | Path) -> Path:
+    """Write the figure that axes stand in as PNG, whole or not at all (OutputError)."""
+    figure: Any = ax.get_figure()
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, dpi=_DPI, format="png")
+    return expanded(path)
 
 
 def need(ds: xr.Dataset, name: str) -> xr.DataArray:
