@@ -8,7 +8,7 @@ LOWEST := README.md $(addprefix tests/test_,$(addsuffix .py,20_netcdf 20_writing
 	30_reader_nomad 33_reader_acs 69_kinds 69_setups 70_maps 75_exchange 92_golden 95_demo))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-shared test-lowest check format docs bench validate golden clean
+.PHONY: help venv demo test test-shared test-lowest check format docs picture bench validate golden clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/'
@@ -50,6 +50,9 @@ format: $(STAMP) ## format the code
 docs: $(STAMP) ## build the documentation, examples executed, warnings are errors
 	$(BIN)/python -m pip install --quiet --group docs
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+picture: $(STAMP) ## draw the layers of the package for the page on its architecture
+	$(BIN)/python docs/picture.py
 
 bench: $(STAMP) ## timings as ratios to peers, installed in .bench; one table at the end
 	$(BIN)/python tests/benchmarks/peers.py
