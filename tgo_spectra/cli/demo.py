@@ -316,7 +316,7 @@ def _figures(
     """Draw the map, one fit, one profile and the limits."""
     from tgo_spectra import plots
     from tgo_spectra.files.netcdf import open_verified
-    from tgo_spectra.plots.style import new_axes, new_pair
+    from tgo_spectra.plots.style import new_axes, new_pair, save_figure
     from tgo_spectra.readers import open_product
 
     if not rows:
@@ -328,7 +328,7 @@ def _figures(
 
     def save(name: str, drawn: Axes) -> None:
         path = folder / f"{name}.png"
-        files[f"figure, {name}"] = plots.save_figure(drawn, path)
+        files[f"figure, {name}"] = save_figure(drawn, path)
 
     product, output = done[int(np.argmax([row.true for row in rows]))]
     level1, fit = open_product(product), open_verified(output)

@@ -10,7 +10,6 @@ from tgo_spectra.plots.profiles import (
     plot_profile,
     plot_spectrum,
 )
-from tgo_spectra.plots.style import save_figure
 
 __all__ = [
     "plot_averaging_kernel",
@@ -19,5 +18,4 @@ __all__ = [
     "plot_map",
     "plot_profile",
     "plot_spectrum",
-    "save_figure",
 ]
