@@ -18,9 +18,9 @@ import pytest
 import xarray as xr
 
 from tgo_spectra.archive.gathering import gather
-from tgo_spectra.batch import output_names, workers
 from tgo_spectra.batch import products as batch
-from tgo_spectra.batch.output_names import output_name
+from tgo_spectra.batch import resume, workers
+from tgo_spectra.batch.resume import output_name
 from tgo_spectra.cli import main
 from tgo_spectra.errors import OutputError, TgoError
 from tgo_spectra.files.netcdf import open_verified
@@ -156,7 +156,7 @@ def test_target_of__label_without_identifier(tmp_path):
         label = tmp_path / str(k) / "a.xml"
         label.parent.mkdir()
         label.write_text(f"<x>{k}</x>")
-        names.add(output_names.target_of(label, tmp_path).name)
+        names.add(resume.target_of(label, tmp_path).name)
     assert len(names) == 3
 
 

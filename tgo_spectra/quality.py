@@ -29,6 +29,7 @@ __all__ = [
     "counts",
     "flag_attributes",
     "names",
+    "overall",
     "pack",
     "pack_rows",
     "reasons",
@@ -243,6 +244,36 @@ def severe(flags: npt.ArrayLike) -> npt.NDArray[np.bool_]:
     (True, [False, True, False])
     """
     return np.asarray((np.asarray(flags) & SEVERE) != 0)
+
+
+def overall(flags: npt.ArrayLike) -> np.int32:
+    """Return the flag of a product: its own, or what holds for half of its rows.
+
+    Parameters
+    ----------
+    flags : int or array of int, shape (row,)
+
+    Returns
+    -------
+    int32
+        The reasons of at least half of the rows; where half of the rows have a severe
+        reason, be it each another one, also all the severe reasons that there are.
+
+    Examples
+    --------
+    >>> names(overall([1, 2, 64, 64]))
+    ('not_converged', 'poor_fit', 'reference_atmosphere')
+    >>> names(overall([1, 0, 0]))
+    ()
+    """
+    rows = np.atleast_1d(np.asarray(flags))
+    if not rows.size:
+        return np.int32(0)
+    half = rows.size / 2
+    found = [r.mask for r in REASONS if np.count_nonzero(rows & r.mask) >= half]
+    if np.count_nonzero(severe(rows)) >= half:
+        found.append(int(np.bitwise_or.reduce(rows)) & SEVERE)
+    return np.int32(np.bitwise_or.reduce(found, initial=0, dtype=np.int64))
 
 
 def counts(flags: npt.ArrayLike) -> dict[str, int]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import glob
-import hashlib
 import json
 import logging
 import sys
@@ -28,8 +27,9 @@ from tgo_spectra.atmosphere.climatology.choices import (
     ClimatologyChoices,
     choose_climatology,
 )
-from tgo_spectra.batch.output_names import target_of
-from tgo_spectra.batch.resume import choices, instrument_hash, resume_key
+from tgo_spectra.batch.journal import ProductStatus, journal_line, summary
+from tgo_spectra.batch.journal import results as counted
+from tgo_spectra.batch.resume import choices, instrument_hash, resume_key, target_of
 from tgo_spectra.batch.workers import leave_if_imported, own_workers, results
 from tgo_spectra.errors import (
     AtmosphereError,
@@ -39,6 +39,7 @@ from tgo_spectra.errors import (
     printable,
 )
 from tgo_spectra.files.atomic import append_line, output_folder, write_whole
+from tgo_spectra.files.level2 import reasons_of
 from tgo_spectra.files.netcdf import PROCESSING_VERSION, open_verified, sweep_temporary
 from tgo_spectra.paths import expanded
 from tgo_spectra.readers.finding import split_place
@@ -63,47 +64,6 @@ _LOG = logging.getLogger(__name__)
 _STOPPING = frozenset(
     {"io.no_space", "io.permission", "io.no_folder", "io.not_a_folder"}
 )
-
-
-@dataclass(frozen=True)
-class ProductStatus:
-    """What became of one product.
-
-    Parameters
-    ----------
-    product : str
-        Path of the product.
-    state : {"done", "skipped", "failed", "left_out"}
-        Fitted now; found done and verified; reported, without a file; not taken, since
-        another file holds the product too (in the journal only).
-    output : str or None
-        The level-2 file.
-    seconds : float
-        Time of the task.
-    spectra : int
-        Number of spectra in the product.
-    setup : str or None
-        Name of the setup that was taken.
-    resume_key : str or None
-        Hash of everything the result depends on.
-    content_sha256 : str or None
-        Content hash of the output.
-    rule : str or None
-        Rule id of the failure.
-    message : str or None
-        Message of the failure.
-    """
-
-    product: str
-    state: str
-    output: str | None = None
-    seconds: float = 0.0
-    spectra: int = 0
-    setup: str | None = None
-    resume_key: str | None = None
-    content_sha256: str | None = None
-    rule: str | None = None
-    message: str | None = None
 
 
 def run(
@@ -131,7 +91,8 @@ def run(
         the journal and the log name the others. ``~`` is the home folder.
     out : path
         Output folder: ``l2/<identifier>.nc``, ``journal.jsonl``, ``quarantine.jsonl``
-        and ``run.json``.
+        and ``run.json``, which at the end holds the number of products by state and by
+        what their ``quality_flag`` says.
     setup : setup, str or path, or iterable of these, optional
         Setups of any kind, or the names or files of such. Each product takes the one
         for its channel, observation and order; a product for which there is none is
@@ -191,26 +152,30 @@ def run(
     folder = expanded(out)
     level2 = output_folder(folder / "l2")
     sweep_temporary(level2)
-    _write_run(folder, loaded, air, gathered)
+    record = _record(loaded, air, gathered)
+    write_whole(folder / "run.json", _json(record))
     journal = folder / "journal.jsonl"
     for left in gathered.left_out:
         message = f"{left.message}; taken is {left.taken}"
         row = ProductStatus(str(left.path), "left_out", rule=left.rule, message=message)
-        append_line(journal, _journal_line(row))
+        append_line(journal, journal_line(row))
     task = _Task(process or _process_product, level2, loaded, air)
     rows: dict[Path, ProductStatus] = {}
     with _Progress(len(paths), shown=progress) as bar:
         for path, row in _outcomes(paths, task, workers, client):
             rows[path] = row
-            append_line(journal, _journal_line(row))
+            append_line(journal, journal_line(row))
             bar.advance(row)
             if row.rule in _STOPPING:
                 fault = (row.message or "").removesuffix(f" [rule {row.rule}]")
                 message = f"stopped, the same call goes on later: {fault}"
                 raise OutputError(message, path=folder, rule=row.rule)
     ordered = [rows[path] for path in paths]
-    failed = [f"{_journal_line(row)}\n" for row in ordered if row.state == "failed"]
+    failed = [f"{journal_line(row)}\n" for row in ordered if row.state == "failed"]
     write_whole(folder / "quarantine.jsonl", "".join(failed))
+    record["results"] = counted(ordered)
+    write_whole(folder / "run.json", _json(record))
+    _LOG.info("%s", summary(ordered))
     taken = {row.setup for row in ordered}
     for one in loaded:
         if one.name not in taken:
@@ -310,6 +275,7 @@ def _process_product(
         "spectra": spectra,
         "setup": str(level2.attrs.get("setup", "")) or None,
         "content_sha256": digest,
+        "quality": reasons_of(level2),
     }
 
 
@@ -318,13 +284,15 @@ def _done(target: Path, key: str) -> dict[str, Any] | None:
     if not target.is_file():
         return None
     try:
-        attrs = open_verified(target).attrs
+        level2 = open_verified(target)
     except OutputError as error:
         _LOG.warning("made again: %s", error)
         return None
+    attrs = level2.attrs
     if attrs.get("resume_key") != key:
         return None
     return {
+        "quality": reasons_of(level2),
         "spectra": int(attrs.get("n_spectra", 0)),
         "setup": str(attrs.get("setup", "")) or None,
         "content_sha256": str(attrs["content_sha256"]),
@@ -385,18 +353,10 @@ def _failed(path: Path, rule: str, message: str) -> ProductStatus:
     return ProductStatus(str(path), "failed", rule=rule, message=message)
 
 
-def _journal_line(row: ProductStatus) -> str:
-    """One row with its own checksum, so that a torn last line is recognised."""
-    text = json.dumps(dataclasses.asdict(row), sort_keys=True)
-    check = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return json.dumps({"check": check, "row": json.loads(text)}, sort_keys=True)
-
-
-def _write_run(
-    folder: Path, setups: tuple[Setup, ...], air: Any, found: Gathered
-) -> None:
+def _record(setups: tuple[Setup, ...], air: Any, found: Gathered) -> dict[str, Any]:
+    """Return what ``run.json`` says of the choices of a run and of what was found."""
     taken = isinstance(air, ClimatologyChoices)
-    record = {
+    return {
         "tgo_spectra": __version__,
         "processing_version": PROCESSING_VERSION,
         "setups": [choices(setup) for setup in setups] or [choices(None)],
@@ -416,7 +376,10 @@ def _write_run(
             for left in found.left_out
         ],
     }
-    write_whole(folder / "run.json", json.dumps(record, indent=1) + "\n")
+
+
+def _json(record: dict[str, Any]) -> str:
+    return json.dumps(record, indent=1) + "\n"
 
 
 class _Progress:

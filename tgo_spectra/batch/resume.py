@@ -1,26 +1,34 @@
-"""Resume key of a product: equal exactly when the result would be.
+"""What is done already: the file of each product, and the key that it must carry.
 
-It is the hash of the bytes of the input, of the setup and the contents of the files
-that this names, of the parameters of the instrument's model, of the atmosphere or the
-climatology, and of the version of the processing.
+A file is named after the whole logical identifier of its product. The key is equal
+exactly when the result would be: it is the hash of the bytes of the input, of the setup
+and the contents of the files that this names, of the parameters of the instrument's
+model, of the atmosphere or the climatology, and of the version of the processing.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import glob
 import hashlib
 import itertools
+import logging
+import re
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from tgo_spectra import instruments
+from tgo_spectra.archive.gathering import identity
 from tgo_spectra.atmosphere.climatology.choices import ClimatologyChoices
-from tgo_spectra.files.netcdf import PROCESSING_VERSION
+from tgo_spectra.errors import OutputError, printable
+from tgo_spectra.files.atomic import writing
+from tgo_spectra.files.netcdf import PROCESSING_VERSION, open_verified
 from tgo_spectra.paths import expanded
 from tgo_spectra.pds4 import Source, archive_members
-from tgo_spectra.readers.finding import split_place
+from tgo_spectra.readers.finding import find_label, split_place
 from tgo_spectra.retrieval.kinds import beside, files_of, kind_of_setup
 
 if TYPE_CHECKING:
@@ -28,7 +36,19 @@ if TYPE_CHECKING:
 
     from tgo_spectra.retrieval.kinds import Setup
 
-__all__ = ["choices", "instrument_hash", "resume_key"]
+__all__ = [
+    "adopt_former",
+    "choices",
+    "instrument_hash",
+    "output_name",
+    "resume_key",
+    "target_of",
+]
+
+_LOG = logging.getLogger(__name__)
+
+_LONGEST = 180
+"""Characters of a name: file systems take 255, and others are made from these."""
 
 
 def resume_key(path: Path, setup: Setup | None, atmosphere: Any) -> str:
@@ -160,3 +180,68 @@ def _atmosphere_hash(atmosphere: Any) -> str:
         digest.update(f"{name} {units}".encode())
         digest.update(atmosphere[name].values.tobytes())
     return f"|{digest.hexdigest()}"
+
+
+def output_name(lid: str) -> str:
+    """Name a file after a logical identifier.
+
+    Two identifiers never share a name. Colons become plus signs, which no identifier
+    has; what else a file name should not hold is written as in addresses (``%2F``). Of
+    a very long one the end stands there, with a hash of the whole.
+
+    Parameters
+    ----------
+    lid : str
+        Logical identifier, of any case: it does not count.
+
+    Returns
+    -------
+    str
+        Without suffix.
+
+    Examples
+    --------
+    >>> output_name("urn:esa:psa:em16_tgo_nmd:data_calibrated:nmd_cal_sc_so_a-134")
+    'urn+esa+psa+em16_tgo_nmd+data_calibrated+nmd_cal_sc_so_a-134'
+    """
+    name = quote(lid.lower(), safe=":").replace(":", "+")
+    if len(name) <= _LONGEST:
+        return name
+    check = hashlib.sha256(lid.lower().encode()).hexdigest()[:16]
+    return f"{name[-_LONGEST:]}+{check}"
+
+
+def target_of(product: Path, folder: Path) -> Path:
+    """Give the level-2 file of a product; one under a former name has it then.
+
+    Raises ProductError where the label cannot be read.
+    """
+    label = find_label(product)
+    text = label.read()
+    # a label without an identifier is refused by the reader
+    lid = identity(text)[0] or f"{label.name}:{hashlib.sha256(text).hexdigest()}"
+    target = folder / f"{output_name(lid)}.nc"
+    adopt_former(target, lid)
+    return target
+
+
+def adopt_former(target: Path, lid: str) -> None:
+    """Rename a file that is named after the end of its identifier only.
+
+    Such names do not tell products apart that differ in the collection: the file is
+    renamed only if it is whole and says that it holds this product.
+    """
+    last = re.sub(r"[^\w.-]", "_", lid.rsplit(":", 1)[-1])
+    former = target.with_name(f"{last}.nc")
+    if target.exists() or not former.is_file():
+        return
+    try:
+        held = str(open_verified(former).attrs.get("product_lid", ""))
+    except OutputError as error:
+        _LOG.warning("left as it is, under a name no longer used: %s", error)
+        return
+    if held.lower() == lid.lower():
+        # another run may do the same
+        with writing(target), contextlib.suppress(FileNotFoundError):
+            former.rename(target)
+        _LOG.info("%s is now %s", printable(former), printable(target.name))

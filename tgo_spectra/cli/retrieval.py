@@ -75,11 +75,13 @@ def retrieve(
     """Retrieve PRODUCTS (labels, zips, folders, patterns); done ones are skipped.
 
     Each product takes the setup for its channel, observation and order: of those
-    given with --setup, or without any the shipped one.
+    given with --setup, or without any the shipped one. The last line says how many
+    results are good, and which are not to be used, by their quality_flag.
     """
     from contextlib import nullcontext
     from pathlib import Path
 
+    from tgo_spectra.batch.journal import summary
     from tgo_spectra.batch.products import run
     from tgo_spectra.batch.workers import connected
 
@@ -100,12 +102,9 @@ def retrieve(
             places = (Path(row.product).absolute(), row.product)
             text = without_place(row.message or "", *places)
             say(f"failed {row.product}: {text}", err=True)
-    count = {state: sum(row.state == state for row in rows) for state in _STATES}
-    say(", ".join(f"{number} {state}" for state, number in count.items()))
-    sys.exit(SOME_FAILED if count["failed"] else DONE)
-
-
-_STATES = ("done", "skipped", "failed")
+    say(summary(rows))
+    failed = any(row.state == "failed" for row in rows)
+    sys.exit(SOME_FAILED if failed else DONE)
 
 
 def _climatology(

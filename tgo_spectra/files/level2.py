@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from tgo_spectra import quality
 from tgo_spectra.errors import TgoError, TgoWarning
 from tgo_spectra.files.netcdf import open_verified
 from tgo_spectra.files.observations import Observation, observations_of, place_of
@@ -27,7 +28,7 @@ from tgo_spectra.paths import expanded
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["KEY", "Inputs", "merged_inputs", "profiles"]
+__all__ = ["KEY", "Inputs", "flags_of", "merged_inputs", "profiles", "reasons_of"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -92,6 +93,19 @@ def profiles(
     else:
         for item in level2:
             yield from profiles(item, leave_out=leave_out)
+
+
+def flags_of(level2: xr.Dataset) -> npt.NDArray[np.int32] | None:
+    """Return ``quality_flag``, a scalar or of shape (spectrum,); None without one."""
+    if "quality_flag" not in level2.variables:
+        return None
+    return np.asarray(level2["quality_flag"].values).astype(np.int32)
+
+
+def reasons_of(level2: xr.Dataset) -> tuple[str, ...] | None:
+    """Return the reasons that hold for a result as a whole; None if it has no flag."""
+    flags = flags_of(level2)
+    return None if flags is None else quality.names(quality.overall(flags))
 
 
 class Inputs:

@@ -1,0 +1,164 @@
+"""What a run says of itself: a row a product, the journal, the summary."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tgo_spectra import quality
+from tgo_spectra.errors import TgoError, printable
+from tgo_spectra.paths import expanded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+__all__ = ["ProductStatus", "journal_line", "read_journal", "results", "summary"]
+
+STATES = ("done", "skipped", "failed")
+_NAMED = 3  # products named in the summary for each severe reason
+
+
+@dataclass(frozen=True)
+class ProductStatus:
+    """What became of one product.
+
+    Parameters
+    ----------
+    product : str
+        Path of the product.
+    state : {"done", "skipped", "failed", "left_out"}
+        Fitted now; found done and verified; reported, without a file; not taken, since
+        another file holds the product too (in the journal only).
+    output : str or None
+        The level-2 file.
+    seconds : float
+        Time of the task.
+    spectra : int
+        Number of spectra in the product.
+    setup : str or None
+        Name of the setup that was taken.
+    resume_key : str or None
+        Hash of everything the result depends on.
+    content_sha256 : str or None
+        Content hash of the output.
+    rule : str or None
+        Rule id of the failure.
+    message : str or None
+        Message of the failure.
+    quality : tuple of str, or None
+        Reasons of `tgo_spectra.quality.REASONS` that hold for the result: ``()`` for
+        none; None where it is not known, as there is no result or it has no flag.
+    """
+
+    product: str
+    state: str
+    output: str | None = None
+    seconds: float = 0.0
+    spectra: int = 0
+    setup: str | None = None
+    resume_key: str | None = None
+    content_sha256: str | None = None
+    rule: str | None = None
+    message: str | None = None
+    quality: tuple[str, ...] | None = None
+
+    @property
+    def good(self) -> bool | None:
+        """Whether the result has no severe reason; None where it is not known."""
+        if self.quality is None:
+            return None
+        return not quality.severe(quality.pack(self.quality))
+
+
+def journal_line(row: ProductStatus) -> str:
+    """One row with its own checksum, so that a torn last line is recognised."""
+    text = json.dumps(dataclasses.asdict(row), sort_keys=True)
+    return json.dumps({"check": _check(text), "row": json.loads(text)}, sort_keys=True)
+
+
+def read_journal(path: str | Path) -> list[ProductStatus]:
+    """Return the last row of each product in a journal; torn lines are left out."""
+    file = expanded(path)
+    known = {field.name for field in dataclasses.fields(ProductStatus)}
+    rows: dict[str, ProductStatus] = {}
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            found = json.loads(line)
+            text = json.dumps(found["row"], sort_keys=True)
+            if found["check"] != _check(text):
+                continue
+            row = {k: v for k, v in found["row"].items() if k in known}
+            if row.get("quality") is not None:
+                row["quality"] = tuple(row["quality"])
+            status = ProductStatus(**row)
+        except (ValueError, LookupError, TypeError, AttributeError):
+            continue
+        rows[status.product] = status
+    if not rows:
+        message = "no row of a run in it: give the journal.jsonl of a run"
+        raise TgoError(message, path=file, rule="batch.no_journal")
+    return list(rows.values())
+
+
+def results(rows: Iterable[ProductStatus]) -> dict[str, Any]:
+    """Numbers of products by state, and by what is to be known of their results."""
+    rows = list(rows)
+    made = [row for row in rows if row.state in ("done", "skipped")]
+    reasons = collections.Counter(name for row in made for name in row.quality or ())
+    return {
+        **{state: sum(row.state == state for row in rows) for state in STATES},
+        "good": sum(row.good is True for row in made),
+        "not_good": sum(row.good is False for row in made),
+        "of_unknown_quality": sum(row.good is None for row in made),
+        "reasons": {
+            r.name: reasons[r.name] for r in quality.REASONS if reasons[r.name]
+        },
+    }
+
+
+def summary(rows: Sequence[ProductStatus]) -> str:
+    """Say in one line what became of all, and which results are not to be used.
+
+    Examples
+    --------
+    >>> bad = ProductStatus("b.xml", "done", quality=("poor_fit",))
+    >>> fair = ProductStatus("c.xml", "done", quality=("reference_atmosphere",))
+    >>> summary([ProductStatus("a.xml", "skipped", quality=()), bad, fair])
+    '2 done, 1 skipped, 0 failed: 2 good (1 reference_atmosphere), 1 poor_fit (b)'
+    """
+    found = results(rows)
+    text = ", ".join(f"{found[state]} {state}" for state in STATES)
+    parts = []
+    if found["good"] or found["not_good"]:
+        fair = [row for row in rows if row.good]
+        parts.append(f"{found['good']} good{_minor(fair)}")
+    for reason in quality.REASONS:
+        names = [row.product for row in rows if reason.name in (row.quality or ())]
+        if reason.severe and names:
+            parts.append(f"{len(names)} {reason.name} ({_names(names)})")
+    if found["of_unknown_quality"]:
+        parts.append(f"{found['of_unknown_quality']} of unknown quality")
+    return f"{text}: {', '.join(parts)}" if parts else text
+
+
+def _minor(rows: list[ProductStatus]) -> str:
+    """Reasons that results have which may be used."""
+    found = results(rows)["reasons"]
+    return (
+        f" ({', '.join(f'{n} {name}' for name, n in found.items())})" if found else ""
+    )
+
+
+def _names(products: list[str]) -> str:
+    shown = [printable(Path(p.rpartition("::")[2]).stem) for p in products[:_NAMED]]
+    more = len(products) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
+
+
+def _check(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
