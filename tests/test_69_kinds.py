@@ -495,9 +495,7 @@ def test_map__columns_left_out_and_choices():
     ds["co_column"][3] = np.nan
     count = tgo.grid_level2(ds, GRID)["co_column_count"].values.sum()
     assert count == 1
-    loose = tgo.grid_level2(
-        ds, GRID, converged_only=False, minimum_averaging_kernel=0.0
-    )
+    loose = tgo.grid_level2(ds, GRID, quality="all", minimum_averaging_kernel=0.0)
     assert loose["co_column_count"].values.sum() == 3
     noise = tgo.grid_level2(
         nadir(COLUMNS, ERRORS, LATITUDES), GRID, error="noise", gases=["co"]

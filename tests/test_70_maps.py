@@ -218,7 +218,7 @@ def test_sample__weak_kernel_and_unconverged_left_out():
     weak = profile([1.0, 9.0], 1.0, kernel=[0.5, 0.05])
     ds = grid_level2([weak, profile(7.0, converged=False)], grid)
     assert ds["ch4_mean"].item() == 1.0
-    assert ds.attrs["n_profiles_not_converged"] == 1
+    assert ds.attrs["n_profiles_left_out"] == 1
     assert ds.attrs["minimum_averaging_kernel"] == 0.1
     both = grid_level2([weak], grid, minimum_averaging_kernel=0.0)
     assert both["ch4_mean"].item() == 5.0

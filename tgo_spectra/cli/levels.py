@@ -116,20 +116,33 @@ def _describe(ds: Any) -> list[str]:
     default="inverse_variance",
     show_default=True,
 )
+@click.option(
+    "--quality",
+    type=click.Choice(["good", "all"]),
+    default="good",
+    show_default=True,
+    help="good: leave out what its quality_flag says is not to be used.",
+)
 def map_(
-    folder: str, out: str, spec: str, gases: tuple[str, ...], weights: Any
+    folder: str,
+    out: str,
+    spec: str,
+    gases: tuple[str, ...],
+    weights: Any,
+    quality: Any,
 ) -> None:
     """Map the level-2 files in FOLDER."""
     from tgo_spectra.files.level2 import profiles
     from tgo_spectra.files.netcdf import write_map
     from tgo_spectra.maps.grid import Grid
-    from tgo_spectra.maps.maps import grid_level2
+    from tgo_spectra.maps.maps import grid_level2, left_out
 
     grid = Grid.from_spec(spec)
     # the map itself may lie in the folder, from before, and be damaged
     level2 = profiles(folder, leave_out=out)
-    ds = grid_level2(level2, grid, gases=list(gases) or None, weights=weights)
-    say(f"{ds.attrs['n_profiles']} profiles -> {write_map(ds, out)}")
+    how = {"weights": weights, "quality": quality}
+    ds = grid_level2(level2, grid, gases=list(gases) or None, **how)
+    say(f"{ds.attrs['n_profiles']} profiles{left_out(ds)} -> {write_map(ds, out)}")
 
 
 @click.command()

@@ -27,6 +27,7 @@ from tgo_spectra.maps.samples import (
     column_samples,
     fields_of,
     impossible_places,
+    judged,
     profile_samples,
 )
 from tgo_spectra.maps.sums import (
@@ -38,6 +39,7 @@ from tgo_spectra.maps.sums import (
     new_sums,
     statistics,
 )
+from tgo_spectra.quality import REASONS
 from tgo_spectra.variables import GASES, attributes_of, lookup
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ if TYPE_CHECKING:
 
     from tgo_spectra.files.level2 import Level2Input
 
-__all__ = ["Grid", "grid_level2", "merge_maps"]
+__all__ = ["Grid", "grid_level2", "left_out", "merge_maps"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -57,7 +59,7 @@ _CHOICES = (
     "sigma_level",
     "minimum_averaging_kernel",
     "vertical_correlation_km",
-    "converged_only",
+    "quality",
 )
 # attributes of level 2 that a map repeats (each different value once), as level 2
 # names them; those of each gas follow the gas's key
@@ -78,6 +80,14 @@ _INHERITED = (
     "software",
     "processor_version",
 )
+_NUMBERS = (
+    "n_profiles",
+    "n_spectra",
+    "n_profiles_left_out",
+    "n_spectra_left_out",
+    "n_products_of_unknown_quality",
+)
+_OF_REASON = "n_left_out_"  # and the name of the reason
 _INHERITED_OF_GAS = ("broadening", "edition", "citation", "lines", "lines_sha256")
 
 
@@ -91,7 +101,7 @@ def grid_level2(
     sigma_level: float = 2.0,
     minimum_averaging_kernel: float = 0.1,
     vertical_correlation_km: float | Literal["covariance"] | None = None,
-    converged_only: bool = True,
+    quality: Literal["good", "all"] = "good",
 ) -> xr.Dataset:
     """Sum level 2 into the cells of a grid and derive means and limits.
 
@@ -129,8 +139,11 @@ def grid_level2(
         "covariance" for ``<gas>_vmr_noise_covariance`` (with ``error="noise"``).
         Default: fully correlated, the cautious choice (averaging inside a profile
         then does not reduce the error).
-    converged_only : bool, optional
-        Leave out profiles and spectra whose fit did not converge. Default true.
+    quality : {"good", "all"}, optional
+        "good", the default: leave out profiles and spectra whose ``quality_flag`` has a
+        severe reason (`tgo_spectra.quality.REASONS`). Of level 2 without that variable
+        the quality is not known: what did not converge is left out, the rest is taken
+        and counted. "all": take every result.
 
     Returns
     -------
@@ -171,6 +184,10 @@ def grid_level2(
     as several). ``input_key`` is a number for each observation of each quantity, by
     which :func:`merge_maps` finds what two maps share.
 
+    What `quality` leaves out is counted in ``n_profiles_left_out`` and
+    ``n_spectra_left_out``, and by reason in ``n_left_out_poor_fit`` and so on (one may
+    have several); ``n_products_of_unknown_quality`` are taken on trust.
+
     Every profile holds a fixed a priori; where the averaging kernel is small the
     mean tends to it. The formal error contains no spread of nature, the one from
     the scatter does. Limits are made from the signed mean: a mean of limits would
@@ -198,12 +215,12 @@ def grid_level2(
     >>> maps["ch4_standard_error_formal"].values
     array([  nan, 2.e-11])
     """
-    _check_choices(weights, error, gases, sigma_level, vertical_correlation_km)
+    _check_choices(weights, error, quality, gases, sigma_level, vertical_correlation_km)
     size = int(np.prod(grid.shape, dtype=np.int64))
     sums: dict[str, dict[str, Floats]] = {}
     inherited: dict[str, set[str]] = {}
     inputs = Inputs()
-    used = left_out = spectra = 0
+    number = dict.fromkeys(_NUMBERS, 0)
     flat = not set(VERTICAL) & set(grid.dims)
     without_height: set[str] = set()
     choice: dict[str, Any] = {
@@ -214,10 +231,16 @@ def grid_level2(
     for ds in profiles(level2):
         fields = fields_of(ds, gases, error)
         inputs.add(ds, fields)
-        if converged_only and "converged" in ds and not bool(ds["converged"]):
-            left_out += 1
+        found = judged(ds, fields, everything=quality == "all")
+        number["n_products_of_unknown_quality"] += not found.known
+        for reason, n in found.reasons.items():
+            name = f"{_OF_REASON}{reason}"
+            number[name] = number.get(name, 0) + n
+        if found.keep is False:
+            number["n_profiles_left_out"] += 1
             continue
-        used += 1
+        number["n_profiles"] += 1
+        number["n_spectra_left_out"] += found.n_spectra
         for key in _inherited(ds.attrs):
             inherited.setdefault(key, set()).add(str(ds.attrs[key]))
         for field, gas in fields.items():
@@ -227,9 +250,10 @@ def grid_level2(
                 )
             elif flat:
                 samples, lost = column_samples(
-                    ds, field, gas, grid, converged_only=converged_only, **choice
+                    ds, field, gas, grid, wanted=found.keep, **choice
                 )
-                spectra += samples["cell"].size if field == f"{gas}_column" else 0
+                if field == f"{gas}_column":
+                    number["n_spectra"] += samples["cell"].size
             else:
                 without_height.add(field)
                 continue
@@ -249,7 +273,8 @@ def grid_level2(
             sums[gas] = new_sums(size)
     if not sums:
         message = "no profile to map, and no gases named"
-        raise TgoError(message, value=f"{left_out} not converged", rule="map.empty")
+        value = f"{number['n_profiles_left_out']} left out for their quality"
+        raise TgoError(message, value=value, rule="map.empty")
     attrs = {
         "weights": weights,
         "error_used": error,
@@ -258,10 +283,8 @@ def grid_level2(
         "vertical_correlation_km": (
             "full" if vertical_correlation_km is None else vertical_correlation_km
         ),
-        "converged_only": str(converged_only).lower(),
-        "n_profiles": used,
-        "n_profiles_not_converged": left_out,
-        "n_spectra": spectra,
+        "quality": quality,
+        **number,
         **{key: BETWEEN.join(sorted(values)) for key, values in inherited.items()},
         **inputs.attributes(),
     }
@@ -312,6 +335,31 @@ def merge_maps(maps: Iterable[xr.Dataset | str | Path]) -> xr.Dataset:
     return _derived(merged)
 
 
+def left_out(level3: xr.Dataset) -> str:
+    """Say what a map left out for its quality; empty where there is nothing to say.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> left_out(xr.Dataset(attrs={"n_profiles_left_out": 2, "n_left_out_poor_fit": 2}))
+    ', 2 profiles left out (2 poor_fit)'
+    """
+    attrs = level3.attrs
+    text = "".join(
+        f", {attrs[key]} {what} left out"
+        for what in ("profiles", "spectra")
+        if attrs.get(key := f"n_{what}_left_out")
+    )
+    why = [
+        f"{attrs[key]} {reason.name}"
+        for reason in REASONS
+        if attrs.get(key := f"{_OF_REASON}{reason.name}")
+    ]
+    unknown = attrs.get("n_products_of_unknown_quality")
+    rest = f", {unknown} of unknown quality" if unknown else ""
+    return f"{text} ({', '.join(why)}){rest}" if why else f"{text}{rest}"
+
+
 def _keys(values: npt.NDArray[np.int64]) -> xr.Variable:
     return xr.Variable("input", values, attributes_of(KEY, values.dtype))
 
@@ -347,7 +395,8 @@ def _merged(left: xr.Dataset, right: xr.Dataset, places: tuple[str, str]) -> xr.
                 values = (np.fmin if quantity in LOWEST else np.fmax)(*pair)
             arrays[name] = first.copy(data=values)
     attrs = {**left.attrs, **inputs}
-    for key in ("n_profiles", "n_profiles_not_converged", "n_spectra"):
+    of_reasons = [k for k in (*left.attrs, *right.attrs) if k.startswith(_OF_REASON)]
+    for key in (*_NUMBERS, *of_reasons):
         attrs[key] = int(left.attrs.get(key, 0)) + int(right.attrs.get(key, 0))
     for key in _inherited({**left.attrs, **right.attrs}):
         both_values = {
@@ -429,6 +478,7 @@ def _notes(field: str, name: str, attrs: Mapping[str, Any]) -> dict[str, Any]:
 def _check_choices(
     weights: str,
     error: str,
+    quality: str,
     gases: Sequence[str] | None,
     sigma_level: float,
     correlation_km: float | str | None,
@@ -439,6 +489,9 @@ def _check_choices(
     if error not in {"total", "noise"}:
         message = "error is 'total' or 'noise'"
         raise TgoError(message, value=error, rule="map.error")
+    if quality not in {"good", "all"}:
+        message = "quality is 'good' or 'all'"
+        raise TgoError(message, value=quality, rule="map.quality")
     if not sigma_level > 0:
         message = "the sigma level must be positive"
         raise TgoError(message, value=sigma_level, rule="map.sigma_level")

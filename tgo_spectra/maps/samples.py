@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from tgo_spectra import quality
 from tgo_spectra.errors import TgoError
+from tgo_spectra.files.level2 import flags_of
 from tgo_spectra.maps.sums import Levels, cell_samples, single_samples
 from tgo_spectra.variables import GASES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import xarray as xr
 
@@ -21,9 +23,11 @@ if TYPE_CHECKING:
 __all__ = [
     "FIELDS",
     "VERTICAL",
+    "Judged",
     "column_samples",
     "fields_of",
     "impossible_places",
+    "judged",
     "profile_samples",
 ]
 
@@ -67,6 +71,64 @@ def fields_of(
             if f"{gas}{ending}" in ds and (has_error or gases):
                 found[f"{gas}{ending}"] = gas
     return found
+
+
+class Judged(NamedTuple):
+    """What the quality of a result says of its use.
+
+    Attributes
+    ----------
+    keep : bool or array of bool, shape (spectrum,)
+        Which of its spectra are to be mapped; one truth value: all or nothing.
+    reasons : dict of str to int
+        Profiles or spectra that are left out, by reason; one may have several.
+    n_spectra : int
+        Spectra that are left out.
+    known : bool
+        Whether the result has a flag.
+    """
+
+    keep: npt.NDArray[np.bool_] | bool
+    reasons: Mapping[str, int]
+    n_spectra: int
+    known: bool
+
+
+def judged(ds: xr.Dataset, fields: Iterable[str], *, everything: bool) -> Judged:
+    """Say which spectra of a result, or whether a profile, is to be mapped.
+
+    Parameters
+    ----------
+    ds : Dataset
+        Level 2.
+    fields : iterable of str
+        Its quantities that are mapped.
+    everything : bool
+        Leave out nothing.
+    """
+    flags = flags_of(ds)
+    known = flags is not None
+    if flags is None:
+        flags = _flags_without_variable(ds)
+    columns = [name for name in fields if "_column" in name]
+    if flags.ndim and not columns:  # a profile from spectra that were fitted alone
+        flags = np.asarray(quality.overall(flags))
+    bad = quality.severe(flags)
+    if everything or not bad.any():
+        return Judged(True, {}, 0, known)
+    if not flags.ndim:
+        return Judged(False, quality.counts(flags & quality.SEVERE), 0, known)
+    there = np.any([np.isfinite(ds[name].values) for name in columns], axis=0)
+    lost = flags[bad & there] & quality.SEVERE
+    return Judged(~bad, quality.counts(lost), lost.size, known)
+
+
+def _flags_without_variable(ds: xr.Dataset) -> npt.NDArray[np.int32]:
+    """Return what stands for the flags of a result without: what did not converge."""
+    if "status" in ds:
+        return quality.pack_rows({"not_converged": ds["status"].values != 0})
+    lost = "converged" in ds and not bool(ds["converged"])
+    return np.asarray(quality.pack(["not_converged"] if lost else []))
 
 
 def profile_samples(
@@ -139,7 +201,7 @@ def column_samples(
     error: str,
     minimum_kernel: float,
     sigma_level: float,
-    converged_only: bool,
+    wanted: npt.NDArray[np.bool_] | bool,
 ) -> tuple[Samples, npt.NDArray[np.bool_]]:
     """Take every spectrum of a nadir product as a sample at its own place and time.
 
@@ -157,8 +219,8 @@ def column_samples(
         follows its a priori.
     sigma_level : float
         Multiple of the error in limits.
-    converged_only : bool
-        Leave out spectra whose ``status`` is not zero.
+    wanted : bool or array of bool, shape (spectrum,)
+        See `judged`.
 
     Returns
     -------
@@ -181,8 +243,7 @@ def column_samples(
         with np.errstate(divide="ignore", invalid="ignore"):
             sigma = noise * sigma / total
     keep = np.isfinite(value) & np.isfinite(sigma) & (sigma > 0)
-    if converged_only and "status" in ds:
-        keep &= _along(ds, "status", size) == 0
+    keep &= wanted
     freedom = f"{gas}_degrees_of_freedom_of_spectrum"
     if freedom in ds:
         keep &= _along(ds, freedom, size) > minimum_kernel

@@ -8,11 +8,14 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from tgo_spectra import quality
 from tgo_spectra.errors import TgoError
-from tgo_spectra.files.level2 import profiles
+from tgo_spectra.files.level2 import profiles, reasons_of
+from tgo_spectra.maps.maps import left_out
 from tgo_spectra.plots.style import (
     BLUE,
     FAINT,
+    GREY,
     RED,
     formula,
     label,
@@ -115,6 +118,8 @@ def plot_map(
     ax.set(xlabel=label(level3[horizontal]), ylabel=label(level3[vertical]))
     _degree_ticks(ax.xaxis, horizontal)
     _degree_ticks(ax.yaxis, vertical)
+    text = left_out(level3).removeprefix(", ")
+    ax.set_title(text, loc="left", fontsize="x-small", color=GREY)
     ax.grid(color="0.85", lw=0.5)
     ax.set_axisbelow(True)
     return ax
@@ -131,7 +136,8 @@ def plot_limits(
     ----------
     source : Dataset, iterable of Datasets or paths, or folder
         A map with latitude, or level 2 of several products: then the lowest limit of
-        each profile, coloured by its altitude.
+        each profile, coloured by its altitude; a cross where its quality flag says
+        that it is not to be used.
     gas : str, optional
         Gas key. Default ``ch4``.
     ax : matplotlib Axes, optional
@@ -205,17 +211,25 @@ def _profile_limits(source: Any, gas: str, ax: Axes) -> tuple[str, str]:
             continue
         best = int(np.nanargmin(limit.values))
         latitude = np.broadcast_to(ds["latitude"].values, limit.shape)
-        rows.append((latitude[best], limit.values[best], ds["altitude"].values[best]))
+        bad = quality.severe(quality.pack(reasons_of(ds) or ()))
+        at = (latitude[best], limit.values[best], ds["altitude"].values[best])
+        rows.append((*at, bad))
         k = limit.attrs.get("sigma_level", ds.attrs.get("sigma_level"))
         level = f"{float(k):g}-sigma" if k is not None else level
     if not rows:
         message = "no profile has an upper limit of this gas"
         raise TgoError(message, value=gas, rule="plot.variable")
-    latitudes, limits, altitudes = np.array(rows, dtype=float).T
+    latitudes, limits, altitudes, severe = np.array(rows, dtype=float).T
     factor, unit = readable(limits)
+    bad = severe > 0
     points = ax.scatter(
-        latitudes, limits * factor, c=altitudes, s=22, cmap="viridis", lw=0
-    )
+        latitudes[~bad], limits[~bad] * factor, c=altitudes[~bad], s=22, lw=0,
+        cmap="viridis",
+    )  # fmt: skip
+    if bad.any():
+        text = "not to be used, by quality_flag"
+        ax.plot(latitudes[bad], limits[bad] * factor, "x", color=RED, label=text)
+        ax.legend(frameon=False, fontsize="small")
     figure = ax.get_figure()
     if figure is not None:
         label = "altitude of the lowest limit (km)"

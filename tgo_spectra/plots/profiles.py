@@ -15,6 +15,7 @@ from tgo_spectra.plots.style import (
     RED,
     formula,
     label,
+    mark,
     need,
     new_axes,
     new_pair,
@@ -132,6 +133,7 @@ def plot_fit(
     )
     bottom.set(xlabel=xlabel, ylabel="residual")
     bottom.set_title(note, fontsize="small", loc="right")
+    mark(bottom, level2, spectrum)
     for ax in (top, bottom):
         ax.margins(x=0.01)
     return top, bottom
@@ -194,6 +196,7 @@ def plot_profile(
     )
     ax.margins(y=0)
     ax.legend(frameon=False, fontsize="small")
+    mark(ax, level2)
     return ax
 
 
@@ -240,6 +243,7 @@ def plot_averaging_kernel(
     )
     ax.margins(y=0)
     ax.legend(frameon=False, fontsize="small", loc="upper right")
+    mark(ax, level2)
     return ax
 
 

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tgo_spectra import quality
 from tgo_spectra.errors import TgoError
 from tgo_spectra.files.atomic import atomic_file
+from tgo_spectra.files.level2 import flags_of
 from tgo_spectra.paths import expanded
 from tgo_spectra.variables import FORMULAE, GASES
 
@@ -26,6 +28,7 @@ __all__ = [
     "RED",
     "formula",
     "label",
+    "mark",
     "need",
     "new_axes",
     "new_figure",
@@ -78,6 +81,20 @@ def new_pair(kind: str, *, shown: bool = True) -> tuple[Axes, Axes]:
     figure = new_figure(kind, shown=shown)
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     return top, bottom
+
+
+def mark(ax: Axes, level2: xr.Dataset, spectrum: int | None = None) -> None:
+    """Say over the axes what the quality flag of a result, or of one row, holds."""
+    flags = flags_of(level2)
+    if flags is None:
+        return
+    flag = flags[spectrum] if flags.ndim and spectrum is not None else flags
+    flag = quality.overall(flag)
+    bad = quality.names(flag & quality.SEVERE)
+    fair = quality.names(flag & ~quality.SEVERE)
+    parts = [f"not to be used: {', '.join(bad)}"] if bad else []
+    text = "; ".join([*parts, ", ".join(fair)] if fair else parts)
+    ax.set_title(text, loc="left", fontsize="x-small", color=RED if bad else GREY)
 
 
 def save_figure(ax: Axes, path: str | Path) -> Path:
