@@ -16,7 +16,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tgo_spectra import quality
 from tgo_spectra.errors import TgoError
 
 if TYPE_CHECKING:
@@ -91,8 +90,6 @@ MAP_AXES: tuple[str, ...] = (
     "longitude",
 )
 """Dimensions a map may have, in their order (CF: others, T, Z, Y, X)."""
-
-_FLAGS: dict[str, dict[str, Any]] = {"quality": quality.flag_attributes()}
 
 _ANY_AXES: Dims = ("...",)
 """In the catalogue: any axes of a map, in their order."""
@@ -227,8 +224,18 @@ def lookup(name: str) -> Variable | None:
         comment=entry.get("comment"),
         forms=_forms(entry["dims"]),
         coordinate=entry.get("coordinate", False),
-        further=entry.get("cf", {}) | _FLAGS.get(entry.get("flags", ""), {}),
+        further=entry.get("cf", {}) | _flags(entry),
     )
+
+
+def _flags(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the attributes of a variable whose bits stand in a table of their own."""
+    if entry.get("flags") != "quality":
+        return {}
+    # with numpy, which setups are read without
+    from tgo_spectra.quality import flag_attributes
+
+    return flag_attributes()
 
 
 def is_coordinate(name: str) -> bool:
