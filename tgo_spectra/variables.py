@@ -196,12 +196,8 @@ def _forms(given: Mapping[str, str | list[str]]) -> dict[int, tuple[Dims, ...]]:
 def lookup(name: str) -> Variable | None:
     """Return what is known about a name, or None.
 
-    Examples
-    --------
-    >>> lookup("ch4_vmr").units
-    '1'
-    >>> lookup("ch4_vmr").dims
-    ('altitude',)
+    >>> lookup("ch4_vmr").units, lookup("ch4_vmr").dims
+    ('1', ('altitude',))
     >>> lookup("parallax") is None
     True
     """
@@ -239,26 +235,14 @@ def _flags(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_coordinate(name: str) -> bool:
-    """Tell whether a variable of level 2 is a coordinate.
-
-    Examples
-    --------
-    >>> is_coordinate("pressure"), is_coordinate("ch4_vmr")
-    (True, False)
-    """
+    """Tell whether a variable of level 2 is a coordinate."""
     known = lookup(name)
     return known is not None and known.coordinate
 
 
 @lru_cache(maxsize=1)
 def catalogue() -> dict[str, Variable]:
-    """Return every known variable by name, all gases written out.
-
-    Examples
-    --------
-    >>> "hdo_averaging_kernel" in catalogue()
-    True
-    """
+    """Return every known variable by name, all gases written out."""
     return {name: found for name in _names() if (found := lookup(name)) is not None}
 
 
@@ -279,12 +263,8 @@ def _gas_pattern() -> re.Pattern[str]:
 def gas_of(name: str) -> tuple[str, str] | None:
     """Split a per-gas name into gas and quantity; None if it is not one.
 
-    Examples
-    --------
     >>> gas_of("h2o2_vmr_error")
     ('h2o2', 'vmr_error')
-    >>> gas_of("temperature") is None
-    True
     """
     match = _gas_pattern().fullmatch(name)
     return (match[1], match[2]) if match else None
@@ -296,18 +276,6 @@ def annotate(ds: xr.Dataset) -> xr.Dataset:
     Attributes that the catalogue does not set are kept; times get no ``units``, as
     xarray writes those itself.
 
-    Parameters
-    ----------
-    ds : Dataset
-        Any level.
-
-    Returns
-    -------
-    Dataset
-        Same data.
-
-    Examples
-    --------
     >>> import xarray as xr
     >>> ds = annotate(xr.Dataset({"temperature": ("altitude", [200.0])}))
     >>> ds["temperature"].attrs["units"]
@@ -322,22 +290,7 @@ def annotate(ds: xr.Dataset) -> xr.Dataset:
 def attributes_of(name: str, dtype: np.dtype[Any]) -> dict[str, Any]:
     """Return what the catalogue says of a variable; empty if it does not know it.
 
-    Parameters
-    ----------
-    name : str
-        Of the variable.
-    dtype : dtype
-        Times get no ``units``, as xarray writes those itself.
-
-    Returns
-    -------
-    dict
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> attributes_of("temperature", np.dtype(float))["units"]
-    'K'
+    Times get no ``units``, as xarray writes those itself.
     """
     known = lookup(name)
     if known is None:
@@ -352,27 +305,11 @@ def attributes_of(name: str, dtype: np.dtype[Any]) -> dict[str, Any]:
 def dataset(values: Mapping[str, object], record: Mapping[str, object]) -> xr.Dataset:
     """Make level 2 from values by name, and the catalogue.
 
-    Parameters
-    ----------
-    values : mapping of str to value
-        An array, whose dimensions are then the catalogue's; a labelled array; or a
-        tuple of dimensions, array and, optionally, attributes such as a sigma level.
-    record : mapping
-        Attributes of the whole.
+    A value is an array, whose dimensions are then the catalogue's; a labelled array; or
+    a tuple of dimensions, array and, optionally, attributes such as a sigma level.
+    Coordinates are what the catalogue calls so, and all that gives a dimension its
+    values. TgoError ``variables.unknown``: it does not know a name at level 2.
 
-    Returns
-    -------
-    Dataset
-        Coordinates are what the catalogue calls so, and all that gives a dimension its
-        values.
-
-    Raises
-    ------
-    TgoError
-        The catalogue does not know a name at level 2 (``variables.unknown``).
-
-    Examples
-    --------
     >>> ds = dataset({"altitude": [0.0, 1.0], "ch4_vmr": [1e-10, 2e-10],
     ...               "pressure": [600.0, 550.0]}, {})
     >>> ds.ch4_vmr.dims, ds.ch4_vmr.long_name, sorted(ds.coords)
@@ -419,26 +356,12 @@ def _fits(dims: Dims, level: int, variable: Variable) -> bool:
 
 
 def validate(ds: xr.Dataset, level: int) -> None:
-    """Check names, dimensions and units of a Dataset.
+    """Check names, dimensions and units of a Dataset of level 1, 2 or 3.
 
-    Variables that the catalogue does not know, or not at this level, are not
-    checked.
+    What the catalogue does not know, or not at this level, is not checked. TgoError
+    (``variables.missing``, ``.dims``, ``.units``) names the variable, what it has and
+    what it must have.
 
-    Parameters
-    ----------
-    ds : Dataset
-        To be checked.
-    level : {1, 2, 3}
-        Which contract it must meet.
-
-    Raises
-    ------
-    TgoError
-        Naming the variable, what it has and what it must have. Rules:
-        ``variables.missing``, ``variables.dims``, ``variables.units``.
-
-    Examples
-    --------
     >>> import xarray as xr
     >>> ds = xr.Dataset({"ch4_vmr": ("pixel", [0.0])}, {"altitude": [1.0]})
     >>> validate(ds, level=2)

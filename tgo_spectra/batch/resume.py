@@ -54,20 +54,8 @@ _LONGEST = 180
 def resume_key(path: Path, setup: Setup | None, atmosphere: Any) -> str:
     """Hash all that a result depends on: inputs, choices, tables, instrument, air.
 
-    Parameters
-    ----------
-    path : path
-        Product, as ``zip::label`` where a zip has several.
-    setup : Setup or None
-        None: whatever shipped setup fits, so that all of them count.
-    atmosphere : Dataset, path, ClimatologyChoices or None
-        None: the reference atmosphere. Of a climatology the contents of its files, in
-        any order, and the choices count.
-
-    Returns
-    -------
-    str
-        SHA-256.
+    Without a setup all shipped ones count, without an atmosphere the reference one; of
+    a climatology the contents of its files, in any order, and the choices.
     """
     digest = hashlib.sha256(f"processing {PROCESSING_VERSION}".encode())
     others = () if setup is None else beside(setup, path)
@@ -83,14 +71,7 @@ def resume_key(path: Path, setup: Setup | None, atmosphere: Any) -> str:
 
 
 def choices(setup: Setup | None) -> str:
-    """Return kind and hash of a setup, or "default" for none.
-
-    Examples
-    --------
-    >>> from tgo_spectra.retrieval.setups import load_setup
-    >>> choices(load_setup("uvis_o3")).split()[0], choices(None)
-    ('ozone', 'default')
-    """
+    """Return kind and hash of a setup, or "default" for none."""
     if setup is None:
         return "default"
     row = kind_of_setup(setup)
@@ -99,23 +80,7 @@ def choices(setup: Setup | None) -> str:
 
 @functools.lru_cache(maxsize=16)
 def instrument_hash(channel: str | None = None) -> str:
-    """Return a hash of the parameters of an instrument model.
-
-    Parameters
-    ----------
-    channel : str, optional
-        One of `tgo_spectra.instruments.channels`; default: all of them.
-
-    Returns
-    -------
-    str
-        SHA-256 of names, numbers, units and indices; texts do not count.
-
-    Examples
-    --------
-    >>> instrument_hash("so") == instrument_hash("lno")
-    False
-    """
+    """Hash names, numbers, units and indices of a channel's model; default: of all."""
     wanted = [channel] if channel in instruments.channels() else instruments.channels()
     rows = [
         (row.name, row.value, row.unit, row.index)
@@ -183,24 +148,12 @@ def _atmosphere_hash(atmosphere: Any) -> str:
 
 
 def output_name(lid: str) -> str:
-    """Name a file after a logical identifier.
+    """Name a file after a logical identifier of any case; no two share a name.
 
-    Two identifiers never share a name. Colons become plus signs, which no identifier
-    has; what else a file name should not hold is written as in addresses (``%2F``). Of
-    a very long one the end stands there, with a hash of the whole.
+    Colons become plus signs, which no identifier has; what else a file name should not
+    hold is written as in addresses (``%2F``). Of a very long one the end stands there,
+    with a hash of the whole.
 
-    Parameters
-    ----------
-    lid : str
-        Logical identifier, of any case: it does not count.
-
-    Returns
-    -------
-    str
-        Without suffix.
-
-    Examples
-    --------
     >>> output_name("urn:esa:psa:em16_tgo_nmd:data_calibrated:nmd_cal_sc_so_a-134")
     'urn+esa+psa+em16_tgo_nmd+data_calibrated+nmd_cal_sc_so_a-134'
     """

@@ -64,19 +64,8 @@ def leave_if_imported() -> None:
 def own_workers(number: int) -> Iterator[Client]:
     """Start worker processes on this machine, one thread each.
 
-    Parameters
-    ----------
-    number : int
-
-    Yields
-    ------
-    distributed.Client
-
-    Raises
-    ------
-    TgoError
-        They do not start: the script has no main guard (``batch.no_main_guard``), or
-        for another reason (``batch.no_workers``).
+    TgoError ``batch.no_main_guard`` where the script has none, ``batch.no_workers``
+    where they do not start for another reason.
     """
     leave_if_imported()
     import dask
@@ -141,23 +130,11 @@ def _not_started(number: int, error: RuntimeError) -> TgoError:
 
 @contextlib.contextmanager
 def connected(address: str) -> Iterator[Client]:
-    """Connect to a running Dask scheduler.
+    """Connect to a running Dask scheduler, such as ``tcp://host:8786``.
 
-    Parameters
-    ----------
-    address : str
-        Such as ``tcp://host:8786``.
-
-    Yields
-    ------
-    distributed.Client
-
-    Raises
-    ------
-    TgoError
-        It is no such address, nothing answers there within the time that Dask's
-        setting ``distributed.comm.timeouts.connect`` allows, or what answers is no
-        scheduler (``batch.scheduler``).
+    TgoError ``batch.scheduler``: it is no such address, nothing answers there within
+    the time of Dask's setting ``distributed.comm.timeouts.connect``, or it is no
+    scheduler.
     """
     import dask
     from distributed import Client
@@ -223,29 +200,13 @@ def _scheduler_error(message: str, address: str) -> TgoError:
 def results(
     items: Iterable[Path], task: Callable[[Path], Any], client: Client
 ) -> Iterator[tuple[Path, Any]]:
-    """Give work to a cluster, a window at a time, so that its memory is bounded.
+    """Give items to a task on a cluster, yield them with what it returned.
 
-    A dying worker (memory, signal) takes the tasks beside it along. Items that were on
-    dead workers are tried once more, one at a time: then it is certain which one is to
-    blame.
-
-    Parameters
-    ----------
-    items : iterable of Path
-    task : callable
-        Of one item; raises nothing.
-    client : distributed.Client
-
-    Yields
-    ------
-    item : Path
-    result : object
-        What the task returned, or the exception that ended its worker.
-
-    Raises
-    ------
-    TgoError
-        The scheduler is lost (``batch.scheduler_lost``).
+    The task raises nothing. A window of items is on the cluster at a time, so that its
+    memory is bounded. A dying worker takes the tasks beside it along: items that were
+    on dead workers are tried once more, one at a time, so that it is certain which one
+    is to blame; of that the exception is the result. TgoError ``batch.scheduler_lost``
+    where the scheduler is.
     """
     try:
         yield from _results(items, task, client)

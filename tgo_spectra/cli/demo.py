@@ -107,20 +107,8 @@ class DemoResult:
 
 
 def methane(solar_longitude: float, latitude: float) -> float:
-    """Mole fraction of methane in the demonstration's atmosphere.
+    """Mole fraction below 60 km at a solar longitude and latitude (degree), else 0.
 
-    Parameters
-    ----------
-    solar_longitude, latitude : float
-        Degree.
-
-    Returns
-    -------
-    float
-        Below 60 km; less than 0.05 ppbv is set to zero.
-
-    Examples
-    --------
     >>> methane(150.0, 20.0), methane(330.0, -60.0)
     (4e-09, 0.0)
     """
@@ -134,32 +122,10 @@ def methane(solar_longitude: float, latitude: float) -> float:
 def run_demo(
     out: str | Path, workers: int = 2, *, n: int = 24, seed: int = 1
 ) -> DemoResult:
-    """Simulate, retrieve and map a small archive.
+    """Simulate, retrieve and map `n` occultations, alternately in orders 134 and 136.
 
-    Parameters
-    ----------
-    out : path
-        Folder: ``products``, ``retrieved/l2``, ``map.nc`` and figures.
-    workers : int
-        Worker processes; 0 or 1: this process.
-    n : int
-        Occultations, alternately in orders 134 and 136.
-    seed : int
-        Of all that is drawn.
-
-    Returns
-    -------
-    DemoResult
-        Its text is the report.
-
-    Raises
-    ------
-    TgoError
-        The folder cannot be written, or nothing could be retrieved.
-
-    Examples
-    --------
-    >>> print(run_demo("demo-output", workers=2))  # doctest: +SKIP
+    `out` gets ``products``, ``retrieved/l2``, ``map.nc`` and figures; 0 or 1 workers:
+    this process. TgoError: the folder cannot be written, or nothing could be retrieved.
     """
     from tgo_spectra.files.netcdf import write_map
     from tgo_spectra.maps.grid import Grid

@@ -51,15 +51,7 @@ EXISTING = UserPath(exists=True)
 
 
 def say(*cells: object, err: bool = False) -> None:
-    """Print one line; whatever a terminal would obey or cannot show is escaped.
-
-    Parameters
-    ----------
-    *cells : object
-        A text, or several to stand with tabs in between.
-    err : bool
-        To the error stream.
-    """
+    """Print one line, cells with tabs in between; terminal codes are escaped."""
     stream = sys.stderr if err else sys.stdout
     encoding = getattr(stream, "encoding", None) or "utf-8"
     line = (
@@ -78,18 +70,9 @@ def without_place(message: str, *places: object) -> str:
 
 
 def leave(n_good: int, n_bad: int, what: str) -> NoReturn:
-    """End a command that worked through many products or files.
+    """End a command that worked through many products or files, by what was good.
 
-    Parameters
-    ----------
-    n_good, n_bad : int
-    what : str
-        What was looked for, to be said if there was none: a command that found nothing
-        to do has failed.
-
-    Raises
-    ------
-    SystemExit, TgoError
+    A command that found nothing to do has failed: TgoError.
     """
     if not n_good and not n_bad:
         message = f"no {what} found in what was given"
@@ -106,13 +89,7 @@ class _Plain(logging.Formatter):
 
 
 def configure(*, verbose: bool) -> None:
-    """Log to the error stream, and say warnings in a line each.
-
-    Parameters
-    ----------
-    verbose : bool
-        From INFO on, otherwise from WARNING on.
-    """
+    """Log to the error stream (verbose: from INFO on), warnings in a line each."""
     level = logging.INFO if verbose else logging.WARNING
     logging.basicConfig(level=level)
     for handler in logging.getLogger().handlers:
@@ -142,16 +119,7 @@ def _warning(
 def exit_code(command: Callable[[], object]) -> int:
     """Run a command; say in one line why it ends early, and give its exit code.
 
-    Parameters
-    ----------
-    command : callable
-        Raises what click raises when it is not standalone, or an error of ours.
-
-    Returns
-    -------
-    int
-        0 all done, 1 failed, 2 some products failed, 64 wrong usage, 130 stopped by
-        Ctrl-C.
+    0 all done, 1 failed, 2 some products failed, 64 wrong usage, 130 stopped by Ctrl-C.
     """
     try:
         # click returns the code of --help and --version, and None from a command

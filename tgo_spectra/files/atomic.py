@@ -74,19 +74,6 @@ def _output_error(error: OSError, path: Path) -> OutputError:
 def writing(path: str | Path) -> Iterator[None]:
     """Turn faults of the operating system inside the block into one `OutputError`.
 
-    Parameters
-    ----------
-    path : path
-        What is written, to be named.
-
-    Raises
-    ------
-    OutputError
-        ``io.no_space``, ``io.permission``, ``io.no_folder``, ``io.not_a_folder``,
-        ``io.is_a_folder``, ``io.name_too_long``, ``io.write_failed``.
-
-    Examples
-    --------
     >>> import pathlib
     >>> with writing("no/such/folder/a.txt"):
     ...     pathlib.Path("no/such/folder/a.txt").write_text("x")
@@ -100,28 +87,7 @@ def writing(path: str | Path) -> Iterator[None]:
 
 
 def output_folder(path: str | Path) -> Path:
-    """Make a folder to write to, with all above it, unless it is there.
-
-    Parameters
-    ----------
-    path : path
-        ``~`` is the home folder.
-
-    Returns
-    -------
-    pathlib.Path
-
-    Raises
-    ------
-    OutputError
-        It cannot be made, see `writing`.
-
-    Examples
-    --------
-    >>> import pathlib, tempfile
-    >>> output_folder(pathlib.Path(tempfile.mkdtemp()) / "a" / "b").is_dir()
-    True
-    """
+    """Make a folder to write to, with all above it, unless it is there."""
     folder = expanded(path)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -129,25 +95,7 @@ def output_folder(path: str | Path) -> Path:
 
 
 def refuse_existing(files: Iterable[Path], *, overwrite: bool) -> None:
-    """Refuse to replace files, unless told to.
-
-    Parameters
-    ----------
-    files : iterable of Path
-        What is about to be written.
-    overwrite : bool
-        Whether files that are there may be replaced.
-
-    Raises
-    ------
-    OutputError
-        One of them is there (``io.exists``).
-
-    Examples
-    --------
-    >>> import pathlib
-    >>> refuse_existing([pathlib.Path("no-such-file.xml")], overwrite=False)
-    """
+    """Refuse (OutputError ``io.exists``) to replace files, unless told to."""
     there = [] if overwrite else [file for file in files if os.path.lexists(file)]
     if there:
         message = (
@@ -161,27 +109,10 @@ def refuse_existing(files: Iterable[Path], *, overwrite: bool) -> None:
 def atomic_file(path: str | Path) -> Iterator[Path]:
     """Give a temporary name that becomes `path` when the block ends well.
 
-    The temporary file lies in the folder of `path` (a rename is atomic only inside
-    one file system). It is synchronised, renamed, and the folder is synchronised;
-    if the block raises, it is removed and `path` is left as it was.
+    The temporary file lies in the folder of `path`, which must exist (a rename is
+    atomic only inside one file system). It is synchronised, renamed, and the folder is
+    synchronised; if the block raises, it is removed and `path` is left as it was.
 
-    Parameters
-    ----------
-    path : path
-        The final name. Its folder must exist.
-
-    Yields
-    ------
-    pathlib.Path
-        The temporary name to write to.
-
-    Raises
-    ------
-    OutputError
-        See `writing`.
-
-    Examples
-    --------
     >>> import pathlib, tempfile
     >>> folder = pathlib.Path(tempfile.mkdtemp())
     >>> with atomic_file(folder / "a.txt") as temporary:
@@ -206,30 +137,7 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
 
 
 def write_whole(path: str | Path, content: str | bytes) -> Path:
-    """Write a file as a whole, see `atomic_file`.
-
-    Parameters
-    ----------
-    path : path
-        Its folder must exist.
-    content : str or bytes
-        Text is written in UTF-8.
-
-    Returns
-    -------
-    pathlib.Path
-
-    Raises
-    ------
-    OutputError
-        See `writing`.
-
-    Examples
-    --------
-    >>> import pathlib, tempfile
-    >>> write_whole(pathlib.Path(tempfile.mkdtemp()) / "a.txt", "whole").read_text()
-    'whole'
-    """
+    """Write text (UTF-8) or bytes to a file as a whole, see `atomic_file`."""
     data = content.encode() if isinstance(content, str) else content
     with atomic_file(path) as temporary:
         temporary.write_bytes(data)
@@ -239,20 +147,6 @@ def write_whole(path: str | Path, content: str | bytes) -> Path:
 def append_line(path: str | Path, line: str) -> None:
     """Append one line to a record in one write; a torn last line keeps to itself.
 
-    Parameters
-    ----------
-    path : path
-        Its folder must exist.
-    line : str
-        Without its end.
-
-    Raises
-    ------
-    OutputError
-        See `writing`.
-
-    Examples
-    --------
     >>> import pathlib, tempfile
     >>> file = pathlib.Path(tempfile.mkdtemp()) / "journal.jsonl"
     >>> _ = file.write_text('{"cut')
@@ -270,24 +164,7 @@ def append_line(path: str | Path, line: str) -> None:
 
 
 def sweep_temporary(folder: str | Path) -> int:
-    """Remove temporary files of dead writers of this host; return how many.
-
-    Parameters
-    ----------
-    folder : path
-        Folder to sweep (not its subfolders).
-
-    Returns
-    -------
-    int
-        Number of files removed.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> sweep_temporary(tempfile.mkdtemp())
-    0
-    """
+    """Remove temporary files of dead writers of this host; give their number."""
     swept = 0
     for file in expanded(folder).glob(f"*.tmp-{_host()}-*"):
         match = re.search(r"\.tmp-[0-9a-f]+-(\d+)-[0-9a-f]+$", file.name)

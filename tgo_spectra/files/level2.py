@@ -55,22 +55,8 @@ def profiles(
 ) -> Iterator[xr.Dataset]:
     """Give level-2 Datasets one at a time; files are opened when their turn comes.
 
-    Parameters
-    ----------
-    level2 : Dataset, path, folder, or iterable of these
-        As in :func:`tgo_spectra.grid_level2`.
-    leave_out : path, optional
-        File of a folder that is not looked at, such as a map that is made again.
-
-    Yields
-    ------
-    xarray.Dataset
-        Level 2 of one product.
-
-    Raises
-    ------
-    TgoError
-        No such file or folder (``map.no_input``).
+    Of a folder all files are taken but `leave_out`, such as a map that is made again.
+    TgoError ``map.no_input``: no such file or folder.
     """
     if isinstance(level2, xr.Dataset):
         yield level2
@@ -111,15 +97,8 @@ def reasons_of(level2: xr.Dataset) -> tuple[str, ...] | None:
 class Inputs:
     """What a map, or a merged profile, was made of so far.
 
-    Parameters
-    ----------
-    error : type of TgoError, optional
-        Raised where an observation is there already.
-    rule : str, optional
-        Its rule.
+    An observation that is there already raises `error` with `rule`.
 
-    Examples
-    --------
     >>> inputs = Inputs()
     >>> one = xr.Dataset(attrs={"product_lid": "urn:a:b", "product_version": "2.0"})
     >>> inputs.add(one, ["ch4"])
@@ -141,19 +120,9 @@ class Inputs:
         self._without_place: dict[int, tuple[str, int]] = {}
 
     def add(self, level2: xr.Dataset, fields: Iterable[str]) -> None:
-        """Record one level-2 result; refuse an observation that was there already.
+        """Record a result and its mapped quantities; refuse what was there already.
 
-        Parameters
-        ----------
-        level2 : Dataset
-        fields : iterable of str
-            Its quantities that are mapped: the same observation may give two of them
-            in two results.
-
-        Raises
-        ------
-        TgoError
-            Names both results.
+        The same observation may give two quantities in two results.
         """
         self._number += 1
         here = (self._number, self._place(level2))
@@ -189,16 +158,7 @@ class Inputs:
     def leave_out(
         self, level2: xr.Dataset, reasons: Mapping[str, float], n: int
     ) -> None:
-        """Record levels or spectra that have no possible place on the grid.
-
-        Parameters
-        ----------
-        level2 : Dataset
-        reasons : mapping of str to float
-            A value of each axis on which the place is impossible or missing.
-        n : int
-            Levels or spectra that are left out.
-        """
+        """Record `n` levels or spectra without a place; an impossible value by axis."""
         values = ", ".join(f"{axis} {value:g}" for axis, value in reasons.items())
         before = self._without_place.get(self._number, ("", 0))[1]
         name = f"{self._place(level2)} ({values})"
@@ -250,25 +210,10 @@ class Inputs:
 def merged_inputs(
     left: xr.Dataset, right: xr.Dataset, places: Sequence[str]
 ) -> tuple[Keys, dict[str, Any]]:
-    """Join what two maps say of their inputs; refuse maps that share an observation.
+    """Join keys and attributes of two maps' inputs; refuse maps that share one.
 
-    Parameters
-    ----------
-    left, right : Dataset
-        Maps.
-    places : sequence of str
-        Their names, for errors.
-
-    Returns
-    -------
-    keys : array of int
-    attributes : dict
-
-    Raises
-    ------
-    TgoError
-        An observation is in both (``map.repeated``), or a map does not say of what it
-        was made (``map.merge``).
+    TgoError: an observation is in both (``map.repeated``), or a map does not say of
+    what it was made (``map.merge``).
     """
     for ds, place in zip((left, right), places, strict=True):
         if KEY not in ds:

@@ -251,28 +251,7 @@ def _write(
 
 
 def write_plain(ds: xr.Dataset, path: Path) -> None:
-    """Write a Dataset as it is, without what CF and the catalogue add.
-
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        Numbers, times and text.
-    path : pathlib.Path
-        File to make; see `atomic_file`.
-
-    Raises
-    ------
-    OSError
-        The disk is full and the like.
-
-    Examples
-    --------
-    >>> import pathlib, tempfile, xarray as xr
-    >>> file = pathlib.Path(tempfile.mkdtemp()) / "a.nc"
-    >>> write_plain(xr.Dataset({"x": ("row", [1.5, 2.5])}), file)
-    >>> xr.load_dataset(file, engine="netcdf4")["x"].values
-    array([1.5, 2.5])
-    """
+    """Write a Dataset as it is, without what CF and the catalogue add (OSError)."""
     variables = {}
     for name, variable in ds.variables.items():
         data, coded = _encode_values(np.asarray(variable.values))

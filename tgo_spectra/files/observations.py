@@ -33,14 +33,9 @@ _OF_GAS = ("broadening", "edition", "citation", "lines", "lines_sha256")
 class Observation:
     """One product, fitted with one setup.
 
-    Attributes
-    ----------
-    product : str
-        ``LID::version``; of a result without a LID ``unnamed::`` and a hash.
-    setup : str
-        First digits of the setup's hash, or empty.
-    md5 : str
-        Of the product's data, or empty.
+    `product` is ``LID::version``, of a result without a LID ``unnamed::`` and a hash;
+    `setup` the first digits of the setup's hash, `md5` that of the product's data, or
+    empty.
     """
 
     product: str
@@ -59,21 +54,8 @@ class Observation:
 
 
 def observations_of(level2: xr.Dataset) -> tuple[Observation, ...]:
-    """Return the observations that a level-2 result is made of.
+    """Return the observations that level 2 is made of; none without LID and time.
 
-    Parameters
-    ----------
-    level2 : Dataset
-        Of one product, or of several merged by `merge_orders`.
-
-    Returns
-    -------
-    tuple of Observation
-        One, or one for each part of a merged result; none if it has neither LID nor
-        time.
-
-    Examples
-    --------
     >>> import xarray as xr
     >>> ds = xr.Dataset(attrs={
     ...     "product_lid": "urn:a:b", "product_version": "2.0", "setup_hash": "c0ffee"})
@@ -102,25 +84,12 @@ def observations_of(level2: xr.Dataset) -> tuple[Observation, ...]:
 
 
 def input_products(observations: Iterable[Observation]) -> list[str]:
-    """Return the observations as files name them: ``LID::version md5``.
-
-    Examples
-    --------
-    >>> input_products([Observation("urn:a:b::2.0", "c0ffee", "12ab")])
-    ['urn:a:b::2.0 12ab']
-    """
+    """Return the observations as files name them: ``LID::version md5``."""
     return [f"{one.product} {one.md5}".strip() for one in observations]
 
 
 def place_of(ds: xr.Dataset, otherwise: str) -> str:
-    """Return the file that a Dataset was read from, or another name for it.
-
-    Examples
-    --------
-    >>> import xarray as xr
-    >>> place_of(xr.Dataset(), "Dataset 3")
-    'Dataset 3'
-    """
+    """Return the file that a Dataset was read from, or another name for it."""
     return str(ds.encoding.get("source") or otherwise)
 
 

@@ -79,22 +79,10 @@ class Stored:
 
 
 def content_hash(variables: Mapping[str, Stored], attrs: Mapping[str, Any]) -> str:
-    """SHA-256 of names, dimensions, types, values and attributes of a file.
+    """Hash (SHA-256) names, dimensions, types, values and attributes of a file.
 
-    ``content_sha256``, ``tracking_id``, ``date_created`` and ``history`` are left
-    out, so that equal results have equal hashes.
-
-    Parameters
-    ----------
-    variables : mapping of str to Stored
-        As stored in the file.
-    attrs : mapping of str to value
-        Global attributes.
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits.
+    ``content_sha256``, ``tracking_id``, ``date_created`` and ``history`` are left out,
+    so that equal results have equal hashes.
     """
     digest = hashlib.sha256()
     hashed = {key: value for key, value in attrs.items() if key not in _UNHASHED}
@@ -122,19 +110,8 @@ def content_hash(variables: Mapping[str, Stored], attrs: Mapping[str, Any]) -> s
 def clean_attributes(attrs: Mapping[Any, Any]) -> dict[str, Any]:
     """Give attributes that netCDF can hold: text, numbers, arrays of numbers.
 
-    Parameters
-    ----------
-    attrs : mapping
-        Any attributes; None is left out, a dict becomes JSON, text in a list is
-        joined by commas.
+    None is left out, a dict becomes JSON, text in a list is joined by commas.
 
-    Returns
-    -------
-    dict of str to value
-        Names are letters, digits and underscores.
-
-    Examples
-    --------
     >>> clean_attributes({"a b": ["x", "y"], "n": None, "deep": {"k": 1}})
     {'a_b': 'x, y', 'deep': '{"k": 1}'}
     """
@@ -182,25 +159,7 @@ def _canonical(attrs: Mapping[str, Any]) -> bytes:
 
 @contextlib.contextmanager
 def new_netcdf(path: Path, form: Form = "NETCDF4") -> Iterator[netCDF4.Dataset]:
-    """Give an empty netCDF file that is closed when the block ends.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        File to make.
-    form : str
-        ``NETCDF4`` or ``NETCDF3_CLASSIC``.
-
-    Yields
-    ------
-    netCDF4.Dataset
-
-    Raises
-    ------
-    OSError
-        The disk is full and the like; without a number where the library does not
-        say why.
-    """
+    """Give an empty netCDF file that is closed when the block ends (OSError)."""
     import netCDF4
 
     # Of a netCDF-3 file that cannot grow, closing ends the interpreter: it is made in
@@ -235,11 +194,6 @@ def _check_seal(path: Path) -> None:
     """Refuse a file whose bytes are not those that were sealed.
 
     A file without a seal, made by another program, must end where its header says.
-
-    Raises
-    ------
-    OutputError
-        ``io.unreadable``, ``io.hash_mismatch``.
     """
     try:
         content = path.read_bytes()
@@ -286,19 +240,7 @@ def write_stored(
 ) -> None:
     """Write a netCDF-4 file: every array with checksums, deflated where it pays.
 
-    Parameters
-    ----------
-    variables : mapping of str to Stored
-        Contents; all arrays that share a dimension agree on its size.
-    attrs : mapping
-        Global attributes, see `clean_attributes`.
-    path : pathlib.Path
-        File to make.
-
-    Raises
-    ------
-    OSError
-        The disk is full and the like.
+    All arrays that share a dimension agree on its size; OSError where the disk is full.
     """
     with new_netcdf(path) as file:
         file.setncatts(attrs)
@@ -385,25 +327,10 @@ def _chunks(variable: Stored) -> list[int] | None:
 
 
 def read_stored(path: Path) -> tuple[dict[str, Stored], dict[str, Any]]:
-    """Read everything in a file as it is stored.
+    """Read variables and global attributes of a netCDF-4 file as they are stored.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        A netCDF-4 file.
-
-    Returns
-    -------
-    variables : dict of str to Stored
-        In the order of the file.
-    attrs : dict
-        Global attributes.
-
-    Raises
-    ------
-    OutputError
-        Its bytes are not those that were written (``io.hash_mismatch``), or it is cut
-        or no netCDF-4 file (``io.unreadable``).
+    OutputError: its bytes are not those that were written (``io.hash_mismatch``), or it
+    is cut or no netCDF-4 file (``io.unreadable``).
     """
     import netCDF4
 

@@ -214,20 +214,7 @@ class Grid:
 
 
 def coordinate(axis: str, edges: Floats) -> tuple[Any, Any]:
-    """Coordinate variable and its bounds for one axis, as xarray takes them.
-
-    Parameters
-    ----------
-    axis : str
-        Name of the axis.
-    edges : array, shape (cell + 1,)
-        Edges of the cells.
-
-    Returns
-    -------
-    tuple of two tuples
-        (dims, values, attrs) of the coordinate and (dims, values) of its bounds.
-    """
+    """Give coordinate and bounds of an axis by its edges, shape (cell + 1,)."""
     known = lookup(axis)
     assert known is not None  # every axis of a map is in the catalogue
     attrs: dict[str, Any] = {**known.attributes(), "bounds": f"{axis}_bounds"}

@@ -44,21 +44,9 @@ VERTICAL = ("altitude", "pressure")
 def fields_of(
     ds: xr.Dataset, gases: Sequence[str] | None, error: str
 ) -> dict[str, str]:
-    """Return the quantities of a level-2 Dataset that a map can hold.
+    """Return the quantities of level 2 that a map can hold, each with its gas.
 
-    Parameters
-    ----------
-    ds : Dataset
-        Level 2.
-    gases : sequence of str or None
-        Wanted gases; None: all.
-    error : {"total", "noise"}
-        Columns without an error of this kind are left out unless their gas is named.
-
-    Returns
-    -------
-    dict of str to str
-        Gas by field; a field is the gas, or the gas with an ending of `FIELDS`.
+    Without names of gases: of all, without columns that have no error of this kind.
     """
     found = {}
     for gas in gases or GASES:
@@ -76,16 +64,9 @@ def fields_of(
 class Judged(NamedTuple):
     """What the quality of a result says of its use.
 
-    Attributes
-    ----------
-    keep : bool or array of bool, shape (spectrum,)
-        Which of its spectra are to be mapped; one truth value: all or nothing.
-    reasons : dict of str to int
-        Profiles or spectra that are left out, by reason; one may have several.
-    n_spectra : int
-        Spectra that are left out.
-    known : bool
-        Whether the result has a flag.
+    `keep`: which of its spectra, shape (spectrum,), or whether the profile is to be
+    mapped; `reasons`: how many profiles or spectra are left out for each (one may have
+    several); `n_spectra`: how many spectra are; `known`: whether the result has a flag.
     """
 
     keep: npt.NDArray[np.bool_] | bool
@@ -95,17 +76,7 @@ class Judged(NamedTuple):
 
 
 def judged(ds: xr.Dataset, fields: Iterable[str], *, everything: bool) -> Judged:
-    """Say which spectra of a result, or whether a profile, is to be mapped.
-
-    Parameters
-    ----------
-    ds : Dataset
-        Level 2.
-    fields : iterable of str
-        Its quantities that are mapped.
-    everything : bool
-        Leave out nothing.
-    """
+    """Say which spectra of a result, or whether a profile, is to be mapped."""
     flags = flags_of(ds)
     known = flags is not None
     if flags is None:
@@ -143,31 +114,9 @@ def profile_samples(
 ) -> tuple[Samples, npt.NDArray[np.bool_]]:
     """Average the levels of a profile in each cell: one sample a cell.
 
-    Parameters
-    ----------
-    ds : Dataset
-        Level 2 with ``<gas>_vmr``.
-    gas : str
-    grid : Grid
-    error : {"total", "noise"}
-    minimum_kernel : float
-        Levels count where the averaging-kernel diagonal is larger.
-    sigma_level : float
-        Multiple of the error in limits.
-    correlation_km : float, str or None
-        As for `tgo_spectra.grid_level2`.
-
-    Returns
-    -------
-    samples : dict of str to array, shape (cell,)
-        For `tgo_spectra.maps.sums.add_samples`.
-    lost : array of bool, shape (level,)
-        Levels that would count if they had a possible place.
-
-    Raises
-    ------
-    TgoError
-        A variable that the grid needs is missing (``map.variable``).
+    Levels count where the diagonal of the averaging kernel exceeds `minimum_kernel`.
+    Returns samples for `add_samples`, shape (cell,), and which levels, shape (level,),
+    would count if they had a possible place.
     """
     name = f"{gas}_vmr_error" if error == "total" else f"{gas}_vmr_noise_error"
     size = ds.sizes["altitude"]
@@ -205,34 +154,10 @@ def column_samples(
 ) -> tuple[Samples, npt.NDArray[np.bool_]]:
     """Take every spectrum of a nadir product as a sample at its own place and time.
 
-    Parameters
-    ----------
-    ds : Dataset
-        Level 2 with the field over ``spectrum``.
-    field, gas : str
-        ``<gas>_column`` or ``<gas>_column_normalised``, and its gas.
-    grid : Grid
-        Without a vertical axis.
-    error : {"total", "noise"}
-    minimum_kernel : float
-        Spectra count where the degrees of freedom of the column are larger: below, it
-        follows its a priori.
-    sigma_level : float
-        Multiple of the error in limits.
-    wanted : bool or array of bool, shape (spectrum,)
-        See `judged`.
-
-    Returns
-    -------
-    samples : dict of str to array, shape (sample,)
-        For `tgo_spectra.maps.sums.add_samples`; cells may repeat.
-    lost : array of bool, shape (spectrum,)
-        Spectra that would count if they had a possible place.
-
-    Raises
-    ------
-    TgoError
-        A variable that the grid needs is missing (``map.variable``).
+    Spectra count where `wanted`, and where the degrees of freedom of the column exceed
+    `minimum_kernel`: below, it follows its a priori. Returns samples for `add_samples`,
+    shape (sample,), cells may repeat; and which spectra, shape (spectrum,), would count
+    if they had a possible place.
     """
     size = ds.sizes["spectrum"]
     value, sigma = _along(ds, field, size), _along(ds, f"{field}_error", size)
@@ -264,21 +189,7 @@ def column_samples(
 def impossible_places(
     ds: xr.Dataset, grid: Grid, lost: npt.NDArray[np.bool_]
 ) -> dict[str, float]:
-    """Return why levels or spectra have no possible place: a value of each axis.
-
-    Parameters
-    ----------
-    ds : Dataset
-        Level 2.
-    grid : Grid
-    lost : array of bool, shape (level,) or (spectrum,)
-        As `profile_samples` and `column_samples` give it.
-
-    Returns
-    -------
-    dict of str to float
-        First impossible value by axis.
-    """
+    """Return an impossible value by axis, of the levels or spectra that are `lost`."""
     places = _places(ds, grid, lost.size)
     wrong = {axis: bad & lost for axis, bad in grid.impossible(places).items()}
     return {a: float(places[a][bad][0]) for a, bad in wrong.items() if bad.any()}

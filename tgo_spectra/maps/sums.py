@@ -50,22 +50,9 @@ HIGHEST = ("local_time_max",)
 
 @dataclass(frozen=True)
 class Levels:
-    """Levels of one profile that count; arrays of shape (level,).
+    """Levels of one profile that count: their flat cells, km, values, errors, hours.
 
-    Parameters
-    ----------
-    cell : array of int
-        Flat cell number of each level.
-    altitude : array
-        Altitude, km.
-    value, error : array
-        Mole fraction and its standard error.
-    detected : array of bool
-        Whether the gas is detected there.
-    local_time : array
-        Local true solar time, hours; NaN where unknown.
-    covariance : array, shape (level, level), or None
-        Covariance of the errors.
+    Arrays of shape (level,); the covariance of the errors (level, level) or None.
     """
 
     cell: npt.NDArray[np.int64]
@@ -80,27 +67,10 @@ class Levels:
 def cell_samples(
     levels: Levels, sigma_level: float, correlation_km: float | str | None
 ) -> dict[str, npt.NDArray[Any]]:
-    """Average the levels of one profile inside each cell.
+    """Average the levels of one profile inside each cell; arrays of shape (cell,).
 
-    Parameters
-    ----------
-    levels : Levels
-        Levels that fall into a cell.
-    sigma_level : float
-        Multiple of the error in limits.
-    correlation_km : float, str or None
-        Length of the correlation of errors, km; None: full; text: ``covariance``.
-
-    Returns
-    -------
-    dict of str to array, shape (cell,)
-        ``cell``, ``value``, ``variance``, ``detected``, ``best_upper_limit``,
-        ``local_time_min``, ``local_time_max``; one entry a cell.
-
-    Raises
-    ------
-    TgoError
-        The covariance is wanted and `levels` has none (``map.variable``).
+    The errors are correlated over `correlation_km`; None: fully; a text: by the
+    covariance of the levels (TgoError ``map.variable`` without one).
     """
     cells, group = np.unique(levels.cell, return_inverse=True)
     n = cells.size
@@ -145,22 +115,8 @@ def cell_samples(
 
 
 def single_samples(levels: Levels, sigma_level: float) -> dict[str, npt.NDArray[Any]]:
-    """Take each value as a sample of its own, such as columns of single spectra.
+    """Take each value as a sample of its own; cells may repeat.
 
-    Parameters
-    ----------
-    levels : Levels
-        Values that fall into a cell.
-    sigma_level : float
-        Multiple of the error in limits.
-
-    Returns
-    -------
-    dict of str to array, shape (value,)
-        As of `cell_samples`; a cell appears as often as it has values.
-
-    Examples
-    --------
     >>> one = np.ones(2)
     >>> values = Levels(np.array([4, 4]), one, 3 * one, one, one > 2, one, None)
     >>> single_samples(values, 2.0)["best_upper_limit"]
@@ -180,17 +136,7 @@ def single_samples(levels: Levels, sigma_level: float) -> dict[str, npt.NDArray[
 def add_samples(
     sums: dict[str, Floats], samples: dict[str, npt.NDArray[Any]], weights: Weights
 ) -> None:
-    """Add the samples of one product.
-
-    Parameters
-    ----------
-    sums : dict of str to array
-        Sums by name, changed in place; see `new_sums`.
-    samples : dict of str to array
-        Of `cell_samples` or `single_samples`; cells may repeat.
-    weights : {"inverse_variance", "uniform"}
-        Weight of a sample.
-    """
+    """Add the samples of one product to sums, shape (cell,), in place."""
     cell, x, variance = samples["cell"], samples["value"], samples["variance"]
     w = np.ones_like(x) if weights == "uniform" else 1.0 / variance
     added = {
@@ -211,18 +157,7 @@ def add_samples(
 
 
 def new_sums(size: int) -> dict[str, Floats]:
-    """Give empty sums: zeros, and NaN for the lowest and highest.
-
-    Parameters
-    ----------
-    size : int
-        Number of cells.
-
-    Returns
-    -------
-    dict of str to array, shape (size,)
-        By name.
-    """
+    """Give empty sums, shape (cell,): zeros, and NaN for the lowest and highest."""
     zeros = {name: np.zeros(size) for name in SUMS}
     return zeros | {name: np.full(size, np.nan) for name in (*LOWEST, *HIGHEST)}
 
@@ -230,25 +165,8 @@ def new_sums(size: int) -> dict[str, Floats]:
 def statistics(
     sums: Mapping[str, npt.NDArray[Any]], weights: str, sigma_level: float
 ) -> dict[str, Floats]:
-    """Derive mean, standard errors and limit from the sums.
+    """Derive mean, standard errors and limit from sums, NaN where there are too few.
 
-    Parameters
-    ----------
-    sums : mapping of str to array
-        Sums by name, any shape.
-    weights : {"inverse_variance", "uniform"}
-        How the samples were weighted.
-    sigma_level : float
-        Multiple of the larger standard error in the limit.
-
-    Returns
-    -------
-    dict of str to array
-        ``mean``, ``standard_error_formal``, ``standard_error_scatter``,
-        ``upper_limit``; NaN where there are too few samples.
-
-    References
-    ----------
     DerSimonian and Laird (1986), Controlled Clinical Trials 7, 177, eq. 8.
     """
     n, w, wx, wx2, w2, w2v = (np.asarray(sums[k], dtype=np.float64) for k in SUMS[:6])
