@@ -15,7 +15,7 @@ from tgo_spectra.errors import OutputError, TgoError
 from tgo_spectra.files.bira import COLUMNS
 from tgo_spectra.files.harp import _follows_convention, _species
 from tgo_spectra.files.netcdf import write_level2
-from tgo_spectra.geometry import mean_direction
+from tgo_spectra.mars import mean_direction
 from tgo_spectra.variables import GASES
 
 Z = np.array([5.0, 10.0, 15.0, 20.0])

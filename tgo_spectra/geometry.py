@@ -19,7 +19,6 @@ __all__ = [
     "FieldOfView",
     "field_of_view_from_corners",
     "fov_operator",
-    "mean_direction",
     "path_weights",
     "planet_radius_from_table",
 ]
@@ -109,35 +108,6 @@ def path_weights(
     weights[:, 1:] += rising
     weights[:, :-1] += length - rising
     return np.asarray(2.0 * CM_PER_KM * weights)
-
-
-def mean_direction(values: ArrayLike, period: float) -> float:
-    """Mean of angles or hours of the day, taken as directions.
-
-    Parameters
-    ----------
-    values : array_like
-        Any shape; missing ones are left out.
-    period : float
-        360 for degrees, 24 for hours.
-
-    Returns
-    -------
-    float
-        From 0 to below the period; not-a-number if nothing is there.
-
-    Examples
-    --------
-    >>> round(mean_direction([350.0, 20.0], 360.0), 6)
-    5.0
-    """
-    given = np.asarray(values, dtype=np.float64)
-    given = given[np.isfinite(given)]
-    if not given.size:
-        return float("nan")
-    angle = 2.0 * np.pi / period * given
-    mean = np.arctan2(np.sin(angle).mean(), np.cos(angle).mean())
-    return float(np.mod(mean * period / (2.0 * np.pi), period))
 
 
 def planet_radius_from_table(

@@ -17,6 +17,7 @@ __all__ = [
     "MOLAR_MASS",
     "SURFACE_GRAVITY_M_S2",
     "mars_year",
+    "mean_direction",
     "solar_longitude",
 ]
 
@@ -145,3 +146,32 @@ def mars_year(time: ArrayLike) -> NDArray[np.int64]:
         raise ValueError(message)
     turns = np.floor(longitude / 360.0).astype(np.int64)
     return np.asarray(turns + _YEAR_OF_J2000)
+
+
+def mean_direction(values: ArrayLike, period: float) -> float:
+    """Mean of angles or hours of the day, taken as directions.
+
+    Parameters
+    ----------
+    values : array_like
+        Any shape; missing ones are left out.
+    period : float
+        360 for degrees, 24 for hours.
+
+    Returns
+    -------
+    float
+        From 0 to below the period; not-a-number if nothing is there.
+
+    Examples
+    --------
+    >>> round(mean_direction([350.0, 20.0], 360.0), 6)
+    5.0
+    """
+    given = np.asarray(values, dtype=np.float64)
+    given = given[np.isfinite(given)]
+    if not given.size:
+        return float("nan")
+    angle = 2.0 * np.pi / period * given
+    mean = np.arctan2(np.sin(angle).mean(), np.cos(angle).mean())
+    return float(np.mod(mean * period / (2.0 * np.pi), period))

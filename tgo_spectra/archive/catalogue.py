@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from tgo_spectra.errors import ArchiveError, TgoError, TgoWarning
-from tgo_spectra.geometry import mean_direction
+from tgo_spectra.mars import mean_direction
 from tgo_spectra.pds4 import Source, resolve_data
 from tgo_spectra.readers.finding import LABEL_SUFFIXES, is_product_name
 from tgo_spectra.readers.open import read_groups, read_label

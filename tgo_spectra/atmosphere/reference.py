@@ -18,8 +18,13 @@ import xarray as xr
 from tgo_spectra.atmosphere.check import check_profile, check_radius
 from tgo_spectra.atmosphere.profile import check_altitude, finish
 from tgo_spectra.errors import AtmosphereError, TgoWarning
-from tgo_spectra.geometry import mean_direction
-from tgo_spectra.mars import GAS_CONSTANT, GM_M3_S2, MEAN_RADIUS_KM, MOLAR_MASS
+from tgo_spectra.mars import (
+    GAS_CONSTANT,
+    GM_M3_S2,
+    MEAN_RADIUS_KM,
+    MOLAR_MASS,
+    mean_direction,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

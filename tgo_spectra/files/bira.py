@@ -18,7 +18,7 @@ import numpy as np
 from tgo_spectra.atmosphere.reference import reference_atmosphere
 from tgo_spectra.errors import OutputError, TgoError
 from tgo_spectra.files.atomic import write_whole
-from tgo_spectra.geometry import mean_direction
+from tgo_spectra.mars import mean_direction
 from tgo_spectra.variables import GASES, dataset
 
 if TYPE_CHECKING:

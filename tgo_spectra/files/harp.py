@@ -21,7 +21,7 @@ from tgo_spectra._version import __version__
 from tgo_spectra.errors import OutputError
 from tgo_spectra.files.atomic import atomic_file
 from tgo_spectra.files.storage import new_netcdf
-from tgo_spectra.geometry import mean_direction
+from tgo_spectra.mars import mean_direction
 from tgo_spectra.paths import expanded
 from tgo_spectra.variables import FORMULAE, GASES
 

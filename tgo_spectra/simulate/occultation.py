@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from tgo_spectra import geometry, mars
+from tgo_spectra import mars
 from tgo_spectra.errors import TableError
 from tgo_spectra.instruments import so as instrument
 from tgo_spectra.simulate import pointing
@@ -137,7 +137,7 @@ def _column(scenario: SoScenario, band: tables.BandTable, low_km: float) -> _Col
     seconds = np.rint(1e3 * rows.edges[:, 0]).astype("timedelta64[ms]")
     season = mars.solar_longitude(np.datetime64(scenario.start, "ms") + seconds)
     place = {
-        "solar_longitude": geometry.mean_direction(season, 360.0),
+        "solar_longitude": mars.mean_direction(season, 360.0),
         "latitude": float(latitude.mean()),
     }
     air = air_of(scenario, levels, place)

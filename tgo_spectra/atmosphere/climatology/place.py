@@ -10,8 +10,7 @@ import xarray as xr
 from tgo_spectra.atmosphere.climatology.column import Anchoring, Place, column, heights
 from tgo_spectra.atmosphere.profile import on_altitudes, read_atmosphere
 from tgo_spectra.errors import AtmosphereError
-from tgo_spectra.geometry import mean_direction
-from tgo_spectra.mars import MEAN_RADIUS_KM
+from tgo_spectra.mars import MEAN_RADIUS_KM, mean_direction
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from tgo_spectra import geometry as geometries
 from tgo_spectra import mars
 from tgo_spectra.atmosphere import profile as atmospheres
 from tgo_spectra.errors import AtmosphereError
@@ -251,7 +250,7 @@ def mean(values: npt.NDArray[Any], period: float | None) -> Any:
         return values[0] + (values - values[0]).sum() // values.size
     if period is None:
         return values.mean()
-    turn = geometries.mean_direction(values, period)
+    turn = mars.mean_direction(values, period)
     # longitudes count from -180, hours and seasons from zero
     west = (values < 0).any() and turn > 0.5 * period
     return turn - period if west else turn
