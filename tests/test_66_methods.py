@@ -62,8 +62,8 @@ def exact(thin, setup):
 
 
 def test_methods__are_those_a_setup_may_name(setup):
-    assert set(profile.methods()) == {"slant", *PROFILES}
-    for method in profile.methods():
+    assert set(profile.METHODS) == {"slant", *PROFILES}
+    for method in profile.METHODS:
         assert setup.replace(method=method).method == method
 
 

@@ -1,8 +1,8 @@
 """Count the modules of the package that one product goes through.
 
-``touched_modules.py [SETUP]``: opens, fits and writes a small simulated product in a new
-process. Says which modules are imported, and marks those whose functions run once all is
-imported and compiled.
+``touched_modules.py [SETUP]``: opens, fits and writes a small simulated product in a
+new process. Says which modules are imported, and marks those whose functions run once
+all is imported and compiled.
 """
 
 from __future__ import annotations

@@ -15,13 +15,13 @@ from tgo_spectra.errors import ProductError
 from tgo_spectra.paths import expanded
 from tgo_spectra.pds4 import Source, parse_label
 from tgo_spectra.pds4.xml import LABEL_BYTES_MAX
-from tgo_spectra.readers import acs, nomad
 from tgo_spectra.readers.finding import find_label, labels_in
 from tgo_spectra.readers.lazy import kept_once_read, node_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+    from types import ModuleType
     from typing import Literal
 
     from tgo_spectra.pds4 import Label
@@ -37,16 +37,26 @@ __all__ = [
     "read_product",
 ]
 
-_READERS: dict[str, Callable[..., xr.Dataset]] = {
-    "em16_tgo_acs": acs.read,
-    "em16_tgo_nmd": nomad.read,
-}
-"""Reader of each instrument, by the bundle part of the logical identifier."""
 
-_GROUP_READERS: dict[str, Callable[..., dict[str, xr.Dataset]]] = {
-    "em16_tgo_acs": acs.read_groups,
+def _acs() -> ModuleType:
+    from tgo_spectra.readers import acs
+
+    return acs
+
+
+def _nomad() -> ModuleType:
+    from tgo_spectra.readers import nomad
+
+    return nomad
+
+
+# imported when a product of it is opened
+_READERS: dict[str, Callable[[], ModuleType]] = {
+    "em16_tgo_acs": _acs,
+    "em16_tgo_nmd": _nomad,
 }
-"""Reader of products that have objects with axes of their own."""
+"""Reader of each instrument, by the bundle part of the logical identifier: `read`, and
+`read_groups` where products have objects with axes of their own."""
 
 _MODES = ("strict", "warn", "repair")
 
@@ -256,8 +266,9 @@ def _read(
         raise ProductError(msg, field="mode", value=mode, rule="mode.unknown")
     label = read_label(source)
     bundle = _instrument_of(label, source)
-    if tree and bundle in _GROUP_READERS:
-        groups = _GROUP_READERS[bundle](
+    reader = _READERS[bundle]()
+    if tree and hasattr(reader, "read_groups"):
+        groups: dict[str, xr.Dataset] = reader.read_groups(
             label,
             source,
             verify_md5=verify_md5,
@@ -272,7 +283,7 @@ def _read(
                 raise ProductError(
                     msg, path=str(source), value=value, rule=f"product.{name}"
                 )
-        ds = _READERS[bundle](
+        ds = reader.read(
             label, source, apply_mask=apply_mask, verify_md5=verify_md5, mode=mode
         )
         groups = {"/": ds}

@@ -8,13 +8,6 @@ from typing import TYPE_CHECKING
 from tgo_spectra.errors import SetupError
 from tgo_spectra.retrieval.interferents import check_interferents
 from tgo_spectra.retrieval.measurement import given_atmosphere
-from tgo_spectra.retrieval.models.so import (
-    onion,
-    optimal_estimation,
-    profile_output,
-    slant,
-    tikhonov,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,33 +15,44 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-    from tgo_spectra.retrieval.models.so.scene import Scene
-    from tgo_spectra.retrieval.models.so.solution import Solution
     from tgo_spectra.retrieval.setup import RetrievalSetup
 
-__all__ = ["methods", "retrieve_profile"]
+    Method = Callable[..., xr.Dataset]
+
+__all__ = ["METHODS", "retrieve_profile"]
 
 
-def methods() -> Mapping[str, Callable[..., xr.Dataset]]:
-    """Return the fit methods by name: adding one is one file and one row.
+def _oe() -> Method:
+    from tgo_spectra.retrieval.models.so import optimal_estimation, profile_output
 
-    Examples
-    --------
-    >>> sorted(methods())
-    ['oe', 'onion', 'slant', 'tikhonov']
-    """
+    return partial(profile_output.profiles, method="oe", solve=optimal_estimation.solve)
 
-    def profiles(
-        method: str, solve: Callable[[Scene], Solution]
-    ) -> Callable[..., xr.Dataset]:
-        return partial(profile_output.profiles, method=method, solve=solve)
 
-    return {
-        "oe": profiles("oe", optimal_estimation.solve),
-        "tikhonov": profiles("tikhonov", tikhonov.solve),
-        "onion": onion.profiles,
-        "slant": slant.slant_columns,
-    }
+def _tikhonov() -> Method:
+    from tgo_spectra.retrieval.models.so import profile_output, tikhonov
+
+    return partial(profile_output.profiles, method="tikhonov", solve=tikhonov.solve)
+
+
+def _onion() -> Method:
+    from tgo_spectra.retrieval.models.so import onion
+
+    return onion.profiles
+
+
+def _slant() -> Method:
+    from tgo_spectra.retrieval.models.so import slant
+
+    return slant.slant_columns
+
+
+METHODS: Mapping[str, Callable[[], Method]] = {
+    "oe": _oe,
+    "tikhonov": _tikhonov,
+    "onion": _onion,
+    "slant": _slant,
+}
+"""Fit methods by name, imported when they are taken: a new one is a file and a row."""
 
 
 def retrieve_profile(
@@ -78,12 +82,11 @@ def retrieve_profile(
     SetupError, TableError, AtmosphereError, RetrievalError
         As `tgo_spectra.retrieve`.
     """
-    table = methods()
-    if setup.method not in table:
-        message = f"unknown method; there are {', '.join(table)}"
+    if setup.method not in METHODS:
+        message = f"unknown method; there are {', '.join(METHODS)}"
         raise SetupError(
             message, field="method", value=setup.method, rule="setup.method"
         )
     if level1["order"].ndim == 0:
         check_interferents(setup, int(level1["order"]))
-    return table[setup.method](level1, setup, given_atmosphere(atmosphere, level1))
+    return METHODS[setup.method]()(level1, setup, given_atmosphere(atmosphere, level1))
