@@ -19,7 +19,7 @@ from tgo_spectra.retrieval.models.so import (
 
 def scene_of(level1, setup, **options):
     return profile_output.build_scene(
-        level1, setup, tgo.reference_atmosphere(), **options
+        level1, setup, tgo.reference_atmosphere(level1=level1), **options
     )[0]
 
 

@@ -125,7 +125,7 @@ def simulated(
 def case_of(made, setup) -> Case:
     """Scene of a simulated occultation under a setup."""
     scene, _ = profile_output.build_scene(
-        made.level1, setup, tgo.reference_atmosphere()
+        made.level1, setup, tgo.reference_atmosphere(level1=made.level1)
     )
     p = scene.prepared
     clean = made.truth["transmittance_clean"] * made.truth["calibration_factor"]

@@ -631,7 +631,9 @@ def test_heights__isothermal_closed_form():
 
 
 def test_heights__agree_with_the_reference_atmosphere():
-    air = tgo.reference_atmosphere(np.arange(0.0, 120.0, 0.25))
+    air = tgo.reference_atmosphere(
+        np.arange(0.0, 120.0, 0.25), surface_pressure_pa=610.0
+    )
     z = heights_of_pressure(
         air.pressure.values, air.temperature.values, anchor_altitude_km=0.0,
         anchor_pressure_pa=610.0, radius_km=MEAN_RADIUS_KM,

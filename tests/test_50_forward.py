@@ -22,7 +22,7 @@ def build(level1, **options):
     rows = np.linspace(0, level1.sizes["spectrum"] - 1, 60).astype(int)
     thin = level1.isel(spectrum=rows)
     scene, _ = profile_output.build_scene(
-        thin, setup, tgo.reference_atmosphere(), **options
+        thin, setup, tgo.reference_atmosphere(level1=thin), **options
     )
     return scene
 

@@ -96,10 +96,16 @@ def setup_of(table, **changes):
     return parse_setup(raw | {"interferents_absent": sorted(known)} | changes, table)
 
 
-def air_of(kind, *, surface_pa=610.0, co2=0.955):
+# of the simulated products, whose fits take the reference atmosphere there
+PLACE = {"solar_longitude": 192.93, "latitude": -24.3}
+
+
+def air_of(kind, *, surface_pa=None, co2=0.955):
     """Return a hydrostatic truth on fine levels."""
     z = np.arange(-5.0, 160.01, 0.125)
-    base = tgo.reference_atmosphere(z)
+    base = tgo.reference_atmosphere(z, **PLACE)
+    if surface_pa is None:
+        surface_pa = float(base.pressure.sel(altitude=0.0))
     t = base.temperature.values
     if kind == "wave":
         t = t + 3.0 + 6.0 * np.sin(2.0 * np.pi * z / 24.0)
@@ -667,7 +673,7 @@ def test_pointing_error__is_what_higher_tangent_points_do(clean):
 
 
 def test_atmosphere_of__goes_over_to_the_a_priori(level2):
-    prior = tgo.reference_atmosphere()
+    prior = tgo.reference_atmosphere(**PLACE)
     air = atmosphere_of(level2, prior)
     z = level2.altitude.values
     inside = air.sel(altitude=z)
@@ -698,7 +704,7 @@ def test_temperature_first__lowers_the_error_of_water(level2):
         noisy_pixels=(),
         seed=6,
     )
-    prior = tgo.reference_atmosphere()
+    prior = tgo.reference_atmosphere(**PLACE)
     worst = {}
     for name, air in (("prior", prior), ("found", atmosphere_of(level2, prior))):
         gas = tgo.retrieve(made.level1, "so_167_168", atmosphere=air)
@@ -715,13 +721,13 @@ def test_temperature_first__lowers_the_error_of_water(level2):
 def test_atmosphere_of__refuses_other_results(level2):
     with pytest.raises(AtmosphereError) as error:
         atmosphere_of(
-            level2.drop_vars("temperature_apriori"), tgo.reference_atmosphere()
+            level2.drop_vars("temperature_apriori"), tgo.reference_atmosphere(**PLACE)
         )
     assert error.value.rule == "atmosphere.not_retrieved"
     assert error.value.field == "temperature_apriori"
     failed = level2.assign(converged=((), np.int8(0)))
     with pytest.raises(AtmosphereError) as error:
-        atmosphere_of(failed, tgo.reference_atmosphere())
+        atmosphere_of(failed, tgo.reference_atmosphere(**PLACE))
     assert error.value.rule == "atmosphere.not_converged"
 
 

@@ -395,10 +395,10 @@ def test_tikhonov__nothing_pulls_the_level_of_a_profile(exact):
 
 
 @pytest.fixture(scope="module")
-def in_shells(exact):
+def in_shells(exact, thin):
     """Spectra of shells, water half as much again as the reference; what made them."""
     scene = replace(exact, setup=exact.setup.replace(onion={"passes": 1}))
-    air = tgo.reference_atmosphere()
+    air = tgo.reference_atmosphere(level1=thin)
     shape = scene_module.prior_profile("h2o", scene.setup, scene.air)
     parts = onion.shells(scene, air, {"h2o": shape})
     truth = loop.prior_state(parts.scene)

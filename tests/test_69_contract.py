@@ -42,7 +42,8 @@ def made(tmp_path_factory):
     @cache
     def of(name):
         given = case(name, tmp_path_factory.mktemp("case"))
-        air = tgo.reference_atmosphere(np.arange(-5.0, TOP_KM + 1.0))
+        z = np.arange(-5.0, TOP_KM + 1.0)
+        air = tgo.reference_atmosphere(z, level1=given.level1)
         # as of someone who does not know the radius: it is in the product
         del air.attrs["planet_radius_km"]
         level2 = tgo.retrieve(given.level1, given.setup, air)

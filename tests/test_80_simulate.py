@@ -140,9 +140,8 @@ def _both(order: int, *, aerosol: bool) -> tuple[np.ndarray, np.ndarray]:
     )
     from tgo_spectra.atmosphere import reference_atmosphere
 
-    scene, _ = profile_output.build_scene(
-        simulated.level1, setup, reference_atmosphere(np.arange(-5.0, 161.0, 0.25))
-    )
+    air = reference_atmosphere(np.arange(-5.0, 161.0, 0.25), level1=simulated.level1)
+    scene, _ = profile_output.build_scene(simulated.level1, setup, air)
     z = scene.limb.altitude_km
     vmr = {"ch4": np.full(z.size, 5e-9), "h2o": np.interp(z, *WATER)}
     fields = forward.pixel_values(scene.limb, scene.operator(0.4, 0.06), vmr)

@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     )
     from tgo_spectra.atmosphere.climatology import open_climatology as open_climatology
     from tgo_spectra.atmosphere.profile import read_atmosphere as read_atmosphere
-    from tgo_spectra.atmosphere.profile import (
+    from tgo_spectra.atmosphere.reference import (
         reference_atmosphere as reference_atmosphere,
     )
     from tgo_spectra.batch.products import run as run

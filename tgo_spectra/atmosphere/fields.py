@@ -81,7 +81,13 @@ _QUANTITIES = {
         "cm-3",
         1e-6,
     ),
+    "temperature_uncertainty": Quantity(
+        {"temperature_uncertainty": None}, "temperature_difference", "K", 1.0
+    ),
+    "pressure_uncertainty": Quantity({"pressure_uncertainty": None}, "share", "1", 1.0),
 }  # fmt: skip
+#: Whose one number may stand for all levels, beside mole fractions.
+_UNCERTAINTIES = ("temperature_uncertainty", "pressure_uncertainty")
 _VMR = Quantity({}, "mole_fraction", "1", 1.0)
 
 
@@ -150,7 +156,8 @@ def profile_of(raw: xr.Dataset, path: str | None, allow: Collection[str]) -> Pro
             factor *= quantity.scale
         fields[key] = factor * values + offset
         scales[key] = factor, offset
-        if fields[key].ndim == 0 and quantity is _VMR:
+        constant = quantity is _VMR or key in _UNCERTAINTIES
+        if fields[key].ndim == 0 and constant:
             fields[key] = np.full(raw.sizes[dim[0]], fields[key])
         elif raw[name].dims != dim:
             msg = f"profile must have the dimension of the altitude, {dim}"

@@ -1,4 +1,4 @@
-"""Atmospheres: an analytic reference profile, reading profiles, other altitudes.
+"""Atmospheres: reading profiles, taking them to other altitudes.
 
 An atmosphere is a Dataset over ``altitude`` (km above the areoid) with ``pressure``
 (Pa), ``temperature`` (K), ``number_density`` (cm-3) and mole fractions ``<gas>_vmr``.
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from tgo_spectra.atmosphere.check import check_allowed, check_profile, check_radius
+from tgo_spectra.atmosphere.check import check_allowed, check_radius
 from tgo_spectra.atmosphere.fields import profile_of
 from tgo_spectra.atmosphere.files import profile_from_file, profile_from_text
 from tgo_spectra.errors import AtmosphereError
@@ -27,144 +27,14 @@ from tgo_spectra.variables import attributes_of
 
 if TYPE_CHECKING:
     import pathlib
-    from collections.abc import Callable, Collection
+    from collections.abc import Collection
 
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["on_altitudes", "read_atmosphere", "reference_atmosphere"]
-
-#: Temperature nodes of the reference profile, altitude km and K: a cool, smooth
-#: mean profile of our own, within the spread of published ones.
-TEMPERATURE_NODES = (
-    (-10.0, 222.0),
-    (0.0, 214.0),
-    (20.0, 190.0),
-    (40.0, 166.0),
-    (60.0, 150.0),
-    (80.0, 141.0),
-    (100.0, 136.0),
-    (120.0, 138.0),
-    (160.0, 175.0),
-    (200.0, 195.0),
-)
+__all__ = ["check_altitude", "finish", "on_altitudes", "read_atmosphere"]
 
 #: Extrapolation allowed below the lowest given level, km.
 EXTENSION_BELOW_KM = 5.0
-
-
-def reference_atmosphere(
-    altitude_km: ArrayLike | None = None,
-    *,
-    surface_pressure_pa: float = 610.0,
-    planet_radius_km: float = MEAN_RADIUS_KM,
-    temperature_offset_k: float = 0.0,
-) -> xr.Dataset:
-    """Build the analytic reference atmosphere of Mars.
-
-    A smooth temperature through a few nodes, hydrostatic pressure with
-    g(z) = GM / (R + z)^2 from the given pressure at altitude zero, and simple mole
-    fractions: CO2 0.955, CO 7e-4, H2O 1.5e-4 below 25 km falling to 2e-6 with a
-    scale of 8 km, HDO 5 times the terrestrial ratio (3.11e-4) to H2O, CH4 zero.
-    A starting point and test input, no climatology.
-
-    Parameters
-    ----------
-    altitude_km : array_like, shape (altitude,), optional
-        Levels in km above the areoid, -10..200, strictly ascending; default -5..160
-        in steps of 1 km.
-    surface_pressure_pa : float
-        Pressure at altitude zero, Pa.
-    planet_radius_km : float
-        Distance of altitude zero from the centre, km; recorded as an attribute.
-    temperature_offset_k : float
-        Added to the temperature everywhere, K.
-
-    Returns
-    -------
-    Dataset
-        ``pressure``, ``temperature``, ``number_density``, ``<gas>_vmr`` over
-        ``altitude``.
-
-    Raises
-    ------
-    AtmosphereError
-        If the levels do not ascend or leave -10..200 km, the pressure is not
-        positive, or no atmosphere of Mars is like it.
-
-    Examples
-    --------
-    >>> air = reference_atmosphere([0.0, 10.0, 50.0])
-    >>> air.pressure.values.round(2).tolist()
-    [610.0, 240.61, 3.22]
-    """
-    from scipy.interpolate import PchipInterpolator
-
-    if altitude_km is None:
-        z = np.arange(-5.0, 161.0)
-    else:
-        z = np.atleast_1d(np.asarray(altitude_km, dtype=np.float64))
-    _check_altitude(z)
-    nodes = np.array(TEMPERATURE_NODES)
-    if z[0] < nodes[0, 0] or z[-1] > nodes[-1, 0]:
-        msg = f"the reference profile covers {nodes[0, 0]}..{nodes[-1, 0]} km"
-        raise AtmosphereError(
-            msg,
-            field="altitude_km",
-            value=(float(z[0]), float(z[-1])),
-            rule="atmosphere.reference_range",
-        )
-    if not (np.isfinite(surface_pressure_pa) and surface_pressure_pa > 0):
-        msg = "surface pressure must be positive"
-        raise AtmosphereError(
-            msg,
-            field="surface_pressure_pa",
-            value=surface_pressure_pa,
-            rule="atmosphere.positive",
-        )
-    profile = PchipInterpolator(nodes[:, 0], nodes[:, 1])
-
-    def temperature(height: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.asarray(profile(height) + temperature_offset_k)
-
-    radius = check_radius(planet_radius_km, None)
-    log_ratio = _hydrostatic(z, temperature, radius)
-    water = 2e-6 + 1.48e-4 * np.exp(-np.maximum(z - 25.0, 0.0) / 8.0)
-    data = {
-        "pressure": surface_pressure_pa * np.exp(log_ratio),
-        "temperature": temperature(z),
-        "co2_vmr": np.full(z.size, 0.955),
-        "co_vmr": np.full(z.size, 7e-4),
-        "h2o_vmr": water,
-        # 5 times the terrestrial abundance of HDO relative to H2O
-        "hdo_vmr": 5.0 * 3.11e-4 * water,
-        "ch4_vmr": np.zeros(z.size),
-    }
-    ds = xr.Dataset({k: ("altitude", v) for k, v in data.items()}, {"altitude": z})
-    # one level is a profile of ours, if not of a user's
-    check_profile({**data, "altitude": z}, allow=("atmosphere.levels",))
-    ds.attrs["planet_radius_km"] = radius
-    ds.attrs["source"] = "analytic reference profile of tgo_spectra"
-    return _finish(ds)
-
-
-def _hydrostatic(
-    z: NDArray[np.float64],
-    temperature: Callable[[NDArray[np.float64]], NDArray[np.float64]],
-    radius_km: float,
-) -> NDArray[np.float64]:
-    """Logarithm of p(z) / p(0) by Gauss-Legendre sums over steps below 0.5 km."""
-    low, high = min(0.0, float(z[0])), max(0.0, float(z[-1]))
-    fine = np.union1d(np.linspace(low, high, int((high - low) / 0.5) + 2), z)
-    fine = np.union1d(fine, [0.0])
-    x, w = np.polynomial.legendre.leggauss(4)
-    half = 0.5 * np.diff(fine)
-    points = 0.5 * (fine[1:] + fine[:-1])[:, None] + half[:, None] * x
-    gravity = GM_M3_S2 / (1e3 * (radius_km + points)) ** 2
-    rate = 1e-3 * MOLAR_MASS * gravity / (GAS_CONSTANT * temperature(points))
-    step = 1e3 * half * (rate @ w)
-    total = np.concatenate([[0.0], -np.cumsum(step)])
-    total -= total[np.searchsorted(fine, 0.0)]
-    return np.asarray(total[np.searchsorted(fine, z)])
 
 
 def read_atmosphere(
@@ -178,7 +48,9 @@ def read_atmosphere(
     the numbers are taken as km, K, Pa, cm-3 and 1, with a warning and the attribute
     ``assumed_units``. CSV: a header line with these names, optionally followed by the
     unit in brackets; cells are separated by commas, or by the semicolons or tabs of
-    the header; lines ``# name = value`` become attributes.
+    the header; lines ``# name = value`` become attributes. What temperature and
+    pressure may be off, ``temperature_uncertainty`` (K) and ``pressure_uncertainty``
+    (relative, common to all altitudes), both 1-sigma, is taken along where given.
 
     Parameters
     ----------
@@ -256,7 +128,7 @@ def read_atmosphere(
         if now or before:
             ds.attrs[name] = now or before
     ds.attrs["source"] = origin
-    return _finish(ds)
+    return finish(ds)
 
 
 def on_altitudes(atmosphere: xr.Dataset, altitude_km: ArrayLike) -> xr.Dataset:
@@ -287,12 +159,13 @@ def on_altitudes(atmosphere: xr.Dataset, altitude_km: ArrayLike) -> xr.Dataset:
 
     Examples
     --------
+    >>> from tgo_spectra import reference_atmosphere
     >>> air = on_altitudes(reference_atmosphere([0.0, 50.0, 100.0]), [0.0, 120.0])
     >>> air.attrs["extended_above_km"]
     100.0
     """
     z = np.atleast_1d(np.asarray(altitude_km, dtype=np.float64))
-    _check_altitude(z)
+    check_altitude(z)
     given = np.asarray(atmosphere["altitude"].values, dtype=np.float64)
     bottom, top = float(given[0]), float(given[-1])
     if z[0] < bottom - EXTENSION_BELOW_KM:
@@ -329,10 +202,10 @@ def on_altitudes(atmosphere: xr.Dataset, altitude_km: ArrayLike) -> xr.Dataset:
         ds.attrs["extended_above_km"] = top
     if z[0] < bottom:
         ds.attrs["extended_below_km"] = bottom
-    return _finish(ds)
+    return finish(ds)
 
 
-def _finish(ds: xr.Dataset) -> xr.Dataset:
+def finish(ds: xr.Dataset) -> xr.Dataset:
     """Add the number density of p / (k T) unless it is given, set units."""
     if "number_density" not in ds:
         ds["number_density"] = ds["pressure"] / (BOLTZMANN * ds["temperature"]) * 1e-6
@@ -344,7 +217,8 @@ def _finish(ds: xr.Dataset) -> xr.Dataset:
     return ds
 
 
-def _check_altitude(z: NDArray[np.float64]) -> None:
+def check_altitude(z: NDArray[np.float64]) -> None:
+    """Refuse levels (km) that are not finite or do not ascend."""
     bad = ~np.isfinite(z)
     bad[1:] |= ~(np.diff(z) > 0)
     if z.size == 0 or bad.any():

@@ -23,6 +23,12 @@ UNITS: dict[str, dict[str, float]] = {
         "K": 1.0, "kelvin": 1.0, "Kelvin": 1.0, "degK": 1.0,
         **dict.fromkeys(_CELSIUS, 1.0),
     },
+    "temperature_difference": {
+        "K": 1.0, "kelvin": 1.0, "Kelvin": 1.0, "degK": 1.0,
+        **dict.fromkeys(_CELSIUS, 1.0),
+    },
+    # of the value itself
+    "share": {"1": 1.0, "percent": 1e-2, "%": 1e-2},
     # to km
     "altitude": {
         "km": 1.0, "kilometer": 1.0, "kilometre": 1.0, "m": 1e-3, "meter": 1e-3,

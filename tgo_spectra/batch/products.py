@@ -17,6 +17,7 @@ import json
 import logging
 import sys
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -27,6 +28,7 @@ from tgo_spectra.atmosphere.climatology.choices import (
     ClimatologyChoices,
     choose_climatology,
 )
+from tgo_spectra.atmosphere.reference import WARNING, warn_of_reference
 from tgo_spectra.batch.journal import ProductStatus, journal_line, summary
 from tgo_spectra.batch.journal import results as counted
 from tgo_spectra.batch.resume import choices, instrument_hash, resume_key, target_of
@@ -36,6 +38,7 @@ from tgo_spectra.errors import (
     OutputError,
     ProductError,
     TgoError,
+    TgoWarning,
     printable,
 )
 from tgo_spectra.files.atomic import append_line, output_folder, write_whole
@@ -101,7 +104,8 @@ def run(
     workers : int, optional
         Worker processes; with 1 (the default) or 0 all runs in this process.
     atmosphere : Dataset or path, optional
-        One profile for all products. Default: the reference atmosphere.
+        One profile for all products. Default: the reference atmosphere at each
+        product's season and latitude, which a warning says once.
     climatology : path, sequence of paths, or ClimatologyChoices, optional
         Files of a climatology, from which each product takes the profile at its
         tangent points; in place of `atmosphere`. A product outside is reported as
@@ -199,6 +203,8 @@ def _air(
             from tgo_spectra.atmosphere.profile import read_atmosphere
 
             read_atmosphere(atmosphere)
+        else:
+            warn_of_reference()
         return atmosphere
     if atmosphere is not None:
         message = "give an atmosphere or a climatology, not both"
@@ -264,7 +270,10 @@ def _process_product(
         atmosphere = atmosphere.profile_for(level1)
     elif atmosphere is not None:
         atmosphere = read_atmosphere(atmosphere)
-    level2 = retrieve(level1, setup=setup, atmosphere=atmosphere)
+    with warnings.catch_warnings():
+        # the run has said it
+        warnings.filterwarnings("ignore", message=WARNING, category=TgoWarning)
+        level2 = retrieve(level1, setup=setup, atmosphere=atmosphere)
     spectra = int(level1.sizes.get("spectrum", 0))
     write_level2(level2, target, resume_key=key, attributes={"n_spectra": spectra})
     digest = str(_stated(target)["content_sha256"])

@@ -23,6 +23,7 @@ from urllib.parse import quote
 from tgo_spectra import instruments
 from tgo_spectra.archive.gathering import identity
 from tgo_spectra.atmosphere.climatology.choices import ClimatologyChoices
+from tgo_spectra.atmosphere.reference import reference_edition
 from tgo_spectra.errors import OutputError, printable
 from tgo_spectra.files.atomic import writing
 from tgo_spectra.files.netcdf import PROCESSING_VERSION, open_verified
@@ -131,7 +132,7 @@ def _file_hash(file: Path, _modified_ns: int) -> str:
 
 def _atmosphere_hash(atmosphere: Any) -> str:
     if atmosphere is None:
-        return "|reference"
+        return f"|reference {reference_edition()}"
     if isinstance(atmosphere, ClimatologyChoices):
         files = [Path(path) for path in atmosphere.paths]
         hashes = sorted(_file_hash(file, file.stat().st_mtime_ns) for file in files)

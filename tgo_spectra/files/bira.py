@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tgo_spectra.atmosphere.profile import reference_atmosphere
+from tgo_spectra.atmosphere.reference import reference_atmosphere
 from tgo_spectra.errors import OutputError, TgoError
 from tgo_spectra.files.atomic import write_whole
 from tgo_spectra.geometry import mean_direction

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tgo_spectra import geometry
-from tgo_spectra.atmosphere.profile import read_atmosphere, reference_atmosphere
+from tgo_spectra.atmosphere.profile import read_atmosphere
+from tgo_spectra.atmosphere.reference import reference_atmosphere, warn_of_reference
 from tgo_spectra.errors import RetrievalError
 from tgo_spectra.mars import MEAN_RADIUS_KM
 
@@ -192,13 +192,17 @@ def prepare(level1: xr.Dataset, setup: RetrievalSetup) -> Prepared:
     )
 
 
-def given_atmosphere(atmosphere: xr.Dataset | str | Path | None) -> xr.Dataset:
+def given_atmosphere(
+    atmosphere: xr.Dataset | str | Path | None, level1: xr.Dataset
+) -> xr.Dataset:
     """Read an atmosphere, or take the reference; say if its planet radius is given.
 
     Parameters
     ----------
     atmosphere : Dataset, str or path, optional
         As for `tgo_spectra.retrieve`.
+    level1 : Dataset
+        Whose season and latitude the reference has, which is said in a warning.
 
     Returns
     -------
@@ -206,19 +210,14 @@ def given_atmosphere(atmosphere: xr.Dataset | str | Path | None) -> xr.Dataset:
         Attribute ``planet_radius_source`` is "default" where no radius was given.
     """
     if atmosphere is None:
-        air = _reference().copy()
+        air = reference_atmosphere(level1=level1)
+        warn_of_reference()
     else:
         air = read_atmosphere(atmosphere)
         if "planet_radius_km" in getattr(atmosphere, "attrs", air.attrs):
             return air
     air.attrs["planet_radius_source"] = "default"
     return air
-
-
-@functools.cache
-def _reference() -> xr.Dataset:
-    """Make the reference atmosphere once in a process."""
-    return reference_atmosphere()
 
 
 def masked_text(masked: npt.NDArray[np.bool_], pixels: IntArray) -> str:

@@ -6,15 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tgo_spectra.atmosphere.profile import (
-    on_altitudes,
-    read_atmosphere,
-    reference_atmosphere,
-)
+from tgo_spectra.atmosphere.profile import on_altitudes, read_atmosphere
+from tgo_spectra.atmosphere.reference import reference_atmosphere
 from tgo_spectra.simulate.options import mole_fraction
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     import numpy.typing as npt
     import xarray as xr
@@ -26,11 +23,19 @@ if TYPE_CHECKING:
 __all__ = ["air_of", "mole_fractions_of"]
 
 
-def air_of(scenario: Scenario, altitude_km: Array) -> xr.Dataset:
-    """Air on levels, shape (level,), ascending in km, as a scenario has it."""
+def air_of(
+    scenario: Scenario,
+    altitude_km: Array,
+    place: Mapping[str, float] | None = None,
+) -> xr.Dataset:
+    """Air on levels, shape (level,), ascending in km, as a scenario has it.
+
+    The reference is that of a place (solar longitude and latitude, degree), by default
+    the scenario's: that which a fit of the product takes.
+    """
     if scenario.atmosphere is not None:
         return on_altitudes(read_atmosphere(scenario.atmosphere), altitude_km)
-    air = reference_atmosphere(altitude_km)
+    air = reference_atmosphere(altitude_km, **(place or scenario.place))
     if not scenario.temperature_gradient_k_km:
         return air
     below = np.clip(40.0 - altitude_km, 0.0, 40.0)

@@ -99,9 +99,10 @@ class NadirScenario(NomadScenario):
         0.5, "Added below 40 km, towards the ground, to the reference atmosphere.",
         limits=(-5.0, 5.0), unit="K km-1",
     )  # fmt: skip
-    surface_pressure_pa: float = option(
-        610.0, "At altitude zero.", limits=(100.0, 1000.0), unit="Pa"
-    )
+    surface_pressure_pa: float | None = option(
+        None, "At altitude zero; default: that of the atmosphere.",
+        limits=(100.0, 1000.0), unit="Pa",
+    )  # fmt: skip
     topography_km: tuple[float, float] = option(
         (0.0, 3.0), "Mean and amplitude of the surface altitude along the track.",
         limits=((-9.0, 25.0), (-17.0, 17.0)), unit="km",
@@ -265,7 +266,10 @@ def _air(scenario: NadirScenario, gases: tuple[str, ...]) -> xr.Dataset:
     steps = 0.5 * (slope[1:] + slope[:-1]) * np.diff(z)
     fall = np.append(0.0, np.cumsum(steps))
     fall -= np.interp(0.0, z, fall)
-    pressure = scenario.surface_pressure_pa * np.exp(-fall)
+    areoid = scenario.surface_pressure_pa
+    if areoid is None:
+        areoid = float(air["pressure"].interp(altitude=0.0))
+    pressure = areoid * np.exp(-fall)
     density = pressure / (mars.BOLTZMANN * t) * 1e-6
     found = mole_fractions_of(scenario, gases, air)
     changed = {

@@ -140,7 +140,16 @@ def _band(scenario: SoScenario) -> tuple[tables.BandTable, str]:
 
 def _column(scenario: SoScenario, band: tables.BandTable, low_km: float) -> _Column:
     levels = np.arange(np.floor(low_km) - 1.0, TOP_KM, LEVEL_STEP_KM)
-    air = air_of(scenario, levels)
+    # the mean of the spectra, as a fit takes it; it does not depend on the radius
+    rows = pointing.point(scenario, mars.MEAN_RADIUS_KM)
+    latitude = rows.variables["point_latitude"][:, 0]
+    seconds = np.rint(1e3 * rows.edges[:, 0]).astype("timedelta64[ms]")
+    season = mars.solar_longitude(np.datetime64(scenario.start, "ms") + seconds)
+    place = {
+        "solar_longitude": geometry.mean_direction(season, 360.0),
+        "latitude": float(latitude.mean()),
+    }
+    air = air_of(scenario, levels, place)
     radius = scenario.planet_radius_km
     if radius is None:
         radius = float(air.attrs.get("planet_radius_km", mars.MEAN_RADIUS_KM))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from tgo_spectra.instruments.so import AOTF_FREQUENCY_KHZ
+from tgo_spectra.mars import solar_longitude
 from tgo_spectra.simulate.options import (
     GASES,
     check_mole_fractions,
@@ -41,7 +42,7 @@ class Scenario:
     start: str = option("2018-06-14T03:09:20", "Start of the observation, UTC.")
     orbit: int = option(2000, "Number in the label.", limits=(0, 999_999))
     atmosphere: xr.Dataset | str | Path | None = option(
-        None, "Pressure, temperature and mole fractions; default: the reference."
+        None, "Pressure, temperature and mole fractions; default: the reference there."
     )
     temperature_gradient_k_km: float = option(
         0.0, "Added below 40 km, towards the ground, to the reference atmosphere.",
@@ -66,6 +67,11 @@ class Scenario:
         """Refuse options that make no product."""
         check_options(self)
         check_mole_fractions(self.mole_fractions, negative=self.negative)
+
+    @property
+    def place(self) -> dict[str, float]:
+        """Solar longitude and latitude (degree) that a product tells; here neither."""
+        return {}
 
     @property
     def mole_fractions(self) -> dict[str, Profile]:
@@ -111,6 +117,12 @@ class NomadScenario(Scenario):
         None, "Local true solar time there; default: 18 at ingress, 6 at egress.",
         limits=(0.0, 24.0), unit="hour",
     )  # fmt: skip
+
+    @property
+    def place(self) -> dict[str, float]:
+        """Solar longitude and latitude of the start, degree."""
+        season = float(solar_longitude(np.datetime64(self.start)))
+        return {"solar_longitude": season, "latitude": self.latitude}
 
 
 @described

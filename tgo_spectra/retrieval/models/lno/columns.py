@@ -96,7 +96,7 @@ def retrieve_nadir(
     (('spectrum',), 'cm-2')
     """
     order = _check_product(level1, setup)
-    air = given_atmosphere(atmosphere)
+    air = given_atmosphere(atmosphere, level1)
     for gas in setup.gases:
         if f"{gas}_vmr" not in air:
             message = "the atmosphere has no profile of a fitted gas"

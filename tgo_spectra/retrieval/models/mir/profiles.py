@@ -133,7 +133,7 @@ def build_mir_scene(
         Every choice that affects a number, as attributes.
     """
     _check(level1)
-    air = given_atmosphere(atmosphere)
+    air = given_atmosphere(atmosphere, level1)
     orders = tuple(order_rows(level1, setup, order) for order in setup.orders)
     table = tables.open_table(setup.table)
     present = tables.table_gases(table)

@@ -86,4 +86,4 @@ def retrieve_profile(
         )
     if level1["order"].ndim == 0:
         check_interferents(setup, int(level1["order"]))
-    return table[setup.method](level1, setup, given_atmosphere(atmosphere))
+    return table[setup.method](level1, setup, given_atmosphere(atmosphere, level1))

@@ -9,6 +9,7 @@ import numpy as np
 
 from tgo_spectra import geometry
 from tgo_spectra.atmosphere import profile as atmospheres
+from tgo_spectra.atmosphere.reference import reference_atmosphere
 from tgo_spectra.errors import RetrievalError, TableError
 from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.instruments import so as instrument
@@ -263,7 +264,7 @@ def prior_profile(gas: str, setup: HasPriors, levels: xr.Dataset) -> Array:
     name = f"{gas}_vmr"
     if name in levels:
         return np.asarray(levels[name].values, dtype=float)
-    reference = atmospheres.reference_atmosphere(levels["altitude"].values)
+    reference = reference_atmosphere(levels["altitude"].values)
     if name not in reference:
         message = (
             "no a priori: give `constant` in the setup or a profile in the atmosphere"

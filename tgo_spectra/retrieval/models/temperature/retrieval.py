@@ -119,7 +119,7 @@ def build_temperature_scene(
     """
     if level1.chunks:
         level1 = level1.compute()
-    air = given_atmosphere(atmosphere)
+    air = given_atmosphere(atmosphere, level1)
     like_gas = setup.as_profile_setup()
     band, table_attrs = band_of(setup.table)
     prepared = prepare(level1, like_gas)

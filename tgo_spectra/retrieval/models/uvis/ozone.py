@@ -94,7 +94,9 @@ def retrieve_uvis(
     chosen = setup or UvisSetup()
     _check_product(level1)
     data = _cross_section(cross_section, chosen)
-    scene = build_scene(level1.compute(), data, chosen, given_atmosphere(atmosphere))
+    scene = build_scene(
+        level1.compute(), data, chosen, given_atmosphere(atmosphere, level1)
+    )
     solution = solve(scene, chosen)
     variables = _slant_variables(level1, solution, chosen)
     variables |= _geometry_variables(level1, solution)
