@@ -47,8 +47,9 @@ def retrieve(
         shipped setup for the product's channel, observation and order.
     atmosphere : Dataset, str or path, optional
         ``pressure`` and ``temperature`` over ``altitude``, optionally
-        ``<gas>_vmr`` as a priori; default: the analytic reference atmosphere,
-        which the attribute ``atmosphere`` of the result then says. Of a climatology
+        ``<gas>_vmr`` as a priori; default: the reference atmosphere of the product's
+        season and latitude, which a warning and the attribute ``atmosphere`` of the
+        result then say. Of a climatology
         give the profile that `atmosphere_for_product` takes from it; what that says of
         itself goes into the result.
     method : str, optional

@@ -67,7 +67,7 @@ def retrieve_mir(
     setup : MirSetup
     atmosphere : Dataset, str or path, optional
         ``pressure`` and ``temperature`` over ``altitude``, optionally
-        ``<gas>_vmr`` as a priori; default: the analytic reference atmosphere, which
+        ``<gas>_vmr`` as a priori; default: the reference atmosphere, which
         the attribute ``atmosphere`` of the result then says.
 
     Returns

@@ -66,7 +66,7 @@ def retrieve_profile(
     setup : RetrievalSetup
     atmosphere : Dataset, str or path, optional
         ``pressure`` and ``temperature`` over ``altitude``, optionally ``<gas>_vmr`` as
-        a priori; default: the analytic reference atmosphere.
+        a priori; default: the reference atmosphere.
 
     Returns
     -------

@@ -50,7 +50,7 @@ def retrieve_uvis(
         Default: that of `UvisSetup`.
     atmosphere : Dataset, str or path, optional
         ``pressure``, ``temperature`` and ``co2_vmr`` over ``altitude``, optionally
-        ``o3_vmr`` as a priori; default: the analytic reference atmosphere, which the
+        ``o3_vmr`` as a priori; default: the reference atmosphere, which the
         attribute ``atmosphere`` of the result then says.
 
     Returns
