@@ -193,7 +193,10 @@ def test_profile__kernel_says_what_a_change_does(clean, solved):
     moved = 0.5 * (found[0] - found[1])
     kernel = (profile.result.covariance @ profile.result.data_matrix)[:n, :n]
     expected = kernel @ change[0]
-    assert np.abs(moved - expected).max() < 2e-3 * np.abs(expected).max()
+    # below the lowest line of sight the a priori bends the answer by some 0.2 %
+    seen = scene.level_km >= SMALL["altitude_range"][0]
+    assert np.abs(moved - expected)[seen].max() < 2e-4 * np.abs(expected).max()
+    assert np.abs(moved - expected).max() < 4e-3 * np.abs(expected).max()
 
 
 def test_profiles__methods_agree_where_ozone_is_dense(clean, noisy):
