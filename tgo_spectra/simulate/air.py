@@ -35,7 +35,12 @@ def air_of(
     """
     if scenario.atmosphere is not None:
         return on_altitudes(read_atmosphere(scenario.atmosphere), altitude_km)
-    air = reference_atmosphere(altitude_km, **(place or scenario.place))
+    there = place or scenario.place
+    air = reference_atmosphere(
+        altitude_km,
+        solar_longitude=there.get("solar_longitude"),
+        latitude=there.get("latitude"),
+    )
     if not scenario.temperature_gradient_k_km:
         return air
     below = np.clip(40.0 - altitude_km, 0.0, 40.0)
