@@ -18,6 +18,7 @@ import numpy as np
 from tgo_spectra import mars
 from tgo_spectra.atmosphere.profile import read_atmosphere
 from tgo_spectra.errors import SetupError
+from tgo_spectra.forward.sight import hydrostatic_log_ratio
 from tgo_spectra.instruments import lno
 from tgo_spectra.instruments.nadir import slant_factor
 from tgo_spectra.instruments.response import tabulated as operators
@@ -261,15 +262,13 @@ def _air(scenario: NadirScenario, gases: tuple[str, ...]) -> xr.Dataset:
         _known("mole_fraction", gas, gases)
     air = air_of(scenario, z)
     t = air["temperature"].values
-    gravity = mars.GM_M3_S2 / (1e3 * (mars.MEAN_RADIUS_KM + z)) ** 2
-    slope = 1e-3 * mars.MOLAR_MASS * gravity / (mars.GAS_CONSTANT * t) * 1e3
-    steps = 0.5 * (slope[1:] + slope[:-1]) * np.diff(z)
-    fall = np.append(0.0, np.cumsum(steps))
-    fall -= np.interp(0.0, z, fall)
+    zero = int(np.searchsorted(z, 0.0))
     areoid = scenario.surface_pressure_pa
     if areoid is None:
-        areoid = float(air["pressure"].interp(altitude=0.0))
-    pressure = areoid * np.exp(-fall)
+        areoid = float(air["pressure"][zero])
+    pressure = areoid * np.exp(
+        hydrostatic_log_ratio(z, t, planet_radius_km=mars.MEAN_RADIUS_KM, anchor=zero)
+    )
     density = pressure / (mars.BOLTZMANN * t) * 1e-6
     found = mole_fractions_of(scenario, gases, air)
     changed = {
