@@ -18,15 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tgo_spectra.errors import TableError
-from tgo_spectra.spectroscopy.tables.build import build_table
-from tgo_spectra.spectroscopy.tables.files import (
-    list_tables,
-    open_table,
-    table_gases,
-    verify_table,
-    write_table,
-)
-from tgo_spectra.spectroscopy.tables.interpolation import interpolate_coefficients
+from tgo_spectra.spectroscopy.tables.files import table_gases
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,19 +26,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
-__all__ = [
-    "BandTable",
-    "build_table",
-    "check_covers",
-    "check_range",
-    "interpolate_coefficients",
-    "list_tables",
-    "open_table",
-    "table_arrays",
-    "table_gases",
-    "verify_table",
-    "write_table",
-]
+__all__ = ["BandTable", "check_covers", "check_range", "table_arrays"]
 
 
 @dataclass(frozen=True)
@@ -108,6 +88,7 @@ def check_covers(
 
     Examples
     --------
+    >>> from tgo_spectra.spectroscopy.tables import open_table
     >>> check_covers(open_table("so_134_136"), 2880.0, 3210.0)
     """
     start = table["cell_start"].values
@@ -178,6 +159,7 @@ def table_arrays(
 
     Examples
     --------
+    >>> from tgo_spectra.spectroscopy.tables import open_table
     >>> band = table_arrays(open_table("so_134_136"), ["ch4"])
     >>> band.vectors["ch4"].shape[1] == band.nodes_cm1.size
     True
