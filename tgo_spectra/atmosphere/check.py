@@ -100,16 +100,7 @@ class _Fault(NamedTuple):
 
 
 def check_allowed(allow: Collection[str]) -> tuple[str, ...]:
-    """Return the names of rules, sorted; refuse one that cannot be switched off.
-
-    Parameters
-    ----------
-    allow : collection of str
-        From `ALLOWABLE`.
-
-    Returns
-    -------
-    tuple of str
+    """Return the names of rules, sorted; refuse one that is not in `ALLOWABLE`.
 
     Raises
     ------

@@ -104,21 +104,12 @@ def check_range(
     what: str,
     value: object,
 ) -> None:
-    """Refuse a table, known by its name and range, that does not cover another range.
-
-    Parameters
-    ----------
-    covered_cm1, needed_cm1 : tuple of float
-        Lower and upper end, cm-1.
-    table, what : str
-        Name of the table, and what needs it.
-    value : object
-        What the error names as the offending value.
+    """Refuse a table, known by its name and range (cm-1), that does not cover another.
 
     Raises
     ------
     TableError
-        The table ends inside the range.
+        The table ends inside the range; its value is the given one.
     """
     low, high = covered_cm1
     if not (low - 1e-9 <= needed_cm1[0] <= needed_cm1[1] <= high + 1e-9):
