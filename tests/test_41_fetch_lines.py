@@ -11,8 +11,9 @@ import pytest
 
 from tgo_spectra import cli
 from tgo_spectra.errors import LineListError
-from tgo_spectra.spectroscopy.linelist import fetch_lines, read_line_list
-from tgo_spectra.spectroscopy.tables.cache import cache_folder
+from tgo_spectra.paths import cache_folder
+from tgo_spectra.spectroscopy.fetch import fetch_lines
+from tgo_spectra.spectroscopy.linelist import read_line_list
 
 GOOD = (
     " 61 3000.000000 1.234E-20 1.000E+00.05000.065  100.00000.70-.006000"

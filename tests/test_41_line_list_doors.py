@@ -14,7 +14,8 @@ import pytest
 
 from tgo_spectra.errors import LineListError, TgoWarning
 from tgo_spectra.spectroscopy.absorption import absorption_cross_section
-from tgo_spectra.spectroscopy.linelist import fetch_lines, read_line_list
+from tgo_spectra.spectroscopy.fetch import fetch_lines
+from tgo_spectra.spectroscopy.linelist import read_line_list
 from tgo_spectra.spectroscopy.partition import molecule_formula, molecules
 from tgo_spectra.spectroscopy.ultraviolet import read_uv_cross_section
 

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 import tgo_spectra as tgo
 from tgo_spectra.atmosphere import on_altitudes
-from tgo_spectra.atmosphere.climatology.forms import FORMS
-from tgo_spectra.atmosphere.climatology.hydrostatic import heights_of_pressure
-from tgo_spectra.atmosphere.climatology.quantities import MOLAR_MASSES
+from tgo_spectra.atmosphere.climatology.form import MOLAR_MASSES
+from tgo_spectra.atmosphere.climatology.opening import FORMS
 from tgo_spectra.atmosphere.climatology.weights import (
     axis_pick,
     latitude_pick,
     series_pick,
 )
+from tgo_spectra.atmosphere.hydrostatic import heights_of_pressure
 from tgo_spectra.errors import AtmosphereError
 from tgo_spectra.mars import (
     BOLTZMANN,

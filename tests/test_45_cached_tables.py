@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tgo_spectra import cli
+from tgo_spectra.paths import cache_folder
 from tgo_spectra.spectroscopy.linelist import read_line_list
 from tgo_spectra.spectroscopy.tables import cache as caching
 from tgo_spectra.spectroscopy.tables import grid as states
@@ -110,9 +111,9 @@ def test_damaged_cache_is_built_anew(lines, made, tmp_path, caplog):
 
 def test_default_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert caching.cache_folder("tables") == tmp_path / "tgo_spectra" / "tables"
+    assert cache_folder("tables") == tmp_path / "tgo_spectra" / "tables"
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert caching.cache_folder("tables").parts[-3] == ".cache"
+    assert cache_folder("tables").parts[-3] == ".cache"
 
 
 def test_command(path, tmp_path, capsys, monkeypatch):

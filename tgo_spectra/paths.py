@@ -1,10 +1,11 @@
-"""Paths as users write them."""
+"""Paths as users write them, and the folder of what is kept for them."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-__all__ = ["expanded"]
+__all__ = ["cache_folder", "expanded"]
 
 
 def expanded(path: str | Path) -> Path:
@@ -33,3 +34,26 @@ def expanded(path: str | Path) -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         return Path(path)
+
+
+def cache_folder(kind: str) -> Path:
+    """Return a folder of the user's cache, by the XDG rule.
+
+    Parameters
+    ----------
+    kind : str
+        ``tables`` or ``lines``.
+
+    Returns
+    -------
+    pathlib.Path
+        ``$XDG_CACHE_HOME/tgo_spectra/<kind>``, the variable defaulting to
+        ``~/.cache``. It need not exist.
+
+    Examples
+    --------
+    >>> cache_folder("tables").parts[-2:]
+    ('tgo_spectra', 'tables')
+    """
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "tgo_spectra" / kind

@@ -11,14 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from tgo_spectra.atmosphere.hydrostatic import potential
 from tgo_spectra.errors import AtmosphereError
-from tgo_spectra.mars import (
-    BOLTZMANN,
-    GAS_CONSTANT,
-    GM_M3_S2,
-    MEAN_RADIUS_KM,
-    MOLAR_MASS,
-)
+from tgo_spectra.mars import BOLTZMANN, GAS_CONSTANT, MEAN_RADIUS_KM, MOLAR_MASS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -105,16 +100,7 @@ class _Fault(NamedTuple):
 
 
 def check_allowed(allow: Collection[str]) -> tuple[str, ...]:
-    """Return the names of rules, sorted; refuse one that cannot be switched off.
-
-    Parameters
-    ----------
-    allow : collection of str
-        From `ALLOWABLE`.
-
-    Returns
-    -------
-    tuple of str
+    """Return the names of rules, sorted; refuse one that is not in `ALLOWABLE`.
 
     Raises
     ------
@@ -336,10 +322,10 @@ def _exponent(z: Array, t: Array, *, light: bool) -> Array:
     grid = np.union1d(z, bounds[(bounds > z[0]) & (bounds < z[-1])])
     between = 0.5 * (grid[1:] + grid[:-1])
     mass = masses[np.searchsorted(bounds, between) - 1] if light else HEAVIEST
-    potential = -GM_M3_S2 / (1e3 * (MEAN_RADIUS_KM + grid))
     warmth = np.interp(grid, z, t)
     mean = 0.5 * (warmth[1:] + warmth[:-1])
-    steps = 1e-3 * mass * np.diff(potential) / (GAS_CONSTANT * mean)
+    rise = np.diff(potential(grid, MEAN_RADIUS_KM))
+    steps = 1e-3 * mass * rise / (GAS_CONSTANT * mean)
     total = np.append(0.0, np.cumsum(steps))
     return np.asarray(total[np.searchsorted(grid, z)])
 

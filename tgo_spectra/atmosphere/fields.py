@@ -115,23 +115,11 @@ def quantity_of(name: str) -> Quantity:
 def profile_of(raw: xr.Dataset, path: str | None, allow: Collection[str]) -> Profile:
     """Take the fields of a profile to our units, upwards, and check them.
 
-    Parameters
-    ----------
-    raw : Dataset
-        As found in a file or given.
-    path : str or None
-        For messages.
-    allow : collection of str
-        As :func:`tgo_spectra.atmosphere.check.check_profile`; so the errors.
-
-    Returns
-    -------
-    Profile
-
     Raises
     ------
     AtmosphereError
-        A field is missing or given twice, in an unknown unit or over other levels.
+        A field is missing or given twice, in an unknown unit or over other levels; or
+        as :func:`tgo_spectra.atmosphere.check.check_profile`.
     """
     found = _names(raw, path)
     name = found["altitude"]

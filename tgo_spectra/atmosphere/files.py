@@ -46,19 +46,7 @@ def is_netcdf(path: pathlib.Path) -> bool:
 
 
 def netcdf_of(path: pathlib.Path, family: Family) -> xr.Dataset:
-    """Open a netCDF file of air; times stay the numbers that they are.
-
-    Parameters
-    ----------
-    path : Path
-        That exists.
-    family : {"atmosphere", "climatology"}
-        First part of the rule's name.
-
-    Returns
-    -------
-    Dataset
-        Lazy.
+    """Open a netCDF file of air, lazily; times stay the numbers that they are.
 
     Raises
     ------
@@ -77,17 +65,6 @@ def netcdf_of(path: pathlib.Path, family: Family) -> xr.Dataset:
 
 def text_of(path: pathlib.Path, family: Family) -> str:
     """Read a text file of air, with or without a byte-order mark.
-
-    Parameters
-    ----------
-    path : Path
-        That exists.
-    family : {"atmosphere", "climatology"}
-        First part of the rule's name.
-
-    Returns
-    -------
-    str
 
     Raises
     ------
@@ -110,17 +87,7 @@ def text_of(path: pathlib.Path, family: Family) -> str:
 
 
 def profile_from_file(path: pathlib.Path) -> xr.Dataset:
-    """Open a netCDF or CSV file of a profile.
-
-    Parameters
-    ----------
-    path : Path
-        ``.nc``, ``.nc4``, ``.h5`` or what starts like netCDF, else CSV.
-
-    Returns
-    -------
-    Dataset
-        In memory, as found.
+    """Read a netCDF file of a profile (by its suffix or its start), else CSV, as found.
 
     Raises
     ------
@@ -139,22 +106,10 @@ def profile_from_file(path: pathlib.Path) -> xr.Dataset:
 
 
 def profile_from_text(text: str, path: str | None) -> xr.Dataset:
-    """Parse CSV text with a header line and ``# name = value`` lines.
+    """Parse CSV text: each column over ``level``, ``# name = value`` as attributes.
 
     Cells are separated by commas, or by the semicolons or tabs of the header, and may
     stand in quotes.
-
-    Parameters
-    ----------
-    text : str
-        The text.
-    path : str or None
-        Where it came from, for messages.
-
-    Returns
-    -------
-    Dataset
-        One variable over ``level`` for each column.
 
     Raises
     ------

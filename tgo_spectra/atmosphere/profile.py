@@ -14,14 +14,9 @@ import xarray as xr
 from tgo_spectra.atmosphere.check import check_allowed, check_radius
 from tgo_spectra.atmosphere.fields import profile_of
 from tgo_spectra.atmosphere.files import profile_from_file, profile_from_text
+from tgo_spectra.atmosphere.hydrostatic import EXTENSION_BELOW_KM, SCALE, potential
 from tgo_spectra.errors import AtmosphereError
-from tgo_spectra.mars import (
-    BOLTZMANN,
-    GAS_CONSTANT,
-    GM_M3_S2,
-    MEAN_RADIUS_KM,
-    MOLAR_MASS,
-)
+from tgo_spectra.mars import BOLTZMANN, MEAN_RADIUS_KM
 from tgo_spectra.paths import expanded
 from tgo_spectra.variables import attributes_of
 
@@ -32,9 +27,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["check_altitude", "finish", "on_altitudes", "read_atmosphere"]
-
-#: Extrapolation allowed below the lowest given level, km.
-EXTENSION_BELOW_KM = 5.0
 
 
 def read_atmosphere(
@@ -189,10 +181,9 @@ def on_altitudes(atmosphere: xr.Dataset, altitude_km: ArrayLike) -> xr.Dataset:
             t_edge = np.interp(
                 z, given, np.asarray(atmosphere["temperature"].values, np.float64)
             )
-            # Isothermal with g ~ r^-2: the exact exponent uses the geopotential.
-            metres = 1e3 * (z - edge) * (radius + edge) / (radius + z)
-            gravity = GM_M3_S2 / (1e3 * (radius + edge)) ** 2
-            log_p -= 1e-3 * MOLAR_MASS * gravity * metres / (GAS_CONSTANT * t_edge)
+            # isothermal
+            rise = potential(z, radius) - potential(edge, radius)
+            log_p -= rise / (SCALE * t_edge)
             data["pressure"] = np.exp(log_p)
         elif name != "number_density":
             data[str(name)] = np.interp(z, given, values)

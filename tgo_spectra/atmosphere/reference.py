@@ -16,15 +16,10 @@ import numpy as np
 import xarray as xr
 
 from tgo_spectra.atmosphere.check import check_profile, check_radius
+from tgo_spectra.atmosphere.hydrostatic import SCALE, potential
 from tgo_spectra.atmosphere.profile import check_altitude, finish
 from tgo_spectra.errors import AtmosphereError, TgoWarning
-from tgo_spectra.mars import (
-    GAS_CONSTANT,
-    GM_M3_S2,
-    MEAN_RADIUS_KM,
-    MOLAR_MASS,
-    mean_direction,
-)
+from tgo_spectra.mars import MEAN_RADIUS_KM, mean_direction
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -353,10 +348,7 @@ def _hydrostatic(
     up = np.concatenate([[up[0] - _BEYOND], up, [up[-1] + _BEYOND]])
     kelvin = PchipInterpolator(up, np.concatenate([rows_k[:1], rows_k, rows_k[-1:]]))
     area = kelvin.antiderivative()
-    scale = GAS_CONSTANT / (1e-3 * MOLAR_MASS)
-    ground = -np.log(pressure_pa)
-    potential = GM_M3_S2 * z / (1e3 * radius_km * (radius_km + z))
-    wanted = potential / scale + area(ground)
+    wanted = potential(z, radius_km) / SCALE + area(-np.log(pressure_pa))
     fine = np.linspace(up[0], up[-1], 400)
     level = np.interp(wanted, area(fine), fine)
     # Newton; the start is near, the integral smooth and rising

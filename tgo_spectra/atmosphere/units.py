@@ -80,17 +80,7 @@ def scale_of(kind: str, unit: str) -> tuple[float, float]:
 
 
 def unit_of(array: xr.DataArray) -> str | None:
-    """Return the unit that a file states; None if it states none.
-
-    Parameters
-    ----------
-    array : DataArray
-        With the attribute ``units`` or ``UNITS``, or none, or an empty one.
-
-    Returns
-    -------
-    str or None
-    """
+    """Return the unit that ``units`` or ``UNITS`` of a variable states, or None."""
     for key in ("units", "UNITS"):
         text = str(array.attrs.get(key, "")).strip()
         if text:

@@ -37,7 +37,7 @@ def lines() -> None:
 @click.option("--refresh", is_flag=True, help="Fetch even if it is there.")
 def lines_fetch(gas: str, window: tuple[float, float], out: str | None, **how: Any) -> None:  # noqa: E501  # fmt: skip
     """Get the lines of GAS from HITRAN, a mirror or a file; kept with their origin."""
-    from tgo_spectra.spectroscopy.linelist import fetch_lines
+    from tgo_spectra.spectroscopy.fetch import fetch_lines
 
     path = fetch_lines(gas.lower(), window[0], window[1], out, **how)
     say(str(path))

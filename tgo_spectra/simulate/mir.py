@@ -227,7 +227,7 @@ def absorb(scenario: MirScenario, lines: Lines) -> MirAbsorption:
     ----------
     scenario : MirScenario
     lines : mapping of str to (Dataset, broadening)
-        As for `tgo_spectra.spectroscopy.tables.read.build_table`.
+        As for `tgo_spectra.spectroscopy.tables.build_table`.
 
     Returns
     -------

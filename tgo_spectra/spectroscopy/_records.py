@@ -153,20 +153,9 @@ def _length_error(line: bytes, row: int, path: str, offset: int) -> LineListErro
 
 
 def cut(data: bytes, path: str, *, longer: bool = False) -> Records:
-    """Cut the content of a file into records and check every character.
+    """Cut the content of a file (LF or CRLF) into records and check every character.
 
-    Parameters
-    ----------
-    data : bytes
-        Whole content, LF or CRLF line ends.
-    path : str
-        For messages.
-    longer : bool, optional
-        Allow characters after column 160 (HAPI ``.data`` files).
-
-    Returns
-    -------
-    Records
+    `longer` allows characters after column 160 (HAPI ``.data`` files).
 
     Raises
     ------
@@ -342,21 +331,10 @@ def _check_codes(records: Records) -> None:
 def convert(
     records: Records, isotopologues: dict[int, tuple[int, ...]], *, fortran: bool
 ) -> dict[str, NDArray[np.float64] | NDArray[np.int32]]:
-    """Convert all numeric fields.
+    """Convert ``molecule``, ``isotopologue`` and the fields named in `FIELDS`.
 
-    Parameters
-    ----------
-    records : Records
-        From `cut`.
-    isotopologues : dict
-        Isotopologues of each molecule of HITRAN.
-    fortran : bool
-        Accept ``1.0D-20`` and ``1.0-120`` in the intensities.
-
-    Returns
-    -------
-    dict of ndarray
-        ``molecule``, ``isotopologue`` and the names of `FIELDS`.
+    `isotopologues`: those of each molecule of HITRAN; `fortran` accepts ``1.0D-20`` and
+    ``1.0-120`` in the intensities.
 
     Raises
     ------

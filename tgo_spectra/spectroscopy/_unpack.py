@@ -53,19 +53,7 @@ _TAR_MARK = slice(257, 262)  # "ustar" (POSIX.1-2017, pax, ustar interchange for
 
 
 def unpacked(raw: bytes, path: Path) -> bytes:
-    """Return the content of a file, whatever it is packed with.
-
-    Parameters
-    ----------
-    raw : bytes
-        The file as it is.
-    path : Path
-        For messages.
-
-    Returns
-    -------
-    bytes
-        `raw` itself where nothing is packed.
+    """Return the content of a file, whatever it is packed with, if it is.
 
     Raises
     ------

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "fetch_lines",
     "isotopologue_abundance",
     "isotopologue_mass",
     "partition_sum",
@@ -412,68 +411,3 @@ def read_line_list(
         for name, values in {**fields, **more}.items()
     }
     return xr.Dataset(variables, attrs=attrs)
-
-
-def fetch_lines(
-    gas: str,
-    low: float,
-    high: float,
-    cache_dir: PathLike | None = None,
-    *,
-    mirror: PathLike | None = None,
-    file: PathLike | None = None,
-    edition: str | None = None,
-    refresh: bool = False,
-) -> Path:
-    """Get the lines of a gas: from the cache, a mirror, a file, or HITRANonline.
-
-    Beside the list lies ``<name>.origin.json`` with edition, date, query, citation
-    and hash, which `read_line_list` checks and copies into the attributes.
-
-    Parameters
-    ----------
-    gas : str
-        Name such as ``ch4``.
-    low, high : float
-        Range, cm-1.
-    cache_dir : path, optional
-        Folder for the files, made if absent; default ``lines`` in the user's cache
-        (``XDG_CACHE_HOME``). A list that lies there whole is not fetched again.
-    mirror : path, optional
-        Folder with lists named ``GAS_..._LOW-HIGH....par`` (or ``.data``, and
-        ``.gz``), such as the cache of another machine; the one that covers the range
-        is cut to it. No network is used.
-    file : path, optional
-        A list of your own, checked and cut to the range. No network is used.
-    edition : str, optional
-        Edition of HITRAN, if you know it; the service does not state it.
-    refresh : bool, optional
-        Fetch again.
-
-    Returns
-    -------
-    Path
-        The list, readable by `read_line_list`.
-
-    Raises
-    ------
-    LineListError
-        Nothing could be downloaded, or the hitran-api package is absent, or no list
-        or several lists of the mirror cover the range, or the list is malformed.
-
-    Examples
-    --------
-    >>> fetch_lines("hcl", 2600, 3100)  # doctest: +SKIP
-    """
-    from tgo_spectra.spectroscopy._fetch import Request, fetch
-    from tgo_spectra.spectroscopy.tables.cache import cache_folder
-
-    folder = cache_folder("lines") if cache_dir is None else expanded(cache_dir)
-    request = Request(gas, float(low), float(high), edition)
-    return fetch(
-        request,
-        folder,
-        mirror=None if mirror is None else expanded(mirror),
-        file=None if file is None else expanded(file),
-        refresh=refresh,
-    )

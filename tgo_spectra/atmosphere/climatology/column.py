@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from tgo_spectra.atmosphere.climatology.hydrostatic import heights_of_pressure
 from tgo_spectra.atmosphere.climatology.weights import (
     Pick,
     axis_pick,
     latitude_pick,
     series_pick,
 )
+from tgo_spectra.atmosphere.hydrostatic import heights_of_pressure
 from tgo_spectra.errors import AtmosphereError
 
 if TYPE_CHECKING:
@@ -52,22 +52,8 @@ def column(
 ) -> tuple[dict[str, NDArray[np.float64]], list[str]]:
     """Interpolate every field to a place: ln p, and the others as they are.
 
-    Parameters
-    ----------
-    climatology : Dataset
-        As opened.
-    place : Place
-        A value for every axis that the climatology has.
-    method : {"linear", "nearest"}
-        Between its points.
-
-    Returns
-    -------
-    dict of ndarray, shape (level,) or ()
-        By name; levels with pressure, temperature or altitude missing (below the
-        surface) are left out.
-    list of str
-        What was done beside plain interpolation.
+    Arrays (level,) or () by name, without levels where pressure, temperature or
+    altitude is missing (below the surface); and what was done beside interpolating.
 
     Raises
     ------
@@ -244,25 +230,10 @@ def heights(
     given: Anchoring,
     path: str,
 ) -> tuple[NDArray[np.float64], str]:
-    """Altitudes of a column above the areoid, and how they were got.
+    """Altitudes (km, (level,)) of a column above the areoid, and how they were got.
 
-    Parameters
-    ----------
-    levels : mapping
-        As from :func:`column`.
-    known : str
-        The climatology's own ``altitude_reference``.
-    given : Anchoring
-        What the caller says.
-    path : str
-        For messages.
-
-    Returns
-    -------
-    ndarray, shape (level,)
-        km.
-    str
-        A sentence for the record.
+    `known` is the climatology's own ``altitude_reference``, `given` what the caller
+    says.
 
     Raises
     ------

@@ -3,6 +3,11 @@
 A climatology is a Dataset over ``level`` and any of ``solar_longitude`` or ``time``,
 ``local_time``, ``latitude``, ``longitude``: ``pressure`` (Pa), ``temperature`` (K),
 ``<gas>_vmr`` (mol/mol), and ``altitude`` (km) where the model states it.
+
+A form states the unit of each of its fields. A file that says another unit contradicts
+its form, which is an error, unless the form's unit is only inferred: then the file is
+believed. A file that says nothing is believed to follow the form, and that is recorded;
+a field whose unit neither states stays marked as unknown and is not used.
 """
 
 from __future__ import annotations
@@ -13,13 +18,52 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import xarray as xr
 
-from tgo_spectra.atmosphere.climatology.quantities import Field, convert, mole_fraction
+from tgo_spectra.atmosphere.units import UNITS, scale_of, unit_of
 from tgo_spectra.errors import AtmosphereError
+from tgo_spectra.mars import BOLTZMANN, MOLAR_MASS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ["Form", "Source", "axes", "gases", "season", "take"]
+__all__ = ["MOLAR_MASSES", "Field", "Form", "Source", "axes", "gases", "season", "take"]
+
+
+#: g mol-1, from the standard atomic weights of IUPAC (2021); HDO holds one D.
+MOLAR_MASSES: dict[str, float] = {
+    "co2": 44.009,
+    "co": 28.010,
+    "h2o": 18.015,
+    "hdo": 19.021,
+    "o3": 47.997,
+    "ch4": 16.043,
+    "hcl": 36.458,
+    "h2o2": 34.014,
+    "ho2": 33.006,
+}
+
+
+class Field(NamedTuple):
+    """A field of a form: where it is, what it becomes, what its unit is.
+
+    Attributes
+    ----------
+    name : str
+        In the file.
+    target : str
+        In the catalogue of this package.
+    kind : str
+        Key of the table of units.
+    unit : str or None
+        The unit that the form states; None: unknown.
+    mark : str
+        How well that is known: certain, inferred, or to be verified.
+    """
+
+    name: str
+    target: str
+    kind: str
+    unit: str | None
+    mark: str = "certain"
 
 
 @dataclass(frozen=True)
@@ -69,19 +113,7 @@ class Form(NamedTuple):
 
 
 def axes(source: Source, names: Mapping[str, str]) -> xr.Dataset:
-    """Give dimensions and their coordinates our names.
-
-    Parameters
-    ----------
-    source : Source
-        The file.
-    names : mapping
-        Name in the file to ours.
-
-    Returns
-    -------
-    Dataset
-        As found otherwise.
+    """Give dimensions (file's name to ours) and their coordinates our names.
 
     Raises
     ------
@@ -109,23 +141,10 @@ def axes(source: Source, names: Mapping[str, str]) -> xr.Dataset:
 def take(
     source: Source, raw: xr.Dataset, fields: Iterable[Field], *needed: str
 ) -> tuple[dict[str, xr.DataArray], dict[str, Field]]:
-    """Convert the fields that are there.
+    """Convert the fields that are there: arrays and fields by target.
 
-    Parameters
-    ----------
-    source : Source
-        Path and stated units.
-    raw : Dataset
-        With our axes.
-    fields : iterable of Field
-        In order of preference: the first field of a target is taken.
-    needed : str
-        Targets without which there is no climatology.
-
-    Returns
-    -------
-    dict, dict
-        Arrays and fields by target; fields of unknown unit are under their own name.
+    Of several fields of one target the first is taken; one of unknown unit stays under
+    its own name. `needed` are targets without which there is no climatology.
 
     Raises
     ------
@@ -138,7 +157,7 @@ def take(
     for one in every:
         if one.name not in raw.variables or one.target in arrays:
             continue
-        array = convert(raw, one, source.path, source.units)
+        array = _convert(raw, one, source.path, source.units)
         known = array.attrs.get("units") != "unknown"
         arrays[one.target if known else one.name] = array
         if known:
@@ -160,22 +179,14 @@ def take(
 def gases(
     arrays: dict[str, xr.DataArray], found: Mapping[str, Field]
 ) -> dict[str, xr.DataArray]:
-    """Turn what a model gives of gases into mole fractions.
+    """Turn what a model gives of gases into mole fractions, mol/mol.
 
-    Parameters
-    ----------
-    arrays, found : dict
-        As from :func:`take`; with ``pressure`` and ``temperature``.
-
-    Returns
-    -------
-    dict
-        The same arrays, every ``<gas>_vmr`` in mol/mol.
+    With ``pressure`` (Pa) and ``temperature`` (K) on the same points.
     """
     result = dict(arrays)
     for name, one in found.items():
         if name.endswith("_vmr"):
-            result[name] = mole_fraction(
+            result[name] = _mole_fraction(
                 arrays[name],
                 one.kind,
                 name.removesuffix("_vmr"),
@@ -188,26 +199,11 @@ def gases(
 def season(
     source: Source, raw: xr.Dataset, longitude: str, year: str | None, sol: xr.DataArray
 ) -> dict[str, xr.DataArray]:
-    """Coordinates of a time series: sol, solar longitude, Mars year.
+    """Coordinates of a time series: ``sol``, ``season`` and, if known, ``mars_year``.
 
-    Parameters
-    ----------
-    source : Source
-        For messages.
-    raw : Dataset
-        With the dimension ``time``.
-    longitude : str
-        Name of the solar longitude, degree; it may run past 360.
-    year : str or None
-        Name of the Mars year, where there is one.
-    sol : DataArray
-        Sols and fraction at the prime meridian.
-
-    Returns
-    -------
-    dict
-        ``sol`` and ``season`` (360 times the year plus Ls, or unwrapped Ls), and
-        ``mars_year`` where known.
+    `longitude` and `year` name the solar longitude (degree, may run past 360) and the
+    Mars year, `sol` (time,) counts sols at the prime meridian; the season is 360 times
+    the year plus Ls, or the unwrapped Ls.
 
     Raises
     ------
@@ -245,6 +241,100 @@ def season(
     out["sol"] = xr.DataArray(day, dims="time")
     out["season"] = xr.DataArray(unwrapped, dims="time")
     return out
+
+
+def _convert(
+    raw: xr.Dataset,
+    field: Field,
+    path: str | None,
+    stated: Mapping[str, str] | None = None,
+) -> xr.DataArray:
+    """Take a field to our unit; without one, it keeps its numbers and the mark.
+
+    `stated`: units by field name that the caller gives for fields without one, or with
+    one that this package does not know. The attribute ``units_source`` says whose the
+    unit is; ``units`` is "unknown" where nobody knows.
+
+    Raises
+    ------
+    AtmosphereError
+        The file's unit contradicts the form or the caller (``climatology.units``),
+        or is unknown to this package.
+    """
+    array = raw[field.name]
+    found = unit_of(array)
+    given = (stated or {}).get(field.name)
+    known = UNITS[field.kind]
+
+    def scale(unit: str | None) -> tuple[float, float]:
+        return scale_of(field.kind, str(unit))
+
+    said = "caller"
+    if given is not None and found is not None and found not in known:
+        said = f"caller; the file says {found!r}"
+        found = None
+    for text in (found, given, field.unit):
+        if text is not None and text not in known:
+            msg = f"not a unit of {field.kind}; use one of {', '.join(known)}"
+            raise _wrong(msg, field, text, path)
+    certain = field.unit if field.mark == "certain" else None
+    for other, who in ((certain, "its form"), (given, "the caller")):
+        if None not in (found, other) and scale(found) != scale(other):
+            msg = f"the file says {found!r}, {who} says {other!r}"
+            raise _wrong(msg, field, found, path)
+    if None not in (certain, given) and scale(certain) != scale(given):
+        msg = f"the caller says {given!r}, its form says {certain!r}"
+        raise _wrong(msg, field, given, path)
+    if found is not None:
+        unit, source = found, "file"
+    elif given is not None:
+        unit, source = given, said
+    elif field.unit is not None:
+        unit, source = field.unit, f"form ({field.mark})"
+    else:
+        kept = array.copy(deep=False)
+        kept.attrs = {"units": "unknown", "source_field": field.name}
+        return kept
+    factor, offset = scale(unit)
+    plain = (factor, offset) == (1.0, 0.0)
+    result = array.copy(deep=False) if plain else array * factor + offset
+    result.attrs = {
+        "source_field": field.name,
+        "source_units": unit,
+        "units_source": source,
+    }
+    return result
+
+
+def _mole_fraction(
+    array: xr.DataArray,
+    kind: str,
+    gas: str,
+    pressure: xr.DataArray,
+    temperature: xr.DataArray,
+) -> xr.DataArray:
+    """Mole fraction (mol/mol) from a mole or mass fraction or a number density (m-3).
+
+    A density is divided by that of the air, p / (k T) of pressure (Pa) and temperature
+    (K); a mass fraction multiplied by the molar masses' ratio of air (43.4 g/mol) and
+    gas.
+    """
+    if kind == "number_density":
+        # 1e-6/k = 7.24297e16 K Pa-1 cm-3: the 7.2429e16 in use for MCD extracts is
+        # this constant for p in Pa and densities in cm-3
+        result = array * (BOLTZMANN * temperature / pressure)
+    elif kind == "mass_fraction":
+        result = array * (MOLAR_MASS / MOLAR_MASSES[gas])
+    else:
+        result = array.copy(deep=False)
+    result.attrs = {**array.attrs, "units": "1", "derived_from": kind}
+    return result
+
+
+def _wrong(msg: str, field: Field, value: object, path: str | None) -> AtmosphereError:
+    return AtmosphereError(
+        msg, path=path, field=field.name, value=value, rule="climatology.units"
+    )
 
 
 def _missing(name: str, there: Iterable[object], path: str) -> AtmosphereError:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from tgo_spectra.atmosphere.climatology.form import Source
-from tgo_spectra.atmosphere.climatology.forms import form_of
-from tgo_spectra.atmosphere.climatology.gem_web import votable
+from tgo_spectra.atmosphere.climatology import table
+from tgo_spectra.atmosphere.climatology.form import Form, Source
+from tgo_spectra.atmosphere.climatology.gem import PROFILES, votable
+from tgo_spectra.atmosphere.climatology.grids import GRIDS
 from tgo_spectra.atmosphere.files import (
     is_netcdf,
     netcdf_of,
@@ -24,9 +25,10 @@ from tgo_spectra.paths import expanded
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tgo_spectra.atmosphere.climatology.form import Form
+__all__ = ["FORMS", "open_climatology"]
 
-__all__ = ["open_climatology"]
+FORMS: dict[str, Form] = {one.name: one for one in (*GRIDS, *PROFILES, table.FORM)}
+"""Forms by name; a new one is a row of a table and, where needed, a piece of code."""
 
 _LONG_NAMES = {
     "pressure": ("Pa", "atmospheric pressure"),
@@ -104,7 +106,7 @@ def open_climatology(
     opened: list[tuple[xr.Dataset, Form]] = []
     for part in parts:
         source = _source(part, units or {})
-        chosen = form_of(source, form)
+        chosen = _form_of(source, form)
         one = chosen.adapt(source)
         one.attrs.update(
             climatology_form=chosen.name,
@@ -124,6 +126,35 @@ def open_climatology(
         if known:
             joined[name].attrs["units"], joined[name].attrs["long_name"] = known
     return joined
+
+
+def _form_of(source: Source, name: str | None) -> Form:
+    """Return the form that the caller names, or that the file shows."""
+    if name is not None:
+        if name not in FORMS:
+            msg = f"unknown form; there are {', '.join(FORMS)}"
+            raise AtmosphereError(
+                msg,
+                path=source.path,
+                field="form",
+                value=name,
+                rule="climatology.form",
+            )
+        return FORMS[name]
+    fitting = [one for one in FORMS.values() if one.recognise(source)]
+    if len(fitting) == 1:
+        return fitting[0]
+    sizes = ", ".join(f"{k} {n}" for k, n in source.raw.sizes.items()) or "none"
+    names = ", ".join(sorted(map(str, source.raw.variables))) or "none"
+    found = f"dimensions: {sizes}; variables: {names}"
+    if fitting:
+        which = ", ".join(one.name for one in fitting)
+        msg = f"the file fits several forms, {which}: name one with form="
+    else:
+        msg = f"the file fits none of {', '.join(FORMS)}; found"
+    raise AtmosphereError(
+        msg, path=source.path, field="form", value=found, rule="climatology.form"
+    )
 
 
 def _source(path: Path, units: Mapping[str, str]) -> Source:

@@ -9,8 +9,10 @@ import xarray as xr
 
 from tgo_spectra.atmosphere.climatology.column import Anchoring, Place, column, heights
 from tgo_spectra.atmosphere.profile import on_altitudes, read_atmosphere
+from tgo_spectra.atmosphere.reference import mean_of_points
 from tgo_spectra.errors import AtmosphereError
-from tgo_spectra.mars import MEAN_RADIUS_KM, mean_direction
+from tgo_spectra.mars import MEAN_RADIUS_KM
+from tgo_spectra.mars import mars_year as year_of
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -259,8 +261,6 @@ def atmosphere_for_product(
     >>> air.attrs["climatology_geometry"][:15]
     'mean geometry o'
     """
-    from tgo_spectra.mars import mars_year as year_of
-
     path = level1.attrs.get("source_file")
     means: dict[str, float] = {}
     spread: list[str] = []
@@ -270,26 +270,18 @@ def atmosphere_for_product(
         ("longitude", 360.0),
         ("local_true_solar_time", 24.0),
     ):
-        if name not in level1:
-            msg = f"the product has no {name}"
+        mean = mean_of_points(level1, name, period)
+        if mean is None:
+            missing = "all missing" if name in level1 else None
+            msg = f"no tangent point has a {name}"
             raise AtmosphereError(
-                msg, path=path, field=name, rule="climatology.geometry"
+                msg, path=path, field=name, value=missing, rule="climatology.geometry"
             )
-        values = np.asarray(level1[name].values, dtype=np.float64)
-        values = values[np.isfinite(values)]
-        if not values.size:
-            msg = "no tangent point has a place"
-            raise AtmosphereError(
-                msg, path=path, field=name, value="all missing",
-                rule="climatology.geometry",
-            )  # fmt: skip
-        mean = (
-            float(values.mean()) if period is None else mean_direction(values, period)
-        )
         if name == "longitude":
             mean = (mean + 180.0) % 360.0 - 180.0
         means[name] = mean
-        away = values - mean
+        values = np.asarray(level1[name].values, dtype=np.float64)
+        away = values[np.isfinite(values)] - mean
         if period is not None:
             away = np.mod(away + 0.5 * period, period) - 0.5 * period
         spread.append(f"{name} {mean:.3f} ({away.min():+.3f} to {away.max():+.3f})")

@@ -14,8 +14,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from tgo_spectra.atmosphere.climatology.form import Form, Source, take
-from tgo_spectra.atmosphere.climatology.quantities import Field
+from tgo_spectra.atmosphere.climatology.form import Field, Form, Source, take
 from tgo_spectra.errors import AtmosphereError
 from tgo_spectra.mars import mars_year, solar_longitude
 from tgo_spectra.variables import GASES

@@ -43,26 +43,10 @@ def axis_pick(
     period: float | None = None,
     nearest: bool = False,
 ) -> Pick:
-    """Neighbours of a value on an axis in any order, circular or not.
+    """One or two neighbours of a value on an axis (point,) in any order.
 
-    Parameters
-    ----------
-    values : array_like, shape (point,)
-        The axis; of a circular one, points that are equal up to the period count
-        once.
-    wanted : float
-        The place.
-    name : str
-        Of the axis, for messages.
-    period : float, optional
-        Of a circular axis.
-    nearest : bool
-        Take the nearest point instead of weighting two.
-
-    Returns
-    -------
-    Pick
-        One or two points.
+    On a circular axis, of the given period, points that are equal up to the period
+    count once.
 
     Raises
     ------
@@ -115,27 +99,11 @@ def axis_pick(
 def latitude_pick(
     values: ArrayLike, wanted: float, *, nearest: bool = False
 ) -> tuple[Pick, bool]:
-    """Neighbours of a latitude; poleward of the last row, that row as it is.
+    """Neighbours of a latitude (degree); whether the last row stands for the pole.
 
     Grids of models end half a step or a step before the pole. The last row is used
     poleward of it, if it is within one step, and within `POLAR_CAP_DEGREE`, of the
     pole.
-
-    Parameters
-    ----------
-    values : array_like, shape (point,)
-        Degree, in either order.
-    wanted : float
-        Degree, -90..90.
-    nearest : bool
-        As in :func:`axis_pick`.
-
-    Returns
-    -------
-    Pick
-        One or two rows.
-    bool
-        Whether the last row stands for a more polar place.
 
     Raises
     ------
@@ -167,31 +135,12 @@ def series_pick(
     mars_year: int | None,
     nearest: bool = False,
 ) -> Pick:
-    """Choose steps of a time series for a season and an hour of the day.
+    """Up to four steps of a time series for a season (degree) and an hour of the day.
 
-    On each sol the two steps around the hour are weighted; of the sols, the two
-    around the season.
-
-    Parameters
-    ----------
-    sol : array_like, shape (time,)
-        Sols and their fraction at the prime meridian, ascending.
-    season : array_like, shape (time,)
-        Ascending solar longitude, degree: 360 times the Mars year plus Ls where the
-        year is known.
-    hour : float
-        Wanted hour at the prime meridian.
-    wanted : float
-        Wanted solar longitude, degree.
-    mars_year : int or None
-        Wanted year; None: any, if only one fits.
-    nearest : bool
-        Take the nearest sol and the nearest step of it.
-
-    Returns
-    -------
-    Pick
-        Up to four steps.
+    On each sol the two steps around the hour at the prime meridian are weighted; of
+    the sols, the two around the season. `sol` and `season` (time,) ascend, the season
+    as 360 times the Mars year plus Ls where the year is known; without a wanted year
+    any is taken, if only one fits.
 
     Raises
     ------

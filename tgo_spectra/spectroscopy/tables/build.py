@@ -64,23 +64,10 @@ def select(
     seed: int,
     workers: int = 1,
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]:
-    """Choose the nodes of a band, piece by piece to spare memory.
+    """Choose point, cell and weight of a band's nodes, in pieces to spare memory.
 
-    Parameters
-    ----------
-    band : Band
-        Cross sections.
-    tolerance : float
-        See `tgo_spectra.spectroscopy.tables.quadrature.choose_nodes`.
-    atmospheres, heights, seed : int
-        Training set.
-    workers : int
-        Pieces of the band chosen at a time.
-
-    Returns
-    -------
-    point, cell, weight
-        As `choose_nodes` returns them, for the whole band.
+    As `tgo_spectra.spectroscopy.tables.quadrature.choose_nodes` returns them, within
+    its tolerance for the training set; `workers` pieces at a time.
     """
     from tgo_spectra.spectroscopy.tables.quadrature import choose_nodes
 

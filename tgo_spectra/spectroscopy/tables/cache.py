@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +21,7 @@ from tgo_spectra.files.storage import (
     clean_attributes,
     content_hash,
 )
+from tgo_spectra.paths import cache_folder
 from tgo_spectra.spectroscopy.tables.build import build_table
 from tgo_spectra.spectroscopy.tables.files import open_table, write_table
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from tgo_spectra.spectroscopy.lineparameters import Broadening
 
-__all__ = ["TableSettings", "cache_folder", "cached_table", "table_key"]
+__all__ = ["TableSettings", "cached_table", "table_key"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -59,29 +59,6 @@ class TableSettings:
     atmospheres: int = 64
     verify_atmospheres: int = 2
     seed: int = 1
-
-
-def cache_folder(kind: str) -> Path:
-    """Return a folder of the user's cache, by the XDG rule.
-
-    Parameters
-    ----------
-    kind : str
-        ``tables`` or ``lines``.
-
-    Returns
-    -------
-    pathlib.Path
-        ``$XDG_CACHE_HOME/tgo_spectra/<kind>``, the variable defaulting to
-        ``~/.cache``. It need not exist.
-
-    Examples
-    --------
-    >>> cache_folder("tables").parts[-2:]
-    ('tgo_spectra', 'tables')
-    """
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "tgo_spectra" / kind
 
 
 def _list_hash(lines: xr.Dataset) -> str:

@@ -65,24 +65,11 @@ def line_shapes(
     *,
     amplitude: float = 0.272437,
 ) -> csr_array:
-    """Return the line shape of an instrument as a matrix, rows summing to one.
+    """Line shape (pixel, point) of an instrument on a uniform axis, cm-1.
 
     The finest there is, the doublet of the SO channel, before orders are added: every
-    other spectrum of the instrument is a mean of such ones.
-
-    Parameters
-    ----------
-    nu : ndarray of float64, (point,)
-        Fine axis, cm-1, uniform.
-    pixels : ndarray of float64, (pixel,)
-        Centres, cm-1.
-    amplitude : float
-        Height of the second Gaussian over that of the first.
-
-    Returns
-    -------
-    scipy.sparse.csr_array, (pixel, point)
-        Weights of the fine points.
+    other spectrum of the instrument is a mean of such ones. Rows sum to one;
+    `amplitude` is the height of the second Gaussian over that of the first.
     """
     from scipy.sparse import csr_array
 
@@ -102,23 +89,9 @@ def line_shapes(
 def on_nodes(
     shapes: csr_array, cell: NDArray[np.int32], weight: NDArray[np.float64], cells: int
 ) -> csr_array:
-    """Carry line shapes over to the nodes through the cell's polynomials.
+    """Carry line shapes (pixel, point) to the nodes (pixel, node) by their polynomials.
 
-    Parameters
-    ----------
-    shapes : csr_array, (pixel, point)
-        Line shapes on the fine axis.
-    cell : ndarray of int32, (node,)
-        Cell of each node.
-    weight : ndarray of float64, (node, moment)
-        Weights of the nodes.
-    cells : int
-        Number of cells.
-
-    Returns
-    -------
-    csr_array, (pixel, node)
-        Weights of the nodes.
+    `cell` (node,) and `weight` (node, moment) are those of the nodes.
     """
     from scipy.sparse import block_diag, csr_array
 
@@ -138,26 +111,12 @@ def on_nodes(
 def decompose(
     sigma: NDArray[np.float32], least_depth: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Decompose cross sections with relative weight where they are large.
+    """Decompose cross sections (state, node) with relative weight where they are large.
 
     An error at a wavenumber that is opaque on most paths matters less by exactly its
-    opacity, so the nodes are weighted by 1 / (sigma + sigma_0).
-
-    Parameters
-    ----------
-    sigma : ndarray of float32, (state, node)
-        Cross sections.
-    least_depth : float
-        sigma_0, the cross section that is opaque on the longest path.
-
-    Returns
-    -------
-    scale : ndarray of float64, (node,)
-        Inverse weights.
-    vectors : ndarray of float64, (vector, node)
-        Orthonormal in the weighted sense.
-    singular : ndarray of float64, (vector,)
-        Singular values.
+    opacity, so the nodes are weighted by 1 / (sigma + sigma_0), the cross section that
+    is opaque on the longest path. Inverse weights (node,), vectors (vector, node)
+    orthonormal in the weighted sense, singular values (vector,).
     """
     scale = sigma.max(axis=0).astype(np.float64) + least_depth
     weighted = sigma / scale
@@ -174,24 +133,11 @@ def packed(
 ) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.float64]]:
     """Round vectors to whole steps and refit the coefficients to the rounded ones.
 
-    Parameters
-    ----------
-    sigma : ndarray of float32, (state, node)
-        Cross sections, 1e-20 cm2.
-    vectors : ndarray of float64, (vector, node)
-        Orthonormal vectors over the scale of the nodes.
-    scale : ndarray of float64, (node,)
-        Scale of the nodes.
-
-    Returns
-    -------
-    whole : ndarray of int32, (vector, node)
-        Vectors in steps. Small vectors have coarse steps, so that the rounding of
-        each weighs the same and few bits are left to compress.
-    step : ndarray of float64, (vector,)
-        Step of each vector.
-    coefficients : ndarray of float64, (vector, state)
-        ``sigma / scale = (whole * step).T @ coefficients``, vectors at most one high.
+    Of cross sections (state, node) in 1e-20 cm2, orthonormal vectors (vector, node)
+    over the scale (node,): vectors in steps, int32, the step of each (vector,), and
+    coefficients (vector, state), so that
+    ``sigma / scale = (whole * step).T @ coefficients``. Small vectors have coarse
+    steps, so that the rounding of each weighs the same and few bits are left.
     """
     weighted = sigma / scale
     top = np.abs(vectors).max(axis=1)
@@ -257,22 +203,10 @@ class Measure:
 def choose_rank(
     measure: Measure, gas: str, tolerance: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
-    """Return vectors and the smallest rank whose spectra are within the tolerance.
+    """Scale, vectors and the smallest rank whose spectra are within the tolerance.
 
-    Parameters
-    ----------
-    measure : Measure
-        Unseen spectra.
-    gas : str
-        Gas key; the others stay exact.
-    tolerance : float
-        Largest error of transmittance allowed, less for a gas that absorbs less
-        than a tenth: its profile is to be as good as its noise allows.
-
-    Returns
-    -------
-    scale, vectors, rank
-        See `decompose`.
+    The other gases stay exact. The tolerance of transmittance is less for a gas that
+    absorbs less than a tenth: its profile is to be as good as its noise allows.
     """
     sigma = measure.nodes[gas]
     columns = measure.depth[gas].sum(axis=0)
@@ -304,26 +238,11 @@ def measure_direct(
     heights: int = 8,
     seed: int = 7,
 ) -> tuple[float, float]:
-    """Compare spectra of a table with line-by-line ones on a piece of its band.
+    """Worst and rms error of transmittance of a table on a piece of its band, cm-1.
 
-    Line by line at each shell's own state on the full fine axis: the error of nodes,
-    moments, vectors, rounding and interpolation together.
-
-    Parameters
-    ----------
-    table : xarray.Dataset
-        The table.
-    cross_sections : mapping of str to callable
-        As for `fill_states`, for each gas of the table.
-    low, width : float
-        Piece of the band, cm-1; moved to whole cells.
-    atmospheres, heights, seed : int
-        Random atmospheres that the table has not seen.
-
-    Returns
-    -------
-    worst, rms : float
-        Errors of transmittance at the resolution of the instrument.
+    Against line by line at each shell's own state on the full fine axis, at the
+    resolution of the instrument, in random atmospheres that the table has not seen: the
+    error of nodes, moments, vectors, rounding and interpolation together.
     """
     cell_width = float(table.attrs["cell_width"])
     start = table["cell_start"].values

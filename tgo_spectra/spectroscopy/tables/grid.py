@@ -147,27 +147,12 @@ def fill_states(
     *,
     processes: bool = False,
 ) -> None:
-    """Compute the cross sections of a gas at every state of the band.
+    """Compute the cross sections (cm2) of a gas at every state of the band, in place.
 
     Up to `QUADRATIC_PA` a Voigt profile and the shift of its line are quadratic in
     pressure (the next term is the cube of Lorentz over Doppler width, 1e-6), so the
-    states there follow from those at three pressures.
-
-    Parameters
-    ----------
-    band : Band
-        Filled in place.
-    gas : str
-        Gas key.
-    cross_section : callable
-        ``(wavenumber, pressure, temperature) -> (state, wavenumber)`` in cm2.
-    points : int
-        Fine points.
-    workers : int
-        Temperatures computed at a time.
-    processes : bool
-        Processes in place of threads; `cross_section` must pickle (Dask uses
-        cloudpickle).
+    states there follow from those at three pressures. `workers` temperatures at a time;
+    for processes `cross_section` must pickle (Dask uses cloudpickle).
     """
     nu = np.asarray(band.low + (np.arange(points) + 0.5) * band.step, np.float64)
     pressure, temperature = band.pressure_pa, band.temperature_k

@@ -18,15 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tgo_spectra.errors import TableError
-from tgo_spectra.spectroscopy.tables.build import build_table
-from tgo_spectra.spectroscopy.tables.files import (
-    list_tables,
-    open_table,
-    table_gases,
-    verify_table,
-    write_table,
-)
-from tgo_spectra.spectroscopy.tables.interpolation import interpolate_coefficients
+from tgo_spectra.spectroscopy.tables.files import table_gases
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,19 +26,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
-__all__ = [
-    "BandTable",
-    "build_table",
-    "check_covers",
-    "check_range",
-    "interpolate_coefficients",
-    "list_tables",
-    "open_table",
-    "table_arrays",
-    "table_gases",
-    "verify_table",
-    "write_table",
-]
+__all__ = ["BandTable", "check_covers", "check_range", "table_arrays"]
 
 
 @dataclass(frozen=True)
@@ -108,6 +88,7 @@ def check_covers(
 
     Examples
     --------
+    >>> from tgo_spectra.spectroscopy.tables import open_table
     >>> check_covers(open_table("so_134_136"), 2880.0, 3210.0)
     """
     start = table["cell_start"].values
@@ -123,21 +104,12 @@ def check_range(
     what: str,
     value: object,
 ) -> None:
-    """Refuse a table, known by its name and range, that does not cover another range.
-
-    Parameters
-    ----------
-    covered_cm1, needed_cm1 : tuple of float
-        Lower and upper end, cm-1.
-    table, what : str
-        Name of the table, and what needs it.
-    value : object
-        What the error names as the offending value.
+    """Refuse a table, known by its name and range (cm-1), that does not cover another.
 
     Raises
     ------
     TableError
-        The table ends inside the range.
+        The table ends inside the range; its value is the given one.
     """
     low, high = covered_cm1
     if not (low - 1e-9 <= needed_cm1[0] <= needed_cm1[1] <= high + 1e-9):
@@ -178,6 +150,7 @@ def table_arrays(
 
     Examples
     --------
+    >>> from tgo_spectra.spectroscopy.tables import open_table
     >>> band = table_arrays(open_table("so_134_136"), ["ch4"])
     >>> band.vectors["ch4"].shape[1] == band.nodes_cm1.size
     True

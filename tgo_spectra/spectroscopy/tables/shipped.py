@@ -50,7 +50,7 @@ class ShippedGas:
     extra : tuple of str
         Files with further columns of the same lines.
     broadening : str or tuple
-        As in `tgo_spectra.spectroscopy.tables.read.build_table`.
+        As in `tgo_spectra.spectroscopy.tables.build_table`.
     edition : str
         Edition of HITRAN, as far as known, and what the list lacks.
     citation : str

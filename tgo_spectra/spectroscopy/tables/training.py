@@ -178,24 +178,11 @@ class Band:
 def draw(
     band: Band, seed: int, count: int, heights: int, widen: float = 1.0
 ) -> dict[str, NDArray[np.float32]]:
-    """Draw paths and return, per gas, what turns states into optical depths.
+    """Draw paths; by gas (state, path), with ``sigma.T @ depth`` their optical depth.
 
-    Parameters
-    ----------
-    band : Band
-        The band; its grid of states is used.
-    seed : int
-        Seed of the random atmospheres.
-    count, heights : int
-        Atmospheres, and tangent heights in each.
-    widen : float
-        Largest factor on the columns of a path: a choice is made on a wider set than
-        that on which it is measured, so that the latter has no edges.
-
-    Returns
-    -------
-    dict of str to ndarray of float32, (state, path)
-        ``sigma.T @ depth`` is the optical depth.
+    `count` random atmospheres of `heights` tangent heights each. `widen` is the largest
+    factor on the columns of a path: a choice is made on a wider set than that on which
+    it is measured, so that the latter has no edges.
     """
     generator = np.random.default_rng(seed)
     parts: dict[str, list[NDArray[np.float64]]] = {gas: [] for gas in band.sigma}
@@ -209,22 +196,10 @@ def draw(
 
 
 def reduced_states(band: Band, rank: int = 40) -> dict[str, NDArray[np.float32]]:
-    """Return projections of the states that keep all but 1e-4 of the variety.
+    """Orthonormal projections (rank, state), by gas, that keep the variety to 1e-4.
 
     The training spectra need not be exact, only typical: 40 combinations of states
     in place of 493 make them in a tenth of the time.
-
-    Parameters
-    ----------
-    band : Band
-        Cross sections.
-    rank : int
-        Combinations.
-
-    Returns
-    -------
-    dict of str to ndarray of float32, (rank, state)
-        Orthonormal rows.
     """
     out = {}
     for gas, sigma in band.sigma.items():
@@ -240,21 +215,12 @@ def training_rows(
     depth: Mapping[str, NDArray[np.float32]],
     layer: Mapping[str, NDArray[np.float32]] | None = None,
 ) -> NDArray[np.float64]:
-    """Return absorption and its derivatives on a piece of the axis.
+    """Absorption and its derivatives (row, point) on a piece of the axis.
 
-    Parameters
-    ----------
-    sigma : mapping of str to ndarray, (state, point)
-        Cross sections, or combinations of them.
-    depth, layer : mapping of str to ndarray, (state, path)
-        Paths of the optical depth, and perhaps others for the derivatives: a change of
-        the amount anywhere along the path moves T by T times its optical depth.
-
-    Returns
-    -------
-    ndarray of float64, (row, point)
-        1 - T; T tau for each gas and every fifth path; T tau_layer for each gas,
-        at most 0.3 high.
+    Rows: 1 - T; T tau for each gas and every fifth path; T tau_layer for each gas, at
+    most 0.3 high. Of cross sections (state, point) by gas, or combinations of them, and
+    paths (state, path), perhaps others for the derivatives: a change of the amount
+    anywhere along the path moves T by T times its optical depth.
     """
     tau = {gas: depth[gas].T @ sigma[gas] for gas in depth}
     total = np.sum(list(tau.values()), axis=0, dtype=np.float64)

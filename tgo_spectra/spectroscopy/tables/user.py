@@ -11,6 +11,8 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tgo_spectra.paths import cache_folder
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -84,8 +86,6 @@ def user_table_path(name: str) -> Path:
     >>> user_table_path("so_126_130_hcl").name
     'so_126_130_hcl.nc'
     """
-    from tgo_spectra.spectroscopy.tables.cache import cache_folder
-
     return cache_folder("tables") / f"{name}.nc"
 
 

@@ -10,6 +10,7 @@ import xarray as xr
 
 from tgo_spectra import mars
 from tgo_spectra.atmosphere import profile as atmospheres
+from tgo_spectra.atmosphere.hydrostatic import EXTENSION_BELOW_KM
 from tgo_spectra.errors import AtmosphereError
 from tgo_spectra.instruments import nadir as views
 from tgo_spectra.retrieval.models.lno.model import LayeredColumn
@@ -81,7 +82,7 @@ class AirProfile:
     @classmethod
     def of(cls, air: xr.Dataset, setup: NadirSetup) -> AirProfile:
         """Take an atmosphere to levels 0.1 km apart."""
-        low = float(air["altitude"][0]) - atmospheres.EXTENSION_BELOW_KM
+        low = float(air["altitude"][0]) - EXTENSION_BELOW_KM
         fine = np.arange(np.ceil(10.0 * low) / 10.0, 125.0, 0.1)
         air = atmospheres.on_altitudes(air, fine)
         return cls(

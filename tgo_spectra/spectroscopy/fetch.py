@@ -15,6 +15,7 @@ from typing import Any
 
 from tgo_spectra.errors import LineListError
 from tgo_spectra.files.atomic import output_folder, writing
+from tgo_spectra.paths import cache_folder, expanded
 from tgo_spectra.spectroscopy import gas_info
 from tgo_spectra.spectroscopy._origin import (
     Origin,
@@ -23,9 +24,10 @@ from tgo_spectra.spectroscopy._origin import (
     write_origin,
 )
 from tgo_spectra.spectroscopy._unpack import PACKED_NAMES, plain_name, unpacked
+from tgo_spectra.spectroscopy.linelist import read_line_list
 from tgo_spectra.spectroscopy.partition import isotopologues_of
 
-__all__ = ["Request", "fetch"]
+__all__ = ["fetch_lines"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -37,7 +39,7 @@ _MIRRORED = re.compile(
 
 
 @dataclass(frozen=True)
-class Request:
+class _Request:
     """What is wanted: gas, range in cm-1, and the edition if the caller knows it."""
 
     gas: str
@@ -72,37 +74,59 @@ def _cached(folder: Path, name: str) -> Path | None:
     return None
 
 
-def fetch(
-    request: Request,
-    folder: Path,
+def fetch_lines(
+    gas: str,
+    low: float,
+    high: float,
+    cache_dir: str | Path | None = None,
     *,
-    mirror: Path | None = None,
-    file: Path | None = None,
+    mirror: str | Path | None = None,
+    file: str | Path | None = None,
+    edition: str | None = None,
     refresh: bool = False,
 ) -> Path:
-    """Get a list; see `linelist.fetch_lines`.
+    """Get the lines of a gas: from the cache, a mirror, a file, or HITRANonline.
+
+    Beside the list lies ``<name>.origin.json`` with edition, date, query, citation
+    and hash, which `read_line_list` checks and copies into the attributes.
 
     Parameters
     ----------
-    request : Request
-        Gas and range.
-    folder : Path
-        Where to write.
-    mirror, file : Path, optional
-        Sources in place of the network.
-    refresh : bool
-        Do not use what lies in the folder.
+    gas : str
+        Name such as ``ch4``.
+    low, high : float
+        Range, cm-1.
+    cache_dir : path, optional
+        Folder for the files, made if absent; default ``lines`` in the user's cache
+        (``XDG_CACHE_HOME``). A list that lies there whole is not fetched again.
+    mirror : path, optional
+        Folder with lists named ``GAS_..._LOW-HIGH....par`` (or ``.data``, and
+        ``.gz``), such as the cache of another machine; the one that covers the range
+        is cut to it. No network is used.
+    file : path, optional
+        A list of your own, checked and cut to the range. No network is used.
+    edition : str, optional
+        Edition of HITRAN, if you know it; the service does not state it.
+    refresh : bool, optional
+        Fetch again.
 
     Returns
     -------
     Path
-        The list.
+        The list, readable by `read_line_list`.
 
     Raises
     ------
     LineListError
-        See `linelist.fetch_lines`.
+        Nothing could be downloaded, or the hitran-api package is absent, or no list
+        or several lists of the mirror cover the range, or the list is malformed.
+
+    Examples
+    --------
+    >>> fetch_lines("hcl", 2600, 3100)  # doctest: +SKIP
     """
+    folder = cache_folder("lines") if cache_dir is None else expanded(cache_dir)
+    request = _Request(gas, float(low), float(high), edition)
     gas_info(request.gas)
     if not request.low < request.high:
         msg = "the range must have low < high"
@@ -122,18 +146,18 @@ def fetch(
     with work as made_here:
         place = Path(made_here)
         if file is not None:
-            made, origin = _from_file(request, file, place)
+            made, origin = _from_file(request, expanded(file), place)
         elif mirror is not None:
-            made, origin = _from_file(request, _in_mirror(request, mirror), place)
+            made, origin = _from_file(
+                request, _in_mirror(request, expanded(mirror)), place
+            )
         else:
             made, origin = _from_service(request, place)
         return _keep(made, origin, folder, request)
 
 
-def _keep(made: Path, origin: Origin, folder: Path, request: Request) -> Path:
+def _keep(made: Path, origin: Origin, folder: Path, request: _Request) -> Path:
     """Check a list and move it, its header and its origin to the folder."""
-    from tgo_spectra.spectroscopy.linelist import read_line_list
-
     lines = read_line_list(made)
     number = int(lines["molecule"].values[0])
     if number != gas_info(request.gas).molecule:
@@ -160,7 +184,7 @@ def _keep(made: Path, origin: Origin, folder: Path, request: Request) -> Path:
     return target
 
 
-def _in_mirror(request: Request, mirror: Path) -> Path:
+def _in_mirror(request: _Request, mirror: Path) -> Path:
     """Return the one list of the mirror that covers the range."""
     if not mirror.is_dir():
         msg = "the mirror is not a folder"
@@ -192,10 +216,8 @@ def _in_mirror(request: Request, mirror: Path) -> Path:
     )
 
 
-def _from_file(request: Request, source: Path, place: Path) -> tuple[Path, Origin]:
+def _from_file(request: _Request, source: Path, place: Path) -> tuple[Path, Origin]:
     """Cut a list to the range; its header goes with it."""
-    from tgo_spectra.spectroscopy.linelist import read_line_list
-
     known = read_origin(source)
     lines = read_line_list(source, edition=request.edition)
     raw = source.read_bytes()
@@ -252,7 +274,7 @@ def _hapi() -> Any:
     return hapi
 
 
-def _from_service(request: Request, place: Path) -> tuple[Path, Origin]:
+def _from_service(request: _Request, place: Path) -> tuple[Path, Origin]:
     """Download from HITRANonline through hitran-api."""
     hapi = _hapi()
     info = gas_info(request.gas)

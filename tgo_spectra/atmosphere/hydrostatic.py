@@ -1,4 +1,4 @@
-"""Heights of pressure levels in hydrostatic balance."""
+"""Hydrostatic balance: potential of altitudes, and heights of pressure levels."""
 
 from __future__ import annotations
 
@@ -6,14 +6,24 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tgo_spectra.atmosphere.profile import EXTENSION_BELOW_KM
 from tgo_spectra.errors import AtmosphereError
 from tgo_spectra.mars import GAS_CONSTANT, GM_M3_S2, MOLAR_MASS
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["heights_of_pressure"]
+__all__ = ["EXTENSION_BELOW_KM", "SCALE", "heights_of_pressure", "potential"]
+
+#: Extension allowed below the lowest given level, km.
+EXTENSION_BELOW_KM = 5.0
+#: J kg-1 K-1: gas constant of the air, by which T over ln p becomes a potential.
+SCALE = GAS_CONSTANT / (1e-3 * MOLAR_MASS)
+
+
+def potential(altitude_km: ArrayLike, radius_km: float) -> NDArray[np.float64]:
+    """Gravitational potential (J kg-1, any shape) of altitudes over altitude zero."""
+    z = np.asarray(altitude_km, dtype=np.float64)
+    return np.asarray(GM_M3_S2 * z / (1e3 * radius_km * (radius_km + z)))
 
 
 def heights_of_pressure(
@@ -26,36 +36,16 @@ def heights_of_pressure(
 ) -> NDArray[np.float64]:
     """Altitudes of pressure levels, integrated from one known altitude.
 
-    The geopotential difference is (R/M) times the integral of T over ln p, with T
-    linear in ln p between levels; it becomes a height with g = GM / (R + z)^2. Below
-    the lowest level, down to the anchor, the temperature is that of the level.
-
-    Parameters
-    ----------
-    pressure_pa : array_like, shape (level,)
-        Pa, strictly falling.
-    temperature_k : array_like, shape (level,)
-        K.
-    anchor_altitude_km, anchor_pressure_pa : float
-        A pair that belongs together, km above the areoid and Pa: the surface, or a
-        level of known height.
-    radius_km : float
-        Distance of altitude zero from the centre, km.
-
-    Returns
-    -------
-    ndarray, shape (level,)
-        km above the areoid.
+    The geopotential difference is (R/M) times the integral of T (K) over ln p (Pa), T
+    linear in ln p between levels (level,); it becomes a height (km, (level,)) with
+    g = GM / (R + z)^2. Below the lowest level, down to the anchor (km and Pa), the
+    temperature is that of the level. One molar mass: good below the homopause.
 
     Raises
     ------
     AtmosphereError
         The anchor's pressure is below that of the top, or its altitude more than
         5 km below the lowest level (``climatology.anchor``).
-
-    Notes
-    -----
-    One molar mass, 43.4 g/mol, at all heights: good below the homopause.
     """
     log_p = np.log(np.asarray(pressure_pa, dtype=np.float64))
     t = np.asarray(temperature_k, dtype=np.float64)
@@ -72,7 +62,7 @@ def heights_of_pressure(
         k = int(np.searchsorted(-log_p, -anchor)) - 1
         t_anchor = np.interp(-anchor, -log_p, t)
         at_anchor = upwards[k] + 0.5 * (t[k] + t_anchor) * (log_p[k] - anchor)
-    rise = GAS_CONSTANT / (1e-3 * MOLAR_MASS) * (upwards - at_anchor)
+    rise = SCALE * (upwards - at_anchor)
     start = 1e3 * (radius_km + anchor_altitude_km)
     # GM/r0 - GM/r = rise, so r = r0 / (1 - rise r0 / GM)
     radius = start / (1.0 - rise * start / GM_M3_S2)
