@@ -149,7 +149,10 @@ def test_method__is_unbiased_and_covers(runs, draws, method, gas):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_copies__are_what_real_fits_give(runs, draws, method):
-    """Of three draws: within what the rule that ends a fit leaves (d^2 per element)."""
+    """Of three draws: within what the rule that ends a fit leaves (d^2 per element).
+
+    It leaves as much of the fit without noise as of that with it.
+    """
     run = runs[method]
     gases = run.space.profiles
     sigma = np.concatenate(
@@ -163,7 +166,7 @@ def test_copies__are_what_real_fits_give(runs, draws, method):
         off = ((real - draws[method][draw])[gases] / sigma)[valid]
         rms, most = np.sqrt(np.mean(off**2)), np.abs(off).max()
         print(f"{method}: rms {rms:.3f}, most {most:.3f} noise errors")
-        assert rms < np.sqrt(solve.LIMIT)
+        assert rms < np.sqrt(2.0 * solve.LIMIT)
 
 
 def mean_of(run, gas, low, high):

@@ -78,7 +78,7 @@ class Lamp:
 
 def retrieve_lamp(level1, setup, atmosphere):
     """Fit methane and the brightness of the lamp."""
-    air = given_atmosphere(atmosphere).interp(altitude=LEVELS_KM)
+    air = given_atmosphere(atmosphere, level1).interp(altitude=LEVELS_KM)
     height = level1["tangent_altitude"].values
     rows = np.flatnonzero((height > 2.0) & (height < 90.0))[::10]
     height, pixels = height[rows], np.arange(100, 140)
