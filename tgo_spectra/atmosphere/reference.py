@@ -142,7 +142,7 @@ def reference_atmosphere(
     --------
     >>> air = reference_atmosphere([0.0, 50.0], solar_longitude=260.0, latitude=-30.0)
     >>> air.pressure.values.round(2).tolist()
-    [641.76, 4.68]
+    [641.85, 6.1]
     >>> air.attrs["reference_place"]
     'solar longitude 260, latitude -30'
     """
