@@ -240,6 +240,6 @@ def test_ctrl_c__130_and_one_line(tmp_path, workers):
         os.killpg(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=60)
     assert process.returncode == cli_terminal.STOPPED == 130
-    lines = [one for one in err.splitlines() if not one.startswith("warning:")]
+    lines = [one for one in err.split("\n") if one and not one.startswith("warning:")]
     assert lines == ["stopped"]
     assert callable(cli.main)
