@@ -16,8 +16,22 @@ from tgo_spectra.retrieval.models.so import (
     profile_output,
 )
 
+NONE = dict.fromkeys(
+    ("temperature_k", "pressure", "pointing_km", "aotf_centre", "aotf_width",
+     "aotf_side_lobe", "aotf_pedestal", "ghost", "resolution", "drift_px",
+     "outer_orders", "zero_level", "waves", "spectroscopy"), 0.0,
+)  # fmt: skip
+"""No known source at all; tests add theirs."""
 
-def scene_of(level1, setup, **options):
+
+PLAIN = {"in_fit": False, "enabled": False}
+"""Neither elements beside the gases nor errors by what is not in the fit."""
+
+
+def scene_of(level1, setup, *, known=False, **options):
+    """Scene of a product; of gases alone unless known sources are asked for."""
+    if not known:
+        setup = setup.replace(systematics=PLAIN)
     return profile_output.build_scene(
         level1, setup, tgo.reference_atmosphere(level1=level1), **options
     )[0]
@@ -51,9 +65,8 @@ def spectra(scene, state):
     """Model transmittance of the rows, baseline 1."""
     measurement = evaluation.measurement_of(scene)
     evaluator = evaluation.Evaluator(scene, measurement)
-    fields = evaluator.fields(state, False)
-    depth = np.zeros(len(measurement.rows))
-    return linear.row_spectra(fields, measurement, state, evaluator.built, depth)[0]
+    evaluator.depth = np.zeros(len(measurement.rows))
+    return evaluator.spectra(state)
 
 
 def measured(scene, transmittance):

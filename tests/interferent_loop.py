@@ -96,7 +96,11 @@ def methane_setup(folder: Path, order: int, *, fitted: bool):
         raw["prior"] = {gas: raw["prior"][gas] for gas in raw["gases"]}
         raw["interferents_absent"] += ["co2 magnetic dipole band", "o3"]
     return tgo.load_setup("so_134").replace(
-        name=f"interferents_{order}", orders=[order], **raw
+        name=f"interferents_{order}",
+        orders=[order],
+        systematics=loop.PLAIN,
+        detection={"detection_sigma": 3.0},
+        **raw,
     )
 
 
@@ -304,6 +308,7 @@ def _own(shipped, table: str, gases: tuple[str, ...]):
         interferents_absent=absent,
         instrument={"n_orders": N_ORDERS},
         prior={gas: shipped.prior[gas] for gas in kept},
+        systematics=loop.PLAIN,
     )
 
 

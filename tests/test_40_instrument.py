@@ -11,8 +11,8 @@ from tgo_spectra.instruments.response.tabulated import (
     apply_many,
     build_operator,
     covered_orders,
-    truncation_residual,
 )
+from tgo_spectra.instruments.response.truncation import truncation_residual
 from tgo_spectra.instruments.so import (
     AOTF_FREQUENCY_KHZ,
     SoInstrument,

@@ -36,7 +36,8 @@ def test_defaults__are_those_of_the_conventions():
     assert setup.prior["ch4"].sigma == 5e-9
     assert setup.prior["h2o"].correlation_km == 4.0
     assert setup.window.minimum_transmittance == 0.1
-    assert setup.detection.detection_sigma == 3.0
+    assert setup.detection.detection_sigma == 3.5
+    assert setup.detection.layer_detection_sigma == 3.0
     assert setup.detection.limit_sigma == 2.0
 
 

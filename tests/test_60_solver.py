@@ -145,7 +145,8 @@ def test_expansion__elements_of_bins_and_levels_without_paths(problem):
     """The same equations with each level a field, and a further element per bin."""
     fields, m, paths, state, depth = problem
     rng = np.random.default_rng(8)
-    extra = rng.normal(size=(HEIGHTS, 1, PIXELS))
+    heights = rng.normal(size=(HEIGHTS, 1, PIXELS))
+    extra = linear.seen_by_rows(m.rows, heights)
     found = linear.linearise(fields, m, state, (0.0, 0.0), depth, extra)
     blocks = (*space_of().blocks, independent("width", 0.1, size=BINS, per="bin"))
     space = StateSpace(blocks)

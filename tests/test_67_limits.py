@@ -11,7 +11,7 @@ from numpy.polynomial import legendre
 
 import tgo_spectra as tgo
 from tgo_spectra.errors import RetrievalError
-from tgo_spectra.retrieval import limits, linear
+from tgo_spectra.retrieval import layer, limits, linear
 from tgo_spectra.retrieval.diagnostics import GasDiagnostics
 from tgo_spectra.retrieval.models.so import optimal_estimation
 from tgo_spectra.retrieval.models.so.scene import detector_position
@@ -108,7 +108,8 @@ def numeric_bound(scene, inside):
     return np.sqrt(inverse[0, 0]) / scale[0]
 
 
-def test_layer_limit__is_within_a_fifth_of_the_bound(level1):
+def test_layer__noise_is_near_the_bound(level1):
+    """The bound knows the gas outside the layer, and the shape of water."""
     setup = tgo.load_setup("so_134")
     step = level1.sizes["spectrum"] // 30
     thin = level1.isel(spectrum=slice(0, None, step))
@@ -117,41 +118,69 @@ def test_layer_limit__is_within_a_fifth_of_the_bound(level1):
     )
     # the baseline of the model is 1: spectra without aerosol, measured noise
     clean = loop.spectra(exact, loop.prior_state(exact))
-    scene = loop.scene_of(thin, setup)
-    scene = loop.measured(scene, clean)
-    altitude = scene.limb.altitude_km
-    inside = (altitude >= 10.0) & (altitude <= 30.0)
-    solution = optimal_estimation.solve(scene)
-    references = {g: np.asarray(scene.prior_vmr[g]) for g in setup.gases}
-    limit = limits.layer_limit(
-        solution.data_matrix, solution.space, "ch4", inside, references
-    )
+    scene = loop.measured(loop.scene_of(thin, setup), clean)
+    inside = setup.detection.layer(scene.limb.altitude_km)
+    noise = optimal_estimation.solve(scene).end.layers["ch4"].noise
     bound = numeric_bound(exact, inside)
-    print(f"limit {1e12 * limit:.1f} pptv, bound {1e12 * bound:.1f} pptv")
-    assert 0.95 * bound < limit < 1.2 * bound
+    print(f"noise {1e12 * noise:.1f} pptv, bound {1e12 * bound:.1f} pptv")
+    # the fit knows neither the shape of water nor methane above and below
+    assert 0.95 * bound < noise < 2.0 * bound
 
 
-def test_layer_limit__no_lines_no_limit():
-    space = StateSpace(
+def layer_space(count=6):
+    altitude = np.arange(count, dtype=float)
+    covariance = 4.0 * np.exp(-np.abs(altitude[:, None] - altitude) / 2.0)
+    return StateSpace(
         (
-            Block("ch4", np.zeros(4), np.eye(4), "level"),
-            independent(linear.SHIFT, 1.0, per="bin"),
+            Block("ch4", np.zeros(count), covariance, "level"),
             independent(linear.STRETCH, 1.0),
         )
     )
+
+
+def test_layer__is_the_least_squares_estimate_of_one_mole_fraction():
+    """Against a fit whose state has the layer as one element, by hand."""
+    rng = np.random.default_rng(3)
+    space = layer_space()
+    k = rng.normal(size=(40, space.size))
+    y = rng.normal(size=40)
+    inside = np.array([1, 2, 3])
+    made = layer.of_layer(
+        k.T @ k, space.constraint, space, k.T @ y, np.zeros(space.size), inside
+    )
+    outside = np.array([0, 4, 5, 6])
+    columns = np.column_stack([k[:, inside].sum(axis=1), k[:, outside]])
+    held = np.zeros((5, 5))
+    held[1:, 1:] = np.linalg.inv(space.covariance[np.ix_(outside, outside)])
+    inverse = np.linalg.inv(columns.T @ columns + held)
+    assert made.value == pytest.approx((inverse @ columns.T @ y)[0], rel=1e-5)
+    assert made.variance == pytest.approx(inverse[0, 0], rel=1e-5)
+    assert made.kernel[inside].sum() == pytest.approx(1.0, abs=1e-5)
+
+
+def test_layer__no_lines_no_limit():
+    space = layer_space()
     blind = np.zeros((space.size, space.size))
-    inside, references = np.ones(4, dtype=bool), {"ch4": np.zeros(4)}
-    assert limits.layer_limit(blind, space, "ch4", inside, references) == np.inf
+    zero = np.zeros(space.size)
+    made = layer.of_layer(blind, space.constraint, space, zero, zero, np.array([1, 2]))
+    assert made.value == 0.0
+    assert made.variance > 1e5  # a thousand a priori sigmas
 
 
-def test_layer_limit__is_stored_with_its_layer(level1):
+def test_layer__is_stored_with_its_bounds(level1):
     thin = level1.isel(spectrum=slice(0, None, 6))
     result = tgo.retrieve(thin)
-    stored = result["ch4_layer_limit"]
-    assert stored.attrs["sigma_level"] == 1.0
-    assert (stored.attrs["bottom_km"], stored.attrs["top_km"]) == (10.0, 30.0)
-    inside = (result.altitude >= 10) & (result.altitude <= 30)
-    assert float(stored) < float(result["ch4_vmr_noise_error"].where(inside).min())
+    assert result["ch4_layer_vmr"].attrs["layer_km"] == "5 30"
+    limit = result["ch4_layer_upper_limit"]
+    assert limit.attrs["sigma_level"] == 2.0
+    assert "systematic" in limit.attrs["error_used"]
+    assert result["ch4_layer_detected"].attrs["sigma_level"] == 3.0
+    total = float(result["ch4_layer_vmr_error"])
+    value = max(float(result["ch4_layer_vmr"]), 0.0)
+    assert float(limit) == pytest.approx(value + 2.0 * total)
+    inside = (result.altitude >= 5) & (result.altitude <= 30)
+    noise = float(result["ch4_layer_vmr_noise_error"])
+    assert noise < float(result["ch4_vmr_noise_error"].where(inside).min())
 
 
 def test_allan__white_noise_falls_as_the_root():
@@ -189,7 +218,9 @@ def test_allan__refuses_what_it_cannot_use(values, errors, rule):
 
 def test_space_of__elements_follow_the_setup(level1):
     thin = level1.isel(spectrum=slice(0, None, 20))
-    setup = tgo.load_setup("so_134").replace(registration={"aotf_sigma_cm1": 0.5})
-    space = optimal_estimation.space_of(loop.scene_of(thin, setup))
+    setup = tgo.load_setup("so_134").replace(
+        systematics=loop.NONE | {"aotf_centre": 0.5}
+    )
+    space = optimal_estimation.space_of(loop.scene_of(thin, setup, known=True))
     assert space.names("product") == (linear.STRETCH, linear.EXPONENT, "aotf_offset")
     assert space.block("aotf_offset").covariance == 0.25

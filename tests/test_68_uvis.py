@@ -235,7 +235,7 @@ def test_level2__names_units_flags_and_provenance(noisy):
     fitted = np.isfinite(column)
     assert flag[fitted & (true > 8.0 * error)].all()
     levels = ("o3_limit_linear", "o3_limit_delta_chi_square", "o3_limit_flag")
-    assert [level2[name].attrs["sigma_level"] for name in levels] == [1.0, 2.0, 3.0]
+    assert [level2[name].attrs["sigma_level"] for name in levels] == [1.0, 2.0, 3.5]
     # a cross section larger by 2 % means columns smaller by 2 %
     part = level2["o3_slant_column_systematic_cross_section"].values
     high = fitted & (true > 20.0 * error)

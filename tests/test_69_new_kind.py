@@ -18,12 +18,14 @@ import tgo_spectra as tgo
 from tgo_spectra.cli import main
 from tgo_spectra.files.netcdf import open_verified
 from tgo_spectra.retrieval import level2, linear, registry
+from tgo_spectra.retrieval.conclusion import conclude
 from tgo_spectra.retrieval.joint import fit
 from tgo_spectra.retrieval.measurement import given_atmosphere
 from tgo_spectra.retrieval.profile_variables import profile_dataset
 from tgo_spectra.retrieval.regularisation import exponential_covariance
 from tgo_spectra.retrieval.setup import Detection, Setup
 from tgo_spectra.retrieval.state import Block, StateSpace, independent
+from tgo_spectra.retrieval.whitened import Whitened
 from tgo_spectra.variables import validate
 
 RADIUS_KM, LEVELS_KM = 3390.0, np.arange(0.0, 101.0, 4.0)
@@ -49,31 +51,25 @@ class Lamp:
     path: np.ndarray
     cross_section: np.ndarray
 
-    def __call__(self, state, _):
-        """Model, residual, and the fields of a row: methane's and the brightness's."""
+    def seen(self, state):
+        """Fields of a row, methane's and the brightness's, residual and model."""
         depth = (self.path @ state["ch4"])[:, None] * self.cross_section
         light = np.exp(-depth)
         model = (1.0 + state["aerosol_exponent"]) * light
         residual = self.weight * (self.y - model)
-        fields = self.weight * np.stack([-model * self.cross_section, light])
-        gram = np.einsum("irp,jrp->rij", fields, fields)
-        gradient = np.einsum("irp,rp->ri", fields, residual)
-        chi_square = float((residual**2).sum())
-        baseline = np.ones((len(model), 1))
-        return linear.Linearised(model, residual, baseline, chi_square, gram, gradient)
+        fields = np.stack([-model * self.cross_section, light], axis=1)
+        fields *= self.weight[:, None]
+        return Whitened.plain(fields, residual, self.weight * model)
 
-    def expand(self, space):
-        """Return what takes the fields to the state: path weights, and one for all."""
-
-        def expanded(seen):
-            n = LEVELS_KM.size
-            weights = np.zeros((len(self.path), 2, space.size))
-            weights[:, 0, :n] = self.path
-            weights[:, 1, n] = 1.0
-            matrix = np.einsum("rik,rij,rjl->kl", weights, seen.gram, weights)
-            return matrix, np.einsum("rik,ri->k", weights, seen.gradient)
-
-        return expanded
+    def __call__(self, state, _):
+        """Sums of these over the pixels."""
+        seen = self.seen(state)
+        gram = seen.fields @ seen.fields.transpose(0, 2, 1)
+        gradient = np.einsum("rip,rp->ri", seen.fields, seen.residual)
+        chi_square = float((seen.residual**2).sum())
+        return linear.Linearised(
+            seen.model, seen.residual, seen.baseline, chi_square, gram, gradient
+        )
 
 
 def retrieve_lamp(level1, setup, atmosphere):
@@ -99,18 +95,25 @@ def retrieve_lamp(level1, setup, atmosphere):
         Block("ch4", zero, covariance, "level", correlation_km=8.0),
         independent("aerosol_exponent", 1.0),
     ))  # fmt: skip
-    result = fit(lamp, lamp.expand(space), space, space.prior, max_iterations=30)
+    bins = np.zeros(rows.size, dtype=int)
+    expand = linear.Expansion(
+        space, {"ch4": path[:, None]}, bins, ("aerosol_exponent",), common=()
+    )
+    result = fit(lamp, expand, space, space.prior, max_iterations=30)
+    end = conclude(
+        lamp.seen(result.state), expand, result, height, LEVELS_KM,
+        constraint=space.constraint, tested=("ch4",),
+        layer=setup.detection.layer(LEVELS_KM),
+    )  # fmt: skip
     residual = np.full((rows.size, level1.sizes["pixel"]), np.nan)
-    residual[:, pixels] = lamp.y - result.final.model
+    residual[:, pixels] = end.seen.residual / lamp.weight
     record = level2.provenance(
         level1, setup, air, method="lamp", instrument_model="a lamp",
         interferents_absent=(), baseline_degree=0, n_orders=0, masked_pixels="none",
         radius=(RADIUS_KM, "given"),
     )  # fmt: skip
     view = level2.View(rows, height, LEVELS_KM, residual)
-    return profile_dataset(
-        level1, view, space, result, setup.detection, path, {}, record
-    )
+    return profile_dataset(level1, view, end, setup.detection, path, {}, record)
 
 
 @pytest.fixture
@@ -141,7 +144,8 @@ def test_new_kind__has_all_that_others_have(kind, level1, tmp_path):
     validate(result, 2)
     for name in ("ch4_vmr_noise_error", "ch4_vmr_smoothing_error", "ch4_vmr_error",
                  "ch4_averaging_kernel", "ch4_upper_limit", "ch4_detected",
-                 "ch4_layer_limit", "aerosol_exponent_error", "reduced_chi_square",
+                 "ch4_layer_upper_limit", "quality_flag",
+                 "aerosol_exponent_error", "reduced_chi_square",
                  "latitude", "time", "mars_year"):  # fmt: skip
         assert np.isfinite(result[name].values.astype(float)).all(), name
     back = open_verified(tgo.write_level2(result, tmp_path / "a.nc"))

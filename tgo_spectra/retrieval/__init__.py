@@ -94,6 +94,7 @@ def retrieve(
     (True, '1')
     """
     from tgo_spectra.retrieval.measurement import selected
+    from tgo_spectra.retrieval.verdict import with_product
 
     if isinstance(level1, str | Path):
         setup, level1 = _opened(Path(level1), setup)
@@ -104,6 +105,7 @@ def retrieve(
     result: xr.Dataset = row.retrieve(spectra, chosen, atmosphere)
     air = getattr(atmosphere, "attrs", {})
     taken = {k: v for k, v in air.items() if str(k).startswith("climatology_")}
+    result = with_product(result, spectra)
     return result.assign_attrs(retrieval_kind=row.name, **taken)
 
 

@@ -7,9 +7,16 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from tgo_spectra.instruments.so import SoInstrument
-    from tgo_spectra.retrieval.setup import Registration, RetrievalSetup
+    from tgo_spectra.retrieval.setup import SoSystematics
 
-__all__ = ["ELEMENTS", "Element", "elements_of", "moved", "sources_of"]
+__all__ = [
+    "ELEMENTS",
+    "Element",
+    "elements_of",
+    "fitted_sources",
+    "moved",
+    "sources_of",
+]
 
 
 @dataclass(frozen=True)
@@ -20,75 +27,93 @@ class Element:
     ----------
     setting : str
         Field of `tgo_spectra.instruments.so.SoInstrument`.
+    source : str
+        Key of the setup's section ``systematics`` with the 1 sigma by which the setting
+        may be wrong, zero: it is not; name of the error by it.
     step : float
         Of its derivative, by central differences of the instrument response: the error
         is of second order, below 1e-3 of the derivative.
     relative : bool
         Whether the setting is multiplied by one plus the element, not added to.
-    prior : str
-        Key of the setup's section ``registration`` with its 1 sigma; zero, or no such
-        key: not fitted.
-    source : str
-        Key of the setup's section ``systematics`` with the 1 sigma by which it may be
-        wrong, and name of that error; none: no such error.
     unit : str
     """
 
     setting: str
+    source: str
     step: float
     relative: bool = False
-    prior: str = ""
-    source: str = ""
     unit: str = "1"
 
 
 ELEMENTS = {
-    "ghost_amplitude": Element(
-        "ils_amplitude", 0.01, prior="ghost_sigma", source="ghost"
-    ),
-    "aotf_offset": Element("aotf_offset", 0.1, prior="aotf_sigma_cm1", unit="cm-1"),
-    "aotf_width": Element(
-        "aotf_width_factor", 0.01, relative=True, source="aotf_width"
-    ),
+    "ghost_amplitude": Element("ils_amplitude", "ghost", 0.01),
+    "aotf_offset": Element("aotf_offset", "aotf_centre", 0.1, unit="cm-1"),
+    "aotf_width": Element("aotf_width_factor", "aotf_width", 0.01, relative=True),
     "aotf_side_lobe": Element(
-        "aotf_lobe_factor", 0.01, relative=True, source="aotf_side_lobe"
+        "aotf_lobe_factor", "aotf_side_lobe", 0.03, relative=True
+    ),
+    "aotf_pedestal": Element(
+        "aotf_pedestal_factor", "aotf_pedestal", 0.1, relative=True
     ),
     "resolving_power": Element(
-        "ils_resolving_power",
-        0.005,
-        relative=True,
-        prior="resolution_sigma",
-        source="resolution",
+        "ils_resolving_power", "resolution", 0.005, relative=True
     ),
 }
-"""Elements by name. A further one needs a row, the keys of its sigmas in the setup, and
+"""Elements by name. A further one needs a row, the key of its sigma in the setup, and
 its names in the catalogue of variables."""
 
 
-class HasRegistration(Protocol):
-    """A setup with choices of what all rows share."""
+class HasSystematics(Protocol):
+    """A setup with the sizes of what may be wrong."""
 
     @property
-    def registration(self) -> Registration:
-        """With the sigmas of elements."""
+    def systematics(self) -> SoSystematics:
+        """Sizes, and whether they are in the fit."""
 
 
-def elements_of(setup: HasRegistration) -> dict[str, float]:
+JOINT = ("oe", "tikhonov")
+"""Methods with one state for all spectra, which may hold elements."""
+
+AIR = {
+    "temperature": "temperature_k",
+    "pressure": "pressure",
+    "pointing": "pointing_km",
+    "outer_orders": "outer_orders",
+    "zero_level": "zero_level",
+    "drift": "drift_px",
+    "waves": "waves",
+}
+"""Key of the setup's section ``systematics`` by the name of the error, of what is no
+setting of the instrument."""
+
+
+def fitted_sources(setup: HasSystematics) -> frozenset[str]:
+    """Return the sources of error that stand in the fit of a setup as elements.
+
+    All that are not known, or none: one alone takes the errors of the others.
+    """
+    wish = setup.systematics
+    if not wish.in_fit or getattr(setup, "method", "oe") not in JOINT:
+        return frozenset()
+    keys = AIR | {row.source: row.source for row in ELEMENTS.values()}
+    return frozenset(name for name, key in keys.items() if getattr(wish, key) > 0.0)
+
+
+def elements_of(setup: HasSystematics) -> dict[str, float]:
     """Return the elements that a setup lets vary, with their a priori 1 sigma."""
-    sigmas = {
-        name: float(getattr(setup.registration, row.prior))
+    fitted = fitted_sources(setup)
+    return {
+        name: float(getattr(setup.systematics, row.source))
         for name, row in ELEMENTS.items()
-        if row.prior
+        if row.source in fitted
     }
-    return {name: sigma for name, sigma in sigmas.items() if sigma > 0.0}
 
 
-def sources_of(setup: RetrievalSetup) -> dict[str, tuple[str, float, str]]:
+def sources_of(setup: HasSystematics) -> dict[str, tuple[str, float, str]]:
     """Return element, 1 sigma and unit of the errors by the instrument, by source."""
     return {
         row.source: (name, float(getattr(setup.systematics, row.source)), row.unit)
         for name, row in ELEMENTS.items()
-        if row.source
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
@@ -41,20 +42,25 @@ S = TypeVar("S", bound=Seen)
 class Result(Generic[S]):
     """Where the joint fit of an occultation ended.
 
-    ``final``: the model at ``state``. ``vector``: where it was last linearised, within
-    what the rule of convergence leaves of the state; ``data_matrix`` K^T Se^-1 K,
-    ``covariance`` (K^T Se^-1 K + R)^-1 and ``gradient`` K^T Se^-1 (y - F) there, in the
-    elements of the vector.
+    ``model`` was fitted, ``final`` is it at ``state``. ``vector``: where it was last
+    linearised, within what the rule of convergence leaves of the state;
+    ``data_matrix`` K^T Se^-1 K, ``covariance`` (K^T Se^-1 K + R)^-1 and ``gradient``
+    K^T Se^-1 (y - F) there, in the elements of the vector.
     """
 
     state: State
-    final: S
+    model: Callable[[State, bool], S]
     data_matrix: Array
     covariance: Array
     gradient: Array
     vector: Array
     iterations: int
     converged: bool
+
+    @functools.cached_property
+    def final(self) -> S:
+        """The model at the state, without Jacobian."""
+        return self.model(self.state, False)
 
 
 def fit(
@@ -110,10 +116,9 @@ def fit(
             rule="fit.diverged",
         )
     # the last step was small enough to take the derivatives with it, not the residuals
-    state = space.unpack(found.vector[0])
     return Result(
-        state=state,
-        final=model(state, False),
+        state=space.unpack(found.vector[0]),
+        model=model,
         data_matrix=found.final.matrix[0],
         covariance=found.covariance[0],
         gradient=found.final.gradient[0],

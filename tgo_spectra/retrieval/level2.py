@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from tgo_spectra import mars
+from tgo_spectra import mars, quality
 from tgo_spectra._version import __version__
 from tgo_spectra.files.observations import input_products, observations_of
 from tgo_spectra.mars import MEAN_RADIUS_KM
+from tgo_spectra.retrieval import verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import xarray as xr
 
+    from tgo_spectra.retrieval.conclusion import Conclusion
     from tgo_spectra.retrieval.state import State, StateSpace
 
     Array = npt.NDArray[np.floating]
@@ -146,34 +148,6 @@ def provenance(
     return record
 
 
-class Fitted(Protocol):
-    """What a joint fit found, by whatever method."""
-
-    @property
-    def state(self) -> State:
-        """Values of the blocks."""
-
-    @property
-    def final(self) -> Any:
-        """Seen there: ``chi_square`` and ``baseline``, (row, coefficient)."""
-
-    @property
-    def data_matrix(self) -> Array:
-        """K^T Se^-1 K, (state, state)."""
-
-    @property
-    def covariance(self) -> Array:
-        """(K^T Se^-1 K + R)^-1, (state, state)."""
-
-    @property
-    def iterations(self) -> int:
-        """Linearisations."""
-
-    @property
-    def converged(self) -> bool:
-        """Whether the rule of convergence was met."""
-
-
 @dataclass(frozen=True)
 class View:
     """Where a joint fit looked, and what it left.
@@ -195,29 +169,31 @@ class View:
     residual: Array
 
 
-def of_fit(
-    level1: xr.Dataset, view: View, space: StateSpace, result: Fitted
-) -> dict[str, object]:
+def of_fit(level1: xr.Dataset, view: View, end: Conclusion) -> dict[str, object]:
     """Return what every joint fit says beside its profiles.
 
     What was found of the blocks that are no profiles, baselines and residuals, how well
-    and how it fits, and where and when the product looked.
+    and how it fits, what the residuals say of the noise, and where and when the product
+    looked.
     """
-    final = result.final
-    freedom = float(np.einsum("ij,ji->", result.covariance, result.data_matrix))
-    n_free = np.isfinite(view.residual).sum() - final.baseline.size - freedom
+    freedom = float(np.einsum("ij,ji->", end.covariance, end.data_matrix))
+    n_free = np.isfinite(view.residual).sum() - end.baseline.size - freedom
     seen = (view.rows, view.height_km)
     return {
         "altitude": view.altitude_km,
         "altitude_in": view.altitude_km,
         "tangent_altitude": level1["tangent_altitude"].values,
-        **of_state(space, result.state, result.covariance),
-        "baseline": all_rows(level1, view.rows, final.baseline),
+        **of_state(end.space, end.state, end.covariance),
+        "baseline": all_rows(level1, view.rows, end.baseline),
         "residual": all_rows(level1, view.rows, view.residual).astype(np.float32),
-        "reduced_chi_square": final.chi_square / n_free,
+        "reduced_chi_square": end.chi_square / n_free,
         "degrees_of_freedom": freedom,
-        "converged": np.int8(result.converged),
-        "iterations": np.int32(result.iterations),
+        "error_inflation": end.noise.inflation,
+        "residual_autocorrelation": float(end.noise.along_pixels[0]),
+        "residual_pattern": end.pattern,
+        "quality_flag": quality.pack(verdict.of_fit(end)),
+        "converged": np.int8(end.converged),
+        "iterations": np.int32(end.iterations),
         **places(level1, *seen, view.altitude_km),
         **moment(level1, *seen),
     }

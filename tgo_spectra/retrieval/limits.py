@@ -14,27 +14,27 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tgo_spectra.errors import RetrievalError
-from tgo_spectra.retrieval.linear import SHIFT, STRETCH
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import numpy.typing as npt
 
     from tgo_spectra.retrieval.diagnostics import GasDiagnostics
-    from tgo_spectra.retrieval.state import StateSpace
 
     Array = npt.NDArray[np.floating]
 
 __all__ = [
+    "AGREED",
     "AllanDeviation",
     "Limits",
     "allan_deviation",
     "delta_chi_square",
-    "layer_limit",
     "of_profile",
     "upper_limit",
 ]
+
+
+AGREED = 1e-2
+"""A gas is detected only if its lines disagree by chance with this probability."""
 
 
 @dataclass(frozen=True)
@@ -113,56 +113,6 @@ def delta_chi_square(
 def upper_limit(vmr: Array, error: Array, sigma_level: float) -> Array:
     """Return max(vmr, 0) + k sigma."""
     return np.asarray(np.maximum(vmr, 0.0) + sigma_level * error)
-
-
-def layer_limit(
-    data_matrix: Array,
-    space: StateSpace,
-    gas: str,
-    inside: npt.NDArray[np.bool_],
-    references: Mapping[str, Array],
-) -> float:
-    """Return the standard error of one mole fraction for a whole layer.
-
-    A least-squares fit without a priori: baselines, shifts and stretch are free, and
-    one factor on the reference profile of every other gas that has one. The gas is
-    present in the layer only.
-
-    Parameters
-    ----------
-    data_matrix : array, shape (state, state)
-        K^T Se^-1 K, baselines eliminated.
-    space : StateSpace
-    gas : str
-    inside : array of bool, shape (level,)
-    references : dict of array, shape (level,)
-
-    Returns
-    -------
-    float
-        1 sigma; infinity if the data say nothing.
-    """
-    columns: list[Array] = []
-    for name in space.names("level"):
-        column = np.zeros(space.size)
-        profile = inside.astype(float) if name == gas else references[name]
-        column[space[name]] = profile
-        if name == gas:
-            columns.insert(0, column)
-        elif profile.any():
-            columns.append(column)
-    elements = np.arange(space.size)
-    free = [elements[space[name]] for name in (SHIFT, STRETCH) if name in space]
-    columns += list(np.eye(space.size)[np.concatenate([elements[:0], *free])])
-    basis = np.column_stack(columns)
-    fisher = basis.T @ data_matrix @ basis
-    scale = np.sqrt(np.diag(fisher))
-    known = scale > 0.0
-    if not known[0]:
-        return float("inf")
-    fisher = fisher[np.ix_(known, known)] / scale[known, None] / scale[known]
-    inverse = np.linalg.inv(fisher)
-    return float(np.sqrt(inverse[0, 0]) / scale[0])
 
 
 @dataclass(frozen=True)

@@ -36,9 +36,13 @@ __all__ = [
     "Measurement",
     "linearise",
     "row_spectra",
+    "seen_by_rows",
+    "seen_gases",
 ]
 
 SHIFT, STRETCH, EXPONENT = "wavenumber_shift", "wavenumber_stretch", "aerosol_exponent"
+DRIFT = "wavenumber_drift"
+"""Shift (pixel) at the top of an occultation less that of its middle."""
 
 COMMON = (SHIFT, STRETCH, EXPONENT)
 """Blocks whose fields `linearise` makes itself, last in a row's Gram matrix: shift of
@@ -55,7 +59,8 @@ class Measurement:
     ``transmittance``, ``weight`` (1/sigma, 0 where masked): (row, pixel);
     ``bin``: (row,); ``rows``: (row, height), heights to rows with the field of view,
     and ``jacobian_rows`` the same from the heights of the Jacobian's fields;
-    ``position``: (pixel,) in [-1, 1]; ``dispersion_cm1``: (pixel,) per pixel.
+    ``position``: (pixel,) in [-1, 1]; ``dispersion_cm1``: (pixel,) per pixel;
+    ``place``: (row,) in the occultation, from -1 to 1, for a drift of the shift.
     """
 
     transmittance: Array
@@ -67,6 +72,14 @@ class Measurement:
     position: Array
     dispersion_cm1: Array
     baseline_degree: int
+    place: Array | None = None
+
+    def shift_px(self, state: State, built: tuple[float, float]) -> Array:
+        """Shift of each row from where the operator was made, pixel."""
+        shift = (state[SHIFT] - built[0])[self.bin]
+        if DRIFT in state and self.place is not None:
+            shift = shift + state[DRIFT][0] * self.place
+        return np.asarray(shift)
 
     def of_rows(self, chosen: npt.NDArray[np.bool_]) -> Measurement:
         """Return the measurement of some rows only; the bins keep their numbers."""
@@ -77,6 +90,7 @@ class Measurement:
             bin=self.bin[chosen],
             rows=self.rows[chosen],
             jacobian_rows=self.jacobian_rows[chosen],
+            place=None if self.place is None else self.place[chosen],
         )
 
     def bands(self, dtype: npt.DTypeLike) -> Bands:
@@ -142,9 +156,9 @@ def row_spectra(
     m = measurement
     seen = _seen(fields, m).astype(np.float64)
     value, first, second, slope = seen.transpose(1, 0, 2)
-    offset_px = (state[SHIFT] - built[0])[m.bin][:, None] + (
-        state[STRETCH] - built[1]
-    ) * m.position
+    offset_px = m.shift_px(state, built)[:, None] + (
+        (state[STRETCH] - built[1]) * m.position
+    )
     offset = offset_px * m.dispersion_cm1
     aerosol = -depth[:, None] * slope
     spectrum = value + offset * (first + 0.5 * offset * second)
@@ -160,6 +174,7 @@ def linearise(
     built: tuple[float, float],
     depth: Array,
     extra: Array | None = None,
+    beside: Array | None = None,
 ) -> Linearised:
     """Evaluate the model and its reduced derivatives at a state.
 
@@ -169,8 +184,10 @@ def linearise(
         Convolved fields on (pixel, height), with or without gases.
     measurement, state, built, depth
         See `row_spectra`.
-    extra : array, shape (height, extra, pixel), optional
-        Derivative of transmittance to further elements that rows share.
+    extra : array, shape (row, extra, pixel), optional
+        Derivative of the rows' transmittance to further elements that rows share.
+    beside : array, shape (row, pixel), optional
+        Added to the transmittance of the rows.
 
     Returns
     -------
@@ -191,12 +208,12 @@ def linearise(
     m = measurement
     n_rows, n_pixels = m.transmittance.shape
     four = _seen(fields, m)
-    gas = _seen_gases(fields, m, four.dtype)
+    if beside is not None:
+        four[:, 0] += beside
+    gas = seen_gases(fields, m, four.dtype)
     n_base = m.baseline_degree + 1
     if extra is not None:
-        seen = m.rows @ extra.reshape(len(extra), -1)
-        seen = seen.reshape(n_rows, -1, n_pixels).astype(gas.dtype)
-        gas = np.concatenate([gas, seen], axis=1)
+        gas = np.concatenate([gas, extra.astype(gas.dtype, copy=False)], axis=1)
     n_field = gas.shape[1] + len(COMMON)
     model, residual = np.empty((2, n_rows, n_pixels))
     baseline = np.empty((n_rows, n_base))
@@ -210,7 +227,7 @@ def linearise(
         np.ascontiguousarray(m.polynomials),
         m.position,
         m.dispersion_cm1,
-        (state[SHIFT] - built[0])[m.bin],
+        m.shift_px(state, built),
         float(state[STRETCH][0]) - built[1],
         float(state[EXPONENT][0]),
         depth,
@@ -227,7 +244,17 @@ def linearise(
     return Linearised(model, residual, baseline, chi_square, gram, gradient)
 
 
-def _seen_gases(
+def seen_by_rows(weights: Array, fields: Array) -> Array:
+    """Fields on heights, (height, field, pixel), as the rows see them.
+
+    ``weights``: (row, height). Returns (row, field, pixel).
+    """
+    flat = fields.reshape(len(fields), -1)
+    seen = weights.astype(fields.dtype, copy=False) @ flat
+    return np.asarray(seen.reshape(len(weights), *fields.shape[1:]))
+
+
+def seen_gases(
     fields: PixelFields, measurement: Measurement, dtype: npt.DTypeLike
 ) -> Array:
     """Fields of the gases per row: (row, field, pixel)."""
@@ -255,6 +282,8 @@ class Expansion:
     extra : sequence of str
         Blocks whose elements are fields themselves, before `COMMON`; of a block with an
         element for each bin a row has the field of its own bin.
+    common : sequence of str
+        The same, last.
     """
 
     def __init__(
@@ -263,11 +292,12 @@ class Expansion:
         paths: Mapping[str, Array],
         bins: IntArray,
         extra: Sequence[str] = (),
+        common: Sequence[str] = COMMON,
     ) -> None:
         self.space, self.paths = space, paths
         self.ends = np.cumsum([0, *(path.shape[1] for path in paths.values())])
         at = []
-        for name in (*extra, *COMMON):
+        for name in (*extra, *common):
             start = space[name].start
             if space.block(name).per == "bin":
                 at.append((start + bins)[:, None])
@@ -337,13 +367,48 @@ class Expansion:
 
     def gradient(self, linear: Linearised) -> Array:
         """Return the gradient alone, (element,)."""
-        gradient = np.zeros(self.space.size)
+        return self.left(linear.gradient[:, :, None])[:, 0]
+
+    def left(self, products: Array) -> Array:
+        """Sum products of the rows' fields with something over the rows.
+
+        Parameters
+        ----------
+        products : array, shape (row, field, column)
+
+        Returns
+        -------
+        array, shape (element, column)
+        """
+        found = np.zeros((self.space.size, products.shape[2]))
         first = int(self.ends[-1])
         spans = zip(self.paths.items(), self.ends[:-1], self.ends[1:], strict=True)
         for (name, path), start, stop in spans:
             flat = path.reshape(-1, path.shape[2])
-            gradient[self.space[name]] = flat.T @ linear.gradient[
-                :, start:stop
-            ].reshape(-1)
-        np.add.at(gradient, self.at, linear.gradient[:, first:])
-        return gradient
+            part = products[:, start:stop].reshape(-1, products.shape[2])
+            found[self.space[name]] = flat.T @ part.astype(flat.dtype, copy=False)
+        for number in np.unique(self.bins):
+            mine = np.flatnonzero(self.bins == number)
+            found[self.at[mine[0]]] += products[mine, first:].sum(axis=0)
+        return found
+
+    def right(self, vectors: Array) -> Array:
+        """Return what changes of the state are in the rows' fields.
+
+        Parameters
+        ----------
+        vectors : array, shape (element, column)
+
+        Returns
+        -------
+        array, shape (row, field, column)
+            Products with the fields, summed over them, are the changes of the spectra.
+        """
+        first, count = int(self.ends[-1]), vectors.shape[1]
+        found = np.empty((self.bins.size, first + self.at.shape[1], count))
+        spans = zip(self.paths.items(), self.ends[:-1], self.ends[1:], strict=True)
+        for (name, path), start, stop in spans:
+            flat = path.reshape(-1, path.shape[2]) @ vectors[self.space[name]]
+            found[:, start:stop] = flat.reshape(len(path), -1, count)
+        found[:, first:] = vectors[self.at]
+        return found

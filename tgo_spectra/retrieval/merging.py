@@ -212,6 +212,8 @@ def _part(ds: xr.Dataset, gas: str) -> tuple[Array, Array, Array, Array, float]:
     message = (
         "noise and smoothing error are not those of optimal estimation with an a "
         f"priori of sigma {largest:g} (absolute or relative) and the stated correlation"
+        "; fits that share uncertain air and pointing cannot be merged: make them with "
+        "[systematics] in_fit = false"
     )
     raise RetrievalError(
         message, path=where, field=f"{gas}_vmr_smoothing_error", rule="merge.prior"

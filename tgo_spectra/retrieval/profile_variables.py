@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from tgo_spectra.retrieval import diagnostics, level2, limits
+from tgo_spectra.retrieval import level2, limits
 from tgo_spectra.variables import dataset
 
 if TYPE_CHECKING:
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import xarray as xr
 
+    from tgo_spectra.retrieval.conclusion import Conclusion
+    from tgo_spectra.retrieval.diagnostics import GasDiagnostics
     from tgo_spectra.retrieval.setup import Detection
-    from tgo_spectra.retrieval.state import StateSpace
 
     Array = npt.NDArray[np.floating]
 
@@ -41,7 +42,7 @@ def error_variables(
     noise: Array,
     smoothing: Array | None,
     systematic: Mapping[str, Array] | None = None,
-    dims: str = "altitude",
+    dims: str | tuple[str, ...] = "altitude",
 ) -> dict[str, tuple[Any, ...]]:
     """Return the errors of a quantity by name: the parts, and their sum in squares.
 
@@ -56,8 +57,8 @@ def error_variables(
         None: no covariance of the truth is assumed.
     systematic : mapping of str to array, optional
         Change by one standard error of each source; empty or None: not calculated.
-    dims : str
-        Dimension of all.
+    dims : str or tuple of str
+        Of all.
     """
     result: dict[str, tuple[Any, ...]] = {f"{name}_noise_error": (dims, noise)}
     parts = {"noise": noise}
@@ -78,14 +79,12 @@ def error_variables(
 def profile_dataset(
     level1: xr.Dataset,
     view: level2.View,
-    space: StateSpace,
-    fitted: level2.Fitted,
+    end: Conclusion,
     detection: Detection,
     air_cm2: Array,
     beside: Mapping[str, object],
     record: Mapping[str, object],
     *,
-    errors: Mapping[str, Mapping[str, Array]] | None = None,
     sizes: Sequence[tuple[str, float, str]] = (),
     assumed: Array | None = None,
     smoothing_known: bool = True,
@@ -96,9 +95,8 @@ def profile_dataset(
     ----------
     level1 : Dataset
     view : View
-    space : StateSpace
+    end : Conclusion
         Its profiles are mole fractions, under the names of the gases.
-    fitted : Fitted
     detection : Detection
         Sigma levels and the layer.
     air_cm2 : array, shape (row, level)
@@ -107,22 +105,20 @@ def profile_dataset(
         Further variables, as for `tgo_spectra.variables.dataset`.
     record : mapping
         Attributes, from `tgo_spectra.retrieval.level2.provenance`.
-    errors : mapping of mapping of array, shape (level,), optional
-        Change of the mole fraction of a gas by one standard error of each source.
     sizes : sequence of (str, float, str)
-        Name, standard error and unit of the sources.
+        Name, standard error and unit of the sources, in the fit or not.
     assumed, smoothing_known
         As in `tgo_spectra.retrieval.diagnostics.gas_diagnostics`.
     """
-    found = _Gases(space, fitted, detection, view, assumed, smoothing_known)
+    space = end.space
+    found = _Gases(end, detection, view, assumed, smoothing_known)
     data: dict[str, object] = {}
     for gas in space.names("level"):
-        data |= found.variables(gas, level1, air_cm2, (errors or {}).get(gas))
-    data |= level2.of_fit(level1, view, space, fitted)
+        data |= found.variables(gas, level1, air_cm2)
+    data |= level2.of_fit(level1, view, end)
     result = dataset(data | dict(beside), record)
     # variables by themselves: labelled arrays take 0.1 ms each to make
     items = result.variables
-    random = "noise, smoothing" if smoothing_known else "noise"
     for gas in space.names("level"):
         block = space.block(gas)
         items[f"{gas}_vmr"].attrs["state"] = "log" if block.log else "linear"
@@ -130,15 +126,17 @@ def profile_dataset(
             "correlation_length_km": block.correlation_km,
             "sigma_maximum": float(block.sigma.max()),
         }
-        state_limits(items, gas, detection, random)
-        items[f"{gas}_layer_limit"].attrs |= {
-            "bottom_km": detection.layer_bottom_km,
-            "top_km": detection.layer_top_km,
-        }
+        contains = items[f"{gas}_vmr_error"].attrs["contains"]
+        state_limits(items, gas, detection, contains, detection.layer_detection_sigma)
+        for name in items:
+            if str(name).startswith(f"{gas}_layer_"):
+                bounds = f"{detection.layer_bottom_km:g} {detection.layer_top_km:g}"
+                items[name].attrs["layer_km"] = bounds
         for source, size, unit in sizes:
-            name = f"{gas}_vmr_systematic_{source}"
-            if name in items:
-                items[name].attrs |= {"magnitude": size, "magnitude_units": unit}
+            for name in (f"{gas}_vmr_systematic_{source}",
+                         f"{gas}_layer_vmr_systematic_{source}"):  # fmt: skip
+                if name in items:
+                    items[name].attrs |= {"magnitude": size, "magnitude_units": unit}
     return result
 
 
@@ -146,8 +144,7 @@ def profile_dataset(
 class _Gases:
     """What all gases of a fit share."""
 
-    space: StateSpace
-    fitted: level2.Fitted
+    end: Conclusion
     detection: Detection
     view: level2.View
     assumed: Array | None
@@ -158,19 +155,12 @@ class _Gases:
         gas: str,
         level1: xr.Dataset,
         air_cm2: Array,
-        systematic: Mapping[str, Array] | None,
     ) -> dict[str, object]:
         """Return the variables of a gas by name, each with its dimensions."""
-        detection, altitude = self.detection, self.view.altitude_km
-        block, vmr = self.space.block(gas), self.fitted.state[gas]
-        data_matrix = self.fitted.data_matrix
-        d = diagnostics.gas_diagnostics(
-            data_matrix,
-            self.fitted.covariance,
-            self.space[gas],
-            self.assumed,
-            smoothing_known=self.smoothing_known,
-        )
+        detection, altitude, end = self.detection, self.view.altitude_km, self.end
+        block, vmr = end.space.block(gas), end.state[gas]
+        agreement = end.agreements.get(gas)
+        d, systematic = self._errors(gas)
         found = limits.of_profile(
             vmr,
             d,
@@ -180,11 +170,7 @@ class _Gases:
             detection.limit_sigma,
             detection.minimum_response,
         )
-        inside = altitude >= detection.layer_bottom_km
-        inside &= altitude <= detection.layer_top_km
-        layer = limits.layer_limit(
-            data_matrix, self.space, gas, inside, self.space.prior
-        )
+        agreed = agreement is None or agreement.probability > limits.AGREED
         spread = ((air_cm2 @ d.total_covariance) * air_cm2).sum(axis=1)
         column, error = (
             level2.all_rows(level1, self.view.rows, values)
@@ -193,7 +179,7 @@ class _Gases:
         level, square = "altitude", ("altitude", "altitude_in")
         limit = limits.upper_limit(vmr, d.total_error, detection.limit_sigma)
         noise_covariance = d.noise_covariance.astype(np.float32)
-        return {
+        data: dict[str, object] = {
             f"{gas}_vmr": (level, vmr),
             f"{gas}_vmr_apriori": (level, block.prior),
             **error_variables(
@@ -205,16 +191,68 @@ class _Gases:
             f"{gas}_averaging_kernel": (square, d.averaging_kernel.astype(np.float32)),
             f"{gas}_vmr_noise_covariance": (square, noise_covariance),
             f"{gas}_upper_limit": (level, limit),
-            f"{gas}_detected": (level, found.detected.astype(np.int8)),
+            f"{gas}_detected": (level, (found.detected & agreed).astype(np.int8)),
             f"{gas}_delta_chi_square": (level, found.delta_chi_square),
             f"{gas}_limit_linear": (level, found.linear),
             f"{gas}_limit_delta_chi_square": (level, found.by_chi_square),
             f"{gas}_limit_flag": (level, found.by_flag),
-            f"{gas}_layer_limit": ((), layer),
             f"{gas}_degrees_of_freedom": ((), d.degrees_of_freedom),
             f"{gas}_slant_column": ("spectrum", column),
             f"{gas}_slant_column_error": ("spectrum", error),
         }
+        if agreement is not None and agreement.share.size:
+            data[f"{gas}_line_agreement"] = ((), agreement.probability)
+        if gas in end.layers:
+            data |= self._layer(gas, agreed=agreed)
+        return data
+
+    def _errors(self, gas: str) -> tuple[GasDiagnostics, dict[str, Array]]:
+        """Errors with the noise as it is, and those by each source."""
+        end = self.end
+        own = end.space[gas]
+        slope = end.space.slope(end.vector)[own]
+        n = slope.size
+        d = end.diagnostics(
+            gas, assumed=self.assumed, smoothing_known=self.smoothing_known
+        )
+        by_block = end.by_block(end.covariance[own])
+        systematic = {source: by_block[name] for name, source in end.known.items()}
+        squares = np.sum([v**2 for v in systematic.values()], axis=0)
+        smoothing = np.sqrt(np.clip(d.smoothing_error**2 - squares, 0.0, None))
+        outside = {k: v[:n] for k, v in end.errors.get(gas, {}).items()}
+        if gas in end.agreements:
+            outside["lines"] = end.agreements[gas].error[:n]
+        total = d.total_covariance
+        for values in outside.values():
+            total = total + values[:, None] * values
+        square = slope[:, None] * slope
+        found = replace(
+            d,
+            averaging_kernel=d.averaging_kernel * slope[:, None] / slope,
+            noise_covariance=d.noise_covariance * square,
+            total_covariance=total * square,
+            noise_error=d.noise_error * slope,
+            smoothing_error=smoothing * slope,
+            total_error=np.sqrt(np.diag(total).clip(0.0)) * slope,
+        )
+        return found, {k: v * slope for k, v in (systematic | outside).items()}
+
+    def _layer(self, gas: str, *, agreed: bool) -> dict[str, object]:
+        """Return the variables of the layer of a gas."""
+        one, detection = self.end.layers[gas], self.detection
+        name = f"{gas}_layer_vmr"
+        systematic = {k: np.asarray(v) for k, v in one.systematic.items()}
+        smoothing = np.asarray(one.smoothing) if self.smoothing_known else None
+        data: dict[str, object] = {
+            name: ((), one.value),
+            **error_variables(name, np.asarray(one.noise), smoothing, systematic, ()),
+        }
+        error = float(data[f"{name}_error"][1])  # type: ignore[index]
+        limit = max(one.value, 0.0) + detection.limit_sigma * error
+        seen = one.value > detection.layer_detection_sigma * error
+        data[f"{gas}_layer_upper_limit"] = ((), limit)
+        data[f"{gas}_layer_detected"] = ((), np.int8(seen and agreed))
+        return data
 
 
 def state_limits(
@@ -222,6 +260,7 @@ def state_limits(
     name: str,
     detection: Sigmas,
     random: str,
+    layer_sigma: float | None = None,
 ) -> None:
     """Write the sigma level of each limit, and the error in it, as attributes.
 
@@ -233,7 +272,9 @@ def state_limits(
         What the limits are of: what stands before ``_upper_limit``.
     detection : Sigmas
     random : str
-        Parts of the random error, as in the attribute ``contains``.
+        Parts of the error in the limits, as in the attribute ``contains``.
+    layer_sigma : float, optional
+        Sigma level of the layer's detection.
     """
     levels = {
         "upper_limit": (detection.limit_sigma, random),
@@ -242,8 +283,12 @@ def state_limits(
         "limit_linear": (1.0, "noise"),
         "limit_delta_chi_square": (detection.limit_sigma, random),
         "limit_flag": (detection.detection_sigma, random),
-        "layer_limit": (1.0, "noise"),
     }
+    layer = f"{name}_layer_vmr_error"
+    if layer_sigma is not None and layer in variables:
+        contains = variables[layer].attrs["contains"]
+        levels["layer_upper_limit"] = (detection.limit_sigma, contains)
+        levels["layer_detected"] = (layer_sigma, contains)
     for ending, (sigma, error) in levels.items():
         if f"{name}_{ending}" in variables:
             attrs = variables[f"{name}_{ending}"].attrs

@@ -28,12 +28,18 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from tgo_spectra.errors import SetupError
+from tgo_spectra.instruments import number
 from tgo_spectra.paths import expanded
 from tgo_spectra.retrieval.interferents import check_setup
 from tgo_spectra.variables import GASES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import numpy as np
+    import numpy.typing as npt
+
+    Array = npt.NDArray[np.floating]
 
 __all__ = [
     "Aerosol",
@@ -42,7 +48,6 @@ __all__ = [
     "Prior",
     "ProfileGrid",
     "ProfileSetup",
-    "Registration",
     "RetrievalSetup",
     "Section",
     "Setup",
@@ -231,18 +236,6 @@ class Shifts(Section, frozen=True):
     """Whole-pixel search on either side before the fit."""
 
 
-class Registration(Shifts, frozen=True):
-    """Shifts of SO, and what else of the instrument is fitted."""
-
-    ghost_sigma: NonNegative = 0.0
-    """Prior of the ghost amplitude's departure from `instrument.ghost_amplitude`;
-    zero keeps it fixed."""
-    aotf_sigma_cm1: NonNegative = 0.0
-    """Prior of the AOTF centre's departure from its calibration; zero: fixed."""
-    resolution_sigma: NonNegative = 0.0
-    """Prior of the relative departure of the resolving power; zero: fixed."""
-
-
 class Aerosol(Section, frozen=True):
     """Spectral exponent of the aerosol's optical depth, inside the order sum."""
 
@@ -255,17 +248,26 @@ class Aerosol(Section, frozen=True):
 class SigmaLevels(Section, frozen=True):
     """Sigma levels of detection flags and limits."""
 
-    detection_sigma: Positive = 3.0
+    detection_sigma: Positive = 3.5
+    """Of a level. By noise alone the best of 80 levels exceeds 3 in 3 % of products,
+    3.5 in 0.4 %."""
     limit_sigma: Positive = 2.0
     minimum_response: Annotated[float, Meta(ge=0, le=1)] = 0.2
     """Sum of a row of the averaging kernel below which nothing is detected."""
 
 
 class Detection(SigmaLevels, frozen=True):
-    """Sigma levels, and the layer of the limit of one mole fraction for all in it."""
+    """Sigma levels, and the layer for whose levels one mole fraction is estimated."""
 
-    layer_bottom_km: float = 10.0
+    layer_bottom_km: float = 5.0
     layer_top_km: float = 30.0
+    layer_detection_sigma: Positive = 3.0
+    """Of the layer."""
+
+    def layer(self, altitude_km: Array) -> npt.NDArray[np.bool_]:
+        """Tell which levels are in the layer."""
+        above = altitude_km >= self.layer_bottom_km
+        return above & (altitude_km <= self.layer_top_km)
 
     def checks(self) -> Checks:
         """Return what must hold between its values."""
@@ -277,13 +279,20 @@ class Detection(SigmaLevels, frozen=True):
 class Systematics(Section, frozen=True):
     """Sizes (1 sigma) of what the noise does not hold; zero leaves a source out."""
 
-    enabled: bool = False
+    enabled: bool = True
+    """Calculate the errors by what is not in the fit."""
     temperature_k: NonNegative = 5.0
-    """Temperature at fixed pressure."""
+    """Temperature at fixed pressure; of an atmosphere that states its own
+    ``temperature_uncertainty`` that is taken by SO."""
+    pressure: NonNegative = 0.05
+    """Pressure, relative; or the atmosphere's own ``pressure_uncertainty``."""
     pointing_km: NonNegative = 0.3
     """Tangent altitude of all rows."""
     spectroscopy: NonNegative = 0.05
     """Line intensities of a gas, relative, each gas by itself."""
+    waves: NonNegative = 2e-4
+    """Amplitude of waves in the baseline, of each period; always in the fit (inferred).
+    """
 
 
 class Setup(Section, frozen=True, kw_only=True):
@@ -422,7 +431,7 @@ class SoSetup(ProfileSetup, frozen=True, kw_only=True):
     channel: Literal["so"]
     interferents_absent: tuple[str, ...] = ()
     instrument: Instrument = field(default_factory=Instrument)
-    registration: Registration = field(default_factory=Registration)
+    registration: Shifts = field(default_factory=Shifts)
     aerosol: Aerosol = field(default_factory=Aerosol)
 
 
@@ -457,15 +466,28 @@ class Onion(Section, frozen=True):
 class SoSystematics(Systematics, frozen=True):
     """What else may be wrong in a fit of SO."""
 
-    temperature_correlation_km: Positive | None = None
-    """Correlation along altitude; default: the same error at all altitudes."""
-    aotf_width: NonNegative = 0.02
-    aotf_side_lobe: NonNegative = 0.1
+    in_fit: bool = True
+    """Fit what spectra can tell of these sources, each with its size as a priori, all
+    or none: one alone takes the errors of the others for its own. Methods other than
+    "oe" and "tikhonov" fit none."""
+    temperature_correlation_km: Positive = 10.0
+    """Correlation of the temperature's error along altitude."""
+    aotf_centre: NonNegative = number("so.aotf_centre_uncertainty")
+    """Centre of the AOTF, cm-1."""
+    aotf_width: NonNegative = number("so.aotf_width_uncertainty")
+    aotf_side_lobe: NonNegative = number("so.aotf_side_lobes_uncertainty")
+    aotf_pedestal: NonNegative = number("so.aotf_pedestal_uncertainty")
     """Relative."""
-    ghost: NonNegative = 0.022
+    ghost: NonNegative = number("so.ghost_amplitude_uncertainty")
     """Amplitude of the line shape's ghost."""
-    resolution: NonNegative = 0.0
-    """Resolving power, relative; zero: no published uncertainty is at hand."""
+    resolution: NonNegative = number("so.resolving_power_uncertainty")
+    """Resolving power, relative."""
+    drift_px: NonNegative = number("so.drift_uncertainty")
+    """Shift of the wavenumber scale over 60 km of tangent altitude."""
+    outer_orders: NonNegative = 1.0
+    """Light of the outermost orders, relative: what lies beyond is about as much."""
+    zero_level: NonNegative = 0.01
+    """Light added to all spectra, of that of the Sun (inferred)."""
     shift_px: NonNegative = 0.0
     """Shift of all bins; zero since the shift is fitted."""
 

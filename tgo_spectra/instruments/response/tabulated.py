@@ -43,7 +43,6 @@ __all__ = [
     "build_operator",
     "covered_orders",
     "from_layout",
-    "truncation_residual",
 ]
 
 Kind = Literal["value", "shift", "curvature", "slope"]
@@ -469,33 +468,3 @@ def apply_model(
         result, few, seen,
     )  # fmt: skip
     return result, few, seen
-
-
-def truncation_residual(operator: Operator, field: NDArray[np.floating]) -> float:
-    """Largest change of transmittance when the outermost pair of orders is left out.
-
-    A bound in practice on what the orders beyond would add: from n to n + 1 orders
-    the change shrinks by 0.5 to 0.8 in strong and weak bands.
-
-    Parameters
-    ----------
-    operator : Operator
-        With at least one neighbouring order.
-    field : ndarray, shape (node, column)
-        Transmittance on the nodes.
-
-    Returns
-    -------
-    float
-        Largest ``|T_n - T_(n-1)|``; not-a-number without neighbours.
-    """
-    if operator.orders.size < 3:
-        return float("nan")
-    full = apply(operator, field).astype(np.float64)
-    values = on_nodes(operator, field)
-    outer = np.zeros_like(full)
-    edges = (0, operator.orders.size - 1)
-    for pixel, node, _, block in operator.blocks(slice(0, 1), edges):
-        outer[pixel] += block @ values[node]
-    rest = 1.0 - operator.order_fraction[:, edges].sum(axis=1, keepdims=True)
-    return float(np.abs(full - (full - outer) / rest).max())

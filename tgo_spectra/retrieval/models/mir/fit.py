@@ -8,14 +8,16 @@ that an aerosol's slope is part of the baseline: the exponent is kept at zero.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from tgo_spectra.errors import RetrievalError
 from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.instruments.response import tabulated as operators
+from tgo_spectra.retrieval.conclusion import conclude
 from tgo_spectra.retrieval.joint import Result, fit
 from tgo_spectra.retrieval.linear import (
     EXPONENT,
@@ -25,6 +27,8 @@ from tgo_spectra.retrieval.linear import (
     Linearised,
     Measurement,
     linearise,
+    row_spectra,
+    seen_by_rows,
 )
 from tgo_spectra.retrieval.models.mir.scene import SHAPE
 from tgo_spectra.retrieval.models.so.evaluation import REBUILD_PX, place_of
@@ -32,13 +36,15 @@ from tgo_spectra.retrieval.models.so.optimal_estimation import prior_sigma
 from tgo_spectra.retrieval.registration import best_shift, compare_shifts
 from tgo_spectra.retrieval.regularisation import exponential_covariance
 from tgo_spectra.retrieval.state import Block, StateSpace, independent
+from tgo_spectra.retrieval.whitened import Whitened, whiten
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy.typing as npt
 
     from tgo_spectra.instruments.response.tabulated import Operator
+    from tgo_spectra.retrieval.conclusion import Conclusion
     from tgo_spectra.retrieval.models.mir.scene import MirScene
     from tgo_spectra.retrieval.state import State
 
@@ -70,11 +76,17 @@ SHAPE_STEP = 1e-6
 
 @dataclass(frozen=True)
 class MirSolution:
-    """Where the fit ended; see `tgo_spectra.retrieval.joint.Result`."""
+    """Where the fit ended; see `Result` and `Conclusion`."""
 
     result: Result[Linearised]
-    space: StateSpace
+    end: Conclusion
+    evaluator: MirEvaluator
     coarse_shift_px: npt.NDArray[np.intp]
+
+    @property
+    def space(self) -> StateSpace:
+        """Blocks."""
+        return self.end.space
 
 
 def fitted_shape(scene: MirScene) -> tuple[str, ...]:
@@ -192,6 +204,18 @@ class _OrderModel:
         depth = np.zeros(self.measurement.bin.size)
         return linearise(fields, self.measurement, state, self.built, depth, extra)
 
+    def whitened(self, state: State) -> Whitened:
+        """Return the derivatives pixel by pixel."""
+        fields, extra = self.fields(state, True)
+        depth = np.zeros(self.measurement.bin.size)
+        return whiten(fields, self.measurement, state, self.built, depth, extra)
+
+    def spectra(self, state: State) -> Array:
+        """Return the spectra of the rows without baseline, (row, pixel)."""
+        fields, _ = self.fields(state, False)
+        depth = np.zeros(self.measurement.bin.size)
+        return row_spectra(fields, self.measurement, state, self.built, depth)[0]
+
     def fields(
         self, state: State, with_jacobian: bool
     ) -> tuple[forward.PixelFields, Array | None]:
@@ -227,7 +251,7 @@ class _OrderModel:
         return self.operator
 
     def _extra(self, seen_by: Operator, seen: Array) -> Array | None:
-        """Return derivatives by the line shape, (height, element, pixel)."""
+        """Return derivatives by the line shape in the rows, (row, element, pixel)."""
         names = fitted_shape(self.scene)
         if not names:
             return None
@@ -245,14 +269,13 @@ class _OrderModel:
             rows = [seen_by.kinds.index(k) for k in SHAPE_KINDS[name]]
             scale = image.fwhm_low if name == "width" else 1.0
             result[:, at] = scale * seen[rows].sum(axis=0).T
-        return result
+        return seen_by_rows(self.measurement.rows, result)
 
 
 class MirEvaluator:
     """The forward model of all orders at one state after another.
 
-    Rows follow one another order by order; pixels of orders with fewer of them are
-    filled with zeros at the end.
+    Rows follow one another order by order.
     """
 
     def __init__(self, scene: MirScene) -> None:
@@ -261,21 +284,44 @@ class MirEvaluator:
 
     def __call__(self, state: State, with_jacobian: bool) -> Linearised:
         """Evaluate at a state."""
-        parts = [model.linearise(state, with_jacobian) for model in self.models]
-        width = max(part.model.shape[1] for part in parts)
-        return replace(
-            parts[0],
-            model=np.concatenate([_padded(part.model, width) for part in parts]),
-            residual=np.concatenate([_padded(part.residual, width) for part in parts]),
-            baseline=np.concatenate([part.baseline for part in parts]),
-            chi_square=float(sum(part.chi_square for part in parts)),
-            gram=np.concatenate([part.gram for part in parts]),
-            gradient=np.concatenate([part.gradient for part in parts]),
-        )
+        return _together([m.linearise(state, with_jacobian) for m in self.models])
+
+    def whitened(self, state: State) -> Whitened:
+        """Return the derivatives pixel by pixel at a state."""
+        return _together([model.whitened(state) for model in self.models])
+
+    def spectra(self, state: State) -> Array:
+        """Return the spectra of the rows without baseline, (row, pixel)."""
+        return _joined([model.spectra(state) for model in self.models], pixels=True)
 
 
-def _padded(values: Array, width: int) -> Array:
-    return np.pad(values, ((0, 0), (0, width - values.shape[1])))
+S = TypeVar("S", Linearised, Whitened)
+
+OF_PIXELS = frozenset({"model", "residual", "fields", "basis", "scale"})
+"""What ends with an axis of pixels."""
+
+
+def _together(parts: list[S]) -> S:
+    """Put what each order has one after another."""
+    found: dict[str, Any] = {}
+    for item in dataclasses.fields(parts[0]):
+        values = [getattr(part, item.name) for part in parts]
+        if isinstance(values[0], float):
+            found[item.name] = float(sum(values))
+        else:
+            found[item.name] = _joined(values, pixels=item.name in OF_PIXELS)
+    return replace(parts[0], **found)
+
+
+def _joined(values: list[Array], *, pixels: bool) -> Array:
+    """Join rows; orders with fewer pixels are filled with zeros at the end."""
+    if not pixels:
+        return np.concatenate(values)
+    width = max(value.shape[-1] for value in values)
+    none = ((0, 0),) * (values[0].ndim - 1)
+    return np.concatenate(
+        [np.pad(v, (*none, (0, width - v.shape[-1]))) for v in values]
+    )
 
 
 def coarse_shifts(
@@ -310,8 +356,14 @@ def coarse_shifts(
     return found
 
 
-def solve_mir(scene: MirScene) -> MirSolution:
+def solve_mir(
+    scene: MirScene,
+    changes: Callable[[MirEvaluator, State], Mapping[str, Sequence[Array]]],
+) -> MirSolution:
     """Fit all orders of one occultation.
+
+    ``changes``: of the spectra by what is not in the fit, see
+    `tgo_spectra.retrieval.models.mir.systematics`.
 
     Raises
     ------
@@ -336,4 +388,19 @@ def solve_mir(scene: MirScene) -> MirSolution:
         max_iterations=scene.setup.max_iterations,
         solver=scene.setup.solver,
     )
-    return MirSolution(result, space, shifts)
+    expand = expansion_of(scene, space)
+    end = conclude(
+        evaluator.whitened(result.state),
+        expand,
+        result,
+        np.concatenate([one.altitude_km for one in scene.orders]),
+        scene.altitude_km,
+        constraint=space.constraint,
+        wave_sigma=scene.setup.systematics.waves,
+        beside=changes(evaluator, result.state),
+        screened=bool(fitted_shape(scene)),
+        line_sigma=scene.setup.systematics.spectroscopy,
+        tested=scene.setup.gases,
+        layer=scene.setup.detection.layer(scene.altitude_km),
+    )
+    return MirSolution(result, end, evaluator, shifts)

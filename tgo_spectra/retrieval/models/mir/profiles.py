@@ -12,7 +12,7 @@ from tgo_spectra.retrieval import level2
 from tgo_spectra.retrieval.measurement import given_atmosphere, planet_radius
 from tgo_spectra.retrieval.models.mir.fit import MirSolution, solve_mir
 from tgo_spectra.retrieval.models.mir.scene import MirScene, make_mir_scene, order_rows
-from tgo_spectra.retrieval.models.mir.systematics import mir_errors, sizes
+from tgo_spectra.retrieval.models.mir.systematics import mir_changes, sizes
 from tgo_spectra.retrieval.models.so.profile_output import air_of
 from tgo_spectra.retrieval.profile_variables import profile_dataset
 from tgo_spectra.spectroscopy import tables
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import xarray as xr
 
-    from tgo_spectra.retrieval.linear import Linearised
+    from tgo_spectra.retrieval.conclusion import Conclusion
     from tgo_spectra.retrieval.models.mir.setup import MirSetup
 
     Array = npt.NDArray[np.floating]
@@ -104,9 +104,8 @@ def retrieve_mir(
     if level1.chunks:
         level1 = level1.compute()
     scene, record = build_mir_scene(level1, setup, atmosphere)
-    solution = solve_mir(scene)
-    errors = mir_errors(scene, solution) if setup.systematics.enabled else {}
-    return level2_of(level1, scene, solution, record, errors)
+    solution = solve_mir(scene, mir_changes)
+    return level2_of(level1, scene, solution, record)
 
 
 def build_mir_scene(
@@ -224,7 +223,6 @@ def level2_of(
     scene: MirScene,
     solution: MirSolution,
     record: Mapping[str, object],
-    errors: Mapping[str, Mapping[str, Array]],
 ) -> xr.Dataset:
     """Dress a solution with the names, limits and attributes of level 2.
 
@@ -235,8 +233,6 @@ def level2_of(
     solution : MirSolution
     record : dict
         Attributes.
-    errors : dict of dict of array, shape (level,)
-        Systematic errors per gas and source, may be empty.
 
     Returns
     -------
@@ -248,9 +244,8 @@ def level2_of(
     seen = zip(scene.rows, scene.limbs, strict=True)
     return profile_dataset(
         level1,
-        _view_of(level1, scene, solution.result.final),
-        solution.space,
-        solution.result,
+        _view_of(level1, scene, solution.end),
+        solution.end,
         scene.setup.detection,
         np.concatenate([view @ limb.air_column_cm2 for view, limb in seen]),
         {
@@ -260,19 +255,21 @@ def level2_of(
             "bin_order": np.array(fitted),
         },
         dict(record) | {"coarse_shift_px": solution.coarse_shift_px.tolist()},
-        errors=errors,
         sizes=sizes(scene.setup),
     )
 
 
-def _view_of(level1: xr.Dataset, scene: MirScene, final: Linearised) -> level2.View:
+def _view_of(level1: xr.Dataset, scene: MirScene, end: Conclusion) -> level2.View:
     """Return where the fit looked, and what it left."""
     rows = np.concatenate([one.rows for one in scene.orders])
     where = np.concatenate([one.altitude_km for one in scene.orders])
     residual, start = np.full((rows.size, level1.sizes["pixel"]), np.nan), 0
     for one in scene.orders:
         here = slice(start, start + one.rows.size)
-        off = one.transmittance - final.model[here, : one.pixels.size]
-        residual[here, one.pixels] = np.where(one.weight > 0, off, np.nan)
+        size = one.pixels.size
+        left = np.full((one.rows.size, size), np.nan)
+        used = end.seen.used[here, :size]
+        np.divide(end.seen.residual[here, :size], one.weight, out=left, where=used)
+        residual[here, one.pixels] = left
         start = here.stop
     return level2.View(rows, where, scene.altitude_km, residual)

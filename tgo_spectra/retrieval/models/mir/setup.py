@@ -90,6 +90,8 @@ class MirSystematics(Systematics, frozen=True):
     up by the fit."""
     second_amplitude: NonNegative = 0.1
     """Height of the second image."""
+    waves: NonNegative = 0.0
+    """Amplitude of waves in the baseline; none are known of (to be verified)."""
 
 
 class MirSetup(ProfileSetup, frozen=True, kw_only=True):

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tgo_spectra import geometry
-from tgo_spectra.retrieval import linear as linearisation
-from tgo_spectra.retrieval.models.mir.fit import MirEvaluator, expansion_of
+from tgo_spectra.retrieval.models.mir.fit import MirEvaluator
 from tgo_spectra.retrieval.models.mir.scene import limbs_of
 
 if TYPE_CHECKING:
@@ -22,13 +21,13 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from tgo_spectra.retrieval.models.mir.fit import MirSolution
     from tgo_spectra.retrieval.models.mir.scene import MirScene
     from tgo_spectra.retrieval.models.mir.setup import MirSetup
+    from tgo_spectra.retrieval.state import State
 
     Array = npt.NDArray[np.floating]
 
-__all__ = ["mir_errors", "sizes"]
+__all__ = ["mir_changes", "sizes"]
 
 
 def sizes(setup: MirSetup) -> list[tuple[str, float, str]]:
@@ -38,7 +37,9 @@ def sizes(setup: MirSetup) -> list[tuple[str, float, str]]:
         return []
     every = [
         ("temperature", wish.temperature_k, "K"),
+        ("pressure", wish.pressure, "1"),
         ("pointing", wish.pointing_km, "km"),
+        ("waves", wish.waves, "1"),
         ("line_width", wish.width, "1"),
         ("second_image", wish.second_amplitude, "1"),
         ("spectroscopy", wish.spectroscopy, "1"),
@@ -46,71 +47,30 @@ def sizes(setup: MirSetup) -> list[tuple[str, float, str]]:
     return [item for item in every if item[1] > 0.0]
 
 
-def mir_errors(scene: MirScene, solution: MirSolution) -> dict[str, dict[str, Array]]:
-    """Return the error of every gas by every source, each (level,).
+def mir_changes(evaluator: MirEvaluator, state: State) -> dict[str, list[Array]]:
+    """Return changes of the transmittance by what is not in the fit, by source.
 
-    Those of ``spectroscopy`` are sums in squares over the gases; all others are the
-    response to +1 sigma, with its sign.
-
-    Parameters
-    ----------
-    scene : MirScene
-    solution : MirSolution
-        At which the model is linear.
+    Each by one standard error, (row, pixel); those of ``spectroscopy`` one for each
+    gas.
     """
-    respond = _Response(scene, solution)
-    result: dict[str, dict[str, Array]] = {gas: {} for gas in scene.setup.gases}
+    scene = evaluator.scene
+    base = evaluator.spectra(state)
+    found: dict[str, list[Array]] = {}
     for source, size, _ in sizes(scene.setup):
+        if source == "waves":
+            continue
         if source == "spectroscopy":
-            every = [respond(changed) ** 2 for changed in _stronger(scene, size)]
-            found = np.sqrt(np.sum(every, axis=0))
+            others = list(_stronger(scene, size))
         elif source == "temperature":
-            found = respond(_warmed(scene, size))
+            others = [_warmed(scene, size)]
+        elif source == "pressure":
+            others = [_pressed(scene, size)]
         elif source == "pointing":
-            found = respond(_pointed(scene, size))
+            others = [_pointed(scene, size)]
         else:
-            found = respond(_imaged(scene, source, size))
-        for gas in scene.setup.gases:
-            result[gas][source] = found[solution.space[gas]]
-    return result
-
-
-class _Response:
-    """Gain matrix times the change of the spectra by a change of the scene."""
-
-    def __init__(self, scene: MirScene, solution: MirSolution) -> None:
-        self.solution = solution
-        self.evaluator = MirEvaluator(scene)
-        state = solution.result.state
-        self.expand = [
-            expansion_of(scene, solution.space, index)
-            for index in range(len(scene.orders))
-        ]
-        self.fields = [model.fields(state, True) for model in self.evaluator.models]
-        ends = np.cumsum([one.rows.size for one in scene.orders])[:-1]
-        self.baseline = np.split(solution.result.final.baseline, ends)
-
-    def __call__(self, changed: MirScene) -> Array:
-        """Return the change of the state."""
-        state = self.solution.result.state
-        gradient = np.zeros(self.solution.space.size)
-        others = MirEvaluator(changed).models
-        for index, (model, other) in enumerate(
-            zip(self.evaluator.models, others, strict=True)
-        ):
-            m, depth = model.measurement, np.zeros(model.measurement.bin.size)
-            fields, _ = other.fields(state, False)
-            spectrum, _ = linearisation.row_spectra(
-                fields, other.measurement, state, other.built, depth
-            )
-            base = self.baseline[index] @ m.polynomials
-            as_measured = replace(m, transmittance=base * spectrum)
-            mine, extra = self.fields[index]
-            linear = linearisation.linearise(
-                mine, as_measured, state, model.built, depth, extra
-            )
-            gradient += self.expand[index].gradient(linear)
-        return np.asarray(self.solution.result.covariance @ gradient)
+            others = [_imaged(scene, source, size)]
+        found[source] = [MirEvaluator(one).spectra(state) - base for one in others]
+    return found
 
 
 def _warmed(scene: MirScene, size_k: float) -> MirScene:
@@ -120,6 +80,17 @@ def _warmed(scene: MirScene, size_k: float) -> MirScene:
     density = air["number_density"] * air["temperature"] / temperature
     warm = air.assign(temperature=temperature, number_density=density)
     return replace(scene, limbs=limbs_of(scene, warm))
+
+
+def _pressed(scene: MirScene, size: float) -> MirScene:
+    """Return the scene with another pressure at the same temperature."""
+    air = scene.air
+    factor = 1.0 - size  # downwards: the highest may be at the edge of the table
+    pressed = air.assign(
+        pressure=air["pressure"] * factor,
+        number_density=air["number_density"] * factor,
+    )
+    return replace(scene, limbs=limbs_of(scene, pressed))
 
 
 def _pointed(scene: MirScene, size_km: float) -> MirScene:

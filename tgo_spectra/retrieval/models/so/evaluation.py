@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.instruments.response import tabulated as operator
+from tgo_spectra.instruments.response.truncation import truncation_residual
 from tgo_spectra.retrieval import linear
 from tgo_spectra.retrieval.elements import ELEMENTS, elements_of
 from tgo_spectra.retrieval.kernels import Bands
+from tgo_spectra.retrieval.models.so import sources
 from tgo_spectra.retrieval.models.so.scene import detector_position
+from tgo_spectra.retrieval.whitened import Whitened, whiten
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Evaluator",
     "expansion_of",
+    "extra_names",
     "measurement_of",
     "row_paths",
 ]
@@ -33,6 +37,10 @@ __all__ = [
 REBUILD_PX = 0.05
 """The operator is rebuilt when the mean shift has moved farther than this; within it
 the second-order expansion in shift is good to 3e-6 in transmittance (order 134)."""
+
+
+HIGHER_STEP_PX = 0.3
+"""Of the differences that give the third and fourth derivative by the shift."""
 
 
 def measurement_of(scene: Scene) -> linear.Measurement:
@@ -49,13 +57,20 @@ def measurement_of(scene: Scene) -> linear.Measurement:
         position=detector_position(pixels),
         dispersion_cm1=p.dispersion(pixels),
         baseline_degree=scene.setup.baseline_degree,
+        place=sources.drift_position(p.altitude_km),
     )
 
 
 def expansion_of(scene: Scene, space: StateSpace) -> linear.Expansion:
     """Return what takes the rows' fields to the state."""
-    extra = tuple(elements_of(scene.setup))
-    return linear.Expansion(space, row_paths(scene), scene.prepared.bin, extra)
+    return linear.Expansion(
+        space, row_paths(scene), scene.prepared.bin, extra_names(scene)
+    )
+
+
+def extra_names(scene: Scene) -> tuple[str, ...]:
+    """Blocks whose elements are fields of the rows, in their order."""
+    return (*elements_of(scene.setup), *sources.names_of(scene.setup))
 
 
 def row_paths(scene: Scene) -> dict[str, Array]:
@@ -82,18 +97,26 @@ def row_paths(scene: Scene) -> dict[str, Array]:
 class Evaluator:
     """The forward model along an iteration: keeps the operator while it is good.
 
+    Derivatives to the elements of the instrument and to the sources of
+    `tgo_spectra.retrieval.models.so.sources` are taken once, where the model is first
+    linearised. The instrument itself is built anew as its elements move; the sources
+    act through their derivatives alone, from ``anchor``, where the scene has them.
+
     ``depth``: aerosol optical depth per row, from the brightness last fitted.
     """
 
     scene: Scene
     measurement: linear.Measurement
+    anchor: State = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.built = (np.inf, np.inf)
         self.elements = tuple(elements_of(self.scene.setup))
+        self.known = sources.names_of(self.scene.setup)
         self.settings: tuple[float, ...] = ()
         self.operator: Operator | None = None
-        self.beside: list[Operator] = []
+        self.derivatives: Array | None = None
+        self.higher: Array | None = None
         used = self.measurement.weight > 0
         mean = (self.measurement.transmittance * used).sum(axis=1) / used.sum(axis=1)
         self.depth = depth_of(mean)
@@ -112,10 +135,28 @@ class Evaluator:
         measurement = self.measurement
         if measured is not None:
             measurement = replace(measurement, transmittance=measured)
-        extra = self.extra_fields(state)
+        extra = self.extra(state, fields) if with_jacobian else None
+        beside = self.beside(state, fields)
         return linear.linearise(
-            fields, measurement, state, self.built, self.depth, extra
+            fields, measurement, state, self.built, self.depth, extra, beside
         )
+
+    def whitened(self, state: State) -> Whitened:
+        """Return the derivatives pixel by pixel at a state; see `whiten`."""
+        fields = self.fields(state, True)
+        extra, beside = self.extra(state, fields), self.beside(state, fields)
+        return whiten(
+            fields, self.measurement, state, self.built, self.depth, extra, beside
+        )
+
+    def spectra(self, state: State) -> Array:
+        """Return the spectra of the rows without baseline, (row, pixel)."""
+        fields = self.fields(state, False)
+        spectra, _ = linear.row_spectra(
+            fields, self.measurement, state, self.built, self.depth
+        )
+        beside = self.beside(state, fields)
+        return spectra if beside is None else spectra + beside
 
     def fields(self, state: State, with_jacobian: bool) -> forward.PixelFields:
         """Return the convolved fields; rebuild the operator if it has to be."""
@@ -123,34 +164,99 @@ class Evaluator:
         settings = tuple(float(state[name][0]) for name in self.elements)
         moved = max(abs(wanted[0] - self.built[0]), abs(wanted[1] - self.built[1]))
         if self.operator is None or moved > REBUILD_PX or self.settings != settings:
-            self.operator, self.beside = self._operators(wanted, settings)
+            values = dict(zip(self.elements, settings, strict=True))
+            self.operator = self.scene.operator(*wanted, offsets=values)
             self.built, self.settings = wanted, settings
         model = forward.pixel_fields if with_jacobian else forward.pixel_values
         return model(self.scene.limb, self.operator, state)
 
-    def _operators(
-        self, wanted: tuple[float, float], settings: tuple[float, ...]
-    ) -> tuple[Operator, list[Operator]]:
-        """Build the operator and, for each element, those on either side."""
-        values = dict(zip(self.elements, settings, strict=True))
-        middle = self.scene.operator(*wanted, offsets=values)
-        sides = []
-        for name in self.elements:
-            for sign in (1.0, -1.0):
-                moved = values | {name: values[name] + sign * ELEMENTS[name].step}
-                sides.append(self.scene.operator(*wanted, offsets=moved))
-        return middle, sides
-
-    def extra_fields(self, state: State) -> Array | None:
-        """Return d(transmittance)/d(element), (height, element, pixel)."""
-        if not self.elements:
+    def extra(self, state: State, fields: forward.PixelFields) -> Array | None:
+        """Return d(transmittance)/d(element), (row, element, pixel), taken once."""
+        if not (self.elements or self.known):
             return None
-        t = forward.node_transmittance(self.scene.limb, state)
-        seen = [operator.apply(side, t) for side in self.beside]
-        steps = [ELEMENTS[name].step for name in self.elements]
-        pairs = zip(seen[::2], seen[1::2], steps, strict=True)
-        fields = [(plus - minus) / (2.0 * step) for plus, minus, step in pairs]
-        return np.stack(fields).transpose(2, 0, 1)
+        if self.derivatives is None:
+            assert self.operator is not None
+            parts = [self._by_instrument(state)] if self.elements else []
+            parts += [
+                sources.derivative(
+                    self.scene, name, state, self.operator, fields, self.depth
+                )
+                for name in self.known
+            ]
+            self.derivatives = np.concatenate(parts, axis=1)
+        return self.derivatives
+
+    def beside(self, state: State, fields: forward.PixelFields) -> Array | None:
+        """Return what the sources change in the rows' transmittance, (row, pixel)."""
+        off = [
+            np.asarray(state[name]) - self.anchor.get(name, 0.0)
+            for name in self.known
+            if name in state and name != linear.DRIFT
+        ]
+        found = self._far_shifts(state)
+        if not any(part.any() for part in off):
+            return found
+        extra = self.extra(state, fields)
+        assert extra is not None
+        change = np.concatenate(off).astype(extra.dtype)
+        first = len(self.elements)
+        linear_in = extra[:, first : first + change.size]
+        made = np.asarray(np.einsum("rep,e->rp", linear_in, change))
+        return made if found is None else made + found
+
+    def _far_shifts(self, state: State) -> Array | None:
+        """Third and fourth order in the drift, which takes rows far from the middle."""
+        drift = state.get(linear.DRIFT)
+        m = self.measurement
+        if drift is None or m.place is None or not abs(drift[0]) > REBUILD_PX:
+            return None
+        if self.higher is None:
+            limb = forward.at_heights(self.scene.limb, self.scene.limb.jacobian_heights)
+            t = forward.node_transmittance(limb, state)
+            values = dict(zip(self.elements, self.settings, strict=True))
+            shift, stretch = self.built
+            low, middle, high = (
+                operator.apply(
+                    self.scene.operator(shift + step, stretch, offsets=values),
+                    t,
+                    "curvature",
+                )
+                for step in (-HIGHER_STEP_PX, 0.0, HIGHER_STEP_PX)
+            )
+            step = HIGHER_STEP_PX * m.dispersion_cm1[:, None]
+            third = (high - low) / (2.0 * step)
+            fourth = (high - 2.0 * middle + low) / step**2
+            heights = np.stack([third, fourth]).transpose(2, 0, 1)
+            self.higher = linear.seen_by_rows(
+                self.scene.jacobian_rows, np.ascontiguousarray(heights)
+            )
+        offset = drift[0] * m.place[:, None] * m.dispersion_cm1
+        third, fourth = self.higher[:, 0], self.higher[:, 1]
+        return np.asarray(offset**3 * (third / 6.0 + offset * fourth / 24.0))
+
+    def _by_instrument(self, state: State) -> Array:
+        """Central differences by the elements of the instrument."""
+        limb = forward.at_heights(self.scene.limb, self.scene.limb.jacobian_heights)
+        t = forward.node_transmittance(limb, state)
+        values = dict(zip(self.elements, self.settings, strict=True))
+        seen = []
+        for name in self.elements:
+            step = ELEMENTS[name].step
+            plus, minus = (
+                self.scene.operator(
+                    *self.built,
+                    offsets=values | {name: values[name] + sign * step},
+                    kinds=2,
+                )
+                for sign in (1.0, -1.0)
+            )
+            seen.append(
+                (operator.apply(plus, t) - operator.apply(minus, t)) / (2.0 * step)
+            )
+        heights = np.stack(seen).transpose(2, 0, 1)
+        return linear.seen_by_rows(
+            self.scene.jacobian_rows, np.ascontiguousarray(heights)
+        )
 
     def truncation(self, state: State) -> float:
         """Largest change of pixel transmittance by the outermost pair of orders.
@@ -162,8 +268,8 @@ class Evaluator:
         count = self.scene.limb.height_km.size
         heights = np.unique(np.linspace(0, count // 3, 4).astype(int))
         limb = forward.at_heights(self.scene.limb, heights)
-        field = forward.node_transmittance(limb, state)
-        return operator.truncation_residual(self.operator, field)
+        seen = forward.node_transmittance(limb, state)
+        return truncation_residual(self.operator, seen)
 
 
 def place_of(state: State) -> tuple[float, float]:

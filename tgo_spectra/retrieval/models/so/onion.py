@@ -25,7 +25,7 @@ from tgo_spectra.atmosphere import profile as atmospheres
 from tgo_spectra.errors import RetrievalError
 from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.numerics.matrices import steady_product
-from tgo_spectra.retrieval.elements import elements_of
+from tgo_spectra.retrieval.conclusion import conclude_plainly
 from tgo_spectra.retrieval.linear import Expansion
 from tgo_spectra.retrieval.models.so import (
     optimal_estimation,
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from tgo_spectra.retrieval.models.so.scene import Scene
     from tgo_spectra.retrieval.setup import RetrievalSetup
     from tgo_spectra.retrieval.state import State, StateSpace
+    from tgo_spectra.retrieval.whitened import Whitened
 
     Array = npt.NDArray[np.floating]
     IntArray = npt.NDArray[np.intp]
@@ -104,10 +105,12 @@ class Shells:
         """Path weights per gas as the rows see them, (row, k, shell)."""
         return row_paths(self.scene)
 
-    def limb_of(self, like: Scene, air: xr.Dataset) -> forward.Limb:
-        """Return the limb of another atmosphere on the quadrature points."""
-        plain = systematics.limb_of(like, air)
-        return _in_shells(plain, like.limb.altitude_km, self.hats, self.shape)
+    def air_of(self, like: Scene, air: xr.Dataset) -> Scene:
+        """Return the scene with another atmosphere on the quadrature points."""
+        plain = scene.with_air(like, air, jacobian_rank=1)
+        limb = _in_shells(plain.limb, like.limb.altitude_km, self.hats, self.shape)
+        chosen = like.limb.jacobian_heights
+        return replace(plain, limb=replace(limb, jacobian_heights=chosen))
 
     def columns(self, gas: str) -> Array:
         """Slant column of each row for a mole fraction of one per shell, cm-2."""
@@ -165,10 +168,8 @@ def profiles(
     if setup.method != "onion":
         setup = setup.replace(method="onion")
     whole, record = profile_output.build_scene(level1, setup, atmosphere)
-    parts, solution, gain = peeled(whole, atmosphere)
-    enabled = setup.systematics.enabled
-    errors = systematic_errors(parts, solution, gain) if enabled else {}
-    result = profile_output.assembled(level1, parts.scene, solution, record, errors)
+    parts, solution, _ = peeled(whole, atmosphere)
+    result = profile_output.assembled(level1, parts.scene, solution, record)
     rows = parts.scene.prepared.rows
     for gas in setup.gases:
         path = parts.columns(gas)
@@ -184,19 +185,32 @@ def profiles(
 
 
 def systematic_errors(
-    parts: Shells, solution: Solution, gain: Array
+    seen: Whitened,
+    parts: Shells,
+    evaluator: Evaluator,
+    space: StateSpace,
+    state: State,
+    gain: Array,
 ) -> dict[str, dict[str, Array]]:
     """Return the error of every gas by every source, each (shell,).
 
-    Parameters as `peeled` returns them; see
-    `tgo_spectra.retrieval.models.so.systematics.errors`.
+    ``gain``: inverse of the equations' matrix; see
+    `tgo_spectra.retrieval.models.so.systematics.changes`.
     """
-    return systematics.errors(
-        parts.scene,
-        solution,
-        limb_of=parts.limb_of,
-        gain=lambda linear: gain @ own_gradient(linear, parts, solution.space),
-    )
+    found: dict[str, dict[str, Array]] = {gas: {} for gas in space.names("level")}
+    every = systematics.changes(evaluator, state, parts.air_of)
+    for source, ones in every.items():
+        responses = []
+        for change in ones:
+            whitened = seen.columns(change[:, None, :])[:, 0]
+            products = np.einsum("rfp,rp->rf", seen.fields, whitened)
+            responses.append(gain @ own_gradient(products, parts, space))
+        joined = responses[0]
+        if len(responses) > 1:
+            joined = np.sqrt(np.sum(np.square(responses), axis=0))
+        for gas, errors in found.items():
+            errors[source] = joined[space[gas]]
+    return found
 
 
 def peeled(whole: Scene, atmosphere: xr.Dataset) -> tuple[Shells, Solution, Array]:
@@ -257,24 +271,40 @@ def peeled(whole: Scene, atmosphere: xr.Dataset) -> tuple[Shells, Solution, Arra
                 )
     assert state is not None  # there is at least one pass
     data, covariance = equations.information()
-    solution = Solution(
-        state=state,
-        final=peeling.evaluator(state, False),
-        data_matrix=data,
-        covariance=covariance,
-        iterations=iterations,
+    gain = np.linalg.inv(equations.matrix)
+    evaluator = peeling.evaluator
+    end = conclude_plainly(
+        evaluator.whitened(state),
+        space,
+        space.pack(state),
+        data,
+        covariance,
+        np.diag(held),
+        evaluator.measurement.bin,
+        whole.prepared.altitude_km,
+        iterations,
+        functools.partial(
+            systematic_errors,
+            parts=parts,
+            evaluator=evaluator,
+            space=space,
+            state=state,
+            gain=gain,
+        ),
         converged=bool(found.converged[0]),
+    )
+    solution = Solution(
+        end=end,
         coarse_shift_px=start,
-        truncation_residual=peeling.evaluator.truncation(state),
-        space=space,
-        evaluator=peeling.evaluator,
+        truncation_residual=evaluator.truncation(state),
+        evaluator=evaluator,
         smoothing_known=False,
         choices={
             "onion_layer_km": setup.onion.layer_km,
             "onion_passes": setup.onion.passes,
         },
     )
-    return parts, solution, np.linalg.inv(equations.matrix)
+    return parts, solution, gain
 
 
 def shells(whole: Scene, atmosphere: xr.Dataset, shapes: Mapping[str, Array]) -> Shells:
@@ -390,13 +420,13 @@ class _Peeling:
         return Evaluation(chi, matrix, right, {"linear": beside}, covariance)
 
 
-def own_gradient(linear: Linearised, parts: Shells, space: StateSpace) -> Array:
-    """Right-hand side of the equations by the spectra, (state,)."""
+def own_gradient(products: Array, parts: Shells, space: StateSpace) -> Array:
+    """Right-hand side of the equations by products with the fields, (row, field)."""
     result = np.zeros(space.size)
     tail = slice(space.profiles.stop, space.size)
     for number in range(parts.scene.limb.altitude_km.size):
         rows, expand = _expansion_of(parts, space, number)
-        gradient = expand.gradient(_of_rows(linear, rows))
+        gradient = expand.left(products[rows, :, None])[:, 0]
         own = _own(space, number)
         result[own] = gradient[own]
         result[tail] += gradient[tail]
@@ -410,8 +440,7 @@ def _expansion_of(
     cut = parts.scene
     rows = np.flatnonzero(parts.layer == number)
     paths = {gas: path[rows] for gas, path in parts.paths.items()}
-    extra = tuple(elements_of(cut.setup))
-    return rows, Expansion(space, paths, cut.prepared.bin[rows], extra)
+    return rows, Expansion(space, paths, cut.prepared.bin[rows])
 
 
 def _own(space: StateSpace, number: int) -> IntArray:

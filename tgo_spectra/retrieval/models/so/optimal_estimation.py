@@ -6,29 +6,34 @@ combined with one a priori; the shift is free per bin, the baseline per spectrum
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tgo_spectra.retrieval.elements import elements_of
+from tgo_spectra.retrieval.elements import ELEMENTS, elements_of
 from tgo_spectra.retrieval.joint import Information, Result, combine, fit, inform
-from tgo_spectra.retrieval.linear import EXPONENT, SHIFT, STRETCH, Expansion
-from tgo_spectra.retrieval.models.so import registration
+from tgo_spectra.retrieval.linear import EXPONENT, SHIFT, STRETCH
+from tgo_spectra.retrieval.models.so import registration, sources
 from tgo_spectra.retrieval.models.so.evaluation import (
     Evaluator,
     expansion_of,
     measurement_of,
-    row_paths,
 )
+from tgo_spectra.retrieval.models.so.scene import of_rows
 from tgo_spectra.retrieval.models.so.solution import Solution, solution_of
 from tgo_spectra.retrieval.regularisation import exponential_covariance
 from tgo_spectra.retrieval.state import Block, StateSpace, independent
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy.typing as npt
 
+    from tgo_spectra.retrieval.linear import Linearised
     from tgo_spectra.retrieval.models.so.profile_scene import HasCommon, ProfileScene
     from tgo_spectra.retrieval.models.so.scene import Scene
+    from tgo_spectra.retrieval.state import State
 
     Array = npt.NDArray[np.floating]
 
@@ -36,10 +41,28 @@ __all__ = [
     "common_blocks",
     "gas_block",
     "prior_sigma",
+    "settled",
     "solve",
     "solve_jointly",
     "space_of",
 ]
+
+
+FAR = 1.2
+"""A priori sigmas by which an element of the instrument may end away from where its
+derivative was taken."""
+
+FAR_AIR = {
+    sources.TEMPERATURE: 3.0,
+    sources.PRESSURE: 0.04,
+    sources.POINTING: 0.4,
+}
+"""The same of the air, K and 1, and of the pointing, km, where the spectra tell of it:
+with a temperature 7 K off, and a step from there, methane of a layer moved by 50 pptv
+for what the step leaves out."""
+
+ANCHORS = 3
+"""How often derivatives are taken anew at most."""
 
 
 def space_of(scene: Scene) -> StateSpace:
@@ -59,6 +82,7 @@ def space_of(scene: Scene) -> StateSpace:
                 independent(name, sigma, variable=f"fitted_{name}")
                 for name, sigma in elements_of(setup).items()
             ),
+            *sources.blocks_of(scene),
         )
     )
 
@@ -119,44 +143,94 @@ def solve_jointly(scene: Scene) -> Solution:
     """Fit all bins at once."""
     space = space_of(scene)
     start, first = registration.first_guess(scene, space.prior)
+
+    def once(evaluator: Evaluator, guess: State) -> Result[Linearised]:
+        return fit(
+            evaluator,
+            expansion_of(evaluator.scene, space),
+            space,
+            guess,
+            max_iterations=scene.setup.max_iterations,
+            solver=scene.setup.solver,
+        )
+
+    result, evaluator = settled(scene, space, first, once)
+    return solution_of(result, space, start, evaluator, space.constraint)
+
+
+def settled(
+    scene: Scene,
+    space: StateSpace,
+    first: State,
+    fit_once: Callable[[Evaluator, State], Result[Linearised]],
+) -> tuple[Result[Linearised], Evaluator]:
+    """Fit, and again where elements ended far from where their derivatives were taken.
+
+    Parameters
+    ----------
+    scene : Scene
+    space : StateSpace
+    first : State
+    fit_once : callable
+        (model, where to start) to where it ended.
+    """
     evaluator = Evaluator(scene, measurement_of(scene))
-    result = fit(
-        evaluator,
-        expansion_of(scene, space),
-        space,
-        first,
-        max_iterations=scene.setup.max_iterations,
-        solver=scene.setup.solver,
-    )
-    return solution_of(result, space, start, evaluator)
+    result = fit_once(evaluator, first)
+    iterations, begun = result.iterations, dict(space.prior)
+    for _ in range(ANCHORS):
+        if not result.converged or not _is_far(space, begun, result):
+            break
+        begun = dict(result.state)
+        here = sources.anchored(scene, begun)
+        anchor = {name: begun[name] for name in sources.ANCHORED if name in begun}
+        evaluator = Evaluator(here, measurement_of(here), anchor)
+        result = fit_once(evaluator, begun)
+        iterations += result.iterations
+    return replace(result, iterations=iterations), evaluator
+
+
+def _is_far(space: StateSpace, begun: State, ended: Result[Linearised]) -> bool:
+    """Tell whether an element has moved far from where its derivative was taken."""
+    left = np.sqrt(np.diag(ended.covariance))
+    for block in space.blocks:
+        off = np.abs(ended.state[block.name] - begun[block.name])
+        if block.name in ELEMENTS and (off > FAR * block.sigma).any():
+            return True
+        if block.name in FAR_AIR:
+            told = left[space[block.name]] < 0.5 * block.sigma
+            if (told & (off > FAR_AIR[block.name])).any():
+                return True
+    return False
 
 
 def _solve_separately(scene: Scene) -> Solution:
-    """Fit each bin by itself and combine what they say with one a priori.
+    """Fit each bin by itself and combine what they say with one a priori."""
+    space = space_of(scene)
+    start, first = registration.first_guess(scene, space.prior)
+    result, evaluator = settled(
+        scene, space, first, lambda model, guess: _combined(model, space, guess)
+    )
+    return solution_of(result, space, start, evaluator, space.constraint)
+
+
+def _combined(whole: Evaluator, space: StateSpace, guess: State) -> Result[Linearised]:
+    """Fit each bin by itself and combine.
 
     The bins end at different states; they are linearised once more at the combined
     one and combined again, which is then what the joint fit would give.
     """
-    setup, space = scene.setup, space_of(scene)
-    measurement = measurement_of(scene)
-    start, first = registration.first_guess(scene, space.prior)
-    xa, paths = space.pack(space.prior), row_paths(scene)
+    scene, setup, xa = whole.scene, whole.scene.setup, space.pack(space.prior)
     bins = []
-    for number in np.unique(measurement.bin):
-        chosen = measurement.bin == number
-        expand = Expansion(
-            space,
-            {gas: path[chosen] for gas, path in paths.items()},
-            measurement.bin[chosen],
-            tuple(elements_of(setup)),
-        )
-        bins.append((Evaluator(scene, measurement.of_rows(chosen)), expand))
+    for number in np.unique(scene.prepared.bin):
+        one = of_rows(scene, scene.prepared.bin == number)
+        model = Evaluator(one, measurement_of(one), whole.anchor)
+        bins.append((model, expansion_of(one, space)))
     results = [
         fit(
             model,
             expand,
             space,
-            first,
+            guess,
             max_iterations=setup.max_iterations,
             solver=setup.solver,
         )
@@ -167,10 +241,9 @@ def _solve_separately(scene: Scene) -> Solution:
         x, matrix, posterior = combine(parts, xa, space.constraint)
         state = space.unpack(x)
         parts = [inform(model, expand, space, state) for model, expand in bins]
-    evaluator = Evaluator(scene, measurement)
-    whole = Result(
+    return Result(
         state=state,
-        final=evaluator(state, False),
+        model=whole,
         data_matrix=matrix,
         covariance=posterior,
         gradient=np.sum([p.vector for p in parts], axis=0) - matrix @ (x - xa),
@@ -178,4 +251,3 @@ def _solve_separately(scene: Scene) -> Solution:
         iterations=1 + max(result.iterations for result in results),
         converged=all(result.converged for result in results),
     )
-    return solution_of(whole, space, start, evaluator)

@@ -9,7 +9,7 @@ import numpy as np
 
 from tgo_spectra.retrieval import level2
 from tgo_spectra.retrieval.measurement import masked_text, planet_radius, prepare
-from tgo_spectra.retrieval.models.so import systematics
+from tgo_spectra.retrieval.models.so import sources, systematics
 from tgo_spectra.retrieval.models.so.scene import Scene, make_scene
 from tgo_spectra.retrieval.profile_variables import profile_dataset
 from tgo_spectra.spectroscopy import tables
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import xarray as xr
 
-    from tgo_spectra.retrieval.linear import Linearised
+    from tgo_spectra.retrieval.conclusion import Conclusion
     from tgo_spectra.retrieval.measurement import Prepared
     from tgo_spectra.retrieval.models.so.solution import Solution
     from tgo_spectra.retrieval.setup import RetrievalSetup
@@ -150,8 +150,7 @@ def profiles(
         setup = setup.replace(method=method)
     scene, record = build_scene(level1, setup, atmosphere)
     solution = solve(scene)
-    errors = systematics.errors(scene, solution) if setup.systematics.enabled else {}
-    return assembled(level1, scene, solution, record, errors)
+    return assembled(level1, scene, solution, record)
 
 
 def assembled(
@@ -159,7 +158,6 @@ def assembled(
     scene: Scene,
     solution: Solution,
     record: dict[str, object],
-    errors: Mapping[str, Mapping[str, Array]],
 ) -> xr.Dataset:
     """Dress a solution with the names, limits and attributes of level 2.
 
@@ -171,24 +169,29 @@ def assembled(
     solution : Solution
     record : dict
         Attributes, from `choices`.
-    errors : dict of dict of array, shape (level,)
-        Systematic errors per gas and source, may be empty.
     """
+    end = solution.end
     return profile_dataset(
         level1,
-        view_of(scene, solution.final),
-        solution.space,
-        solution,
+        view_of(scene, end),
+        end,
         scene.setup.detection,
         scene.rows @ scene.limb.air_column_cm2,
-        {**bins_of(scene.prepared), **air_of(scene.levels)},
+        {
+            **bins_of(scene.prepared),
+            **air_of(scene.levels),
+            **sources.found_air(scene, end),
+        },
         record
         | {
             "truncation_residual": solution.truncation_residual,
             "coarse_shift_px": solution.coarse_shift_px,
+            "masked_pixels": masked_text(
+                scene.prepared.masked | end.screening.static, scene.prepared.pixels
+            ),
+            "masked_spikes": int(end.screening.spikes.sum()),
             **solution.choices,
         },
-        errors=errors,
         sizes=systematics.sizes(scene.setup),
         assumed=solution.assumed,
         smoothing_known=solution.smoothing_known,
@@ -206,13 +209,14 @@ def air_of(levels: xr.Dataset) -> dict[str, object]:
     return {name: levels[name].values for name in names}
 
 
-def view_of(scene: Scene, final: Linearised) -> level2.View:
+def view_of(scene: Scene, end: Conclusion) -> level2.View:
     """Return where a fit of SO spectra looked, and what it left."""
     prepared = scene.prepared
     residual = np.full((prepared.rows.size, DETECTOR_PIXELS), np.nan)
-    residual[:, prepared.pixels] = np.where(
-        prepared.weight > 0, prepared.transmittance - final.model, np.nan
-    )
+    used = end.seen.used
+    left = np.full(used.shape, np.nan)
+    np.divide(end.seen.residual, prepared.weight, out=left, where=used)
+    residual[:, prepared.pixels] = left
     return level2.View(
         prepared.rows, prepared.altitude_km, scene.limb.altitude_km, residual
     )

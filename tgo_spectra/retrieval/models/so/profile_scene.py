@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from tgo_spectra.retrieval.setup import Aerosol, Prior, Registration
+    from tgo_spectra.retrieval.setup import Aerosol, Prior, Shifts
 
 __all__ = ["HasCommon", "HasPriors", "ProfileScene"]
 
@@ -39,7 +39,7 @@ class HasCommon(Protocol):
     """A setup with choices of what all rows share."""
 
     @property
-    def registration(self) -> Registration:
+    def registration(self) -> Shifts:
         """Shift and stretch of the wavenumber scale."""
 
     @property

@@ -31,7 +31,14 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.floating]
 
-__all__ = ["Scene", "detector_position", "make_scene"]
+__all__ = [
+    "Scene",
+    "detector_position",
+    "make_scene",
+    "of_rows",
+    "with_air",
+    "with_rows",
+]
 
 HALF_DETECTOR_PX = 159.5
 
@@ -81,10 +88,12 @@ class Scene:
         n_orders: int | None = None,
         pixels: npt.NDArray[np.intp] | None = None,
         offsets: Mapping[str, float] | None = None,
+        kinds: int = 3,
     ) -> operator.Operator:
         """Instrument operator with the product's X moved by shift and stretch.
 
-        ``offsets``: further departures from the setup's instrument.
+        ``offsets``: further departures from the setup's instrument; ``kinds``: how many
+        kinds of rows it has.
         """
         away = dict(self.offsets)
         for name, value in (offsets or {}).items():
@@ -105,7 +114,7 @@ class Scene:
             temperature_c=p.temperature_c,
             settings=operator_settings(self.setup, n_orders, away),
             dtype=self.limb.dtype,
-            kinds=operator.KINDS[:3],
+            kinds=operator.KINDS[:kinds],
         )
 
     def with_limb(self, limb: forward.Limb) -> Scene:
@@ -222,18 +231,64 @@ def make_scene(
         jacobian_every=jacobian_every or 1,
         dtype=dtype,
     )
+    if jacobian_every is None:
+        limb = replace(
+            limb, jacobian_heights=sparse_heights(heights, JACOBIAN_STEPS_KM)
+        )
     rows = geometry.fov_operator(heights, prepared.altitude_km, prepared.boxcars_km)
-    jacobian_rows = rows
-    if jacobian_every != 1:
-        if jacobian_every is None:
-            chosen = sparse_heights(heights, JACOBIAN_STEPS_KM)
-            limb = replace(limb, jacobian_heights=chosen)
-        jacobian_rows = rows @ spline_matrix(heights[limb.jacobian_heights], heights)
     prior = {gas: prior_profile(gas, setup, levels) for gas in setup.gases}
-    return Scene(
-        prepared, setup, band, limb, rows, jacobian_rows, levels, prior, points, air,
+    made = Scene(
+        prepared, setup, band, limb, rows, rows, levels, prior, points, air,
         planet_radius_km,
     )  # fmt: skip
+    return with_rows(made, rows)
+
+
+def with_rows(scene: Scene, rows: Array) -> Scene:
+    """Return the scene with other weights of the heights in the rows."""
+    heights, chosen = scene.limb.height_km, scene.limb.jacobian_heights
+    sparse = rows
+    if chosen.size != heights.size:
+        sparse = rows @ spline_matrix(heights[chosen], heights)
+    return replace(scene, rows=rows, jacobian_rows=sparse)
+
+
+def of_rows(scene: Scene, chosen: npt.NDArray[np.bool_]) -> Scene:
+    """Return the scene of some of its rows; the bins keep their numbers."""
+    p = scene.prepared
+    prepared = replace(
+        p,
+        rows=p.rows[chosen],
+        transmittance=p.transmittance[chosen],
+        weight=p.weight[chosen],
+        bin=p.bin[chosen],
+        altitude_km=p.altitude_km[chosen],
+        boxcars_km=p.boxcars_km[chosen],
+    )
+    return replace(
+        scene,
+        prepared=prepared,
+        rows=scene.rows[chosen],
+        jacobian_rows=scene.jacobian_rows[chosen],
+    )
+
+
+def with_air(scene: Scene, air: xr.Dataset, *, jacobian_rank: int | None = 4) -> Scene:
+    """Return the scene with other air on its quadrature points."""
+    limb = scene.limb
+    made = forward.limb(
+        altitude_km=limb.altitude_km,
+        height_km=limb.height_km,
+        points_km=scene.points_km,
+        number_density_cm3=air["number_density"].values,
+        planet_radius_km=scene.planet_radius_km,
+        vectors={gas: scene.band.vectors[gas] for gas in limb.gases},
+        coefficients=coefficients_on(scene.band, tuple(limb.gases), air),
+        jacobian_rank=jacobian_rank,
+        dtype=limb.dtype,
+    )
+    made = replace(made, jacobian_heights=limb.jacobian_heights)
+    return replace(scene, limb=made, air=air)
 
 
 def coefficients_on(

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tgo_spectra.retrieval.conclusion import conclude
+from tgo_spectra.retrieval.elements import elements_of
+from tgo_spectra.retrieval.models.so.evaluation import expansion_of
+from tgo_spectra.retrieval.models.so.sources import known_blocks, wave_sigma
+from tgo_spectra.retrieval.models.so.systematics import changes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import numpy as np
     import numpy.typing as npt
 
+    from tgo_spectra.retrieval.conclusion import Conclusion
     from tgo_spectra.retrieval.joint import Result
     from tgo_spectra.retrieval.linear import Linearised
     from tgo_spectra.retrieval.models.so.evaluation import Evaluator
@@ -23,15 +32,12 @@ __all__ = ["Solution", "solution_of"]
 
 @dataclass(frozen=True)
 class Solution:
-    """Where a method ended; matrices in mole fractions, whatever the state's elements.
+    """Where a method ended.
 
     Attributes
     ----------
-    data_matrix : array, shape (state, state)
-        K^T Se^-1 K at the state.
-    covariance : array, shape (state, state)
-        (K^T Se^-1 K + R)^-1. With R the inverse a priori covariance it is the
-        posterior covariance.
+    end : Conclusion
+        State, matrices and errors; in the elements of the fit.
     assumed : array, shape (state, state), optional
         Covariance of the truth for the smoothing error where R is not its inverse.
     smoothing_known : bool
@@ -40,19 +46,37 @@ class Solution:
         What the method chose, for the attributes of the result.
     """
 
-    state: State
-    final: Linearised
-    data_matrix: Array
-    covariance: Array
-    iterations: int
-    converged: bool
+    end: Conclusion
     coarse_shift_px: int
     truncation_residual: float
-    space: StateSpace
     evaluator: Evaluator
     assumed: Array | None = None
     smoothing_known: bool = True
     choices: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def space(self) -> StateSpace:
+        """Blocks."""
+        return self.end.space
+
+    @functools.cached_property
+    def state(self) -> State:
+        """Values of the blocks."""
+        return self.end.state
+
+    @functools.cached_property
+    def _slope(self) -> Array:
+        return self.end.space.slope(self.end.vector)
+
+    @property
+    def data_matrix(self) -> Array:
+        """K^T Se^-1 K in mole fractions, (state, state)."""
+        return np.asarray(self.end.data_matrix / self._slope[:, None] / self._slope)
+
+    @property
+    def covariance(self) -> Array:
+        """(K^T Se^-1 K + R)^-1 in mole fractions, (state, state)."""
+        return np.asarray(self.end.covariance * self._slope[:, None] * self._slope)
 
 
 def solution_of(
@@ -60,31 +84,48 @@ def solution_of(
     space: StateSpace,
     coarse_shift_px: int,
     evaluator: Evaluator,
+    constraint: Array,
     *,
     assumed: Array | None = None,
     smoothing_known: bool = True,
     choices: Mapping[str, object] | None = None,
 ) -> Solution:
-    """Take the result of an iteration to mole fractions and add what else is asked."""
-    data, covariance = result.data_matrix, result.covariance
-    if any(block.log for block in space.blocks):
-        slope = space.slope(result.vector)
-        covariance = covariance * slope[:, None] * slope
-        data = data / slope[:, None] / slope
-        if assumed is not None:
-            assumed = assumed * slope[:, None] * slope
+    """Conclude an iteration and add what else is asked.
+
+    Parameters
+    ----------
+    result : Result
+    space : StateSpace
+    coarse_shift_px : int
+    evaluator : Evaluator
+        The model as fitted.
+    constraint : array, shape (state, state)
+        R of the fit.
+    assumed, smoothing_known, choices
+        As in `Solution`.
+    """
+    scene = evaluator.scene
+    end = conclude(
+        evaluator.whitened(result.state),
+        expansion_of(scene, space),
+        result,
+        scene.prepared.altitude_km,
+        scene.limb.altitude_km,
+        constraint=constraint,
+        wave_sigma=wave_sigma(scene.setup),
+        known=known_blocks(scene.setup),
+        beside=changes(evaluator, result.state),
+        screened=bool(elements_of(scene.setup)),
+        line_sigma=scene.setup.systematics.spectroscopy,
+        tested=scene.setup.gases,
+        layer=scene.setup.detection.layer(scene.limb.altitude_km),
+    )
     return Solution(
-        state=result.state,
-        final=result.final,
-        data_matrix=data,
-        covariance=covariance,
-        iterations=result.iterations,
-        converged=result.converged,
+        end=end,
         coarse_shift_px=coarse_shift_px,
         truncation_residual=evaluator.truncation(result.state),
-        space=space,
         evaluator=evaluator,
-        assumed=assumed,
+        assumed=end.space.covariance if assumed is not None else None,
         smoothing_known=smoothing_known,
         choices=dict(choices or {}),
     )

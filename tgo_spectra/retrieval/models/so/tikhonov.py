@@ -92,6 +92,7 @@ def solve(scene: Scene) -> Solution:
         space,
         start,
         evaluator,
+        alpha * rule.shape + rule.fixed,
         assumed=space.covariance if known else None,
         smoothing_known=known,
         choices=choices,

@@ -18,8 +18,9 @@ from tgo_spectra.errors import AtmosphereError, RetrievalError, TableError
 from tgo_spectra.forward.sight import absorption_weights
 from tgo_spectra.forward.temperature_fields import TemperatureFields, temperature_fields
 from tgo_spectra.forward.transmittance import PixelFields
-from tgo_spectra.instruments.response import tabulated as operator
+from tgo_spectra.instruments.response.truncation import truncation_residual
 from tgo_spectra.retrieval import linear as linearisation
+from tgo_spectra.retrieval.conclusion import conclude
 from tgo_spectra.retrieval.joint import Result, fit
 from tgo_spectra.retrieval.linear import SHIFT, STRETCH
 from tgo_spectra.retrieval.models.so import registration
@@ -37,11 +38,13 @@ from tgo_spectra.retrieval.models.so.optimal_estimation import (
 from tgo_spectra.retrieval.models.temperature.scene import LOG_PRESSURE, TEMPERATURE
 from tgo_spectra.retrieval.regularisation import exponential_covariance
 from tgo_spectra.retrieval.state import Block, StateSpace, independent
+from tgo_spectra.retrieval.whitened import Whitened, whiten
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from tgo_spectra.instruments.response.tabulated import Operator
+    from tgo_spectra.retrieval.conclusion import Conclusion
     from tgo_spectra.retrieval.models.temperature.scene import TemperatureScene
     from tgo_spectra.retrieval.state import State
 
@@ -68,7 +71,8 @@ class TemperatureSolution:
     ----------
     result : Result
         State, matrices, iterations.
-    space : StateSpace
+    end : Conclusion
+        State, matrices and errors.
     evaluator : TemperatureEvaluator
         The forward model at the result.
     coarse_shift_px : int
@@ -78,10 +82,15 @@ class TemperatureSolution:
     """
 
     result: Result[linearisation.Linearised]
-    space: StateSpace
+    end: Conclusion
     evaluator: TemperatureEvaluator
     coarse_shift_px: int
     truncation_residual: float
+
+    @property
+    def space(self) -> StateSpace:
+        """Blocks."""
+        return self.end.space
 
 
 def space_of_temperature(scene: TemperatureScene) -> StateSpace:
@@ -143,12 +152,27 @@ class TemperatureEvaluator:
         measurement = self.measurement
         if measured is not None:
             measurement = replace(measurement, transmittance=measured)
-        extra = None
-        if with_jacobian:
-            extra = np.ascontiguousarray(fields.log_pressure.T[:, None, :])
+        extra = self._extra(fields) if with_jacobian else None
         return linearisation.linearise(
             as_pixel_fields(fields), measurement, state, self.built, self.depth, extra
         )
+
+    def whitened(self, state: State) -> Whitened:
+        """Return the derivatives pixel by pixel at a state."""
+        fields = self.fields(state, True)
+        return whiten(
+            as_pixel_fields(fields),
+            self.measurement,
+            state,
+            self.built,
+            self.depth,
+            self._extra(fields),
+        )
+
+    def _extra(self, fields: TemperatureFields) -> Array:
+        """Return the derivative by the pressure as the rows see it."""
+        by_pressure = np.ascontiguousarray(fields.log_pressure.T[:, None, :])
+        return linearisation.seen_by_rows(self.measurement.rows, by_pressure)
 
     def fields(self, state: State, with_jacobian: bool) -> TemperatureFields:
         """Return the convolved fields; rebuild the operator if it has to be.
@@ -212,7 +236,7 @@ class TemperatureEvaluator:
         depth = np.concatenate(list(weights.value.values()))
         heights = np.unique(np.linspace(0, depth.shape[1] // 3, 4).astype(int))
         field = np.exp(-(self.scene.vectors @ depth[:, heights]))
-        return operator.truncation_residual(self.operator, field)
+        return truncation_residual(self.operator, field)
 
 
 def as_pixel_fields(fields: TemperatureFields) -> PixelFields:
@@ -254,8 +278,17 @@ def solve_temperature(scene: TemperatureScene) -> TemperatureSolution:
         max_iterations=scene.setup.max_iterations,
         solver=scene.setup.solver,
     )
+    end = conclude(
+        evaluator.whitened(result.state),
+        expansion_of_temperature(scene, space),
+        result,
+        scene.prepared.altitude_km,
+        scene.altitude_km,
+        constraint=space.constraint,
+        screened=False,
+    )
     residual = evaluator.truncation(result.state)
-    return TemperatureSolution(result, space, evaluator, coarse, residual)
+    return TemperatureSolution(result, end, evaluator, coarse, residual)
 
 
 def _first_guess(scene: TemperatureScene, prior: State) -> tuple[int, dict[str, Array]]:

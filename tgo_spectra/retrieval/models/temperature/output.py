@@ -13,7 +13,6 @@ from tgo_spectra.forward.sight import (
     log_pressure_slope,
 )
 from tgo_spectra.retrieval import level2
-from tgo_spectra.retrieval.diagnostics import GasDiagnostics, gas_diagnostics
 from tgo_spectra.retrieval.models.so.optimal_estimation import prior_sigma
 from tgo_spectra.retrieval.models.so.profile_output import bins_of, view_of
 from tgo_spectra.retrieval.models.temperature.fit import (
@@ -34,6 +33,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import xarray as xr
 
+    from tgo_spectra.retrieval.conclusion import Conclusion
+    from tgo_spectra.retrieval.diagnostics import GasDiagnostics
     from tgo_spectra.retrieval.models.temperature.fit import TemperatureSolution
     from tgo_spectra.retrieval.models.temperature.scene import TemperatureScene
 
@@ -91,8 +92,8 @@ def profiles_of(scene: TemperatureScene, solution: TemperatureSolution) -> Profi
     -------
     Profiles
     """
-    result, space = solution.result, solution.space
-    pressure, temperature, density = air_on_points(scene.sight, scene.air(result.state))
+    end, space = solution.end, solution.space
+    pressure, temperature, density = air_on_points(scene.sight, scene.air(end.state))
     at = scene.level_points
     slope = np.zeros((at.size, space.size))
     slope[:, space[TEMPERATURE]] = log_pressure_slope(scene.sight, temperature)[at]
@@ -103,19 +104,20 @@ def profiles_of(scene: TemperatureScene, solution: TemperatureSolution) -> Profi
         pressure[at],
         temperature[at],
         density[at],
-        gas_diagnostics(result.data_matrix, result.covariance, space[TEMPERATURE]),
-        _errors(slope, solution),
-        _errors(slope - own, solution),
+        end.diagnostics(TEMPERATURE),
+        _errors(slope, end),
+        _errors(slope - own, end),
     )
 
 
-def _errors(slope: Array, solution: TemperatureSolution) -> tuple[Array, Array, Array]:
+def _errors(slope: Array, end: Conclusion) -> tuple[Array, Array, Array]:
     """Noise, smoothing and total standard error of what depends on the state."""
-    gain = slope @ solution.result.covariance
-    noise = np.einsum("ij,ij->i", gain @ solution.result.data_matrix, gain)
-    total = np.einsum("ij,ij->i", gain, slope)
-    smoothing = np.sqrt((total - noise).clip(0.0))
-    return np.sqrt(noise.clip(0.0)), smoothing, np.sqrt(total.clip(0.0))
+    gain = slope @ end.covariance
+    white = np.einsum("ij,ij->i", gain @ end.data_matrix, gain)
+    noise = np.maximum(np.einsum("ij,ij->i", gain @ end.noise_matrix, gain), white)
+    open_ = np.einsum("ij,ij->i", gain, slope) - white
+    total = noise + open_
+    return np.sqrt(noise), np.sqrt(open_.clip(0.0)), np.sqrt(total.clip(0.0))
 
 
 def systematic_errors(
@@ -171,15 +173,15 @@ def response(
         Retrieved less true, with sign, for ``temperature`` (K), and relative for
         ``pressure``, ``number_density`` and ``co2_number_density``.
     """
-    result, space = solution.result, solution.space
-    state, evaluator = result.state, solution.evaluator
+    end, space = solution.end, solution.space
+    state, evaluator = end.state, solution.evaluator
     other = TemperatureEvaluator(real, evaluator.measurement)
     other.built, other.operator = evaluator.built, evaluator.operator
     other.depth = evaluator.depth
-    base = result.final.baseline @ evaluator.measurement.polynomials
-    seen = evaluator.linearise(state, True, measured=base * other.spectra(state))
-    gradient = expansion_of_temperature(scene, space).gradient(seen)
-    step = result.covariance @ gradient
+    change = other.spectra(state) - evaluator.spectra(state)
+    whitened = end.seen.columns(change[:, None, :])
+    products = (end.seen.fields @ whitened.transpose(0, 2, 1)).astype(float)
+    step = end.covariance @ expansion_of_temperature(scene, space).left(products)[:, 0]
     moved = space.unpack(space.pack(state) + step)
     at = scene.level_points
     found = air_on_points(scene.sight, scene.air(moved))
@@ -261,9 +263,9 @@ def assembled(
     data = _profile_variables(scene, found, errors)
     for gas in scene.setup.fitted:
         data |= _gas_variables(gas, scene, solution)
-    result = solution.result
-    view = replace(view_of(scene.gas, result.final), altitude_km=altitude)
-    data |= level2.of_fit(level1, view, solution.space, result)
+    end = solution.end
+    view = replace(view_of(scene.gas, end), altitude_km=altitude)
+    data |= level2.of_fit(level1, view, end)
     data["reference_altitude"] = scene.reference_km
     data |= bins_of(scene.prepared)
     wish = scene.setup
@@ -350,10 +352,9 @@ def _gas_variables(
     gas: str, scene: TemperatureScene, solution: TemperatureSolution
 ) -> dict[str, object]:
     """Name the profile of a gas fitted beside the temperature, and its errors."""
-    result, level = solution.result, "altitude"
-    d = gas_diagnostics(result.data_matrix, result.covariance, solution.space[gas])
+    level, d = "altitude", solution.end.diagnostics(gas)
     return {
-        f"{gas}_vmr": (level, result.state[gas]),
+        f"{gas}_vmr": (level, solution.end.state[gas]),
         f"{gas}_vmr_apriori": (level, scene.vmr[gas]),
         **error_variables(f"{gas}_vmr", d.noise_error, d.smoothing_error),
         f"{gas}_averaging_kernel": ((level, "altitude_in"), d.averaging_kernel),

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, field
 
-from tgo_spectra.retrieval.elements import elements_of
 from tgo_spectra.retrieval.setup import (
     Checks,
     Fraction,
@@ -17,6 +16,7 @@ from tgo_spectra.retrieval.setup import (
     RetrievalSetup,
     Section,
     SoSetup,
+    SoSystematics,
 )
 
 __all__ = ["Composition", "PressurePrior", "TemperaturePrior", "TemperatureSetup"]
@@ -108,8 +108,6 @@ class TemperatureSetup(SoSetup, frozen=True, kw_only=True):
              "reference_km must lie between bottom_km and top_km of the window"),
             (window.top_km <= self.grid.top_km, "window.top_km", window.top_km,
              "top_km of the window is above that of the grid"),
-            (not elements_of(self), "registration", elements_of(self),
-             "the instrument is not fitted beside the temperature: sigma must be 0"),
         )  # fmt: skip
 
     def as_profile_setup(self) -> RetrievalSetup:
@@ -118,4 +116,5 @@ class TemperatureSetup(SoSetup, frozen=True, kw_only=True):
         both: dict[str, Any] = {name: getattr(self, name) for name in names}
         if self.composition.co2 is not None:
             both["prior"] = {**self.prior, "co2": Prior(constant=self.composition.co2)}
-        return RetrievalSetup(**both, gases=self.gases)
+        wish = SoSystematics(enabled=False, in_fit=False)
+        return RetrievalSetup(**both, gases=self.gases, systematics=wish)

@@ -1,0 +1,251 @@
+"""What a result says of its own trust: noise, masks, patterns, agreement of lines."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+import tgo_spectra as tgo
+from tgo_spectra import quality
+from tgo_spectra.retrieval import consistency, noise, pattern, verdict
+from tgo_spectra.retrieval.screening import screen
+from tgo_spectra.retrieval.whitened import Whitened
+
+ROWS, PIXELS, BINS = 240, 200, 4
+BIN = np.arange(ROWS) % BINS
+HEIGHT = np.linspace(0.0, 90.0, ROWS)
+USED = np.ones((ROWS, PIXELS), dtype=bool)
+
+
+def correlated(rng, rho, axis):
+    """Unit noise with the autocorrelation of first order along an axis."""
+    values = np.moveaxis(rng.standard_normal((ROWS, PIXELS)), axis, 0)
+    for one, other in itertools.pairwise(values):
+        other[:] = rho * one + np.sqrt(1.0 - rho**2) * other
+    return np.moveaxis(values, 0, axis)
+
+
+def seen_with(residual, degree=4):
+    """Spectra with baselines of some degree, which are taken out of the residual."""
+    position = np.linspace(-1.0, 1.0, PIXELS)
+    basis = np.linalg.qr(np.vander(position, degree + 1))[0].T
+    residual = residual - (residual @ basis.T) @ basis
+    every = np.broadcast_to(basis, (ROWS, *basis.shape))
+    none = np.zeros((ROWS, 0, PIXELS))
+    return Whitened(
+        none, np.zeros((ROWS, 0, degree + 1)), residual, np.ones_like(residual), every,
+        np.ones_like(residual), np.zeros((ROWS, degree + 1)),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.2, 0.5])
+def test_noise__correlation_along_pixels_is_found(rho):
+    residual = correlated(np.random.default_rng(1), rho, 1)
+    found = noise.measured_noise(seen_with(residual), BIN, 0.0)
+    expected = rho ** np.arange(1, noise.PIXEL_LAGS + 1)
+    # the baseline takes more of correlated noise than of white, for which is corrected
+    np.testing.assert_allclose(found.along_pixels, expected, atol=0.01 + 0.1 * rho)
+    if rho == 0.0:
+        assert np.abs(found.along_pixels).max() < 4.0 * found.pixel_scatter
+        assert found.inflation < 1.03
+    else:
+        assert found.inflation > 1.15
+
+
+@pytest.mark.parametrize("scale", [0.5, 0.75, 1.33])
+def test_noise__size_scales_errors_and_never_shrinks_them(scale):
+    """The error column times ``scale``: residuals are larger by its inverse."""
+    residual = correlated(np.random.default_rng(2), 0.0, 1) / scale
+    found = noise.measured_noise(seen_with(residual), BIN, 0.0)
+    assert found.scale == pytest.approx(max(1.0 / scale, 1.0), rel=0.01)
+
+
+def test_noise__along_the_rows_of_a_bin():
+    """Successive rows are those of one bin, not those that follow in the table."""
+    rng = np.random.default_rng(3)
+    residual = np.empty((ROWS, PIXELS))
+    for number in range(BINS):
+        mine = number == BIN
+        residual[mine] = correlated(rng, 0.6, 0)[: mine.sum()]
+    found, _ = noise.along_rows(residual, USED, BIN)
+    assert found[0] == pytest.approx(0.6, abs=0.03)
+    assert found[1] == pytest.approx(0.36, abs=0.03)
+
+
+def test_filter__is_the_product_with_a_band_matrix():
+    rng = np.random.default_rng(4)
+    fields, rho = rng.normal(size=(3, 2, 30)), np.array([0.4, 0.0, -0.1])
+    band = np.eye(30)
+    for lag, value in enumerate(rho, 1):
+        band += value * (np.eye(30, k=lag) + np.eye(30, k=-lag))
+    np.testing.assert_allclose(noise.pixel_filtered(fields, rho), fields @ band)
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.0, 2.0])
+def test_pattern__knows_no_size_and_sees_what_chi_square_does_not(factor):
+    rng = np.random.default_rng(5)
+    white = factor * rng.standard_normal((ROWS, PIXELS))
+    assert pattern.stacked(white, USED, HEIGHT) == pytest.approx(1.0, abs=0.2)
+    shared = 0.25 * factor * np.sin(np.arange(PIXELS) / 3.0)
+    more = pattern.stacked(white + shared, USED, HEIGHT)
+    assert more > 2.0
+    assert np.mean((white + shared) ** 2) < 1.05 * np.mean(white**2)
+
+
+def test_screening__a_pixel_of_one_bin_is_masked_and_one_of_all_is_light():
+    rng = np.random.default_rng(6)
+    residual = rng.standard_normal((ROWS, PIXELS))
+    residual[BIN == 2, 50] += 1.5
+    residual[:, 120] -= 1.5
+    residual[17, 33] = 12.0
+    found = screen(residual, USED, BIN, BINS)
+    assert np.argwhere(found.static).tolist() == [[2, 50]]
+    assert np.flatnonzero(found.light).tolist() == [120]
+    assert np.argwhere(found.spikes).tolist() == [[17, 33]]
+
+
+def test_screening__nothing_is_masked_without_noise():
+    """What is left of an exact fit is rounding, and no spike."""
+    residual = 1e-6 * np.random.default_rng(7).standard_cauchy((ROWS, PIXELS))
+    found = screen(residual, USED, BIN, BINS)
+    assert not found.masked(BIN).any()
+
+
+def test_screening__a_broken_row_leaves_as_a_whole():
+    residual = np.random.default_rng(8).standard_normal((ROWS, PIXELS))
+    residual[40, ::2] += 50.0
+    found = screen(residual, USED, BIN, BINS)
+    assert found.spikes[40].all()
+    assert found.spikes.sum() == PIXELS
+
+
+def test_masked__row_by_row_as_if_the_pixels_were_never_there():
+    """Masking afterwards equals fitting the baselines without those pixels."""
+    rng = np.random.default_rng(9)
+    masked = rng.random((ROWS, PIXELS)) < 0.05
+    values = rng.standard_normal((ROWS, PIXELS))
+    after = seen_with(values).without(masked)
+    position = np.linspace(-1.0, 1.0, PIXELS)
+    for row in (0, 11):
+        keep = ~masked[row]
+        q = np.linalg.qr(np.vander(position[keep], 5))[0]
+        left = values[row, keep] - q @ (q.T @ values[row, keep])
+        np.testing.assert_allclose(after.residual[row, keep], left, atol=1e-5)
+        assert not after.residual[row, ~keep].any()
+
+
+def test_manifolds__peaks_of_their_own_and_a_rest():
+    pixel = np.arange(PIXELS)
+    information = np.exp(-0.5 * ((pixel - 40) / 1.5) ** 2)
+    information += 0.3 * np.exp(-0.5 * ((pixel - 140) / 1.5) ** 2)
+    information += 0.001 * np.exp(-0.5 * ((pixel - 90) / 1.5) ** 2)
+    group, share = consistency.manifolds(information)
+    assert group[40] != group[140]
+    assert share[group[40]] == pytest.approx(0.77, abs=0.02)
+    assert share[group[140]] == pytest.approx(0.23, abs=0.02)
+
+
+def test_manifolds__wide_ones_are_cut():
+    wide = np.exp(-0.5 * ((np.arange(PIXELS) - 90) / 20.0) ** 2)
+    group, share = consistency.manifolds(wide)
+    assert share.size >= 60 // consistency.WIDEST_PX
+    # the last are the flanks
+    assert np.bincount(group[group >= 0])[:-1].max() <= consistency.WIDEST_PX
+
+
+def test_agreement__false_alarms_are_as_rare_as_it_says():
+    rng = np.random.default_rng(10)
+    n = len(consistency.HATS_KM)
+    parts = [consistency.Part(g, np.arange(3)) for g in range(3)]
+    root = rng.normal(size=(3 * n, 3 * n))
+    v = root @ root.T / (3 * n) + np.eye(3 * n)
+    factor = np.linalg.cholesky(v)
+    responses = rng.normal(size=(2, 3 * n))
+    found = [
+        consistency.agreement(
+            factor @ rng.standard_normal(3 * n), v, responses, 1.0, parts, np.ones(3)
+        )
+        for _ in range(600)
+    ]
+    p = np.array([one.probability for one in found])
+    assert np.mean(p < 0.05) < 0.08
+    assert np.mean(p < 0.01) < 0.02
+    # and what one group alone has is seen, and is an error of what depends on it
+    off = np.zeros(3 * n)
+    off[:n] = 8.0 * np.sqrt(np.diag(v)[:n])
+    seen = consistency.agreement(off, v, responses, 1.0, parts, np.ones(3))
+    assert seen.probability < 1e-4
+    assert (seen.error > 0.0).all()
+
+
+def test_verdict__of_noise():
+    assert verdict.of_noise(1.0, 0.0, 1.0) == set()
+    assert verdict.of_noise(4.0, 0.0) == {"noise_inconsistent"}
+    assert verdict.of_noise(1.0, 0.4) == {"correlated_residuals"}
+    assert verdict.of_noise(1.0, 0.0, 2.0) == {"pattern_in_residual"}
+    assert "poor_fit" in verdict.of_noise(1.0, 0.0, 5.0)
+    assert "poor_fit" in verdict.of_noise(100.0, 0.0)
+
+
+# through a whole retrieval
+
+
+@pytest.fixture(scope="module")
+def quiet():
+    """An occultation of order 136 without methane, without noise."""
+    from tgo_spectra.simulate import simulate_level1
+
+    return simulate_level1(order=136, noise=False, snr=2200.0, seed=3)
+
+
+def disturbed(quiet, seed, factor=None, noise_of=None):
+    level1 = quiet.level1
+    y, error = level1.transmittance.values, level1.transmittance_error.values
+    rng = np.random.default_rng(seed)
+    drawn = rng.standard_normal(y.shape) if noise_of is None else noise_of(rng, y.shape)
+    if factor is not None:
+        y = y * factor
+    return level1.assign(
+        transmittance=level1.transmittance.copy(data=y + error * drawn)
+    )
+
+
+def flags(result):
+    return set(quality.names(result.quality_flag.values))
+
+
+def test_retrieval__of_white_noise_is_trusted(quiet):
+    result = tgo.retrieve(disturbed(quiet, 1), "so_136")
+    assert flags(result) == {"reference_atmosphere", "interferents_missing"}
+    assert abs(float(result.ch4_layer_vmr)) < 3.0 * float(result.ch4_layer_vmr_error)
+    assert float(result.ch4_layer_vmr_error) < 1.2e-11
+    assert not result.ch4_detected.any()
+
+
+@pytest.mark.parametrize("depth", [1e-3, 3e-3])
+def test_retrieval__an_alien_line_is_no_methane(quiet, depth):
+    """On the strongest manifold, at all heights: flagged, and never detected."""
+    nu = quiet.level1.wavenumber.values
+    at = np.argmin(np.abs(nu - 3067.2))
+    line = 1.0 - depth * np.exp(-0.5 * ((np.arange(nu.size) - at) / 1.2) ** 2)
+    result = tgo.retrieve(disturbed(quiet, 2, factor=line), "so_136")
+    assert "lines_disagree" in flags(result)
+    assert not result.ch4_detected.any()
+    assert not int(result.ch4_layer_detected)
+
+
+def test_retrieval__correlated_noise_widens_the_errors(quiet):
+    def running(rng, shape):
+        values = rng.standard_normal(shape)
+        for p in range(1, shape[1]):
+            values[:, p] = 0.5 * values[:, p - 1] + np.sqrt(0.75) * values[:, p]
+        return values
+
+    white = tgo.retrieve(disturbed(quiet, 3), "so_136")
+    result = tgo.retrieve(disturbed(quiet, 3, noise_of=running), "so_136")
+    assert "correlated_residuals" in flags(result)
+    assert not quality.severe(result.quality_flag.values)
+    ratio = result.ch4_layer_vmr_noise_error / white.ch4_layer_vmr_noise_error
+    assert 1.3 < float(ratio) < 1.7

@@ -1,0 +1,237 @@
+"""Agreement of the lines of a gas with each other.
+
+What a fit takes for a gas may be one feature that is none of it: an unknown line, a
+solar line, a fault. The gas's own derivative splits the pixels into manifolds; each is
+given a profile of its own, and the score test (Rao 1948) asks whether the data want it.
+Everything that the fit knows to be uncertain stands in the covariance of the score:
+else any error of temperature would make strong and weak lines disagree. From the same
+matrices comes what the result would be without each manifold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    Array = npt.NDArray[np.floating]
+    IntArray = npt.NDArray[np.intp]
+
+__all__ = ["HATS_KM", "Agreement", "Part", "agreement", "halves", "hats", "manifolds"]
+
+HATS_KM = (0.0, 8.0, 16.0, 24.0, 32.0, 40.0, 50.0, 60.0, 72.0, 85.0)
+"""Knots of the deviation profiles, linear in between, zero above the last but one."""
+
+LAYERS = ((0, 2), (2, 4), (4, 7), (7, 10))
+"""Hats that are tested together, beside all: below 16, 16-32, 32-60, above 60 km."""
+
+LEAST_SHARE = 0.03
+"""Of the information on a layer that a manifold must hold; the rest is one group."""
+
+WIDEST_PX = 12
+"""Wider manifolds are cut: many pixels as one group hide a narrow feature."""
+
+DOUBTFUL, UNLIKELY_SIGMAS = 0.1, 2.0
+"""Probability of the disagreement below which all of a change beyond its expectation
+counts as error; else only what is beyond this many standard errors of the change."""
+
+SMALLEST_EIGENVALUE = 1e-3
+"""Directions of the scaled covariance below say nothing but rounding."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Whether the manifolds of a gas agree.
+
+    Attributes
+    ----------
+    probability : float
+        That chance alone makes them disagree as much, over all heights or in any layer.
+    shift : array, shape (group, quantity)
+        Change of some linear quantities of the state if a group is left out.
+    variance : array, shape (group, quantity)
+        Of that change by noise and known sources.
+    share : array, shape (group,)
+        Of the information.
+    """
+
+    probability: float
+    shift: Array
+    variance: Array
+    share: Array
+
+    @classmethod
+    def none(cls, count: int) -> Agreement:
+        """Of a gas of which one manifold alone is seen: nothing to compare."""
+        nothing = np.zeros((0, count))
+        return cls(1.0, nothing, nothing, np.zeros(0))
+
+    @property
+    def error(self) -> Array:
+        """Error of the quantities by what the manifolds disagree, (quantity,)."""
+        if not self.shift.size:
+            return np.zeros(self.shift.shape[1])
+        # without a sign of disagreement only what chance does not make
+        expected = 1.0 if self.probability < DOUBTFUL else UNLIKELY_SIGMAS**2
+        excess = (self.shift**2 - expected * self.variance).max(axis=0)
+        return np.asarray(np.sqrt(np.clip(excess, 0.0, None)))
+
+
+def manifolds(information: Array) -> tuple[IntArray, Array]:
+    """Split pixels into the manifolds of a gas, by what each pixel tells of it.
+
+    Neighbouring pixels belong to the same peak (watershed); peaks with little
+    information are one group, wide ones are cut.
+
+    Parameters
+    ----------
+    information : array, shape (pixel,)
+        Of each pixel, not negative.
+
+    Returns
+    -------
+    group : array of int, shape (pixel,)
+        From 0; the last are the rest. -1: no information.
+    share : array, shape (group,)
+    """
+    total = float(information.sum())
+    group = np.full(information.size, -1, dtype=np.intp)
+    if not total > 0.0:
+        return group, np.empty(0)
+    label = _watershed(information)
+    shares, found = [], 0
+    rest = information > 0.0
+    for number in range(label.max() + 1):
+        pixels = np.flatnonzero(label == number)
+        # the flanks that hold next to nothing do not make a peak wide
+        strong = pixels[information[pixels] > 0.02 * information[pixels].max()]
+        if information[pixels].sum() < LEAST_SHARE * total:
+            continue
+        inside = np.arange(strong[0], strong[-1] + 1)
+        parts = max(1, -(-inside.size // WIDEST_PX))
+        for part in np.array_split(inside, parts):
+            group[part] = found
+            rest[part] = False
+            shares.append(float(information[part].sum()) / total)
+            found += 1
+    left = float(information[rest].sum()) / total
+    if left > 1e-3:
+        group[rest] = found
+        shares.append(left)
+    return group, np.array(shares)
+
+
+def _watershed(values: Array) -> IntArray:
+    """Return the number of the peak to which each element climbs."""
+    smooth = np.convolve(values, [0.25, 0.5, 0.25], mode="same")
+    left = np.r_[-np.inf, smooth[:-1]]
+    right = np.r_[smooth[1:], -np.inf]
+    up = np.where(left > np.maximum(smooth, right), -1, np.where(right > smooth, 1, 0))
+    at = np.arange(values.size)
+    while True:
+        next_ = at + up[at]
+        if np.array_equal(next_, at):
+            break
+        at = next_
+    _, label = np.unique(at, return_inverse=True)
+    return np.asarray(label, dtype=np.intp)
+
+
+def hats(altitude_km: Array) -> Array:
+    """Deviation profiles on the levels, (level, hat)."""
+    knots = np.array(HATS_KM)
+    found = np.array([np.interp(altitude_km, knots, row) for row in np.eye(knots.size)])
+    return found.T
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some pixels of a manifold: one of its two halves."""
+
+    group: int
+    pixels: IntArray
+
+
+def halves(groups: IntArray, information: Array) -> list[Part]:
+    """Cut each manifold in two at its peak: a feature beside the peak is seen too."""
+    parts = []
+    for number in range(groups.max(initial=-1) + 1):
+        pixels = np.flatnonzero(groups == number)
+        half = np.cumsum(information[pixels]) <= 0.5 * information[pixels].sum()
+        parts += [Part(number, p) for p in (pixels[half], pixels[~half]) if p.size]
+    return parts
+
+
+def agreement(
+    score: Array,
+    covariance: Array,
+    responses: Array,
+    sigma: float,
+    parts: Sequence[Part],
+    shares: Array,
+) -> Agreement:
+    """Test the manifolds of one gas.
+
+    Parameters
+    ----------
+    score : array, shape (part * hat,)
+        C^T Se^-1 (y - F), C being the deviation profiles' derivatives.
+    covariance : array, shape (part * hat, part * hat)
+        Of the score by noise and by all that is known to be uncertain.
+    responses : array, shape (quantity, part * hat)
+        Change of some quantities by C^T Se^-1 (y - F).
+    sigma : float
+        A priori of a deviation.
+    parts : sequence of Part
+        Of the manifolds.
+    shares : array, shape (group,)
+    """
+    n_hats = len(HATS_KM)
+    v = 0.5 * (covariance + covariance.T)
+    hat = np.arange(score.size) % n_hats
+    p = _p_value(score, v, np.arange(score.size))
+    layers = [
+        _p_value(score, v, np.flatnonzero((hat >= start) & (hat < stop)))
+        for start, stop in LAYERS
+    ]
+    probability = float(min(1.0, 2.0 * min(p, len(LAYERS) * min(layers))))
+    shift = np.zeros((shares.size, len(responses)))
+    variance = np.zeros_like(shift)
+    owner = np.repeat([part.group for part in parts], n_hats)
+    for number in range(shares.size):
+        mine = np.flatnonzero(owner == number)
+        inner = v[np.ix_(mine, mine)]
+        scale = 1.0 / np.sqrt(np.diag(inner).clip(0.0) + sigma**-2.0)
+        held = (inner + np.eye(mine.size) / sigma**2) * scale[:, None] * scale
+        b = responses[:, mine] * scale
+        spread = np.linalg.solve(held, b.T).T * scale
+        shift[number] = -spread @ score[mine]
+        variance[number] = np.einsum("qi,ij,qj->q", spread, inner, spread)
+    return Agreement(probability, shift, variance, shares)
+
+
+def _p_value(score: Array, v: Array, chosen: IntArray) -> float:
+    """Probability of a larger s^T V^-1 s by chance."""
+    from scipy.special import gammaincc
+
+    s = score[chosen]
+    part = v[np.ix_(chosen, chosen)]
+    scale = np.sqrt(np.diag(part).clip(0.0))
+    good = scale > 1e-6 * scale.max(initial=0.0)
+    if not good.any():
+        return 1.0
+    s, scale = s[good] / scale[good], scale[good]
+    part = part[np.ix_(good, good)] / scale[:, None] / scale
+    values, vectors = np.linalg.eigh(part)
+    keep = values > SMALLEST_EIGENVALUE * values.max()
+    if not keep.any():
+        return 1.0
+    along = vectors[:, keep].T @ s
+    chi = float((along**2 / values[keep]).sum())
+    return float(gammaincc(0.5 * int(keep.sum()), 0.5 * chi))

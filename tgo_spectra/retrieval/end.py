@@ -1,0 +1,229 @@
+"""Spectra of a fit at its end, with waves of the baseline beside the state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tgo_spectra.retrieval import consistency, noise
+from tgo_spectra.retrieval.linear import Linearised
+from tgo_spectra.retrieval.state import Block, StateSpace
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from tgo_spectra.retrieval.linear import Expansion
+    from tgo_spectra.retrieval.whitened import Whitened
+
+    Array = npt.NDArray[np.floating]
+
+__all__ = ["WAVES", "End"]
+
+WAVES = "baseline_waves"
+
+CYCLES = range(3, 25)
+"""Waves per window: 3 stand beside a baseline of degree 4, and shorter ones than the
+last are not fringes any more but look like lines (12 pixels of 291)."""
+
+WAVE_TOP_KM = 60.0
+"""The second mode in height falls linearly to zero there, from the surface."""
+
+
+class End:
+    """Spectra of a fit at its end, with waves beside the fields of the state."""
+
+    def __init__(
+        self,
+        seen: Whitened,
+        expand: Expansion,
+        height_km: Array,
+        altitude_km: Array,
+        slope: Array | None,
+        wave_sigma: float,
+    ) -> None:
+        self.seen, self.expand, self.slope = seen, expand, slope
+        self.altitude_km = altitude_km
+        self.space = expand.space
+        self.waves: Array | None = None
+        if wave_sigma > 0.0:
+            self.modes = np.stack(
+                [
+                    np.ones(height_km.size),
+                    (1.0 - height_km / WAVE_TOP_KM).clip(0.0, 1.0),
+                ]
+            )
+            shapes = _waves(seen.used)
+            single = seen.fields.dtype
+            model = seen.model.astype(single)
+            self.waves = seen.project(shapes.astype(single) * model[:, None, :])
+            count = len(self.modes) * len(shapes)
+            block = Block(
+                WAVES, np.zeros(count), wave_sigma**2 * np.eye(count), variable="-"
+            )
+            self.space = StateSpace((*self.space.blocks, block))
+
+    def _scaled(self, values: Array) -> Array:
+        """Take derivatives to the quantities to those to the elements, first axis."""
+        if self.slope is None:
+            return values
+        shape = (-1,) + (1,) * (values.ndim - 1)
+        return np.asarray(values * self.slope.reshape(shape))
+
+    def matrix(self, correlation: Array | None = None) -> Array:
+        """K^T R K, with the correlation along pixels of R, (element, element)."""
+        fields, waves = self.seen.fields, self.waves
+        other, others = fields, waves
+        if correlation is not None and correlation.any():
+            other = noise.pixel_filtered(fields, correlation)
+            others = None if waves is None else noise.pixel_filtered(waves, correlation)
+        gram = fields @ other.transpose(0, 2, 1)
+        inner, _ = self.expand(_gram_only(gram))
+        inner = self._scaled(self._scaled(inner).T).T
+        if waves is None or others is None:
+            return inner
+        size = inner.shape[0]
+        whole = np.empty((self.space.size, self.space.size))
+        whole[:size, :size] = inner
+        cross = fields @ others.transpose(0, 2, 1)
+        whole[:size, size:] = self._scaled(
+            np.concatenate(
+                [self.expand.left(m[:, None, None] * cross) for m in self.modes], axis=1
+            )
+        )
+        whole[size:, :size] = whole[:size, size:].T
+        grams = (waves @ others.transpose(0, 2, 1)).reshape(len(waves), -1)
+        count = waves.shape[1]
+        for i, one in enumerate(self.modes):
+            for j, two in enumerate(self.modes):
+                block = ((one * two) @ grams).reshape(count, count)
+                at = size + i * count, size + j * count
+                whole[at[0] : at[0] + count, at[1] : at[1] + count] = block
+        return 0.5 * (whole + whole.T)
+
+    def gradient(self) -> Array:
+        """K^T Se^-1 (y - F), (element,)."""
+        return self.times(self.seen.residual)
+
+    def times(self, residual: Array) -> Array:
+        """K^T times something whitened, (element,)."""
+        r = residual.astype(self.seen.fields.dtype)[:, :, None]
+        inner = self._scaled(self.expand.left(self.seen.fields @ r)[:, 0])
+        if self.waves is None:
+            return inner
+        products = (self.waves @ r)[:, :, 0]
+        return np.concatenate([inner, *(m @ products for m in self.modes)])
+
+    def in_spectra(self, vector: Array) -> Array:
+        """K times a change of the state, whitened, (row, pixel)."""
+        size = self.expand.space.size
+        inner = self.expand.right(self._scaled(vector[:size])[:, None])
+        single = self.seen.fields.dtype
+        change = inner.transpose(0, 2, 1).astype(single) @ self.seen.fields
+        if self.waves is not None:
+            parts = vector[size:].reshape(len(self.modes), -1)
+            amounts = (self.modes.T @ parts).astype(single)
+            change += amounts[:, None, :] @ self.waves
+        return np.asarray(change[:, 0].astype(float))
+
+    def moved(self, step: Array) -> Array:
+        """Residual after a step, linear."""
+        return np.asarray(self.seen.residual - self.in_spectra(step))
+
+    def agreement(
+        self,
+        name: str,
+        residual: Array,
+        responses: Array,
+        covariance: Array,
+        inflation: float,
+        layer: npt.NDArray[np.bool_],
+        beside: Sequence[Array],
+        line_error: Array,
+    ) -> consistency.Agreement:
+        """Test the manifolds of a gas; see `consistency.agreement`.
+
+        ``responses``, (quantity, element): take K^T Se^-1 (y - F) to what may change.
+        ``beside``, each (row, pixel): whitened changes by what is not in the fit;
+        ``line_error``, (level,): of a profile by the lines of one manifold alone.
+        """
+        path = self.expand.paths[name]
+        names = list(self.expand.paths)
+        at = names.index(name)
+        start, stop = int(self.expand.ends[at]), int(self.expand.ends[at + 1])
+        seen = self.seen
+        mine = seen.fields[:, start:stop]
+        taken = seen.taken[:, start:stop]
+        raw = mine + taken @ seen.basis  # as lines are, without baselines
+        along = (path @ layer.astype(path.dtype))[:, None, :]
+        information = ((along @ raw)[:, 0] ** 2).sum(axis=0)
+        groups, shares = consistency.manifolds(information)
+        if shares.size < 2:
+            return consistency.Agreement.none(len(responses))
+        parts = consistency.halves(groups, information)
+        hats = consistency.hats(self.altitude_km)
+        profile = path @ hats.astype(path.dtype)  # (row, k, hat)
+        columns = profile.transpose(0, 2, 1) @ raw  # (row, hat, pixel)
+        every = np.stack([residual, *beside], axis=2)
+        scores, cross, blocks, across = [], [], [], []
+        for pixels in (part.pixels for part in parts):
+            c = columns[:, :, pixels]
+            flat = c.transpose(1, 0, 2).reshape(c.shape[1], -1)
+            r = every[:, pixels].astype(c.dtype)
+            scores.append(flat @ r.reshape(-1, r.shape[2]))
+            turned = np.ascontiguousarray(c.transpose(0, 2, 1))
+            inner = self._scaled(self.expand.left(seen.fields[:, :, pixels] @ turned))
+            blocks.append(flat @ flat.T)
+            if self.waves is not None:
+                product = self.waves[:, :, pixels] @ turned
+                flat = product.reshape(len(product), -1)
+                shape = product.shape[1:]
+                inner = np.concatenate(
+                    [inner, *((m @ flat).reshape(shape) for m in self.modes)]
+                )
+            cross.append(inner)
+            q = seen.basis[:, :, pixels] @ turned  # (row, coefficient, hat)
+            across.append(q.reshape(-1, profile.shape[2]))
+        joined = np.concatenate(across, axis=1).astype(float)
+        v = -(joined.T @ joined)
+        n = profile.shape[2]
+        for index, block in enumerate(blocks):
+            own = slice(index * n, (index + 1) * n)
+            v[own, own] += block
+        score = np.concatenate(scores)  # (part * hat, residual and changes)
+        known = np.concatenate(cross, axis=1)
+        v -= known.T @ (covariance @ known)
+        v0 = v.copy()
+        amount = np.interp(consistency.HATS_KM, self.altitude_km, line_error)
+        for number in range(shares.size):
+            mine = np.repeat([part.group == number for part in parts], n)
+            left = v0 @ (mine * np.tile(amount, len(parts)))
+            v += left[:, None] * left / inflation**2
+        for index, change in enumerate(beside, 1):
+            left = score[:, index] - known.T @ (covariance @ self.times(change))
+            v += left[:, None] * left / inflation**2
+        return consistency.agreement(
+            score[:, 0] / inflation,
+            v,
+            responses @ known * inflation,
+            float(self.space.block(name).sigma.max()) / inflation,
+            parts,
+            shares,
+        )
+
+
+def _gram_only(gram: Array) -> Linearised:
+    nothing = np.empty(0)
+    none = np.zeros(gram.shape[:2])
+    return Linearised(nothing, nothing, nothing, 0.0, gram.astype(float), none)
+
+
+def _waves(used: npt.NDArray[np.bool_]) -> Array:
+    """Cosines and sines over the pixels that count, (wave, pixel)."""
+    any_ = np.flatnonzero(used.any(axis=0))
+    first, last = (int(any_[0]), int(any_[-1])) if any_.size else (0, 1)
+    phase = 2.0 * np.pi * (np.arange(used.shape[1]) - first) / max(last - first + 1, 1)
+    cycles = np.array(CYCLES)[:, None]
+    return np.concatenate([np.cos(cycles * phase), np.sin(cycles * phase)])

@@ -1,0 +1,110 @@
+"""One mole fraction for a whole layer, estimated with everything that the fit knows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tgo_spectra.retrieval.solve import invert
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from tgo_spectra.retrieval.state import StateSpace
+
+    Array = npt.NDArray[np.floating]
+
+__all__ = ["Layer", "of_layer"]
+
+LOOSE = 1e3
+"""A priori of the layer's mole fraction in units of the levels': none to speak of."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Estimate of one mole fraction for all levels of a layer.
+
+    Attributes
+    ----------
+    value : float
+    weights : array, shape (element,)
+        The estimate is ``weights @ K^T Se^-1 (y - F(x) + K (x - x_a))``, less what the
+        a priori has.
+    kernel : array, shape (element,)
+        Its derivative to the true state; its sum over the layer's levels is one.
+    variance : float
+        Of noise and of all that is left open, squared standard error.
+    """
+
+    value: float
+    weights: Array
+    kernel: Array
+    variance: float
+
+
+def of_layer(
+    data_matrix: Array,
+    constraint: Array,
+    space: StateSpace,
+    information: Array,
+    prior: Array,
+    elements: Array,
+) -> Layer:
+    """Estimate a layer: its levels are one mole fraction, all else as in the fit.
+
+    The generalised least-squares mean: levels apart, with the a priori's correlation
+    length, and their weighted mean have nearly twice its noise.
+
+    Parameters
+    ----------
+    data_matrix : array, shape (element, element)
+        K^T Se^-1 K.
+    constraint : array, shape (element, element)
+        R.
+    space : StateSpace
+    information : array, shape (element,)
+        K^T Se^-1 (y - F(x) + K (x - x_a)).
+    prior : array, shape (element,)
+        x_a.
+    elements : array of int, shape (level,)
+        Of the levels inside.
+    """
+    n = data_matrix.shape[0]
+    outside = np.setdiff1d(np.arange(n), elements)
+    basis = np.zeros((n, 1 + outside.size))
+    basis[elements, 0] = 1.0
+    basis[outside, 1 + np.arange(outside.size)] = 1.0
+    held = np.zeros((basis.shape[1], basis.shape[1]))
+    sizes = np.sqrt(np.diag(space.covariance)[elements])
+    held[0, 0] = (LOOSE * float(sizes.max())) ** -2.0
+    held[1:, 1:] = _constraint_of(constraint, elements, outside)
+    matrix = basis.T @ data_matrix @ basis + held
+    posterior = invert(matrix)
+    # the levels inside have the mean a priori of the layer, exact if it is constant
+    mean = float(prior[elements].mean())
+    start = prior.copy()
+    start[elements] = mean
+    right = basis.T @ (information + data_matrix @ (prior - start))
+    found = posterior @ right
+    weights = basis @ posterior[0]
+    return Layer(
+        value=mean + float(found[0]),
+        weights=weights,
+        kernel=data_matrix @ weights,
+        variance=float(posterior[0, 0]),
+    )
+
+
+def _constraint_of(constraint: Array, elements: Array, outside: Array) -> Array:
+    """Constraint of the elements outside when those inside are left out.
+
+    The inverse of the rest of the covariance: Schur complement of the constraint.
+    """
+    inner = constraint[np.ix_(elements, elements)]
+    if not np.any(inner):
+        return np.asarray(constraint[np.ix_(outside, outside)])
+    across = constraint[np.ix_(outside, elements)]
+    rest = constraint[np.ix_(outside, outside)]
+    return np.asarray(rest - across @ np.linalg.solve(inner, across.T))

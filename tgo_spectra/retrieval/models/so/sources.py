@@ -1,0 +1,420 @@
+"""What else is known to be uncertain, as elements of the state of a fit of SO spectra.
+
+Temperature and pressure on the line of sight, pointing, light of far orders, zero level
+and drift of the wavenumber scale. Each has an a priori of its known size and acts
+through a derivative taken once: to fit an element with its a priori is to add
+K_b S_b K_b^T to the covariance of the noise (Rodgers 2000, section 4.1.2), but for what
+the spectra themselves tell of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tgo_spectra import geometry
+from tgo_spectra.forward import ray
+from tgo_spectra.forward import transmittance as forward
+from tgo_spectra.instruments.response import tabulated as operator
+from tgo_spectra.instruments.response.truncation import with_fewer_orders
+from tgo_spectra.retrieval.elements import ELEMENTS, elements_of, fitted_sources
+from tgo_spectra.retrieval.linear import DRIFT, seen_by_rows
+from tgo_spectra.retrieval.models.so import scene as scenes
+from tgo_spectra.retrieval.regularisation import exponential_covariance
+from tgo_spectra.retrieval.state import Block, independent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import numpy.typing as npt
+    import xarray as xr
+
+    from tgo_spectra.instruments.response.tabulated import Operator
+    from tgo_spectra.retrieval.conclusion import Conclusion
+    from tgo_spectra.retrieval.models.so.scene import Scene
+    from tgo_spectra.retrieval.setup import RetrievalSetup
+    from tgo_spectra.retrieval.state import State
+
+    Array = npt.NDArray[np.floating]
+
+__all__ = [
+    "AIR",
+    "ANCHORED",
+    "POINTING",
+    "PRESSURE",
+    "SOURCES",
+    "TEMPERATURE",
+    "air_prior",
+    "anchored",
+    "blocks_of",
+    "corrections",
+    "derivative",
+    "found_air",
+    "known_blocks",
+    "moved_air",
+    "names_of",
+    "pointed",
+    "wave_sigma",
+]
+
+TEMPERATURE, PRESSURE = "temperature_correction", "pressure_correction"
+POINTING, ORDERS = "pointing_offset", "outer_orders"
+ZERO = "zero_level"
+AIR = (TEMPERATURE, PRESSURE)
+ANCHORED = (TEMPERATURE, PRESSURE, POINTING)
+"""What a scene can be moved to: the spectra are not linear in it."""
+
+SOURCES = {
+    TEMPERATURE: "temperature",
+    PRESSURE: "pressure",
+    POINTING: "pointing",
+    ORDERS: "outer_orders",
+    ZERO: "zero_level",
+    DRIFT: "drift",
+}
+"""Name of the error by each block; the drift last: spectra are not linear in it."""
+
+TEMPERATURE_STEP_KM, PRESSURE_STEP_KM = 7.0, 20.0
+"""Between the knots of the corrections, linear in between: finer ones change the
+methane of a layer by less than 2 pptv when the truth is random over 5 to 20 km."""
+
+KNOTS_TOP_KM = 90.0
+"""Above, corrections are those of the highest knot: little gas is left."""
+
+PRESSURE_LENGTH_KM = 40.0
+"""Correlation of the pressure's error along altitude (inferred: it follows from
+temperatures below over scale heights)."""
+
+STEP_K, STEP_LOG_PRESSURE, STEP_KM = 2.0, 0.02, 0.1
+"""Of derivatives, by differences."""
+
+DRIFT_KM = 60.0
+"""Tangent altitude over which the wavenumber scale moves by the drift."""
+
+ORDER_PAIRS, ORDER_SIZES = 2, (1.0, 1.0, 0.5)
+"""Pairs of outermost orders that an element takes out, and 1 sigma of the elements from
+the outermost inwards: what lies beyond is about as much as the outermost pairs."""
+
+
+def names_of(setup: RetrievalSetup) -> tuple[str, ...]:
+    """Return the blocks that a setup has in its fit."""
+    return tuple(
+        name
+        for name, source in SOURCES.items()
+        if source in fitted_sources(setup)
+        and (name != ORDERS or setup.instrument.n_orders >= ORDER_PAIRS)
+    )
+
+
+def known_blocks(setup: RetrievalSetup) -> dict[str, str]:
+    """Return the name of the error by each block of a known source in the fit."""
+    found = {name: ELEMENTS[name].source for name in elements_of(setup)}
+    return found | {name: SOURCES[name] for name in names_of(setup)}
+
+
+def wave_sigma(setup: RetrievalSetup) -> float:
+    """Return the a priori amplitude of waves in the baseline; zero: none are fitted."""
+    return setup.systematics.waves if "waves" in fitted_sources(setup) else 0.0
+
+
+def knots_km(scene: Scene, step_km: float) -> Array:
+    """Altitudes of the knots of a correction."""
+    low = float(scene.limb.altitude_km[0])
+    top = min(KNOTS_TOP_KM, float(scene.limb.altitude_km[-1]))
+    count = max(int((top - low) // step_km), 1)
+    return np.asarray(low + step_km * np.arange(count + 1))
+
+
+def blocks_of(scene: Scene) -> list[Block]:
+    """Return the blocks in the fit with their a priori."""
+    wish, size = scene.setup.systematics, {}
+    size[POINTING], size[ZERO] = wish.pointing_km, wish.zero_level
+    size[DRIFT] = wish.drift_px
+    blocks = []
+    for name in names_of(scene.setup):
+        if name in AIR:
+            knots, covariance = air_prior(scene, SOURCES[name])
+            blocks.append(Block(name, np.zeros(knots.size), covariance, variable="-"))
+        elif name == ORDERS:
+            sizes = wish.outer_orders * np.array(ORDER_SIZES[: _order_count(scene)])
+            none = np.zeros(sizes.size)
+            blocks.append(Block(name, none, np.diag(sizes**2), variable="-"))
+        else:
+            blocks.append(independent(name, size[name], variable=f"fitted_{name}"))
+    return blocks
+
+
+def air_prior(scene: Scene, source: str) -> tuple[Array, Array]:
+    """Knots, km, and a priori covariance of a correction of the air.
+
+    The atmosphere's own uncertainty where it states one, else that of the setup.
+
+    Parameters
+    ----------
+    scene : Scene
+    source : {"temperature", "pressure"}
+    """
+    wish = scene.setup.systematics
+    if source == "temperature":
+        step, given = TEMPERATURE_STEP_KM, wish.temperature_k
+        length = wish.temperature_correlation_km
+    else:
+        step, given, length = PRESSURE_STEP_KM, wish.pressure, PRESSURE_LENGTH_KM
+    knots = knots_km(scene, step)
+    sigma = np.full(knots.size, float(given))
+    stated = f"{source}_uncertainty"
+    if stated in scene.levels:
+        altitude = scene.levels["altitude"].values
+        sigma = np.interp(knots, altitude, scene.levels[stated].values)
+    return knots, exponential_covariance(knots, sigma, length)
+
+
+def _order_count(scene: Scene) -> int:
+    return min(scene.setup.instrument.n_orders // ORDER_PAIRS, len(ORDER_SIZES))
+
+
+def corrections(scene: Scene, state: State) -> tuple[Array, Array]:
+    """Corrections of temperature (K) and of the logarithm of pressure at the points."""
+    found = []
+    for name, step in (
+        (TEMPERATURE, TEMPERATURE_STEP_KM),
+        (PRESSURE, PRESSURE_STEP_KM),
+    ):
+        values = state.get(name)
+        if values is None:
+            found.append(np.zeros(scene.points_km.size))
+        else:
+            found.append(np.interp(scene.points_km, knots_km(scene, step), values))
+    return found[0], found[1]
+
+
+def found_air(scene: Scene, end: Conclusion) -> dict[str, Array]:
+    """Return the corrections of the air on the levels, with their errors."""
+    found: dict[str, Array] = {}
+    for name, step in (
+        (TEMPERATURE, TEMPERATURE_STEP_KM),
+        (PRESSURE, PRESSURE_STEP_KM),
+    ):
+        if name in end.space:
+            own = end.space[name]
+            hats = forward.hat_matrix(knots_km(scene, step), scene.limb.altitude_km)
+            found[name] = hats @ end.vector[own]
+            spread = (hats @ end.covariance[own, own] * hats).sum(axis=1)
+            found[f"{name}_error"] = np.sqrt(spread)
+    return found
+
+
+def moved_air(
+    air: xr.Dataset, scene: Scene, warmer_k: Array, log_p: Array
+) -> xr.Dataset:
+    """Return the air at other temperatures and pressures, within the table."""
+    band = scene.band
+    low, high = band.temperature_k[[0, -1]]
+    given = air["temperature"].values
+    temperature = np.clip(given + warmer_k, low, high)
+    highest = np.exp(band.ln_pressure[-1])
+    pressure = np.minimum(air["pressure"].values * np.exp(log_p), highest)
+    factor = pressure / air["pressure"].values * given / temperature
+    return air.assign(
+        temperature=("altitude", temperature),
+        pressure=("altitude", pressure),
+        number_density=("altitude", air["number_density"].values * factor),
+    )
+
+
+def anchored(scene: Scene, state: State) -> Scene:
+    """Return the scene with the air and the pointing that a fit has found."""
+    changed = scene
+    if any(name in state for name in AIR):
+        air = moved_air(scene.air, scene, *corrections(scene, state))
+        changed = scenes.with_air(changed, air)
+    if POINTING in state:
+        changed = pointed(changed, float(state[POINTING][0]))
+    return changed
+
+
+def pointed(scene: Scene, offset_km: float) -> Scene:
+    """Return the scene with all rows seen higher."""
+    heights, p = scene.limb.height_km, scene.prepared
+    centre = np.clip(p.altitude_km + offset_km, heights[0], heights[-1])
+    rows = geometry.fov_operator(heights, centre, p.boxcars_km)
+    return scenes.with_rows(scene, rows)
+
+
+def derivative(
+    scene: Scene,
+    name: str,
+    state: State,
+    seen_by: Operator,
+    fields: forward.PixelFields,
+    depth: Array,
+) -> Array:
+    """Return the derivative of the transmittance to the elements of a block.
+
+    Parameters
+    ----------
+    scene : Scene
+        At the state.
+    name : str
+        One of `names_of`.
+    state : State
+    seen_by : Operator
+        At the state.
+    fields : PixelFields
+        There.
+    depth : array, shape (row,)
+        Aerosol optical depth.
+
+    Returns
+    -------
+    array, shape (row, element, pixel)
+    """
+    return _DERIVATIVES[name](scene, state, seen_by, fields, depth)
+
+
+def _by_air(
+    scene: Scene, state: State, seen_by: Operator, knots: Array, step: float, kind: str
+) -> Array:
+    """Differences by a hat of temperature or of pressure at each knot."""
+    limb = forward.at_heights(scene.limb, scene.limb.jacobian_heights)
+    middle = operator.apply(seen_by, forward.node_transmittance(limb, state))
+    hats = forward.hat_matrix(knots, scene.points_km)
+    none = np.zeros(scene.points_km.size)
+    fields = np.zeros((limb.height_km.size, knots.size, len(middle)), middle.dtype)
+    for index, hat in enumerate(hats.T):
+        warmer, log_p = (
+            (step * hat, none) if kind == TEMPERATURE else (none, step * hat)
+        )
+        air = moved_air(scene.air, scene, warmer, log_p)
+        # rays above see nothing of it
+        top = scene.points_km[np.flatnonzero(hat)[-1]]
+        below = np.flatnonzero(limb.height_km <= top)
+        other = _with_air(forward.at_heights(limb, below), scene, air, hat != 0.0)
+        seen = operator.apply(seen_by, forward.node_transmittance(other, state))
+        fields[below, index] = (seen - middle[:, below]).T / step
+    return seen_by_rows(scene.jacobian_rows, fields)
+
+
+def _with_air(
+    limb: forward.Limb, scene: Scene, air: xr.Dataset, changed: npt.NDArray[np.bool_]
+) -> forward.Limb:
+    """Return a limb with other air, of which the transmittance alone is asked.
+
+    ``changed``: points at which the air is another.
+    """
+    density = air["number_density"].values
+    columns = ray.layer_columns(
+        scene.planet_radius_km + limb.height_km,
+        scene.planet_radius_km + scene.points_km,
+        density,
+        top_scale_km=ray.top_scale_height(scene.points_km, density),
+    )
+    found = scenes.coefficients_on(
+        scene.band, tuple(limb.gases), air.isel(altitude=changed)
+    )
+    gases = {}
+    for gas, path in limb.gases.items():
+        coefficients = path.coefficients.copy()
+        coefficients[:, changed] = found[gas]
+        gases[gas] = replace(path, coefficients=coefficients)
+    return replace(limb, gases=gases, air_cm2=columns)
+
+
+def _by_temperature(
+    scene: Scene,
+    state: State,
+    seen_by: Operator,
+    _fields: forward.PixelFields,
+    _depth: Array,
+) -> Array:
+    knots = knots_km(scene, TEMPERATURE_STEP_KM)
+    return _by_air(scene, state, seen_by, knots, STEP_K, TEMPERATURE)
+
+
+def _by_pressure(
+    scene: Scene,
+    state: State,
+    seen_by: Operator,
+    _fields: forward.PixelFields,
+    _depth: Array,
+) -> Array:
+    knots = knots_km(scene, PRESSURE_STEP_KM)
+    # downwards: the lowest pressures may be at the edge of the table
+    return _by_air(scene, state, seen_by, knots, -STEP_LOG_PRESSURE, PRESSURE)
+
+
+def _by_pointing(
+    scene: Scene,
+    _state: State,
+    _seen_by: Operator,
+    fields: forward.PixelFields,
+    _depth: Array,
+) -> Array:
+    rows = [pointed(scene, sign * STEP_KM).rows for sign in (1.0, -1.0)]
+    slope = (rows[0] - rows[1]) / (2.0 * STEP_KM)
+    return np.asarray((slope.astype(fields.value.dtype) @ fields.value.T)[:, None, :])
+
+
+def _by_orders(
+    scene: Scene,
+    state: State,
+    seen_by: Operator,
+    _fields: forward.PixelFields,
+    _depth: Array,
+) -> Array:
+    """Change by the light of each of some pairs of orders, from the outermost."""
+    limb = forward.at_heights(scene.limb, scene.limb.jacobian_heights)
+    count = _order_count(scene)
+    seen = with_fewer_orders(
+        seen_by, forward.node_transmittance(limb, state), ORDER_PAIRS, count
+    )
+    change = (seen[:-1] - seen[1:]).transpose(2, 0, 1)
+    return seen_by_rows(scene.jacobian_rows, np.ascontiguousarray(change))
+
+
+def _by_zero_level(
+    scene: Scene,
+    _state: State,
+    _seen_by: Operator,
+    fields: forward.PixelFields,
+    depth: Array,
+) -> Array:
+    """Light added to all spectra, and to that of the Sun: (t + z) / (1 + z)."""
+    value = scene.rows.astype(fields.value.dtype) @ fields.value.T
+    change = np.exp(depth).astype(value.dtype)[:, None] - value
+    return np.asarray(change[:, None, :])
+
+
+def _by_drift(
+    scene: Scene,
+    _state: State,
+    _seen_by: Operator,
+    fields: forward.PixelFields,
+    _depth: Array,
+) -> Array:
+    """Shift that grows with the tangent altitude, 1 pixel in `DRIFT_KM`."""
+    prepared = scene.prepared
+    along = drift_position(prepared.altitude_km)
+    shift = scene.rows.astype(fields.shift.dtype) @ fields.shift.T
+    shift *= prepared.dispersion(prepared.pixels.astype(float)).astype(shift.dtype)
+    return np.asarray((shift * along.astype(shift.dtype)[:, None])[:, None, :])
+
+
+def drift_position(altitude_km: Array) -> Array:
+    """Place of rows along a drift: -1 at the ground, 1 at 120 km.
+
+    The tangent altitude runs with time, and does so in any selection of rows.
+    """
+    return np.asarray(altitude_km / DRIFT_KM - 1.0)
+
+
+_DERIVATIVES: Mapping[str, Callable[..., Array]] = {
+    TEMPERATURE: _by_temperature,
+    PRESSURE: _by_pressure,
+    POINTING: _by_pointing,
+    ORDERS: _by_orders,
+    ZERO: _by_zero_level,
+    DRIFT: _by_drift,
+}

@@ -1,0 +1,124 @@
+"""Single spectra's spikes and static pixels, found on the residuals of a fit.
+
+After the elements of the instrument are fitted: before, their misfit looks like
+spikes. A pixel that is high in one bin only is a fault of that pixel and is masked; one
+that is high in all bins is light that the model does not know: it is left and said.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tgo_spectra.retrieval.pattern import clipped
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Array = npt.NDArray[np.floating]
+    BoolArray = npt.NDArray[np.bool_]
+    IntArray = npt.NDArray[np.intp]
+
+__all__ = ["Screening", "screen"]
+
+SPIKE_SIGMAS = 5.0
+"""Of a single residual, in robust standard errors: one false one in 1.7 million."""
+
+STATIC_SIGMAS = 5.0
+"""Of the mean of a pixel over the rows of a bin, less that of its neighbours."""
+
+NEIGHBOURS_PX = 10
+"""Pixels on either side of which the running median is taken."""
+
+SHARED_SIGMAS = 2.5
+"""A static pixel is light if other bins have it by this much too, with its sign, in
+most of the bins."""
+
+
+LEAST_NOISE = 0.2
+"""Noise, in units of the stated errors, that there is at least: spectra without noise
+have no spikes but rounding."""
+
+BROKEN = 0.3
+"""A row with more spikes than this part of its pixels is left out."""
+
+
+@dataclass(frozen=True)
+class Screening:
+    """What to leave out, and what stands out and stays.
+
+    ``spikes``: (row, pixel); ``static``: (bin, pixel); ``light``: (pixel,), high in
+    most bins and not masked.
+    """
+
+    spikes: BoolArray
+    static: BoolArray
+    light: BoolArray
+
+    @classmethod
+    def none(cls, used: BoolArray, n_bins: int) -> Screening:
+        """Of spectra of which nothing is left out."""
+        nothing = np.zeros((n_bins, used.shape[1]), dtype=bool)
+        return cls(np.zeros_like(used), nothing, nothing[0])
+
+    def masked(self, bins: IntArray) -> BoolArray:
+        """All that is left out, (row, pixel)."""
+        return np.asarray(self.spikes | self.static[bins])
+
+
+def screen(residual: Array, used: BoolArray, bins: IntArray, n_bins: int) -> Screening:
+    """Find spikes and static pixels.
+
+    Parameters
+    ----------
+    residual : array, shape (row, pixel)
+        In units of the stated errors.
+    used : array of bool, shape (row, pixel)
+    bins : array of int, shape (row,)
+    n_bins : int
+    """
+    values = residual[used]
+    width = 1.4826 * float(np.median(np.abs(values))) if values.size else 1.0
+    high = np.abs(residual) > SPIKE_SIGMAS * max(width, LEAST_NOISE)
+    spikes = used & high & _alone(residual)
+    spikes |= used & (spikes.sum(axis=1) > BROKEN * used.sum(axis=1))[:, None]
+    score = _scores(clipped(residual, used & ~spikes), used & ~spikes, bins, n_bins)
+    high = (np.abs(score) > STATIC_SIGMAS) & _alone(score)
+    light = np.zeros(residual.shape[1], dtype=bool)
+    if n_bins > 1:
+        sign = np.sign(score.sum(axis=0))
+        shared = (score * sign > SHARED_SIGMAS).sum(axis=0)
+        light = high.any(axis=0) & (shared > 0.5 * n_bins)
+    else:
+        light = high[0]
+    return Screening(spikes, high & ~light, light)
+
+
+def _alone(values: Array) -> BoolArray:
+    """Tell which values are more than twice their neighbours along pixels.
+
+    Light, and misfit too, is seen through the line shape, wider than a pixel.
+    """
+    size = np.pad(np.abs(values), ((0, 0), (1, 1)))
+    return np.asarray(size[:, 1:-1] > 2.0 * np.maximum(size[:, :-2], size[:, 2:]))
+
+
+def _scores(values: Array, used: BoolArray, bins: IntArray, n_bins: int) -> Array:
+    """Return means of pixels over rows of a bin less their neighbours', in sigma."""
+    scores = np.zeros((n_bins, values.shape[1]))
+    for number in range(n_bins):
+        mine = bins == number
+        count = used[mine].sum(axis=0)
+        squares = (values[mine] ** 2).sum(axis=0)
+        squares = np.maximum(squares, LEAST_NOISE**2 * count)
+        good = (count > 0) & (squares > 0.0)
+        np.divide(
+            values[mine].sum(axis=0), np.sqrt(squares), out=scores[number], where=good
+        )
+    padded = np.pad(scores, ((0, 0), (NEIGHBOURS_PX, NEIGHBOURS_PX)), mode="reflect")
+    windows = np.lib.stride_tricks.sliding_window_view(
+        padded, 2 * NEIGHBOURS_PX + 1, axis=1
+    )
+    return np.asarray(scores - np.median(windows, axis=2))
