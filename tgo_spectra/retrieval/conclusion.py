@@ -55,17 +55,6 @@ class LayerEstimate:
     smoothing: float
     weights: Array
 
-    @property
-    def systematic_error(self) -> float:
-        """Root of the sum of squares over the sources."""
-        return float(np.sqrt(sum(v**2 for v in self.systematic.values())))
-
-    @property
-    def error(self) -> float:
-        """Total standard error."""
-        parts = (self.noise, self.smoothing, self.systematic_error)
-        return float(np.sqrt(sum(part**2 for part in parts)))
-
 
 @dataclass(frozen=True)
 class Conclusion:
@@ -242,10 +231,10 @@ def conclude(
     log = any(block.log for block in space.blocks)
     slope = space.slope(vector) if log else None
     n_bins = int(bins.max()) + 1
-    screening = screen(seen.residual, seen.used, bins, n_bins)
+    screening = Screening.none(seen.used, n_bins)
+    if screened:
+        screening = screen(seen.residual, seen.used, bins, n_bins)
     masked = screening.masked(bins)
-    if not screened:
-        screening, masked = Screening.none(seen.used, n_bins), masked & False
     if masked.any():
         seen = seen.without(masked)
     end = End(seen, expand, height_km, altitude_km, slope, wave_sigma)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ELEMENTS",
+    "OTHERS",
     "Element",
     "elements_of",
     "fitted_sources",
@@ -74,17 +75,17 @@ class HasSystematics(Protocol):
 JOINT = ("oe", "tikhonov")
 """Methods with one state for all spectra, which may hold elements."""
 
-AIR = {
-    "temperature": "temperature_k",
-    "pressure": "pressure",
-    "pointing": "pointing_km",
-    "outer_orders": "outer_orders",
-    "zero_level": "zero_level",
-    "drift": "drift_px",
-    "waves": "waves",
+OTHERS = {
+    "temperature": ("temperature_k", "K"),
+    "pressure": ("pressure", "1"),
+    "pointing": ("pointing_km", "km"),
+    "drift": ("drift_px", "pixel"),
+    "outer_orders": ("outer_orders", "1"),
+    "zero_level": ("zero_level", "1"),
+    "waves": ("waves", "1"),
 }
-"""Key of the setup's section ``systematics`` by the name of the error, of what is no
-setting of the instrument."""
+"""Key of the setup's section ``systematics`` and unit by the name of the error, of what
+is no setting of the instrument and may stand in the fit."""
 
 
 def fitted_sources(setup: HasSystematics) -> frozenset[str]:
@@ -95,7 +96,8 @@ def fitted_sources(setup: HasSystematics) -> frozenset[str]:
     wish = setup.systematics
     if not wish.in_fit or getattr(setup, "method", "oe") not in JOINT:
         return frozenset()
-    keys = AIR | {row.source: row.source for row in ELEMENTS.values()}
+    keys = {name: key for name, (key, _) in OTHERS.items()}
+    keys |= {row.source: row.source for row in ELEMENTS.values()}
     return frozenset(name for name, key in keys.items() if getattr(wish, key) > 0.0)
 
 

@@ -247,9 +247,10 @@ class _Gases:
             name: ((), one.value),
             **error_variables(name, np.asarray(one.noise), smoothing, systematic, ()),
         }
-        error = float(data[f"{name}_error"][1])  # type: ignore[index]
-        limit = max(one.value, 0.0) + detection.limit_sigma * error
-        seen = one.value > detection.layer_detection_sigma * error
+        error = data[f"{name}_error"][1]  # type: ignore[index]
+        value = np.asarray(one.value)
+        seen = bool(value > detection.layer_detection_sigma * error)
+        limit = limits.upper_limit(value, error, detection.limit_sigma)
         data[f"{gas}_layer_upper_limit"] = ((), limit)
         data[f"{gas}_layer_detected"] = ((), np.int8(seen and agreed))
         return data

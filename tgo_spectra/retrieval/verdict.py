@@ -9,6 +9,7 @@ import xarray as xr
 
 from tgo_spectra import quality
 from tgo_spectra.readers.quality import level1_bits
+from tgo_spectra.retrieval.state import FIXED
 from tgo_spectra.variables import attributes_of
 
 if TYPE_CHECKING:
@@ -86,8 +87,9 @@ def of_fit(end: Conclusion) -> set[str]:
         if block.per == "level":
             continue
         off = np.abs(end.vector[end.space[block.name]] - block.prior)
-        sigma = np.sqrt(np.diag(block.covariance))
-        if (off > FAR_SIGMAS * np.maximum(sigma, 1e-3)).any():
+        variance = np.diag(block.covariance)
+        far = off > FAR_SIGMAS * np.sqrt(variance)
+        if (far & (variance > FIXED)).any():
             found.add("parameter_at_limit")
     return found
 

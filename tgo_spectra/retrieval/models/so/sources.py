@@ -62,7 +62,6 @@ __all__ = [
 TEMPERATURE, PRESSURE = "temperature_correction", "pressure_correction"
 POINTING, ORDERS = "pointing_offset", "outer_orders"
 ZERO = "zero_level"
-AIR = (TEMPERATURE, PRESSURE)
 ANCHORED = (TEMPERATURE, PRESSURE, POINTING)
 """What a scene can be moved to: the spectra are not linear in it."""
 
@@ -76,9 +75,10 @@ SOURCES = {
 }
 """Name of the error by each block; the drift last: spectra are not linear in it."""
 
-TEMPERATURE_STEP_KM, PRESSURE_STEP_KM = 7.0, 20.0
-"""Between the knots of the corrections, linear in between: finer ones change the
-methane of a layer by less than 2 pptv when the truth is random over 5 to 20 km."""
+AIR = {TEMPERATURE: 7.0, PRESSURE: 20.0}
+"""Corrections of the air, and km between their knots, linear in between: finer ones
+change the methane of a layer by less than 2 pptv when the truth is random over 5 to
+20 km."""
 
 KNOTS_TOP_KM = 90.0
 """Above, corrections are those of the highest knot: little gas is left."""
@@ -158,10 +158,10 @@ def air_prior(scene: Scene, source: str) -> tuple[Array, Array]:
     """
     wish = scene.setup.systematics
     if source == "temperature":
-        step, given = TEMPERATURE_STEP_KM, wish.temperature_k
+        step, given = AIR[TEMPERATURE], wish.temperature_k
         length = wish.temperature_correlation_km
     else:
-        step, given, length = PRESSURE_STEP_KM, wish.pressure, PRESSURE_LENGTH_KM
+        step, given, length = AIR[PRESSURE], wish.pressure, PRESSURE_LENGTH_KM
     knots = knots_km(scene, step)
     sigma = np.full(knots.size, float(given))
     stated = f"{source}_uncertainty"
@@ -177,26 +177,18 @@ def _order_count(scene: Scene) -> int:
 
 def corrections(scene: Scene, state: State) -> tuple[Array, Array]:
     """Corrections of temperature (K) and of the logarithm of pressure at the points."""
-    found = []
-    for name, step in (
-        (TEMPERATURE, TEMPERATURE_STEP_KM),
-        (PRESSURE, PRESSURE_STEP_KM),
-    ):
-        values = state.get(name)
-        if values is None:
-            found.append(np.zeros(scene.points_km.size))
-        else:
-            found.append(np.interp(scene.points_km, knots_km(scene, step), values))
-    return found[0], found[1]
+    found = {name: np.zeros(scene.points_km.size) for name in AIR}
+    for name, step in AIR.items():
+        if name in state:
+            knots = knots_km(scene, step)
+            found[name] = np.interp(scene.points_km, knots, state[name])
+    return found[TEMPERATURE], found[PRESSURE]
 
 
 def found_air(scene: Scene, end: Conclusion) -> dict[str, Array]:
     """Return the corrections of the air on the levels, with their errors."""
     found: dict[str, Array] = {}
-    for name, step in (
-        (TEMPERATURE, TEMPERATURE_STEP_KM),
-        (PRESSURE, PRESSURE_STEP_KM),
-    ):
+    for name, step in AIR.items():
         if name in end.space:
             own = end.space[name]
             hats = forward.hat_matrix(knots_km(scene, step), scene.limb.altitude_km)
@@ -329,7 +321,7 @@ def _by_temperature(
     _fields: forward.PixelFields,
     _depth: Array,
 ) -> Array:
-    knots = knots_km(scene, TEMPERATURE_STEP_KM)
+    knots = knots_km(scene, AIR[TEMPERATURE])
     return _by_air(scene, state, seen_by, knots, STEP_K, TEMPERATURE)
 
 
@@ -340,7 +332,7 @@ def _by_pressure(
     _fields: forward.PixelFields,
     _depth: Array,
 ) -> Array:
-    knots = knots_km(scene, PRESSURE_STEP_KM)
+    knots = knots_km(scene, AIR[PRESSURE])
     # downwards: the lowest pressures may be at the edge of the table
     return _by_air(scene, state, seen_by, knots, -STEP_LOG_PRESSURE, PRESSURE)
 

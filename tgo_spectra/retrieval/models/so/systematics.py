@@ -16,7 +16,7 @@ import numpy as np
 
 from tgo_spectra.errors import RetrievalError
 from tgo_spectra.forward import transmittance as forward
-from tgo_spectra.retrieval.elements import fitted_sources, sources_of
+from tgo_spectra.retrieval.elements import OTHERS, fitted_sources, sources_of
 from tgo_spectra.retrieval.linear import SHIFT
 from tgo_spectra.retrieval.models.so import scene as scenes
 from tgo_spectra.retrieval.models.so import sources
@@ -45,14 +45,8 @@ def sizes(setup: RetrievalSetup) -> list[tuple[str, float, str]]:
     """Return name, size (1 sigma) and unit of the sources, in the fit or not."""
     wish, fitted = setup.systematics, fitted_sources(setup)
     every = [
-        ("temperature", wish.temperature_k, "K"),
-        ("pressure", wish.pressure, "1"),
-        ("pointing", wish.pointing_km, "km"),
+        *((name, getattr(wish, key), unit) for name, (key, unit) in OTHERS.items()),
         *((source, *size[1:]) for source, size in sources_of(setup).items()),
-        ("drift", wish.drift_px, "pixel"),
-        ("outer_orders", wish.outer_orders, "1"),
-        ("zero_level", wish.zero_level, "1"),
-        ("waves", wish.waves, "1"),
         ("shift", wish.shift_px, "pixel"),
         ("spectroscopy", wish.spectroscopy, "1"),
     ]
