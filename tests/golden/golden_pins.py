@@ -314,11 +314,14 @@ def scale_of(name: str, pin: Pin) -> tuple[np.ndarray, tuple[float, str]]:
         return SINGLE * scatter, (SINGLE, "the scatter of all")
     if re.search("error|limit|uncertainty|sigma|resolution|inflation", name):
         return MOVED * np.maximum(np.abs(values), 1e-3 * largest), (MOVED, "itself")
-    if re.search("chi_square|degrees_of_freedom|autocorrelation|chi2|_dfs", name):
+    if re.search(_STATISTICS, name):
         return np.full(values.shape, MOVED * max(1.0, largest)), (MOVED, "itself")
     size = SAME * largest if largest > 0.0 else SAME
     return np.full(values.shape, size), (SAME, "its size")
 
+
+# statistics of the residuals: as sure as these are
+_STATISTICS = "chi_square|degrees_of_freedom|autocorrelation|chi2|_dfs|residual_pattern"
 
 # what is added to the name of a quantity: parts of its error, and its error's names
 _PARTS = r"_(noise|smoothing|systematic)_(error|\w+)$|_noise_covariance$"
