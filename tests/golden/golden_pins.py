@@ -321,7 +321,9 @@ def scale_of(name: str, pin: Pin) -> tuple[np.ndarray, tuple[float, str]]:
 
 
 # statistics of the residuals: as sure as these are
-_STATISTICS = "chi_square|degrees_of_freedom|autocorrelation|chi2|_dfs|residual_pattern"
+_STATISTICS = (
+    "chi_square|degrees_of_freedom|autocorrelation|chi2|_dfs|pattern|agreement"
+)
 
 # what is added to the name of a quantity: parts of its error, and its error's names
 _PARTS = r"_(noise|smoothing|systematic)_(error|\w+)$|_noise_covariance$"
