@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tgo_spectra.retrieval.limits import Limits
 from tgo_spectra.retrieval.models.uvis import fit as uvis_fit
 from tgo_spectra.retrieval.models.uvis.scene import UvisScene, slant_model
 from tgo_spectra.retrieval.regularisation import exponential_covariance
@@ -40,20 +41,15 @@ _DAMPED = 1e-2
 class Slant:
     """Slant columns and whether ozone is there; arrays over the fitted rows.
 
-    ``limit_linear``, ``limit_delta_chi_square``, ``limit_flag``: column of 1 sigma;
-    that raises chi-square by k^2; that would count as detected. ``systematic``: shift
-    of the columns by 1 sigma of each source.
+    ``limits`` are of the columns. ``systematic``: shift of the columns by 1 sigma of
+    each source.
     """
 
     model: uvis_fit.Model
     fit: uvis_fit.SlantFit
     column: Array
     error: Array
-    delta_chi_square: Array
-    detected: npt.NDArray[np.bool_]
-    limit_linear: Array
-    limit_delta_chi_square: Array
-    limit_flag: Array
+    limits: Limits
     systematic: dict[str, Array]
 
 
@@ -83,7 +79,9 @@ def space_of(scene: UvisScene, setup: UvisSetup) -> StateSpace:
     z, continuum, prior = scene.level_km, setup.continuum, setup.prior
     sigma = np.full(z.size, prior.sigma)
     covariance = exponential_covariance(z, sigma, prior.correlation_km)
-    blocks = [Block("o3", np.asarray(scene.prior_vmr), covariance, "level")]
+    ozone = np.asarray(scene.prior_vmr)
+    length = prior.correlation_km
+    blocks = [Block("o3", ozone, covariance, "level", correlation_km=length)]
     ratios = (1.0, *continuum.slope_ratios)
     fall = np.exp(-np.maximum(z, 0.0) / continuum.scale_height_km)
     for order in range(continuum.degree + 1):
@@ -223,11 +221,13 @@ def fit_columns(
         fit=fit,
         column=column,
         error=error,
-        delta_chi_square=delta,
-        detected=detected,
-        limit_linear=error,
-        limit_delta_chi_square=size * one,
-        limit_flag=k * np.sqrt(excess) * np.maximum(error, one),
+        limits=Limits(
+            detected,
+            delta,
+            linear=error,
+            by_chi_square=size * one,
+            by_flag=k * np.sqrt(excess) * np.maximum(error, one),
+        ),
         systematic=systematic,
     )
 
