@@ -22,7 +22,7 @@ from tgo_spectra.retrieval.diagnostics import gas_diagnostics
 from tgo_spectra.retrieval.isotopes import MOST_SECONDS
 from tgo_spectra.retrieval.profile_variables import profile_variables
 from tgo_spectra.retrieval.regularisation import exponential_covariance
-from tgo_spectra.retrieval.state import Block
+from tgo_spectra.retrieval.state import profile
 from tgo_spectra.variables import dataset
 
 if TYPE_CHECKING:
@@ -114,8 +114,7 @@ def merge_orders(level2: Sequence[xr.Dataset], gas: str) -> xr.Dataset:
         right[at] += posterior @ ((x - xa) / own)
     covariance = np.linalg.inv(total + np.linalg.inv(correlation))
     d = gas_diagnostics(total, covariance, slice(None), correlation).scaled(sigma)
-    prior = exponential_covariance(altitude, sigma, length)
-    block = Block(gas, apriori, prior, "level", correlation_km=length)
+    block = profile(gas, altitude, apriori, sigma, length)
     vmr = apriori + sigma * (covariance @ right)
     data: dict[str, object] = {
         **profile_variables(gas, f"{gas}_vmr", vmr, block, d),

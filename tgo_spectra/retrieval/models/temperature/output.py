@@ -299,11 +299,7 @@ def _air_variables(
         return {source: item[name] * value for source, item in systematic.items()}
 
     # what is fitted is the departure from what was assumed
-    prior = replace(
-        prior,
-        prior=sight.temperature_k[at],
-        correlation_km=wish.temperature.correlation_km,
-    )
+    prior = replace(prior, prior=sight.temperature_k[at])
     data = profile_variables(
         TEMPERATURE, TEMPERATURE, found.temperature_k, prior, d,
         by_source("temperature", 1.0), sizes=units,

@@ -235,10 +235,8 @@ def _profile_variables(
     )
     degrees = float(np.trace(result.covariance @ result.data_matrix))
     used = scene.model.weight > 0.0
-    residual = np.full((scene.rows.size, level1.sizes["pixel"]), np.nan)
-    residual[:, scene.pixels] = np.where(
-        used, scene.model.transmittance - result.final.value, np.nan
-    )
+    left = np.where(used, scene.model.transmittance - result.final.value, np.nan)
+    residual = level2.all_pixels(left, scene.pixels, level1.sizes["pixel"])
     sigma = np.sqrt(np.diag(result.covariance).clip(0.0))
     haze = {"reference_wavelength_nm": REFERENCE_NM}
     return {

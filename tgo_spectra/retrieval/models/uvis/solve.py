@@ -10,9 +10,8 @@ import numpy as np
 from tgo_spectra.retrieval.limits import Limits
 from tgo_spectra.retrieval.models.uvis import fit as uvis_fit
 from tgo_spectra.retrieval.models.uvis.scene import UvisScene, slant_model
-from tgo_spectra.retrieval.regularisation import exponential_covariance
 from tgo_spectra.retrieval.solve import invert
-from tgo_spectra.retrieval.state import Block, StateSpace
+from tgo_spectra.retrieval.state import StateSpace, profile
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -77,19 +76,14 @@ class UvisSolution:
 def space_of(scene: UvisScene, setup: UvisSetup) -> StateSpace:
     """Return the state, ozone and the coefficients of the continuum, with its prior."""
     z, continuum, prior = scene.level_km, setup.continuum, setup.prior
-    sigma = np.full(z.size, prior.sigma)
-    covariance = exponential_covariance(z, sigma, prior.correlation_km)
-    ozone = np.asarray(scene.prior_vmr)
-    length = prior.correlation_km
-    blocks = [Block("o3", ozone, covariance, "level", correlation_km=length)]
+    blocks = [profile("o3", z, scene.prior_vmr, prior.sigma, prior.correlation_km)]
     ratios = (1.0, *continuum.slope_ratios)
     fall = np.exp(-np.maximum(z, 0.0) / continuum.scale_height_km)
     for order in range(continuum.degree + 1):
         ratio = ratios[min(order, len(ratios) - 1)]
         sigma = ratio * continuum.extinction_sigma_km1 * fall
-        covariance = exponential_covariance(z, sigma, continuum.correlation_km)
         name = f"continuum_{order}"
-        blocks.append(Block(name, np.zeros(z.size), covariance, "level"))
+        blocks.append(profile(name, z, 0.0, sigma, continuum.correlation_km))
     return StateSpace(tuple(blocks))
 
 
