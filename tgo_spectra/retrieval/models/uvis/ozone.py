@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from tgo_spectra.retrieval.models.uvis.fit import Profile
+    from tgo_spectra.retrieval.models.uvis.scene import UvisScene
 
     Variables = dict[str, Any]
 
@@ -214,6 +215,26 @@ def _slant_variables(
     }
 
 
+def limits_of(
+    profile: Profile, scene: UvisScene, setup: UvisSetup
+) -> tuple[diagnostics.GasDiagnostics, limits.Limits]:
+    """Return errors and resolution of the ozone's profile, and where it is detected."""
+    wish, result, z = setup.detection, profile.result, scene.level_km
+    d = diagnostics.gas_diagnostics(
+        result.data_matrix, result.covariance, slice(0, z.size)
+    )
+    found = limits.of_profile(
+        profile.state[0],
+        d,
+        z,
+        0.5 * setup.prior.correlation_km,
+        wish.detection_sigma,
+        wish.limit_sigma,
+        wish.minimum_response,
+    )
+    return d, found
+
+
 def _profile_variables(
     level1: xr.Dataset,
     solution: UvisSolution,
@@ -222,17 +243,8 @@ def _profile_variables(
 ) -> Variables:
     scene, wish, result = solution.scene, setup.detection, profile.result
     n, prior = scene.level_km.size, space_of(scene, setup).block("o3")
-    d = diagnostics.gas_diagnostics(result.data_matrix, result.covariance, slice(0, n))
+    d, found = limits_of(profile, scene, setup)
     vmr, air = profile.state[0], scene.air_cm3
-    found = limits.of_profile(
-        vmr,
-        d,
-        scene.level_km,
-        0.5 * setup.prior.correlation_km,
-        wish.detection_sigma,
-        wish.limit_sigma,
-        wish.minimum_response,
-    )
     degrees = float(np.trace(result.covariance @ result.data_matrix))
     used = scene.model.weight > 0.0
     left = np.where(used, scene.model.transmittance - result.final.value, np.nan)
