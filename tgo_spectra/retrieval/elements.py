@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tgo_spectra.instruments.so import SoInstrument
     from tgo_spectra.retrieval.setup import SoSystematics
 
@@ -16,7 +18,7 @@ __all__ = [
     "elements_of",
     "fitted_sources",
     "moved",
-    "sources_of",
+    "sizes_of",
 ]
 
 
@@ -111,12 +113,17 @@ def elements_of(setup: HasSystematics) -> dict[str, float]:
     }
 
 
-def sources_of(setup: HasSystematics) -> dict[str, tuple[str, float, str]]:
-    """Return element, 1 sigma and unit of the errors by the instrument, by source."""
-    return {
-        row.source: (name, float(getattr(setup.systematics, row.source)), row.unit)
-        for name, row in ELEMENTS.items()
+def sizes_of(
+    wish: object, rows: Mapping[str, tuple[str, str]]
+) -> dict[str, tuple[float, str]]:
+    """Return 1 sigma and unit of the sources of error that are not of size zero.
+
+    ``wish``: section of a setup; ``rows``: its key and the unit, by name of the source.
+    """
+    sizes = {
+        name: (float(getattr(wish, key)), unit) for name, (key, unit) in rows.items()
     }
+    return {name: item for name, item in sizes.items() if item[0] > 0.0}
 
 
 def moved(instrument: SoInstrument, offsets: dict[str, float]) -> SoInstrument:

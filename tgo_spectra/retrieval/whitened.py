@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -66,6 +67,21 @@ class Whitened:
             np.zeros((count, 0)),
         )
 
+    @functools.cached_property
+    def gram(self) -> Array:
+        """Products of the fields with each other, (row, field, field)."""
+        return np.asarray(self.fields @ self.fields.transpose(0, 2, 1))
+
+    @functools.cached_property
+    def gradient(self) -> Array:
+        """Products of the fields with the residual, (row, field)."""
+        return np.asarray((self.fields @ self.residual[:, :, None])[:, :, 0])
+
+    @property
+    def chi_square(self) -> float:
+        """Sum of the squares of the residuals."""
+        return float((self.residual**2).sum())
+
     def project(self, columns: Array) -> Array:
         """Take the baselines out of some whitened columns, (row, column, pixel)."""
         along = columns @ self.basis.transpose(0, 2, 1)
@@ -100,6 +116,11 @@ class Whitened:
             self.scale * keep,
             self.baseline,
         )
+
+    @property
+    def left(self) -> Array:
+        """Residual, not-a-number where masked, (row, pixel)."""
+        return np.where(self.used, self.residual, np.nan)
 
     @property
     def used(self) -> npt.NDArray[np.bool_]:

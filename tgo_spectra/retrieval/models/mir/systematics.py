@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tgo_spectra import geometry
+from tgo_spectra.retrieval.elements import sizes_of
 from tgo_spectra.retrieval.models.mir.fit import MirEvaluator
 from tgo_spectra.retrieval.models.mir.scene import limbs_of
 
@@ -30,21 +31,22 @@ if TYPE_CHECKING:
 __all__ = ["mir_changes", "sizes"]
 
 
-def sizes(setup: MirSetup) -> list[tuple[str, float, str]]:
-    """Return name, size (1 sigma) and unit of the sources that are on."""
+SOURCES = {
+    "temperature": ("temperature_k", "K"),
+    "pressure": ("pressure", "1"),
+    "pointing": ("pointing_km", "km"),
+    "waves": ("waves", "1"),
+    "line_width": ("width", "1"),
+    "second_image": ("second_amplitude", "1"),
+    "spectroscopy": ("spectroscopy", "1"),
+}
+"""Key of the setup's section ``systematics`` and unit, by name of the error."""
+
+
+def sizes(setup: MirSetup) -> dict[str, tuple[float, str]]:
+    """Return size (1 sigma) and unit of the sources that are on, by name."""
     wish = setup.systematics
-    if not wish.enabled:
-        return []
-    every = [
-        ("temperature", wish.temperature_k, "K"),
-        ("pressure", wish.pressure, "1"),
-        ("pointing", wish.pointing_km, "km"),
-        ("waves", wish.waves, "1"),
-        ("line_width", wish.width, "1"),
-        ("second_image", wish.second_amplitude, "1"),
-        ("spectroscopy", wish.spectroscopy, "1"),
-    ]
-    return [item for item in every if item[1] > 0.0]
+    return sizes_of(wish, SOURCES) if wish.enabled else {}
 
 
 def mir_changes(evaluator: MirEvaluator, state: State) -> dict[str, list[Array]]:
@@ -56,7 +58,7 @@ def mir_changes(evaluator: MirEvaluator, state: State) -> dict[str, list[Array]]
     scene = evaluator.scene
     base = evaluator.spectra(state)
     found: dict[str, list[Array]] = {}
-    for source, size, _ in sizes(scene.setup):
+    for source, (size, _) in sizes(scene.setup).items():
         if source == "waves":
             continue
         if source == "spectroscopy":

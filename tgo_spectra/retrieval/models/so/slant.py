@@ -31,6 +31,8 @@ from tgo_spectra.retrieval.models.so.scene import (
     prior_profile,
 )
 from tgo_spectra.retrieval.models.so.slant_fields import Seen
+from tgo_spectra.retrieval.profile_variables import error_variables
+from tgo_spectra.retrieval.rows import fit_each
 from tgo_spectra.variables import dataset
 
 if TYPE_CHECKING:
@@ -98,20 +100,28 @@ def slant_columns(
         aotf_frequency_khz=scalar(level1, "aotf_frequency"),
         temperature_c=scalar(level1, "instrument_temperature"),
     )
-    fitted = xr.apply_ufunc(
+    number = xr.DataArray(np.arange(level1.sizes["spectrum"]), dims="spectrum")
+    n = len(setup.gases)
+    fitted = fit_each(
         _fit_block,
-        level1["transmittance"],
-        level1["transmittance_error"],
-        level1["tangent_altitude_areoid"],
-        xr.DataArray(np.arange(level1.sizes["spectrum"]), dims="spectrum"),
-        level1["wavenumber"].reset_coords(drop=True),
-        input_core_dims=[["pixel"], ["pixel"], ["point", "edge"], [], ["pixel"]],
-        output_core_dims=[["output"]],
-        kwargs={"setup": setup, "optics": optics, "line_of_sight": sight},
-        dask="parallelized",
-        output_dtypes=[np.float64],
-        dask_gufunc_kwargs={"output_sizes": {"output": _output_size(setup)}},
-        keep_attrs=False,
+        [
+            (level1["transmittance"], ("pixel",)),
+            (level1["transmittance_error"], ("pixel",)),
+            (level1["tangent_altitude_areoid"], ("point", "edge")),
+            (number, ()),
+        ],
+        {
+            "column": ("gas", n),
+            "error": ("gas", n),
+            "spectrum_shift": None,
+            "spectrum_shift_error": None,
+            "spectrum_reduced_chi_square": None,
+            "baseline": ("coefficient", setup.baseline_degree + 1),
+        },
+        wavenumber_cm1=level1["wavenumber"].values,
+        setup=setup,
+        optics=optics,
+        line_of_sight=sight,
     )
     corners = np.asarray(level1["tangent_altitude_areoid"].values, dtype=float)
     # no spectrum is read here: the middle row is one of those that look at the sky with
@@ -146,24 +156,14 @@ def _spectra(level1: xr.Dataset) -> dict[str, object]:
     return found
 
 
-def _output_size(setup: RetrievalSetup) -> int:
-    return 2 * len(setup.gases) + 3 + setup.baseline_degree + 1
-
-
-def _named(fitted: xr.DataArray, setup: RetrievalSetup) -> dict[str, object]:
-    """Columns of the block's output under their names."""
-    data: dict[str, object] = {}
+def _named(fitted: dict[str, xr.DataArray], setup: RetrievalSetup) -> dict[str, object]:
+    """Columns of the gases under their names, and what else was found."""
+    columns, errors = fitted.pop("column"), fitted.pop("error")
+    data: dict[str, object] = dict(fitted)
     for index, gas in enumerate(setup.gases):
-        name, noise = f"{gas}_slant_column", fitted.isel(output=2 * index + 1)
-        data[name] = fitted.isel(output=2 * index)
-        data[f"{name}_noise_error"] = noise
-        data[f"{name}_error"] = noise.assign_attrs(contains="noise")
-    start = 2 * len(setup.gases)
-    data["spectrum_shift"] = fitted.isel(output=start)
-    data["spectrum_shift_error"] = fitted.isel(output=start + 1)
-    data["spectrum_reduced_chi_square"] = fitted.isel(output=start + 2)
-    baseline = fitted.isel(output=slice(start + 3, None))
-    data["baseline"] = baseline.rename(output="coefficient")
+        name = f"{gas}_slant_column"
+        data[name] = columns.isel(gas=index)
+        data |= error_variables(name, errors.isel(gas=index))
     return data
 
 
@@ -193,23 +193,21 @@ def line_of_sight(
 
 
 def _fit_block(
+    out: dict[str, Array],
     transmittance: Array,
     error: Array,
     corners_km: Array,
     number: IntArray,
-    wavenumber_cm1: Array,
     *,
+    wavenumber_cm1: Array,
     setup: RetrievalSetup,
     optics: _Optics,
     line_of_sight: SlantAir,
-) -> Array:
+) -> None:
     """Fit a block of rows; whatever the blocks, a row sees the same numbers."""
-    if transmittance.size == 0:
-        return np.empty((*transmittance.shape[:-1], _output_size(setup)))
     rows = _usable(transmittance, error, corners_km, setup, line_of_sight)
-    out = np.full((len(transmittance), _output_size(setup)), np.nan)
     if not rows.size:
-        return out
+        return
     window = setup.window
     pixels = np.setdiff1d(
         np.arange(window.first_pixel, window.last_pixel + 1), window.masked_pixels
@@ -247,13 +245,12 @@ def _fit_block(
     )
     columns = _columns(line_of_sight, air[:, 1:])
     n = len(setup.gases)
-    out[rows, 0 : 2 * n : 2] = found.state[:, :n] * columns
-    out[rows, 1 : 2 * n : 2] = found.error[:, :n] * columns
-    out[rows, 2 * n] = found.state[:, n]
-    out[rows, 2 * n + 1] = found.error[:, n]
-    out[rows, 2 * n + 2] = found.reduced_chi_square
-    out[rows, 2 * n + 3 :] = found.baseline
-    return out
+    out["column"][rows] = found.state[:, :n] * columns
+    out["error"][rows] = found.error[:, :n] * columns
+    out["spectrum_shift"][rows] = found.state[:, n]
+    out["spectrum_shift_error"][rows] = found.error[:, n]
+    out["spectrum_reduced_chi_square"][rows] = found.reduced_chi_square
+    out["baseline"][rows] = found.baseline
 
 
 def _usable(
