@@ -159,7 +159,7 @@ def _read_lists(
     gas_lines: tuple[str, ...],
 ) -> dict[str, tuple[xr.Dataset, str | tuple[str, float]]]:
     from tgo_spectra.spectroscopy.collecting import isotopologues_of_gas
-    from tgo_spectra.spectroscopy.ledger import with_edition
+    from tgo_spectra.spectroscopy.ledger import is_sample, shares, with_edition
     from tgo_spectra.spectroscopy.linelist import read_line_list
     from tgo_spectra.spectroscopy.merging import merge
 
@@ -182,6 +182,11 @@ def _read_lists(
         if len(record) > 1:
             for part in record:
                 say(f"{gas}: {part.in_words()}", err=True)
+        judged = shares(lines)
+        if is_sample(judged):
+            words = "; ".join(share.in_words() for share in judged)
+            say(f"warning: {gas}: a sample of a list: {words}", err=True)
+            lines = lines.assign_attrs(completeness=f"a sample: {words}")
         numbers = isotopologues_of_gas(gas, files)
         chosen = lines["isotopologue"].isin(numbers).values.nonzero()[0]
         inputs[gas] = lines.isel(line=chosen), choices[gas]

@@ -41,6 +41,7 @@ __all__ = [
     "doppler_hwhm",
     "line_arrays",
     "line_parameters",
+    "uncertainty_codes",
 ]
 
 Broadening: TypeAlias = "str | tuple[str, float] | Mapping[str, float]"
@@ -359,6 +360,42 @@ def _gas_choice(
         for i in isotopologues or ():
             factors[i] = factors.get(i, 1.0) / total
     return isotopologues, factors
+
+
+def uncertainty_codes(lines: xr.Dataset, name: str) -> str:
+    """Say what uncertainty codes of HITRAN the lines have, by share of intensity.
+
+    Parameters
+    ----------
+    lines : xarray.Dataset
+        From `read_line_list`.
+    name : str
+        Parameter, such as ``intensity`` or ``gamma_air``.
+
+    Returns
+    -------
+    str
+        Such as ``4: 61 %, 5: 39 %``: code (of intensities 4 = 10 to 20 %, 5 = 5 to 10
+        %, 6 = 2 to 5 %, 7 = 1 to 2 %, 8 = below 1 %) and share of the summed intensity.
+        ``not stated`` for a list without codes.
+
+    References
+    ----------
+    Rothman et al. 2005, JQSRT 96, 139, table 5.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> lines = xr.Dataset({"intensity": ("line", [3.0, 1.0]),
+    ...     "intensity_code": ("line", [4, 6])})
+    >>> uncertainty_codes(lines, "intensity")
+    '4: 75 %, 6: 25 %'
+    """
+    if f"{name}_code" not in lines:
+        return "not stated"
+    share = np.bincount(lines[f"{name}_code"].values, weights=lines["intensity"].values)
+    share = 100.0 * share / share.sum()
+    return ", ".join(f"{code}: {part:.0f} %" for code, part in enumerate(share) if part >= 0.5)  # noqa: E501  # fmt: skip
 
 
 def line_parameters(

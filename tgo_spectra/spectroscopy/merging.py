@@ -76,13 +76,14 @@ class Part:
 
         Examples
         --------
-        >>> Part("a.par", "", "HITRAN2012", 7, 1e-20, (1, 2), replaced_bands=3).in_words()
+        >>> part = Part("a.par", "", "HITRAN2012", 7, 1e-20, (1,), replaced_bands=3)
+        >>> part.in_words()
         '7 lines of a.par (HITRAN2012); 3 more are of bands of a newer list'
         """
         reasons = (
             (
                 self.replaced_isotopologues,
-                "of isotopologues that a newer list has whole",
+                "of isotopologues in a newer list",
             ),
             (self.replaced_bands, "of bands of a newer list"),
             (self.replaced_lines, "in another list"),
