@@ -24,6 +24,7 @@ KEPT = ROOT / ".validation"
 RESPONSE = 0.3
 """Diagonal of the averaging kernel of the levels that count."""
 NOISE_SEED = 1_000_000
+SYSTEMATIC = "ch4_layer_vmr_systematic_"
 
 
 @functools.cache
@@ -72,6 +73,7 @@ def unit(key, truth):
         air = tgo.reference_atmosphere()
         # what is given is right but for what the row says
         air = air.drop_vars(["temperature_uncertainty", "pressure_uncertainty"])
+        air.attrs["source"] = "that of the truth"
         options = {**options, "atmosphere": air}
     made = simulate_level1(**options)
     setup = tgo.load_setup(row.setup or f"so_{row.order}")
@@ -112,12 +114,16 @@ def figures(result, truth, ch4=None):
         value, error = (
             float(result[f"ch4_layer_vmr{name}"]) for name in ("", "_error")
         )
-        parts = [n for n in result if str(n).startswith("ch4_layer_vmr_systematic_")]
+        names = (str(name) for name in result if str(name).startswith(SYSTEMATIC))
+        parts = [name.removeprefix(SYSTEMATIC) for name in names]
         found |= {
             "bias": 1e12 * (value - ch4),
             "total": 1e12 * error,
             "noise": 1e12 * float(result.ch4_layer_vmr_noise_error),
-            "sources": {str(n)[25:]: 1e12 * abs(float(result[n])) for n in parts},
+            "sources": {
+                name: round(1e12 * abs(float(result[f"{SYSTEMATIC}{name}"])), 2)
+                for name in parts
+            },
             "agreement": float(result.get("ch4_line_agreement", 1.0)),
             "layer": bool(result.ch4_layer_detected),
             "detected": int(result.ch4_detected.sum()),

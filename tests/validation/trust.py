@@ -3,7 +3,7 @@
 By hand, with as many draws a row as the first argument says, of the rows whose name or
 part has one of the words that follow; without writing the report::
 
-    python tests/validation/trust.py 6 "order 134" fringe
+    OMP_NUM_THREADS=1 python tests/validation/trust.py 6 "order 134" fringe
 """
 
 from __future__ import annotations
@@ -331,5 +331,4 @@ def main(number, words):
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     main(int(sys.argv[1]), sys.argv[2:])
