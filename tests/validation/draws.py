@@ -24,6 +24,7 @@ KEPT = ROOT / ".validation"
 RESPONSE = 0.3
 """Diagonal of the averaging kernel of the levels that count."""
 NOISE_SEED = 1_000_000
+GASES = ("h2o", "ch4", "co")
 SYSTEMATIC = "ch4_layer_vmr_systematic_"
 
 
@@ -105,9 +106,14 @@ def figures(result, truth, ch4=None):
         "chi2": float(result.reduced_chi_square),
         "pattern": float(result.residual_pattern),
         "inflation": float(result.error_inflation),
+        "agreements": {
+            gas: float(result[name])
+            for gas in GASES
+            if (name := f"{gas}_line_agreement") in result
+        },
         "gases": {},
     }
-    for gas in ("h2o", "ch4", "co"):
+    for gas in GASES:
         if f"{gas}_vmr" in result:
             found["gases"][gas] = levels(result, truth, gas)
     if ch4 is not None:
@@ -124,7 +130,6 @@ def figures(result, truth, ch4=None):
                 name: round(1e12 * abs(float(result[f"{SYSTEMATIC}{name}"])), 2)
                 for name in parts
             },
-            "agreement": float(result.get("ch4_line_agreement", 1.0)),
             "layer": bool(result.ch4_layer_detected),
             "detected": int(result.ch4_detected.sum()),
         }
