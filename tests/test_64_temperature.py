@@ -33,6 +33,7 @@ from tgo_spectra.retrieval import linear as linearisation
 from tgo_spectra.retrieval import solve
 from tgo_spectra.retrieval.models.temperature import (
     atmosphere_of,
+    evaluation,
     fit,
     output,
     retrieve_temperature,
@@ -313,7 +314,7 @@ def dense(scene, evaluator, state):
     """Whitened derivatives of all measurements, baselines projected out."""
     m, space = evaluator.measurement, fit.space_of_temperature(scene)
     fields = evaluator.fields(state, True)
-    pixel = fit.as_pixel_fields(fields)
+    pixel = evaluation.as_pixel_fields(fields)
     spectrum, small = linearisation.row_spectra(
         pixel, m, state, evaluator.built, evaluator.depth
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from tgo_spectra.instruments.so import SoInstrument
-    from tgo_spectra.retrieval.setup import SoSystematics
+    from tgo_spectra.retrieval.setup import SoSystematics, SoUncertainties
 
 __all__ = [
     "ELEMENTS",
@@ -72,6 +72,14 @@ class HasSystematics(Protocol):
         """Sizes, and whether they are in the fit."""
 
 
+class HasUncertainties(Protocol):
+    """A setup with the sizes of what is not known of the instrument."""
+
+    @property
+    def systematics(self) -> SoUncertainties:
+        """Sizes."""
+
+
 JOINT = ("oe", "tikhonov")
 """Methods with one state for all spectra, which may hold elements."""
 
@@ -111,7 +119,7 @@ def elements_of(setup: HasSystematics) -> dict[str, float]:
     }
 
 
-def sources_of(setup: HasSystematics) -> dict[str, tuple[str, float, str]]:
+def sources_of(setup: HasUncertainties) -> dict[str, tuple[str, float, str]]:
     """Return element, 1 sigma and unit of the errors by the instrument, by source."""
     return {
         row.source: (name, float(getattr(setup.systematics, row.source)), row.unit)

@@ -66,6 +66,21 @@ class Whitened:
             np.zeros((count, 0)),
         )
 
+    @classmethod
+    def residuals(
+        cls, residual: Array, used: npt.NDArray[np.bool_], basis: Array
+    ) -> Whitened:
+        """Of residuals alone, which is what noise and patterns are told from.
+
+        ``residual``, ``used``: (row, pixel); ``basis``: (row, coefficient, pixel),
+        orthonormal, what of the rows was fitted; zero where a pixel is not used.
+        """
+        none = np.zeros((len(residual), 0, residual.shape[1]))
+        parts = np.zeros((len(residual), 0, basis.shape[1]))
+        scale = np.asarray(used, dtype=float)
+        coefficients = np.full(basis.shape[:2], np.nan)
+        return cls(none, parts, residual, scale, basis, scale, coefficients)
+
     def project(self, columns: Array) -> Array:
         """Take the baselines out of some whitened columns, (row, column, pixel)."""
         along = columns @ self.basis.transpose(0, 2, 1)

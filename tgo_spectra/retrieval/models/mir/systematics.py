@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tgo_spectra import geometry
-from tgo_spectra.retrieval.models.mir.fit import MirEvaluator
-from tgo_spectra.retrieval.models.mir.scene import limbs_of
+from tgo_spectra.retrieval.models.mir.fit import MirEvaluator, known_blocks
+from tgo_spectra.retrieval.models.mir.scene import SHAPE_SOURCES, limbs_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,21 +29,27 @@ if TYPE_CHECKING:
 
 __all__ = ["mir_changes", "sizes"]
 
+DARKEST = 1e-2
+"""Brightness of a row, of that of the Sun, below which a zero level grows no more."""
+
 
 def sizes(setup: MirSetup) -> list[tuple[str, float, str]]:
-    """Return name, size (1 sigma) and unit of the sources that are on."""
-    wish = setup.systematics
-    if not wish.enabled:
-        return []
+    """Return name, size (1 sigma) and unit of the sources, in the fit or not."""
+    wish, fitted = setup.systematics, setup.registration.shape_sigma
     every = [
         ("temperature", wish.temperature_k, "K"),
         ("pressure", wish.pressure, "1"),
         ("pointing", wish.pointing_km, "km"),
-        ("waves", wish.waves, "1"),
-        ("line_width", wish.width, "1"),
-        ("second_image", wish.second_amplitude, "1"),
         ("spectroscopy", wish.spectroscopy, "1"),
+        ("zero_level", wish.zero_level, "1"),
+        *(
+            (source, fitted[name] or getattr(wish, key), unit)
+            for name, (source, key, unit) in SHAPE_SOURCES.items()
+        ),
     ]
+    inside = {name for e, (name, _, _) in SHAPE_SOURCES.items() if fitted[e] > 0.0}
+    every = [item for item in every if wish.enabled or item[0] in inside]
+    every.append(("waves", wish.waves, "1"))
     return [item for item in every if item[1] > 0.0]
 
 
@@ -55,9 +61,14 @@ def mir_changes(evaluator: MirEvaluator, state: State) -> dict[str, list[Array]]
     """
     scene = evaluator.scene
     base = evaluator.spectra(state)
+    inside = {"waves", *known_blocks(scene).values()}
     found: dict[str, list[Array]] = {}
     for source, size, _ in sizes(scene.setup):
-        if source == "waves":
+        if source in inside:
+            continue
+        if source == "zero_level":
+            sun = 1.0 / evaluator(state, False).baseline[:, :1].clip(DARKEST)
+            found[source] = [size * (sun - base)]
             continue
         if source == "spectroscopy":
             others = list(_stronger(scene, size))
@@ -112,7 +123,8 @@ def _imaged(scene: MirScene, source: str, size: float) -> MirScene:
     if source == "line_width":
         values["resolving_power"] /= 1.0 + size
     else:
-        values["second_amplitude"] += size
+        key = next(key for name, key, _ in SHAPE_SOURCES.values() if name == source)
+        values[key] += size
     return replace(scene, setup=scene.setup.replace(instrument=values))
 
 

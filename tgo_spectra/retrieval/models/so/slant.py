@@ -11,6 +11,7 @@ factors; then the whole instrument, built near that shift.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -21,9 +22,10 @@ from tgo_spectra.atmosphere import profile as atmospheres
 from tgo_spectra.forward import ray
 from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.instruments.response import tabulated as operators
-from tgo_spectra.retrieval import level2
+from tgo_spectra.retrieval import level2, verdict
+from tgo_spectra.retrieval.elements import sources_of
 from tgo_spectra.retrieval.measurement import planet_radius, scalar, smooth_wavenumber
-from tgo_spectra.retrieval.models.so import slant_rows
+from tgo_spectra.retrieval.models.so import slant_rows, sources
 from tgo_spectra.retrieval.models.so.profile_output import band_of, choices
 from tgo_spectra.retrieval.models.so.scene import (
     coefficients_on,
@@ -31,12 +33,17 @@ from tgo_spectra.retrieval.models.so.scene import (
     prior_profile,
 )
 from tgo_spectra.retrieval.models.so.slant_fields import Seen
+from tgo_spectra.retrieval.models.so.sources import ORDER_PAIRS
+from tgo_spectra.retrieval.models.so.systematics import sizes
 from tgo_spectra.variables import dataset
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy.typing as npt
 
     from tgo_spectra.retrieval.setup import RetrievalSetup
+    from tgo_spectra.spectroscopy.tables.read import BandTable
 
     Array = npt.NDArray[np.floating]
     IntArray = npt.NDArray[np.intp]
@@ -68,13 +75,17 @@ class _Optics:
 
 @dataclass(frozen=True)
 class SlantAir:
-    """Atmosphere on the quadrature points; cross-section coefficients per gas."""
+    """Atmosphere on the quadrature points; cross-section coefficients per gas.
+
+    ``other_coefficients``: the same in air as it may really be, by source of error.
+    """
 
     points_km: Array
     air_cm3: Array
     radius_km: float
     coefficients: tuple[Array, ...]
     reference: tuple[Array, ...]
+    other_coefficients: Mapping[str, tuple[Array, ...]]
 
 
 def slant_columns(
@@ -87,9 +98,10 @@ def slant_columns(
     Returns
     -------
     Dataset
-        ``<gas>_slant_column``, ``<gas>_slant_column_error``, ``spectrum_shift``,
-        ``spectrum_reduced_chi_square`` over ``spectrum``; ``baseline``. ``time`` is
-        that of the middle row, ``spectrum_time`` each row's own.
+        ``<gas>_slant_column`` with its errors, ``spectrum_shift``,
+        ``spectrum_reduced_chi_square`` and ``quality_flag`` over ``spectrum``;
+        ``baseline``. ``time`` is that of the middle row, ``spectrum_time`` each row's
+        own.
     """
     radius = planet_radius(level1, atmosphere)
     sight, air = line_of_sight(setup, atmosphere, radius[0])
@@ -146,23 +158,59 @@ def _spectra(level1: xr.Dataset) -> dict[str, object]:
     return found
 
 
+def sources_of_rows(setup: RetrievalSetup) -> dict[str, float]:
+    """Return the sources of error of single spectra and their sizes (1 sigma).
+
+    Those of `tgo_spectra.retrieval.models.so.systematics` that act on one spectrum: its
+    place is given, and its shift is its own.
+    """
+    if not setup.systematics.enabled:
+        return {}
+    alike = ("pointing", "drift", "waves", "shift")
+    return {name: size for name, size, _ in sizes(setup) if name not in alike}
+
+
+def _places(setup: RetrievalSetup) -> dict[str, slice]:
+    """Where each quantity stands in the output of a row; of each gas, in a row."""
+    n = len(setup.gases)
+    sizes_of = dict.fromkeys(("column", "noise_error", "error"), n)
+    names = [f"systematic_{name}" for name in sources_of_rows(setup)]
+    sizes_of |= dict.fromkeys([*names, *(["systematic_error"] if names else [])], n)
+    sizes_of |= dict.fromkeys(("shift", "shift_error", "chi", "inflation", "flag"), 1)
+    sizes_of["baseline"] = setup.baseline_degree + 1
+    ends = np.cumsum([0, *sizes_of.values()]).tolist()
+    return {
+        name: slice(start, stop)
+        for name, start, stop in zip(sizes_of, ends[:-1], ends[1:], strict=True)
+    }
+
+
 def _output_size(setup: RetrievalSetup) -> int:
-    return 2 * len(setup.gases) + 3 + setup.baseline_degree + 1
+    return int(_places(setup)["baseline"].stop)
 
 
 def _named(fitted: xr.DataArray, setup: RetrievalSetup) -> dict[str, object]:
     """Columns of the block's output under their names."""
+    places = _places(setup)
+
+    def part(name: str, index: int = 0) -> xr.DataArray:
+        return fitted.isel(output=places[name].start + index)
+
     data: dict[str, object] = {}
+    of_gas = [name for name in places if name.split("_")[0] in ("noise", "systematic")]
+    contains = [name.removesuffix("_error") for name in of_gas if "_error" in name]
     for index, gas in enumerate(setup.gases):
-        name, noise = f"{gas}_slant_column", fitted.isel(output=2 * index + 1)
-        data[name] = fitted.isel(output=2 * index)
-        data[f"{name}_noise_error"] = noise
-        data[f"{name}_error"] = noise.assign_attrs(contains="noise")
-    start = 2 * len(setup.gases)
-    data["spectrum_shift"] = fitted.isel(output=start)
-    data["spectrum_shift_error"] = fitted.isel(output=start + 1)
-    data["spectrum_reduced_chi_square"] = fitted.isel(output=start + 2)
-    baseline = fitted.isel(output=slice(start + 3, None))
+        name = f"{gas}_slant_column"
+        data[name] = part("column", index)
+        data |= {f"{name}_{one}": part(one, index) for one in of_gas}
+        total = part("error", index)
+        data[f"{name}_error"] = total.assign_attrs(contains=", ".join(contains))
+    data["spectrum_shift"] = part("shift")
+    data["spectrum_shift_error"] = part("shift_error")
+    data["spectrum_reduced_chi_square"] = part("chi")
+    data["spectrum_error_inflation"] = part("inflation")
+    data["quality_flag"] = part("flag").astype(np.int32)
+    baseline = fitted.isel(output=places["baseline"])
     data["baseline"] = baseline.rename(output="coefficient")
     return data
 
@@ -179,6 +227,10 @@ def line_of_sight(
     covered = air["pressure"].values <= np.exp(band.ln_pressure[-1])
     air = air.isel(altitude=covered)
     coefficients = coefficients_on(band, setup.gases, air)
+    others = {
+        source: tuple(coefficients_on(band, setup.gases, moved).values())
+        for source, moved in _moved_air(band, setup, air).items()
+    }
     reference = []
     for gas in setup.gases:
         profile = prior_profile(gas, setup, air)
@@ -189,7 +241,23 @@ def line_of_sight(
         radius_km=radius_km,
         coefficients=tuple(coefficients[gas] for gas in setup.gases),
         reference=tuple(reference),
+        other_coefficients=others,
     ), air
+
+
+def _moved_air(
+    band: BandTable, setup: RetrievalSetup, air: xr.Dataset
+) -> dict[str, xr.Dataset]:
+    """Air warmer, and at a lower pressure, by 1 sigma: its own where it states one."""
+    found = {}
+    for source, size in sources_of_rows(setup).items():
+        if source in ("temperature", "pressure"):
+            stated = air.get(f"{source}_uncertainty", np.full(air.altitude.size, size))
+            sigma, none = np.asarray(stated, float), np.zeros(air.altitude.size)
+            # the highest pressure may be at the edge of the table
+            change = (sigma, none) if source == "temperature" else (none, -sigma)
+            found[source] = sources.air_within(air, band, *change)
+    return found
 
 
 def _fit_block(
@@ -207,7 +275,9 @@ def _fit_block(
     if transmittance.size == 0:
         return np.empty((*transmittance.shape[:-1], _output_size(setup)))
     rows = _usable(transmittance, error, corners_km, setup, line_of_sight)
+    places = _places(setup)
     out = np.full((len(transmittance), _output_size(setup)), np.nan)
+    out[:, places["flag"]] = verdict.of_rows(rows[:0], 1, [], np.zeros(0, bool))
     if not rows.size:
         return out
     window = setup.window
@@ -236,24 +306,66 @@ def _fit_block(
     )
     air = _paths(line_of_sight, centre, width)
     instrument = _Instrument(wavenumber_cm1, pixels, setup, optics)
+    weights = _weights(line_of_sight, air[:, 1:])
+    wish = sources_of_rows(setup)
     found = slant_rows.fit(
         number[rows],
         spectra,
         choices,
         instrument,
         _weights(line_of_sight, air[:, :1]),
-        _weights(line_of_sight, air[:, 1:]),
+        weights,
         FIELD_WEIGHTS,
+        _others(instrument, line_of_sight, air[:, 1:], weights),
+        wish.get("zero_level", 0.0),
     )
     columns = _columns(line_of_sight, air[:, 1:])
     n = len(setup.gases)
-    out[rows, 0 : 2 * n : 2] = found.state[:, :n] * columns
-    out[rows, 1 : 2 * n : 2] = found.error[:, :n] * columns
-    out[rows, 2 * n] = found.state[:, n]
-    out[rows, 2 * n + 1] = found.error[:, n]
-    out[rows, 2 * n + 2] = found.reduced_chi_square
-    out[rows, 2 * n + 3 :] = found.baseline
+    inflation = np.array([one.inflation for one in found.noise])
+    noise = found.error[:, :n] * columns * inflation[:, None]
+    changes = {name: change * columns for name, change in found.changes.items()}
+    if "spectroscopy" in wish:  # stronger lines: smaller columns
+        changes["spectroscopy"] = -wish["spectroscopy"] * found.state[:, :n] * columns
+    systematic = np.sqrt(sum((v**2 for v in changes.values()), np.zeros_like(noise)))
+    values = {
+        "column": found.state[:, :n] * columns,
+        "noise_error": noise,
+        "error": np.hypot(noise, systematic),
+        "shift": found.state[:, n : n + 1],
+        "shift_error": found.error[:, n : n + 1],
+        "chi": found.reduced_chi_square[:, None],
+        "inflation": inflation[:, None],
+        "flag": verdict.of_rows(
+            np.arange(rows.size), rows.size, found.noise, found.converged,
+            found.off_sigmas,
+        )[:, None],
+        "baseline": found.baseline,
+    }  # fmt: skip
+    if wish:
+        values["systematic_error"] = systematic
+        values |= {f"systematic_{name}": changes[name] for name in wish}
+    for name, place in places.items():
+        out[rows, place] = values[name]
     return out
+
+
+def _others(
+    instrument: _Instrument, sight: SlantAir, air: Array, weights: Array
+) -> dict[str, tuple[_Instrument, Array]]:
+    """Instrument and weights as they may really be, by source of error."""
+    setup = instrument.setup
+    found = {}
+    for name, size in sources_of_rows(setup).items():
+        if name in sight.other_coefficients:
+            other = replace(sight, coefficients=sight.other_coefficients[name])
+            found[name] = instrument, _weights(other, air)
+        elif name == "outer_orders":
+            fewer = max(setup.instrument.n_orders - ORDER_PAIRS, 0)
+            found[name] = instrument.like(n_orders=fewer), weights
+        elif name in sources_of(setup):
+            element = sources_of(setup)[name][0]
+            found[name] = instrument.like(offsets={element: size}), weights
+    return found
 
 
 def _usable(
@@ -298,6 +410,8 @@ class _Instrument:
     ) -> None:
         self.band, _ = band_of(setup.table)
         self.setup, self.optics, self.pixels = setup, optics, pixels
+        self.n_orders = setup.instrument.n_orders
+        self.offsets: Mapping[str, float] = {}
         smooth = smooth_wavenumber(np.asarray(wavenumber_cm1, dtype=float))
         self.wavenumber = np.polynomial.Polynomial(smooth)
         self.vectors = [
@@ -305,10 +419,18 @@ class _Instrument:
             for gas in setup.gases
         ]
 
+    def like(
+        self, *, n_orders: int | None = None, offsets: Mapping[str, float] | None = None
+    ) -> _Instrument:
+        """Return one with other orders, or away from the setup's settings."""
+        other = copy.copy(self)
+        other.n_orders = self.n_orders if n_orders is None else n_orders
+        other.offsets = offsets or {}
+        return other
+
     def seen(self, pixels: IntArray, shift_px: float, first: bool) -> Seen:
         """Return what leads from optical depths to pixels near a shift."""
-        n_orders = self.setup.instrument.n_orders
-        band = self.band
+        n_orders, band = self.n_orders, self.band
         operator = operators.build_operator(
             band.node_cell,
             band.node_weight,
@@ -320,7 +442,9 @@ class _Instrument:
             aotf_frequency_khz=self.optics.aotf_frequency_khz,
             temperature_c=self.optics.temperature_c,
             settings=operator_settings(
-                self.setup, min(FIRST_ORDERS, n_orders) if first else n_orders
+                self.setup,
+                min(FIRST_ORDERS, n_orders) if first else n_orders,
+                self.offsets,
             ),
             dtype=np.float32,
             kinds=operators.KINDS[:3],

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tgo_spectra import quality
 from tgo_spectra.errors import RetrievalError, SetupError
-from tgo_spectra.retrieval import diagnostics, level2, limits
+from tgo_spectra.retrieval import diagnostics, level2, limits, verdict
 from tgo_spectra.retrieval.measurement import given_atmosphere
 from tgo_spectra.retrieval.models.uvis.scene import REFERENCE_NM, build_scene
 from tgo_spectra.retrieval.models.uvis.setup import UvisSetup
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
     import xarray as xr
+
+    from tgo_spectra.retrieval.conclusion import Conclusion
 
     Array = npt.NDArray[np.floating]
     Variables = dict[str, Any]
@@ -106,8 +110,10 @@ def retrieve_uvis(
         variables |= _onion_variables(solution.onion)
     record = _provenance(level1, data, chosen, solution)
     result = dataset(variables, record)
-    state_limits(result.variables, "o3_slant_column", chosen.detection, "noise")
-    state_limits(result.variables, "o3", chosen.detection, "noise, smoothing")
+    for name, error in (("o3_slant_column", "o3_slant_column"), ("o3", "o3_vmr")):
+        if f"{error}_error" in result:
+            contains = result[f"{error}_error"].attrs["contains"]
+            state_limits(result.variables, name, chosen.detection, contains)
     return result
 
 
@@ -172,14 +178,14 @@ def _cross_section(given: xr.Dataset | None, setup: UvisSetup) -> xr.Dataset:
     return read_uv_cross_section(setup.cross_section, medium=setup.medium)
 
 
-def _of_gas(solution: UvisSolution) -> diagnostics.GasDiagnostics:
-    profile = solution.profile
-    assert profile is not None
-    return diagnostics.gas_diagnostics(
-        profile.result.data_matrix,
-        profile.result.covariance,
-        slice(0, solution.scene.level_km.size),
-    )
+def _of_profile(end: Conclusion, name: str) -> diagnostics.GasDiagnostics:
+    """Errors of a profile with the noise as it is, all sources in the total."""
+    d = end.diagnostics(name)
+    total = d.total_covariance
+    for change in end.errors[name].values():
+        total = total + change[:, None] * change
+    error = np.sqrt(np.diag(total).clip(0.0))
+    return replace(d, total_covariance=total, total_error=error)
 
 
 def _limits(
@@ -209,7 +215,7 @@ def _slant_variables(
     level1: xr.Dataset, solution: UvisSolution, setup: UvisSetup
 ) -> Variables:
     s: Slant = solution.slant
-    upper = limits.upper_limit(s.column, s.error, setup.detection.limit_sigma)
+    upper = limits.upper_limit(s.column, s.total_error, setup.detection.limit_sigma)
     name = "o3_slant_column"
     found: Variables = {
         name: ("spectrum", s.column),
@@ -220,7 +226,10 @@ def _slant_variables(
         f"{name}_limit_delta_chi_square": ("spectrum", s.limit_delta_chi_square),
         f"{name}_limit_flag": ("spectrum", s.limit_flag),
         "spectrum_reduced_chi_square": ("spectrum", s.fit.chi_square / s.fit.degrees),
-    }
+        "spectrum_error_inflation": (
+            "spectrum", np.array([one.inflation for one in s.fit.noise])
+        ),
+    }  # fmt: skip
     result: Variables = {
         key: (dims, _spread(level1, solution, values), *notes)
         for key, (dims, values, *notes) in found.items()
@@ -228,20 +237,23 @@ def _slant_variables(
     flag = np.zeros(level1.sizes["spectrum"], dtype=np.int8)
     flag[solution.scene.rows] = s.detected
     result[f"{name}_detected"] = ("spectrum", flag)
+    bits = verdict.of_rows(solution.scene.rows, flag.size, s.fit.noise, s.fit.converged)
+    alone = solution.end is None
+    result["quality_flag" if alone else "spectrum_quality_flag"] = ("spectrum", bits)
     return result
 
 
 def _profile_variables(solution: UvisSolution, setup: UvisSetup) -> Variables:
-    scene, profile = solution.scene, solution.profile
+    scene, profile, end = solution.scene, solution.profile, solution.end
     assert profile is not None
-    d = _of_gas(solution)
+    assert end is not None
+    d = _of_profile(end, "o3")
     found = _limits(solution, setup, d)
-    vmr, n = profile.state[0], scene.level_km.size
+    vmr, haze_error = profile.state[0], _of_profile(end, "continuum_0").total_error
     step = float(np.diff(scene.level_km).mean())
     own = np.diag(d.averaging_kernel)
     resolution = np.where(own > 1e-3, step / np.maximum(own, 1e-3), np.nan)
     upper = limits.upper_limit(vmr, d.total_error, setup.detection.limit_sigma)
-    sigma = np.sqrt(np.diag(profile.result.covariance).clip(0.0))
     degrees = float(np.trace(profile.result.covariance @ profile.result.data_matrix))
     free = float((scene.model.weight > 0.0).sum()) - degrees
     residual = np.where(
@@ -273,9 +285,10 @@ def _profile_variables(solution: UvisSolution, setup: UvisSetup) -> Variables:
             "o3_number_density",
             d.noise_error * scene.air_cm3,
             d.smoothing_error * scene.air_cm3,
+            {k: v * scene.air_cm3 for k, v in solution.profile_systematic.items()},
         ),
         "aerosol_extinction": (level, profile.state[1], haze),
-        "aerosol_extinction_error": (level, sigma[n : 2 * n], haze),
+        "aerosol_extinction_error": (level, haze_error, haze),
         "aerosol_extinction_spectral": (
             ("aerosol_term", level), profile.state[2:], haze),
         "residual": (("row", "fitted_pixel"), residual.astype(np.float32)),
@@ -283,6 +296,10 @@ def _profile_variables(solution: UvisSolution, setup: UvisSetup) -> Variables:
         "degrees_of_freedom": ((), degrees),
         "converged": ((), np.int8(profile.result.converged)),
         "iterations": ((), np.int32(profile.result.iterations)),
+        "error_inflation": ((), end.noise.inflation),
+        "residual_autocorrelation": ((), float(end.noise.along_pixels[0])),
+        "residual_pattern": ((), end.pattern),
+        "quality_flag": ((), quality.pack(verdict.of_fit(end))),
     }  # fmt: skip
 
 
