@@ -201,6 +201,10 @@ def fit(
             if again.size:
                 rows.state[again] = rows.point[again]
                 rows.descend(again, made[shift], weights, field)
+    for _ in range(MOVES):
+        for near in np.unique(rows.near[rows.unsettled]).tolist():
+            again = rows.unsettled & (rows.near == near)
+            rows.descend(np.flatnonzero(again), made[near], weights, field)
     measured, changes = rows.conclude(
         made, instrument, weights, field, others, zero_level
     )
@@ -246,6 +250,11 @@ class _Rows:
         self.scale = np.diag(np.concatenate([np.ones(self.n_gas), tail]))
         self.most = np.full(self.state.shape[1], np.inf)
         self.most[self.n_gas] = LARGEST_STEP_PX
+
+    @property
+    def unsettled(self) -> npt.NDArray[np.bool_]:
+        """Rows that ended somewhere, but not where no step is left."""
+        return ~self.converged & np.isfinite(self.residual).any(axis=1)
 
     def look(self, instrument: Instrument, central: Array) -> None:
         """Find the shift and nearly the factors, with few orders and one ray."""
