@@ -17,14 +17,14 @@ from msgspec import field
 import tgo_spectra as tgo
 from tgo_spectra.cli import main
 from tgo_spectra.files.netcdf import open_verified
-from tgo_spectra.retrieval import level2, linear, registry
+from tgo_spectra.retrieval import level2, registry
 from tgo_spectra.retrieval.conclusion import conclude
 from tgo_spectra.retrieval.joint import fit
+from tgo_spectra.retrieval.linear import Expansion
 from tgo_spectra.retrieval.measurement import given_atmosphere
 from tgo_spectra.retrieval.profile_variables import profile_dataset
-from tgo_spectra.retrieval.regularisation import exponential_covariance
 from tgo_spectra.retrieval.setup import Detection, Setup
-from tgo_spectra.retrieval.state import Block, StateSpace, independent
+from tgo_spectra.retrieval.state import StateSpace, independent, profile
 from tgo_spectra.retrieval.whitened import Whitened
 from tgo_spectra.variables import validate
 
@@ -51,7 +51,7 @@ class Lamp:
     path: np.ndarray
     cross_section: np.ndarray
 
-    def seen(self, state):
+    def __call__(self, state, _):
         """Fields of a row, methane's and the brightness's, residual and model."""
         depth = (self.path @ state["ch4"])[:, None] * self.cross_section
         light = np.exp(-depth)
@@ -60,16 +60,6 @@ class Lamp:
         fields = np.stack([-model * self.cross_section, light], axis=1)
         fields *= self.weight[:, None]
         return Whitened.plain(fields, residual, self.weight * model)
-
-    def __call__(self, state, _):
-        """Sums of these over the pixels."""
-        seen = self.seen(state)
-        gram = seen.fields @ seen.fields.transpose(0, 2, 1)
-        gradient = np.einsum("rip,rp->ri", seen.fields, seen.residual)
-        chi_square = float((seen.residual**2).sum())
-        return linear.Linearised(
-            seen.model, seen.residual, seen.baseline, chi_square, gram, gradient
-        )
 
 
 def retrieve_lamp(level1, setup, atmosphere):
@@ -88,25 +78,22 @@ def retrieve_lamp(level1, setup, atmosphere):
         level1["transmittance"].values[np.ix_(rows, pixels)],
         1.0 / error, path, 1e-19 * np.exp(-0.5 * ((pixels - 120) / 3.0) ** 2),
     )  # fmt: skip
-    sigma = np.full(LEVELS_KM.size, setup.sigma)
-    covariance = exponential_covariance(LEVELS_KM, sigma, 8.0)
-    zero = np.zeros(LEVELS_KM.size)
     space = StateSpace((
-        Block("ch4", zero, covariance, "level", correlation_km=8.0),
+        profile("ch4", LEVELS_KM, 0.0, setup.sigma, 8.0),
         independent("aerosol_exponent", 1.0),
     ))  # fmt: skip
     bins = np.zeros(rows.size, dtype=int)
-    expand = linear.Expansion(
+    expand = Expansion(
         space, {"ch4": path[:, None]}, bins, ("aerosol_exponent",), common=()
     )
     result = fit(lamp, expand, space, space.prior, max_iterations=30)
     end = conclude(
-        lamp.seen(result.state), expand, result, height, LEVELS_KM,
+        result.final, expand, result, height, LEVELS_KM,
         constraint=space.constraint, tested=("ch4",),
         layer=setup.detection.layer(LEVELS_KM),
     )  # fmt: skip
-    residual = np.full((rows.size, level1.sizes["pixel"]), np.nan)
-    residual[:, pixels] = end.seen.residual / lamp.weight
+    left = end.seen.left / lamp.weight
+    residual = level2.all_pixels(left, pixels, level1.sizes["pixel"])
     record = level2.provenance(
         level1, setup, air, method="lamp", instrument_model="a lamp",
         interferents_absent=(), baseline_degree=0, n_orders=0, masked_pixels="none",

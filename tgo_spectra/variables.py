@@ -305,8 +305,8 @@ def attributes_of(name: str, dtype: np.dtype[Any]) -> dict[str, Any]:
 def dataset(values: Mapping[str, object], record: Mapping[str, object]) -> xr.Dataset:
     """Make level 2 from values by name, and the catalogue.
 
-    A value is an array, whose dimensions are then the catalogue's; a labelled array; or
-    a tuple of dimensions, array and, optionally, attributes such as a sigma level.
+    A value is an array, whose dimensions are then the catalogue's, or a labelled array;
+    or a pair of such a one and attributes that the catalogue cannot know.
     Coordinates are what the catalogue calls so, and all that gives a dimension its
     values. TgoError ``variables.unknown``: it does not know a name at level 2.
 
@@ -333,15 +333,14 @@ def _variable(name: str, value: Any) -> xr.Variable:
             "no variable of level 2: the catalogue variables.toml does not know it"
         )
         raise TgoError(message, field=name, rule="variables.unknown")
+    value, notes = value if isinstance(value, tuple) else (value, {})
     if isinstance(value, xr.DataArray | xr.Variable):
         found = xr.Variable(value.dims, value.data, value.attrs)
-    elif isinstance(value, tuple):
-        found = xr.Variable(*value)
     else:
         data = np.asarray(value)
         forms = [form for form in known.forms[2] if len(form) == data.ndim]
         found = xr.Variable(forms[0] if forms else known.forms[2][0], data)
-    found.attrs = attributes_of(name, found.dtype) | dict(found.attrs)
+    found.attrs = attributes_of(name, found.dtype) | found.attrs | dict(notes)
     return found
 
 

@@ -10,7 +10,7 @@ differences of their public functions, good to 1e-9 of the derivative.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,7 +32,7 @@ from tgo_spectra.instruments.so import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import NDArray
 
     from tgo_spectra.instruments.response.layout import Layout
 
@@ -56,59 +56,37 @@ _AOTF_STEP_CM1 = 1e-4
 
 
 def build_exact_operator(
-    node_cell: ArrayLike,
-    node_weight: ArrayLike,
-    cell_start_cm1: float,
-    cell_width_cm1: float,
-    *,
-    pixel_wavenumber_cm1: ArrayLike,
-    order: int,
-    aotf_frequency_khz: float,
+    *cells: Any,
     temperature_c: float,
-    pixels: ArrayLike,
     cell_points: int = 50,
     n_orders: int | None = None,
     settings: SoInstrument | None = None,
+    **seen: Any,
 ) -> Operator:
     """Build the operator of NOMAD SO with the kinds of rows of `EXACT_KINDS`.
 
     Parameters
     ----------
-    node_cell, node_weight, cell_start_cm1, cell_width_cm1
+    cells, temperature_c, cell_points, n_orders, settings, seen
         As in `tgo_spectra.instruments.response.tabulated.build_operator`.
-    pixel_wavenumber_cm1, order, aotf_frequency_khz, temperature_c, pixels
-        The same.
-    cell_points, n_orders, settings
-        The same.
 
     Returns
     -------
     Operator
         float64; ``value`` is that of `build_operator` within 1e-7, its window of the
         line shape being wider.
-
-    Raises
-    ------
-    InstrumentError
-        If the inputs do not fit together or the table does not cover the orders.
     """
     settings = settings or SoInstrument()
     layout = arrange(
-        node_cell,
-        node_weight,
-        cell_start_cm1,
-        cell_width_cm1,
-        pixel_wavenumber_cm1=pixel_wavenumber_cm1,
-        order=order,
-        aotf_frequency_khz=aotf_frequency_khz,
+        *cells,
         temperature_c=temperature_c,
-        pixels=pixels,
         cell_points=cell_points,
         n_orders=settings.n_orders if n_orders is None else n_orders,
         settings=settings,
         kinds=len(EXACT_KINDS),
         block_pixels=BLOCK_PIXELS,
         window_sigma=WINDOW_SIGMA,
+        **seen,
     )
     centre = layout.aotf_centre_cm1
     fsr = float(free_spectral_range(centre, temperature_c))

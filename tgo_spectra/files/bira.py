@@ -245,22 +245,19 @@ def _dataset(
     season = columns["solar_longitude"]
     vmr = columns["vmr"] * PPM
     data: dict[str, object] = {
-        f"{gas}_vmr": ("altitude", vmr),
-        f"{gas}_vmr_error": ("altitude", columns["vmr_error"] * PPM),
-        "number_density": (
-            "altitude",
-            _air_density(columns["number_density"], vmr),
-        ),
-        "latitude": ("altitude", columns["latitude"]),
-        "longitude": ("altitude", (columns["longitude"] + 180.0) % 360.0 - 180.0),
-        "local_true_solar_time": ("altitude", columns["local_true_solar_time"]),
+        f"{gas}_vmr": vmr,
+        f"{gas}_vmr_error": columns["vmr_error"] * PPM,
+        "number_density": _air_density(columns["number_density"], vmr),
+        "latitude": columns["latitude"],
+        "longitude": (columns["longitude"] + 180.0) % 360.0 - 180.0,
+        "local_true_solar_time": columns["local_true_solar_time"],
         "solar_longitude": float(season[0]),
     }
     if np.ptp(season) > 0:
         data["solar_longitude"] = mean_direction(season, 360.0)
-        data["solar_longitude_of_level"] = ("altitude", season)
+        data["solar_longitude_of_level"] = season
     for name in ("number_density", "number_density_error"):
-        data[f"{gas}_{name}"] = ("altitude", columns[name])
+        data[f"{gas}_{name}"] = columns[name]
     if "upper_limit_ppm" in header:
         limits = np.array([float(x) for x in header["upper_limit_ppm"].split()])
         if limits.size != vmr.size:
@@ -269,7 +266,7 @@ def _dataset(
                 msg, path=path, field="upper_limit_ppm", rule="bira.upper_limit"
             )
         sigma = {"sigma_level": float(header.get("sigma_level", "nan"))}
-        data[f"{gas}_upper_limit"] = ("altitude", limits * PPM, sigma)
+        data[f"{gas}_upper_limit"] = (limits * PPM, sigma)
     if "time" in header:
         data["time"] = np.datetime64(header["time"], "ns")
     year = mars_year if mars_year is not None else header.get("mars_year")

@@ -124,7 +124,7 @@ class Conclusion:
     @property
     def chi_square(self) -> float:
         """Sum of the squares of the whitened residuals."""
-        return float((self.seen.residual**2).sum())
+        return self.seen.chi_square
 
     def noise_covariance(self, elements: slice) -> Array:
         """Covariance of some elements by noise, (element, element)."""

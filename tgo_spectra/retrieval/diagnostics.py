@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.floating]
 
 __all__ = ["GasDiagnostics", "gas_diagnostics"]
+
+RESOLVED = 0.01
+"""Diagonal of the averaging kernel below which a level has no vertical resolution."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,26 @@ class GasDiagnostics:
     smoothing_error: Array
     total_error: Array
     degrees_of_freedom: float
+
+    def scaled(self, slope: Array) -> GasDiagnostics:
+        """Return those of a quantity with a derivative by each element, (level,)."""
+        square = slope[:, None] * slope
+        return replace(
+            self,
+            averaging_kernel=self.averaging_kernel * slope[:, None] / slope,
+            noise_covariance=self.noise_covariance * square,
+            total_covariance=self.total_covariance * square,
+            noise_error=self.noise_error * slope,
+            smoothing_error=self.smoothing_error * slope,
+            total_error=self.total_error * slope,
+        )
+
+    def resolution(self, altitude_km: Array) -> Array:
+        """Spacing of the levels over the diagonal of the averaging kernel, km."""
+        diagonal = np.diag(self.averaging_kernel)
+        known = diagonal > RESOLVED
+        spacing = np.gradient(altitude_km)
+        return np.where(known, spacing / np.where(known, diagonal, 1.0), np.nan)
 
 
 def gas_diagnostics(

@@ -6,17 +6,21 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tgo_spectra.instruments.so import SoInstrument
-    from tgo_spectra.retrieval.setup import SoSystematics, SoUncertainties
+    from tgo_spectra.retrieval.setup import SoSystematics
 
 __all__ = [
     "ELEMENTS",
     "OTHERS",
     "Element",
+    "element_of",
     "elements_of",
     "fitted_sources",
     "moved",
-    "sources_of",
+    "settings",
+    "sizes_of",
 ]
 
 
@@ -72,14 +76,6 @@ class HasSystematics(Protocol):
         """Sizes, and whether they are in the fit."""
 
 
-class HasUncertainties(Protocol):
-    """A setup with the sizes of what is not known of the instrument."""
-
-    @property
-    def systematics(self) -> SoUncertainties:
-        """Sizes."""
-
-
 JOINT = ("oe", "tikhonov")
 """Methods with one state for all spectra, which may hold elements."""
 
@@ -119,12 +115,27 @@ def elements_of(setup: HasSystematics) -> dict[str, float]:
     }
 
 
-def sources_of(setup: HasUncertainties) -> dict[str, tuple[str, float, str]]:
-    """Return element, 1 sigma and unit of the errors by the instrument, by source."""
-    return {
-        row.source: (name, float(getattr(setup.systematics, row.source)), row.unit)
-        for name, row in ELEMENTS.items()
+def settings() -> dict[str, tuple[str, str]]:
+    """Return key and unit of the errors by the instrument, by source."""
+    return {row.source: (row.source, row.unit) for row in ELEMENTS.values()}
+
+
+def element_of(source: str) -> str:
+    """Return the element that is named by the error that it makes."""
+    return next(name for name, row in ELEMENTS.items() if row.source == source)
+
+
+def sizes_of(
+    wish: object, rows: Mapping[str, tuple[str, str]]
+) -> dict[str, tuple[float, str]]:
+    """Return 1 sigma and unit of the sources of error that are not of size zero.
+
+    ``wish``: section of a setup; ``rows``: its key and the unit, by name of the source.
+    """
+    sizes = {
+        name: (float(getattr(wish, key)), unit) for name, (key, unit) in rows.items()
     }
+    return {name: item for name, item in sizes.items() if item[0] > 0.0}
 
 
 def moved(instrument: SoInstrument, offsets: dict[str, float]) -> SoInstrument:

@@ -191,17 +191,22 @@ def deuterium_ratio(
         ~(response >= minimum_response),
     )
     flag = sum(bad.astype(np.int8) << bit for bit, bad in enumerate(reasons))
-    level = "altitude"
     data = {
-        "deuterium_ratio": (level, ratio),
-        "deuterium_ratio_noise_error": (level, noise),
-        "deuterium_ratio_resolution_error": (level, left),
-        "deuterium_ratio_error": (level, total),
-        "deuterium_ratio_flag": (level, np.asarray(flag, dtype=np.int8)),
-        "hdo_vmr": (level, heavy.vmr),
-        "hdo_vmr_noise_error": (level, np.sqrt(np.diag(heavy.noise))),
-        "h2o_vmr": (level, light.vmr),
-        "h2o_vmr_noise_error": (level, np.sqrt(np.diag(light.noise))),
+        "deuterium_ratio": ratio,
+        "deuterium_ratio_noise_error": noise,
+        "deuterium_ratio_resolution_error": left,
+        "deuterium_ratio_error": total,
+        "deuterium_ratio_flag": (
+            np.asarray(flag, dtype=np.int8),
+            {
+                "flag_masks": np.array([1, 2, 4, 8], dtype=np.int8),
+                "flag_meanings": " ".join(FLAGS),
+            },
+        ),
+        "hdo_vmr": heavy.vmr,
+        "hdo_vmr_noise_error": np.sqrt(np.diag(heavy.noise)),
+        "h2o_vmr": light.vmr,
+        "h2o_vmr_noise_error": np.sqrt(np.diag(light.noise)),
     }
     record = _record(hdo, h2o) | {
         "vsmow_deuterium_per_hydrogen": VSMOW,
@@ -211,9 +216,6 @@ def deuterium_ratio(
         **wishes,
     }
     result = dataset({**data, "altitude": z, **_places(hdo, z)}, record)
-    attributes = result["deuterium_ratio_flag"].attrs
-    attributes["flag_masks"] = np.array([1, 2, 4, 8], dtype=np.int8)
-    attributes["flag_meanings"] = " ".join(FLAGS)
     result[f"{gas}_vmr"].attrs["comment"] = "at the resolution of the other gas"
     return result
 

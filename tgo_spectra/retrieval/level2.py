@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "View",
+    "all_pixels",
     "all_rows",
     "moment",
     "of_fit",
@@ -197,6 +198,13 @@ def of_fit(level1: xr.Dataset, view: View, end: Conclusion) -> dict[str, object]
         **places(level1, *seen, view.altitude_km),
         **moment(level1, *seen),
     }
+
+
+def all_pixels(values: Array, pixels: Rows, n_pixels: int) -> Array:
+    """Values of the fitted pixels (row, pixel) among the product's, NaN elsewhere."""
+    full = np.full((len(values), n_pixels), np.nan)
+    full[:, pixels] = values
+    return full
 
 
 def all_rows(level1: xr.Dataset, rows: Rows, values: Array) -> Array:

@@ -9,7 +9,7 @@ response of the averaging kernel. The sigma level belongs to every limit.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,19 +33,27 @@ __all__ = [
 ]
 
 
+Values = Any
+"""Numbers of an array, of NumPy or labelled, lazy or not."""
+
 AGREED = 1e-2
 """A gas is detected only if its lines disagree by chance with this probability."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of one profile, each (altitude,); mole fractions but for the first two."""
+    """Whether something is there, and limits of it; of levels, or of spectra.
 
-    detected: npt.NDArray[np.bool_]
-    delta_chi_square: Array
-    linear: Array
-    by_chi_square: Array
-    by_flag: Array
+    ``delta_chi_square``: rise without it; ``linear``: 1 sigma of the noise;
+    ``by_chi_square``: what raises chi-square by k^2; ``by_flag``: what would count as
+    detected.
+    """
+
+    detected: Values
+    delta_chi_square: Values
+    linear: Values
+    by_chi_square: Values
+    by_flag: Values
 
 
 def of_profile(
@@ -110,9 +118,9 @@ def delta_chi_square(
     return result
 
 
-def upper_limit(vmr: Array, error: Array, sigma_level: float) -> Array:
+def upper_limit(vmr: Values, error: Values, sigma_level: float) -> Values:
     """Return max(vmr, 0) + k sigma."""
-    return np.asarray(np.maximum(vmr, 0.0) + sigma_level * error)
+    return np.maximum(vmr, 0.0) + sigma_level * error
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.polynomial import legendre
@@ -268,6 +268,18 @@ def seen_gases(
     return np.asarray(seen.reshape(len(m.rows), -1, n_pixels))
 
 
+class Sums(Protocol):
+    """Sums over the pixels of rows, which stand in for all of their spectra."""
+
+    @property
+    def gram(self) -> Array:
+        """Products of the fields with each other, (row, field, field)."""
+
+    @property
+    def gradient(self) -> Array:
+        """Products of the fields with the residual, (row, field)."""
+
+
 class Expansion:
     """How the fields of the rows' Gram matrices become elements of the state.
 
@@ -330,7 +342,7 @@ class Expansion:
             return np.zeros(self.bins.size, dtype=np.intp)
         return np.where(seen.any(axis=1), seen.argmax(axis=1), n_levels)
 
-    def __call__(self, linear: Linearised) -> tuple[Array, Array]:
+    def __call__(self, linear: Sums) -> tuple[Array, Array]:
         """Return K^T Se^-1 K, (element, element), and K^T Se^-1 (y - F), (element,)."""
         from tgo_spectra.retrieval.kernels import expand_rows
 
@@ -365,7 +377,7 @@ class Expansion:
             gradient[at] += linear.gradient[mine, first:].sum(axis=0)
         return matrix, gradient
 
-    def gradient(self, linear: Linearised) -> Array:
+    def gradient(self, linear: Sums) -> Array:
         """Return the gradient alone, (element,)."""
         return self.left(linear.gradient[:, :, None])[:, 0]
 

@@ -18,9 +18,11 @@ import numpy as np
 from tgo_spectra.errors import RetrievalError
 from tgo_spectra.files.level2 import Inputs
 from tgo_spectra.files.observations import input_products, observations_of
+from tgo_spectra.retrieval.diagnostics import gas_diagnostics
 from tgo_spectra.retrieval.isotopes import MOST_SECONDS
-from tgo_spectra.retrieval.profile_variables import error_variables
+from tgo_spectra.retrieval.profile_variables import profile_variables
 from tgo_spectra.retrieval.regularisation import exponential_covariance
+from tgo_spectra.retrieval.state import profile
 from tgo_spectra.variables import dataset
 
 if TYPE_CHECKING:
@@ -111,19 +113,11 @@ def merge_orders(level2: Sequence[xr.Dataset], gas: str) -> xr.Dataset:
         total[inside] += posterior - inverse
         right[at] += posterior @ ((x - xa) / own)
     covariance = np.linalg.inv(total + np.linalg.inv(correlation))
-    kernel = covariance @ total
-    noise = kernel @ covariance
-    lost = np.eye(altitude.size) - kernel
-    smoothing = lost @ correlation @ lost.T
-    errors = [np.sqrt(np.diag(c).clip(0.0)) * sigma for c in (noise, smoothing)]
-    level, square = "altitude", ("altitude", "altitude_in")
+    d = gas_diagnostics(total, covariance, slice(None), correlation).scaled(sigma)
+    block = profile(gas, altitude, apriori, sigma, length)
+    vmr = apriori + sigma * (covariance @ right)
     data: dict[str, object] = {
-        f"{gas}_vmr": (level, apriori + sigma * (covariance @ right)),
-        f"{gas}_vmr_apriori": (level, apriori),
-        **error_variables(f"{gas}_vmr", errors[0], errors[1]),
-        f"{gas}_averaging_kernel": (square, kernel * sigma[:, None] / sigma),
-        f"{gas}_vmr_noise_covariance": (square, noise * np.outer(sigma, sigma)),
-        f"{gas}_degrees_of_freedom": ((), float(np.trace(kernel))),
+        **profile_variables(gas, f"{gas}_vmr", vmr, block, d),
         **{
             name: level2[0][name]
             for name in ("time", "solar_longitude", "mars_year")
@@ -142,11 +136,7 @@ def merge_orders(level2: Sequence[xr.Dataset], gas: str) -> xr.Dataset:
         "merged_setups": "; ".join(str(ds.attrs.get("setup", "")) for ds in level2),
         "setup_hash": " ".join(str(ds.attrs.get("setup_hash", "")) for ds in level2),
     }
-    result = dataset(data, record)
-    item = result[f"{gas}_vmr_apriori"].attrs
-    item["correlation_length_km"], item["sigma_maximum"] = length, float(sigma.max())
-    result[f"{gas}_vmr"].attrs["state"] = "linear"
-    return result
+    return dataset(data, record)
 
 
 def _check_times(level2: Sequence[xr.Dataset]) -> None:

@@ -1,9 +1,10 @@
-"""Level 2 of gas profiles: amounts, errors, kernels, limits, columns."""
+"""Level 2 of what is retrieved: amounts, errors, kernels, limits, for every kind."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,39 +12,38 @@ from tgo_spectra.retrieval import level2, limits
 from tgo_spectra.variables import dataset
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable
 
     import numpy.typing as npt
     import xarray as xr
 
     from tgo_spectra.retrieval.conclusion import Conclusion
     from tgo_spectra.retrieval.diagnostics import GasDiagnostics
+    from tgo_spectra.retrieval.limits import Values
     from tgo_spectra.retrieval.setup import Detection
+    from tgo_spectra.retrieval.state import Block
 
     Array = npt.NDArray[np.floating]
 
-__all__ = ["error_variables", "profile_dataset", "state_limits"]
+__all__ = [
+    "contained",
+    "error_variables",
+    "limit_variables",
+    "profile_dataset",
+    "profile_variables",
+]
 
-
-class Sigmas(Protocol):
-    """What the setups of all kinds say of limits: multiples of the standard error."""
-
-    @property
-    def detection_sigma(self) -> float:
-        """From which on a gas counts as detected."""
-
-    @property
-    def limit_sigma(self) -> float:
-        """That an upper limit adds."""
+Sizes = Mapping[str, tuple[float, str]]
+"""Standard error of each source and its unit."""
 
 
 def error_variables(
     name: str,
-    noise: Array,
-    smoothing: Array | None,
-    systematic: Mapping[str, Array] | None = None,
-    dims: str | tuple[str, ...] = "altitude",
-) -> dict[str, tuple[Any, ...]]:
+    noise: Values,
+    smoothing: Values | None = None,
+    systematic: Mapping[str, Values] | None = None,
+    sizes: Sizes | None = None,
+) -> dict[str, Any]:
     """Return the errors of a quantity by name: the parts, and their sum in squares.
 
     ``<name>_error`` is the total; its attribute ``contains`` says which parts it has.
@@ -52,28 +52,117 @@ def error_variables(
     ----------
     name : str
         Of the quantity.
-    noise : array
-    smoothing : array or None
+    noise : array or DataArray
+    smoothing : array or DataArray, optional
         None: no covariance of the truth is assumed.
-    systematic : mapping of str to array, optional
+    systematic : mapping of str to array or DataArray, optional
         Change by one standard error of each source; empty or None: not calculated.
-    dims : str or tuple of str
-        Of all.
+    sizes : mapping of str to (float, str), optional
+        Standard error of the sources and its unit.
     """
-    result: dict[str, tuple[Any, ...]] = {f"{name}_noise_error": (dims, noise)}
     parts = {"noise": noise}
+    result: dict[str, Any] = {f"{name}_noise_error": noise}
     if smoothing is not None:
         parts["smoothing"] = smoothing
-        result[f"{name}_smoothing_error"] = (dims, smoothing)
+        result[f"{name}_smoothing_error"] = smoothing
     if systematic:
+        parts["systematic"] = _together(systematic.values())
         for source, values in systematic.items():
-            result[f"{name}_systematic_{source}"] = (dims, values)
-        squares = np.sum([values**2 for values in systematic.values()], axis=0)
-        parts["systematic"] = np.sqrt(squares)
-        result[f"{name}_systematic_error"] = (dims, parts["systematic"])
-    total = np.sqrt(np.sum([part**2 for part in parts.values()], axis=0))
-    result[f"{name}_error"] = (dims, total, {"contains": ", ".join(parts)})
+            notes: dict[str, object] = {}
+            if sizes and source in sizes:
+                notes = dict(
+                    zip(("magnitude", "magnitude_units"), sizes[source], strict=True)
+                )
+            result[f"{name}_systematic_{source}"] = (values, notes)
+        result[f"{name}_systematic_error"] = parts["systematic"]
+    contains = {"contains": ", ".join(parts)}
+    return result | {f"{name}_error": (_together(parts.values()), contains)}
+
+
+def _together(parts: Iterable[Values]) -> Values:
+    """Root of the sum of the squares of arrays, lazy or not."""
+    return sum(part**2 for part in parts) ** 0.5
+
+
+def limit_variables(
+    name: str,
+    upper: Values,
+    detected: Values,
+    found: limits.Limits | None,
+    sigmas: tuple[float, float],
+    contains: str,
+) -> dict[str, Any]:
+    """Return whether something is detected and the limits, with their sigma levels.
+
+    Parameters
+    ----------
+    name : str
+        What stands before ``_upper_limit``.
+    upper, detected : array or DataArray
+    found : Limits, optional
+        The three limits, where they are known.
+    sigmas : tuple of float
+        Multiples of the standard error from which on it counts as detected, and that a
+        limit adds.
+    contains : str
+        Parts of the error in them, as in the attribute ``contains``.
+    """
+    k, size = ({"sigma_level": s, "error_used": contains} for s in sigmas)
+    result: dict[str, Any] = {
+        f"{name}_upper_limit": (upper, size),
+        f"{name}_detected": (detected.astype(np.int8), k),
+    }
+    if found is not None:
+        result |= {
+            f"{name}_delta_chi_square": (found.delta_chi_square, k),
+            f"{name}_limit_linear": (
+                found.linear, {"sigma_level": 1.0, "error_used": "noise"}
+            ),
+            f"{name}_limit_delta_chi_square": (found.by_chi_square, size),
+            f"{name}_limit_flag": (found.by_flag, k),
+        }  # fmt: skip
     return result
+
+
+def profile_variables(
+    name: str,
+    quantity: str,
+    values: Array,
+    prior: Block,
+    d: GasDiagnostics,
+    systematic: Mapping[str, Array] | None = None,
+    *,
+    sizes: Sizes | None = None,
+    smoothing_known: bool = True,
+) -> dict[str, Any]:
+    """Return a profile by name, with its a priori, errors and resolution.
+
+    Parameters
+    ----------
+    name, quantity : str
+        What stands before ``_averaging_kernel``, and before ``_error``.
+    values : array, shape (level,)
+    prior : Block
+    d : GasDiagnostics
+        Of the quantity, not of its logarithm.
+    systematic : mapping of str to array, shape (level,), optional
+    sizes : mapping of str to (float, str), optional
+        As in `error_variables`.
+    smoothing_known : bool
+    """
+    return {
+        quantity: (values, {"state": "log" if prior.log else "linear"}),
+        f"{quantity}_apriori": (prior.prior, {
+            "correlation_length_km": prior.correlation_km,
+            "sigma_maximum": float(prior.sigma.max())}),
+        **error_variables(
+            quantity, d.noise_error,
+            d.smoothing_error if smoothing_known else None, systematic, sizes,
+        ),
+        f"{name}_averaging_kernel": d.averaging_kernel.astype(np.float32),
+        f"{quantity}_noise_covariance": d.noise_covariance.astype(np.float32),
+        f"{name}_degrees_of_freedom": d.degrees_of_freedom,
+    }  # fmt: skip
 
 
 def profile_dataset(
@@ -85,7 +174,7 @@ def profile_dataset(
     beside: Mapping[str, object],
     record: Mapping[str, object],
     *,
-    sizes: Sequence[tuple[str, float, str]] = (),
+    sizes: Sizes | None = None,
     assumed: Array | None = None,
     smoothing_known: bool = True,
 ) -> xr.Dataset:
@@ -105,38 +194,22 @@ def profile_dataset(
         Further variables, as for `tgo_spectra.variables.dataset`.
     record : mapping
         Attributes, from `tgo_spectra.retrieval.level2.provenance`.
-    sizes : sequence of (str, float, str)
-        Name, standard error and unit of the sources, in the fit or not.
+    sizes : mapping of str to (float, str), optional
+        Standard error and unit of the sources, in the fit or not.
     assumed, smoothing_known
         As in `tgo_spectra.retrieval.diagnostics.gas_diagnostics`.
     """
     space = end.space
-    found = _Gases(end, detection, view, assumed, smoothing_known)
+    found = _Gases(end, detection, view, sizes, assumed, smoothing_known)
     data: dict[str, object] = {}
     for gas in space.names("level"):
         data |= found.variables(gas, level1, air_cm2)
     data |= level2.of_fit(level1, view, end)
     result = dataset(data | dict(beside), record)
-    # variables by themselves: labelled arrays take 0.1 ms each to make
-    items = result.variables
-    for gas in space.names("level"):
-        block = space.block(gas)
-        items[f"{gas}_vmr"].attrs["state"] = "log" if block.log else "linear"
-        items[f"{gas}_vmr_apriori"].attrs |= {
-            "correlation_length_km": block.correlation_km,
-            "sigma_maximum": float(block.sigma.max()),
-        }
-        contains = items[f"{gas}_vmr_error"].attrs["contains"]
-        state_limits(items, gas, detection, contains, detection.layer_detection_sigma)
-        for name in items:
-            if str(name).startswith(f"{gas}_layer_"):
-                bounds = f"{detection.layer_bottom_km:g} {detection.layer_top_km:g}"
-                items[name].attrs["layer_km"] = bounds
-        for source, size, unit in sizes:
-            for name in (f"{gas}_vmr_systematic_{source}",
-                         f"{gas}_layer_vmr_systematic_{source}"):  # fmt: skip
-                if name in items:
-                    items[name].attrs |= {"magnitude": size, "magnitude_units": unit}
+    bounds = f"{detection.layer_bottom_km:g} {detection.layer_top_km:g}"
+    for name, variable in result.variables.items():
+        if any(str(name).startswith(f"{gas}_layer_") for gas in end.layers):
+            variable.attrs["layer_km"] = bounds
     return result
 
 
@@ -147,6 +220,7 @@ class _Gases:
     end: Conclusion
     detection: Detection
     view: level2.View
+    sizes: Sizes | None
     assumed: Array | None
     smoothing_known: bool
 
@@ -155,8 +229,8 @@ class _Gases:
         gas: str,
         level1: xr.Dataset,
         air_cm2: Array,
-    ) -> dict[str, object]:
-        """Return the variables of a gas by name, each with its dimensions."""
+    ) -> dict[str, Any]:
+        """Return the variables of a gas by name."""
         detection, altitude, end = self.detection, self.view.altitude_km, self.end
         block, vmr = end.space.block(gas), end.state[gas]
         agreement = end.agreements.get(gas)
@@ -176,32 +250,21 @@ class _Gases:
             level2.all_rows(level1, self.view.rows, values)
             for values in (air_cm2 @ vmr, np.sqrt(spread.clip(0.0)))
         )
-        level, square = "altitude", ("altitude", "altitude_in")
-        limit = limits.upper_limit(vmr, d.total_error, detection.limit_sigma)
-        noise_covariance = d.noise_covariance.astype(np.float32)
-        data: dict[str, object] = {
-            f"{gas}_vmr": (level, vmr),
-            f"{gas}_vmr_apriori": (level, block.prior),
-            **error_variables(
-                f"{gas}_vmr",
-                d.noise_error,
-                d.smoothing_error if self.smoothing_known else None,
-                systematic,
-            ),
-            f"{gas}_averaging_kernel": (square, d.averaging_kernel.astype(np.float32)),
-            f"{gas}_vmr_noise_covariance": (square, noise_covariance),
-            f"{gas}_upper_limit": (level, limit),
-            f"{gas}_detected": (level, (found.detected & agreed).astype(np.int8)),
-            f"{gas}_delta_chi_square": (level, found.delta_chi_square),
-            f"{gas}_limit_linear": (level, found.linear),
-            f"{gas}_limit_delta_chi_square": (level, found.by_chi_square),
-            f"{gas}_limit_flag": (level, found.by_flag),
-            f"{gas}_degrees_of_freedom": ((), d.degrees_of_freedom),
-            f"{gas}_slant_column": ("spectrum", column),
-            f"{gas}_slant_column_error": ("spectrum", error),
-        }
+        data = profile_variables(
+            gas, f"{gas}_vmr", vmr, block, d, systematic,
+            sizes=self.sizes, smoothing_known=self.smoothing_known,
+        )  # fmt: skip
+        data |= limit_variables(
+            gas,
+            limits.upper_limit(vmr, d.total_error, detection.limit_sigma),
+            found.detected & agreed,
+            found,
+            (detection.detection_sigma, detection.limit_sigma),
+            contained(data, f"{gas}_vmr"),
+        )
+        data |= {f"{gas}_slant_column": column, f"{gas}_slant_column_error": error}
         if agreement is not None and agreement.share.size:
-            data[f"{gas}_line_agreement"] = ((), agreement.probability)
+            data[f"{gas}_line_agreement"] = agreement.probability
         if gas in end.layers:
             data |= self._layer(gas, agreed=agreed)
         return data
@@ -225,72 +288,39 @@ class _Gases:
         total = d.total_covariance
         for values in outside.values():
             total = total + values[:, None] * values
-        square = slope[:, None] * slope
         found = replace(
             d,
-            averaging_kernel=d.averaging_kernel * slope[:, None] / slope,
-            noise_covariance=d.noise_covariance * square,
-            total_covariance=total * square,
-            noise_error=d.noise_error * slope,
-            smoothing_error=smoothing * slope,
-            total_error=np.sqrt(np.diag(total).clip(0.0)) * slope,
+            total_covariance=total,
+            smoothing_error=smoothing,
+            total_error=np.sqrt(np.diag(total).clip(0.0)),
         )
-        return found, {k: v * slope for k, v in (systematic | outside).items()}
+        systematic = {k: v * slope for k, v in (systematic | outside).items()}
+        return found.scaled(slope), systematic
 
-    def _layer(self, gas: str, *, agreed: bool) -> dict[str, object]:
+    def _layer(self, gas: str, *, agreed: bool) -> dict[str, Any]:
         """Return the variables of the layer of a gas."""
         one, detection = self.end.layers[gas], self.detection
         name = f"{gas}_layer_vmr"
         systematic = {k: np.asarray(v) for k, v in one.systematic.items()}
         smoothing = np.asarray(one.smoothing) if self.smoothing_known else None
-        data: dict[str, object] = {
-            name: ((), one.value),
-            **error_variables(name, np.asarray(one.noise), smoothing, systematic, ()),
+        data = {
+            name: one.value,
+            **error_variables(
+                name, np.asarray(one.noise), smoothing, systematic, self.sizes
+            ),
         }
-        error = data[f"{name}_error"][1]  # type: ignore[index]
-        value = np.asarray(one.value)
-        seen = bool(value > detection.layer_detection_sigma * error)
-        limit = limits.upper_limit(value, error, detection.limit_sigma)
-        data[f"{gas}_layer_upper_limit"] = ((), limit)
-        data[f"{gas}_layer_detected"] = ((), np.int8(seen and agreed))
-        return data
+        error = data[f"{name}_error"][0]
+        value, k = np.asarray(one.value), detection.layer_detection_sigma
+        return data | limit_variables(
+            f"{gas}_layer",
+            limits.upper_limit(value, error, detection.limit_sigma),
+            (value > k * error) & agreed,
+            None,
+            (k, detection.limit_sigma),
+            contained(data, name),
+        )
 
 
-def state_limits(
-    variables: Mapping[Any, xr.Variable],
-    name: str,
-    detection: Sigmas,
-    random: str,
-    layer_sigma: float | None = None,
-) -> None:
-    """Write the sigma level of each limit, and the error in it, as attributes.
-
-    Parameters
-    ----------
-    variables : mapping of str to Variable
-        Of the result.
-    name : str
-        What the limits are of: what stands before ``_upper_limit``.
-    detection : Sigmas
-    random : str
-        Parts of the error in the limits, as in the attribute ``contains``.
-    layer_sigma : float, optional
-        Sigma level of the layer's detection.
-    """
-    levels = {
-        "upper_limit": (detection.limit_sigma, random),
-        "detected": (detection.detection_sigma, random),
-        "delta_chi_square": (detection.detection_sigma, random),
-        "limit_linear": (1.0, "noise"),
-        "limit_delta_chi_square": (detection.limit_sigma, random),
-        "limit_flag": (detection.detection_sigma, random),
-    }
-    layer = f"{name}_layer_vmr_error"
-    if layer_sigma is not None and layer in variables:
-        contains = variables[layer].attrs["contains"]
-        levels["layer_upper_limit"] = (detection.limit_sigma, contains)
-        levels["layer_detected"] = (layer_sigma, contains)
-    for ending, (sigma, error) in levels.items():
-        if f"{name}_{ending}" in variables:
-            attrs = variables[f"{name}_{ending}"].attrs
-            attrs |= {"sigma_level": sigma, "error_used": error}
+def contained(data: Mapping[str, Any], name: str) -> str:
+    """Return the parts of a total error that `error_variables` has named."""
+    return str(data[f"{name}_error"][1]["contains"])

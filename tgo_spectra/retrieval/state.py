@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from tgo_spectra.errors import RetrievalError, SetupError
+from tgo_spectra.retrieval.regularisation import exponential_covariance
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.floating]
     State = Mapping[str, Array]
 
-__all__ = ["FIXED", "Block", "StateSpace", "independent"]
+__all__ = ["FIXED", "Block", "StateSpace", "independent", "profile"]
 
 FIXED = 1e-9
 """Variance, in squared units of an element, that keeps it where its a priori is."""
@@ -104,6 +105,29 @@ def independent(
     variance = max(sigma**2, FIXED)
     start = np.full(size, prior)
     return Block(name, start, variance * np.eye(size), per, variable=variable)
+
+
+def profile(
+    name: str,
+    altitude_km: Array,
+    prior: Array | float,
+    sigma: Array | float,
+    correlation_km: float,
+    *,
+    log: bool = False,
+) -> Block:
+    """Return the block of a profile whose a priori is correlated along altitude.
+
+    Examples
+    --------
+    >>> block = profile("ch4", np.array([0.0, 4.0]), 0.0, 5e-9, 4.0)
+    >>> block.per, block.sigma.tolist(), round(block.covariance[0, 1] / 25e-18, 4)
+    ('level', [5e-09, 5e-09], 0.3679)
+    """
+    start, size = (np.array(np.broadcast_to(v, altitude_km.shape), dtype=float)
+                   for v in (prior, sigma))  # fmt: skip
+    covariance = exponential_covariance(altitude_km, size, correlation_km)
+    return Block(name, start, covariance, "level", log, correlation_km=correlation_km)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.floating]
     IntArray = npt.NDArray[np.intp]
 
-__all__ = ["of_fit", "of_noise", "of_product", "of_rows", "with_product"]
+__all__ = ["UNSEEN", "of_fit", "of_noise", "of_product", "of_rows", "with_product"]
 
 PATTERN, GROSS_PATTERN = 1.3, 3.0
 """Stacked residual over its expectation, beyond which something is in common to all
@@ -104,7 +104,7 @@ def of_rows(
     off_sigmas : array, shape (row, parameter), optional
         What is fitted beside the gases, from its a priori, in units of its 1 sigma.
     """
-    flags = np.full(count, quality.pack(["few_spectra"]))
+    flags = np.full(count, UNSEEN)
     for index, row in enumerate(rows.tolist()):
         one = measured[index]
         along = float(one.sure_along_pixels.sum())
@@ -171,6 +171,9 @@ def with_product(result: xr.Dataset, level1: xr.Dataset) -> xr.Dataset:
         flag = xr.Variable((), none, attributes_of("quality_flag", none.dtype))
     return result.assign(quality_flag=(flag.dims, flag.data | own, flag.attrs))
 
+
+UNSEEN = quality.pack(["few_spectra"])
+"""Flag of a spectrum that was not fitted."""
 
 NONE_NAMED = "none named"
 """Of interferents, as provenance says it."""

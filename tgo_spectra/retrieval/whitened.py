@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -81,6 +82,21 @@ class Whitened:
         coefficients = np.full(basis.shape[:2], np.nan)
         return cls(none, parts, residual, scale, basis, scale, coefficients)
 
+    @functools.cached_property
+    def gram(self) -> Array:
+        """Products of the fields with each other, (row, field, field)."""
+        return np.asarray(self.fields @ self.fields.transpose(0, 2, 1))
+
+    @functools.cached_property
+    def gradient(self) -> Array:
+        """Products of the fields with the residual, (row, field)."""
+        return np.asarray((self.fields @ self.residual[:, :, None])[:, :, 0])
+
+    @property
+    def chi_square(self) -> float:
+        """Sum of the squares of the residuals."""
+        return float((self.residual**2).sum())
+
     def project(self, columns: Array) -> Array:
         """Take the baselines out of some whitened columns, (row, column, pixel)."""
         along = columns @ self.basis.transpose(0, 2, 1)
@@ -115,6 +131,11 @@ class Whitened:
             self.scale * keep,
             self.baseline,
         )
+
+    @property
+    def left(self) -> Array:
+        """Residual, not-a-number where masked, (row, pixel)."""
+        return np.where(self.used, self.residual, np.nan)
 
     @property
     def used(self) -> npt.NDArray[np.bool_]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 
 from tgo_spectra import mars
 from tgo_spectra.errors import AtmosphereError, RetrievalError, TableError
 from tgo_spectra.instruments import uncertain
 from tgo_spectra.retrieval import level2
+from tgo_spectra.retrieval.limits import upper_limit
 from tgo_spectra.retrieval.measurement import given_atmosphere
 from tgo_spectra.retrieval.models.lno.fit import ColumnFit, fit_spectrum
 from tgo_spectra.retrieval.models.lno.registration import product_model
@@ -25,13 +25,16 @@ from tgo_spectra.retrieval.models.lno.scene import (
     mean,
     screened,
 )
-from tgo_spectra.retrieval.models.so.profile_output import band_of
+from tgo_spectra.retrieval.models.so.profile_output import DETECTOR_PIXELS, band_of
+from tgo_spectra.retrieval.profile_variables import error_variables, limit_variables
+from tgo_spectra.retrieval.rows import fit_each
 from tgo_spectra.variables import dataset
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy.typing as npt
+    import xarray as xr
 
     from tgo_spectra.retrieval.models.lno.model import LayeredColumn, NadirModel
     from tgo_spectra.retrieval.models.lno.setup import NadirSetup
@@ -118,21 +121,17 @@ def retrieve_nadir(
         setup=setup,
         air=profile,
     )
-    places = _places(setup)
-    packed = xr.apply_ufunc(
+    fitted = fit_each(
         _fit_block,
-        rows["signal"],
-        rows["geometry"],
-        rows["n_averaged"],
-        input_core_dims=[["pixel"], ["quantity"], []],
-        output_core_dims=[["output"]],
-        kwargs={"model": model, "setup": setup, "air": profile},
-        dask="parallelized",
-        output_dtypes=[np.float64],
-        dask_gufunc_kwargs={
-            "output_sizes": {"output": places["end"].stop},
-        },
-        keep_attrs=False,
+        [
+            (rows["signal"], ("pixel",)),
+            (rows["geometry"], ("quantity",)),
+            (rows["n_averaged"], ()),
+        ],
+        _parts(setup),
+        model=model,
+        setup=setup,
+        air=profile,
     )
     _, table_attrs = band_of(setup.table)
     record = _provenance(level1, setup, table_attrs, profile.air, order, atmosphere)
@@ -142,7 +141,7 @@ def retrieve_nadir(
         "product_shift_px": float(model.prior[-1]),
         "product_shift_sigma_px": float(model.prior_sigma[-1]),
     }
-    return dataset(_named(packed, rows, level1, setup, places), record)
+    return dataset(_named(fitted, rows, level1, setup), record)
 
 
 def _check_product(level1: xr.Dataset, setup: NadirSetup) -> int:
@@ -165,36 +164,24 @@ def _check_product(level1: xr.Dataset, setup: NadirSetup) -> int:
     return int(orders[0])
 
 
-def _places(setup: NadirSetup) -> dict[str, slice]:
-    """Where each quantity stands in the packed result of a spectrum."""
+def _parts(setup: NadirSetup) -> dict[str, tuple[str, int] | None]:
+    """Return what is found of each spectrum, by name."""
     n = len(setup.gases)
-    sizes = {
-        "status": 1,
-        "state": n + 1,
-        "error": n + 1,
-        "noise_error": n + 1,
-        "degrees_of_freedom": n,
-        "reference": n,
-        "air": 1,
-        "air_mass": 1,
-        "surface_pressure": 1,
-        "noise": 1,
-        "reduced_chi_square": 1,
-        "pixels": 1,
-        "iterations": 1,
-        "kernel": LAYER_EDGES_KM.size - 1,
-        "baseline": setup.baseline_degree + 1,
-        "residual": 320,
+    single = ("status", "air", "air_mass", "surface_pressure", "spectrum_shift",
+              "spectrum_shift_error", "spectrum_noise", "goodness", "n_pixels",
+              "iterations_of_spectrum")  # fmt: skip
+    of_gases = ("factor", "error", "noise_error", "degrees_of_freedom", "reference")
+    return {
+        **dict.fromkeys(single),
+        **dict.fromkeys(of_gases, ("gas", n)),
+        "kernel": ("layer", LAYER_EDGES_KM.size - 1),
+        "baseline": ("coefficient", setup.baseline_degree + 1),
+        "residual": ("pixel", DETECTOR_PIXELS),
     }
-    places, start = {}, 0
-    for name, size in sizes.items():
-        places[name] = slice(start, start + size)
-        start += size
-    places["end"] = slice(start, start)
-    return places
 
 
 def _fit_block(
+    out: dict[str, Array],
     signal: Array,
     geometry: Array,
     n_averaged: Array,
@@ -202,12 +189,10 @@ def _fit_block(
     model: NadirModel,
     setup: NadirSetup,
     air: AirProfile,
-) -> Array:
-    places = _places(setup)
-    out = np.full((*signal.shape[:-1], places["end"].stop), np.nan)
-    for row in range(out.shape[0]):
+) -> None:
+    for row in range(len(signal)):
         down, up, height, status = (float(v) for v in geometry[row])
-        out[row, places["status"]] = status
+        out["status"][row] = status
         if status != 0:
             continue
         noise = setup.noise
@@ -219,107 +204,103 @@ def _fit_block(
             fit = fit_spectrum(model, measured, layers, noise=noise)
         except (AtmosphereError, TableError):
             # this spectrum alone looks at too deep or too cold a place
-            out[row, places["status"]] = STATUS.index("outside_table_or_atmosphere")
+            out["status"][row] = STATUS.index("outside_table_or_atmosphere")
             continue
-        _pack(out[row], places, fit, layers, pressure, model)
-    return out
+        if not fit.converged:
+            out["status"][row] = STATUS.index("not_converged")
+        out["surface_pressure"][row] = pressure
+        out["residual"][row, model.pixels] = fit.residual
+        for name, value in _found(fit, layers).items():
+            out[name][row] = value
 
 
-def _pack(
-    row: Array,
-    places: dict[str, slice],
-    fit: ColumnFit,
-    layers: LayeredColumn,
-    pressure: float,
-    model: NadirModel,
-) -> None:
-    row[places["status"]] = 0 if fit.converged else STATUS.index("not_converged")
-    row[places["state"]] = fit.state
-    row[places["error"]] = fit.error
-    row[places["noise_error"]] = fit.noise_error
-    row[places["degrees_of_freedom"]] = fit.degrees_of_freedom
-    row[places["reference"]] = layers.columns_cm2
-    row[places["air"]] = layers.air_cm2.sum()
-    row[places["air_mass"]] = layers.air_mass
-    row[places["surface_pressure"]] = pressure
-    row[places["noise"]] = fit.noise
-    row[places["reduced_chi_square"]] = fit.reduced_chi_square
-    row[places["pixels"]] = np.isfinite(fit.residual).sum()
-    row[places["iterations"]] = fit.iterations
-    row[places["kernel"]] = fit.column_kernel
-    row[places["baseline"]] = fit.baseline
-    row[places["residual"]][model.pixels] = fit.residual
+def _found(fit: ColumnFit, layers: LayeredColumn) -> dict[str, float | Array]:
+    """Return what is found of a spectrum, by name."""
+    n = fit.degrees_of_freedom.size
+    return {
+        "air": layers.air_cm2.sum(),
+        "air_mass": layers.air_mass,
+        "spectrum_shift": fit.state[n],
+        "spectrum_shift_error": fit.error[n],
+        "spectrum_noise": fit.noise,
+        "goodness": fit.reduced_chi_square,
+        "n_pixels": float(np.isfinite(fit.residual).sum()),
+        "iterations_of_spectrum": fit.iterations,
+        "factor": fit.state[:n],
+        "error": fit.error[:n],
+        "noise_error": fit.noise_error[:n],
+        "degrees_of_freedom": fit.degrees_of_freedom,
+        "reference": layers.columns_cm2,
+        "kernel": fit.column_kernel,
+        "baseline": fit.baseline,
+    }
 
 
 def _named(
-    packed: xr.DataArray,
+    fitted: dict[str, xr.DataArray],
     rows: xr.Dataset,
     level1: xr.Dataset,
     setup: NadirSetup,
-    places: dict[str, slice],
 ) -> dict[str, object]:
-    def part(name: str, index: int = 0) -> xr.DataArray:
-        return packed.isel(output=places[name].start + index)
-
-    pressure, air = part("surface_pressure"), part("air")
-    scale = setup.reference_pressure_pa / pressure
-    data: dict[str, object] = {}
+    """Columns of the gases under their names, and what else is known of the rows."""
+    internal = ("status", "air", "goodness", "factor", "error", "noise_error",
+                "degrees_of_freedom", "reference", "kernel")  # fmt: skip
+    data: dict[str, object] = {k: v for k, v in fitted.items() if k not in internal}
     for index, gas in enumerate(setup.gases):
-        reference = part("reference", index)
-        column = part("state", index) * reference
-        error = part("error", index) * reference
-        data[f"{gas}_column"] = column
-        noise = part("noise_error", index) * reference
-        data[f"{gas}_column_noise_error"] = noise
-        data[f"{gas}_column_smoothing_error"] = (error**2 - noise**2).clip(0.0) ** 0.5
-        data[f"{gas}_column_error"] = error.assign_attrs(contains="noise, smoothing")
-        data[f"{gas}_column_apriori"] = reference
-        freedom = part("degrees_of_freedom", index)
+        name = f"{gas}_column"
+        reference = fitted["reference"].isel(gas=index)
+        error, noise = (
+            fitted[part].isel(gas=index) * reference
+            for part in ("error", "noise_error")
+        )
+        smoothing = (error**2 - noise**2).clip(0.0) ** 0.5
+        data[name] = fitted["factor"].isel(gas=index) * reference
+        data[f"{name}_apriori"] = reference
+        data |= error_variables(name, noise, smoothing)
+        freedom = fitted["degrees_of_freedom"].isel(gas=index)
         data[f"{gas}_degrees_of_freedom_of_spectrum"] = freedom
-        if index:
-            continue
-        k, size = setup.detection_sigma, setup.limit_sigma
-        scaled = {"reference_pressure_pa": setup.reference_pressure_pa}
-        name = f"{gas}_column_normalised"
-        data[name] = (column * scale).assign_attrs(scaled)
-        data[f"{name}_error"] = (error * scale).assign_attrs(scaled)
-        data[f"{gas}_column_mole_fraction"] = column / air
-        data[f"{gas}_column_mole_fraction_error"] = error / air
-        limit = column.clip(min=0.0) + size * error
-        limit = limit.where(np.isfinite(column))
-        data[f"{gas}_column_upper_limit"] = limit.assign_attrs(
-            sigma_level=size, error_used="noise, smoothing"
-        )
-        found = (column > k * error) & (part("status") == 0)
-        found = found.astype(np.int8).assign_attrs(
-            sigma_level=k, error_used="noise, smoothing"
-        )
-        data[f"{gas}_column_detected"] = found
-        kernel = packed.isel(output=places["kernel"]).rename(output="layer")
-        data[f"{gas}_column_averaging_kernel"] = kernel
-    n = len(setup.gases)
-    data["spectrum_shift"] = part("state", n)
-    data["spectrum_shift_error"] = part("error", n)
+        if gas == setup.gas:
+            data |= _of_wanted(data[name], error, fitted, setup)
     # without a noise given there is no chi-square: the residuals are its only measure
     ratio = "variance_ratio" if setup.noise is None else "reduced_chi_square"
-    data[f"spectrum_{ratio}"] = part("reduced_chi_square")
-    data["spectrum_noise"] = part("noise")
-    data["n_pixels"] = part("pixels")
-    data["iterations_of_spectrum"] = part("iterations")
-    data["surface_pressure"] = pressure
-    data["air_mass"] = part("air_mass")
+    data[f"spectrum_{ratio}"] = fitted["goodness"]
     surface = QUANTITIES.index("surface_km")
     data["surface_altitude"] = rows["geometry"].isel(quantity=surface)
     data["n_averaged"] = rows["n_averaged"]
-    data["status"] = part("status").astype(np.int8).assign_attrs(
-        flag_values=np.arange(len(STATUS), dtype=np.int8),
-        flag_meanings=" ".join(STATUS),
-    )  # fmt: skip
-    baseline = packed.isel(output=places["baseline"])
-    data["baseline"] = baseline.rename(output="coefficient")
-    data["residual"] = packed.isel(output=places["residual"]).rename(output="pixel")
-    height_km = 0.5 * (LAYER_EDGES_KM[1:] + LAYER_EDGES_KM[:-1])
-    return {**data, "height": height_km, **_where(level1, setup.average)}
+    flags = {
+        "flag_values": np.arange(len(STATUS), dtype=np.int8),
+        "flag_meanings": " ".join(STATUS),
+    }
+    data["status"] = (fitted["status"].astype(np.int8), flags)
+    data["height"] = 0.5 * (LAYER_EDGES_KM[1:] + LAYER_EDGES_KM[:-1])
+    return data | _where(level1, setup.average)
+
+
+def _of_wanted(
+    column: Any,
+    error: xr.DataArray,
+    fitted: dict[str, xr.DataArray],
+    setup: NadirSetup,
+) -> dict[str, object]:
+    """Return limits, kernel and scaled columns of the gas that is wanted."""
+    name, k, size = f"{setup.gas}_column", setup.detection_sigma, setup.limit_sigma
+    scale = setup.reference_pressure_pa / fitted["surface_pressure"]
+    scaled = {"reference_pressure_pa": setup.reference_pressure_pa}
+    limited = limit_variables(
+        name,
+        upper_limit(column, error, size),
+        (column > k * error) & (fitted["status"] == 0),
+        None,
+        (k, size),
+        "noise, smoothing",
+    )
+    return limited | {
+        f"{name}_normalised": (column * scale, scaled),
+        f"{name}_normalised_error": (error * scale, scaled),
+        f"{name}_mole_fraction": column / fitted["air"],
+        f"{name}_mole_fraction_error": error / fitted["air"],
+        f"{name}_averaging_kernel": fitted["kernel"],
+    }
 
 
 def _where(level1: xr.Dataset, n: int) -> dict[str, Any]:
@@ -335,10 +316,9 @@ def _where(level1: xr.Dataset, n: int) -> dict[str, Any]:
             starts = np.arange(0, values.size, n)
             groups = [values[k : k + n] for k in starts]
             values = np.array([mean(g, CIRCLES.get(name)) for g in groups])
-        result[name] = ("spectrum", values)
+        result[name] = values
     if "time" in result:
-        years = np.asarray(mars.mars_year(result["time"][1]), dtype=np.int32)
-        result["mars_year"] = ("spectrum", years)
+        result["mars_year"] = np.asarray(mars.mars_year(result["time"]), dtype=np.int32)
     return result
 
 

@@ -34,8 +34,7 @@ from tgo_spectra.retrieval.models.mir.scene import SHAPE, SHAPE_SOURCES
 from tgo_spectra.retrieval.models.so.evaluation import REBUILD_PX, place_of
 from tgo_spectra.retrieval.models.so.optimal_estimation import prior_sigma
 from tgo_spectra.retrieval.registration import best_shift, compare_shifts
-from tgo_spectra.retrieval.regularisation import exponential_covariance
-from tgo_spectra.retrieval.state import Block, StateSpace, independent
+from tgo_spectra.retrieval.state import StateSpace, independent, profile
 from tgo_spectra.retrieval.whitened import Whitened, whiten
 
 if TYPE_CHECKING:
@@ -106,12 +105,10 @@ def space_of(scene: MirScene) -> StateSpace:
     """Return the state with its a priori; what others have for a bin, an order has."""
     register, count = scene.setup.registration, len(scene.orders)
     stretch = register.stretch_sigma_px if register.stretch else 0.0
-    gases = []
-    for gas in scene.setup.gases:
-        sigma, length = prior_sigma(scene, gas)
-        covariance = exponential_covariance(scene.altitude_km, sigma, length)
-        prior = np.asarray(scene.prior_vmr[gas], dtype=float)
-        gases.append(Block(gas, prior, covariance, "level", correlation_km=length))
+    gases = [
+        profile(gas, scene.altitude_km, scene.prior_vmr[gas], *prior_sigma(scene, gas))
+        for gas in scene.setup.gases
+    ]
     shape = register.shape_sigma
     return StateSpace(
         (

@@ -263,13 +263,11 @@ def _view_of(level1: xr.Dataset, scene: MirScene, end: Conclusion) -> level2.Vie
     """Return where the fit looked, and what it left."""
     rows = np.concatenate([one.rows for one in scene.orders])
     where = np.concatenate([one.altitude_km for one in scene.orders])
-    residual, start = np.full((rows.size, level1.sizes["pixel"]), np.nan), 0
-    for one in scene.orders:
-        here = slice(start, start + one.rows.size)
-        size = one.pixels.size
-        left = np.full((one.rows.size, size), np.nan)
-        used = end.seen.used[here, :size]
-        np.divide(end.seen.residual[here, :size], one.weight, out=left, where=used)
-        residual[here, one.pixels] = left
-        start = here.stop
-    return level2.View(rows, where, scene.altitude_km, residual)
+    ends = np.cumsum([one.rows.size for one in scene.orders])[:-1]
+    residual = [
+        level2.all_pixels(
+            left[:, : one.pixels.size] / one.weight, one.pixels, level1.sizes["pixel"]
+        )
+        for one, left in zip(scene.orders, np.split(end.seen.left, ends), strict=True)
+    ]
+    return level2.View(rows, where, scene.altitude_km, np.concatenate(residual))

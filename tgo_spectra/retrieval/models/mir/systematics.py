@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tgo_spectra import geometry
+from tgo_spectra.retrieval.elements import sizes_of
 from tgo_spectra.retrieval.models.mir.fit import MirEvaluator, known_blocks
 from tgo_spectra.retrieval.models.mir.scene import SHAPE_SOURCES, limbs_of
 
@@ -33,24 +34,28 @@ DARKEST = 1e-2
 """Brightness of a row, of that of the Sun, below which a zero level grows no more."""
 
 
-def sizes(setup: MirSetup) -> list[tuple[str, float, str]]:
-    """Return name, size (1 sigma) and unit of the sources, in the fit or not."""
-    wish, fitted = setup.systematics, setup.registration.shape_sigma
-    every = [
-        ("temperature", wish.temperature_k, "K"),
-        ("pressure", wish.pressure, "1"),
-        ("pointing", wish.pointing_km, "km"),
-        ("spectroscopy", wish.spectroscopy, "1"),
-        ("zero_level", wish.zero_level, "1"),
-        *(
-            (source, fitted[name] or getattr(wish, key), unit)
-            for name, (source, key, unit) in SHAPE_SOURCES.items()
-        ),
-    ]
-    inside = {name for e, (name, _, _) in SHAPE_SOURCES.items() if fitted[e] > 0.0}
-    every = [item for item in every if wish.enabled or item[0] in inside]
-    every.append(("waves", wish.waves, "1"))
-    return [item for item in every if item[1] > 0.0]
+SOURCES = {
+    "temperature": ("temperature_k", "K"),
+    "pressure": ("pressure", "1"),
+    "pointing": ("pointing_km", "km"),
+    "waves": ("waves", "1"),
+    "zero_level": ("zero_level", "1"),
+    "spectroscopy": ("spectroscopy", "1"),
+    **{source: (key, unit) for source, key, unit in SHAPE_SOURCES.values()},
+}
+"""Key of the setup's section ``systematics`` and unit, by name of the error."""
+
+
+def sizes(setup: MirSetup) -> dict[str, tuple[float, str]]:
+    """Return size (1 sigma) and unit of the sources by name, in the fit or not."""
+    found = sizes_of(setup.systematics, SOURCES)
+    if not setup.systematics.enabled:
+        found = {name: item for name, item in found.items() if name == "waves"}
+    for element, sigma in setup.registration.shape_sigma.items():
+        if sigma > 0.0 and element in SHAPE_SOURCES:
+            source, _, unit = SHAPE_SOURCES[element]
+            found[source] = sigma, unit
+    return found
 
 
 def mir_changes(evaluator: MirEvaluator, state: State) -> dict[str, list[Array]]:
@@ -63,7 +68,7 @@ def mir_changes(evaluator: MirEvaluator, state: State) -> dict[str, list[Array]]
     base = evaluator.spectra(state)
     inside = {"waves", *known_blocks(scene).values()}
     found: dict[str, list[Array]] = {}
-    for source, size, _ in sizes(scene.setup):
+    for source, (size, _) in sizes(scene.setup).items():
         if source in inside:
             continue
         if source == "zero_level":

@@ -22,8 +22,7 @@ from tgo_spectra.retrieval.models.so.evaluation import (
 )
 from tgo_spectra.retrieval.models.so.scene import of_rows
 from tgo_spectra.retrieval.models.so.solution import Solution, solution_of
-from tgo_spectra.retrieval.regularisation import exponential_covariance
-from tgo_spectra.retrieval.state import Block, StateSpace, independent
+from tgo_spectra.retrieval.state import Block, StateSpace, independent, profile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,9 +94,7 @@ def gas_block(scene: Scene, gas: str) -> Block:
     altitude = scene.limb.altitude_km
     if log:
         sigma = np.full(altitude.size, scene.setup.prior[gas].relative_sigma or 1.0)
-    covariance = exponential_covariance(altitude, sigma, length)
-    prior = np.asarray(scene.prior_vmr[gas], dtype=float)
-    return Block(gas, prior, covariance, "level", log, correlation_km=length)
+    return profile(gas, altitude, scene.prior_vmr[gas], sigma, length, log=log)
 
 
 def common_blocks(setup: HasCommon, n_bins: int) -> tuple[Block, ...]:

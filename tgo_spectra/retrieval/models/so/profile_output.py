@@ -212,11 +212,9 @@ def air_of(levels: xr.Dataset) -> dict[str, object]:
 def view_of(scene: Scene, end: Conclusion) -> level2.View:
     """Return where a fit of SO spectra looked, and what it left."""
     prepared = scene.prepared
-    residual = np.full((prepared.rows.size, DETECTOR_PIXELS), np.nan)
-    used = end.seen.used
-    left = np.full(used.shape, np.nan)
-    np.divide(end.seen.residual, prepared.weight, out=left, where=used)
-    residual[:, prepared.pixels] = left
+    residual = level2.all_pixels(
+        end.seen.left / prepared.weight, prepared.pixels, DETECTOR_PIXELS
+    )
     return level2.View(
         prepared.rows, prepared.altitude_km, scene.limb.altitude_km, residual
     )

@@ -23,7 +23,7 @@ from tgo_spectra.forward import ray
 from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.instruments.response import tabulated as operators
 from tgo_spectra.retrieval import level2, verdict
-from tgo_spectra.retrieval.elements import sources_of
+from tgo_spectra.retrieval.elements import element_of, settings
 from tgo_spectra.retrieval.measurement import planet_radius, scalar, smooth_wavenumber
 from tgo_spectra.retrieval.models.so import slant_rows, sources
 from tgo_spectra.retrieval.models.so.profile_output import band_of, choices
@@ -35,6 +35,8 @@ from tgo_spectra.retrieval.models.so.scene import (
 from tgo_spectra.retrieval.models.so.slant_fields import Seen
 from tgo_spectra.retrieval.models.so.sources import ORDER_PAIRS
 from tgo_spectra.retrieval.models.so.systematics import sizes
+from tgo_spectra.retrieval.profile_variables import error_variables
+from tgo_spectra.retrieval.rows import fit_each
 from tgo_spectra.variables import dataset
 
 if TYPE_CHECKING:
@@ -110,20 +112,31 @@ def slant_columns(
         aotf_frequency_khz=scalar(level1, "aotf_frequency"),
         temperature_c=scalar(level1, "instrument_temperature"),
     )
-    fitted = xr.apply_ufunc(
+    number = xr.DataArray(np.arange(level1.sizes["spectrum"]), dims="spectrum")
+    n = len(setup.gases)
+    fitted = fit_each(
         _fit_block,
-        level1["transmittance"],
-        level1["transmittance_error"],
-        level1["tangent_altitude_areoid"],
-        xr.DataArray(np.arange(level1.sizes["spectrum"]), dims="spectrum"),
-        level1["wavenumber"].reset_coords(drop=True),
-        input_core_dims=[["pixel"], ["pixel"], ["point", "edge"], [], ["pixel"]],
-        output_core_dims=[["output"]],
-        kwargs={"setup": setup, "optics": optics, "line_of_sight": sight},
-        dask="parallelized",
-        output_dtypes=[np.float64],
-        dask_gufunc_kwargs={"output_sizes": {"output": _output_size(setup)}},
-        keep_attrs=False,
+        [
+            (level1["transmittance"], ("pixel",)),
+            (level1["transmittance_error"], ("pixel",)),
+            (level1["tangent_altitude_areoid"], ("point", "edge")),
+            (number, ()),
+        ],
+        {
+            "column": ("gas", n),
+            "error": ("gas", n),
+            **dict.fromkeys(sources_of_rows(setup), ("gas", n)),
+            "spectrum_shift": None,
+            "spectrum_shift_error": None,
+            "spectrum_reduced_chi_square": None,
+            "spectrum_error_inflation": None,
+            "quality_flag": None,
+            "baseline": ("coefficient", setup.baseline_degree + 1),
+        },
+        wavenumber_cm1=level1["wavenumber"].values,
+        setup=setup,
+        optics=optics,
+        line_of_sight=sight,
     )
     corners = np.asarray(level1["tangent_altitude_areoid"].values, dtype=float)
     # no spectrum is read here: the middle row is one of those that look at the sky with
@@ -158,60 +171,30 @@ def _spectra(level1: xr.Dataset) -> dict[str, object]:
     return found
 
 
-def sources_of_rows(setup: RetrievalSetup) -> dict[str, float]:
-    """Return the sources of error of single spectra and their sizes (1 sigma).
+def sources_of_rows(setup: RetrievalSetup) -> dict[str, tuple[float, str]]:
+    """Return size (1 sigma) and unit of the errors of single spectra, by source.
 
     Those of `tgo_spectra.retrieval.models.so.systematics` that act on one spectrum: its
     place is given, and its shift is its own.
     """
-    if not setup.systematics.enabled:
-        return {}
     alike = ("pointing", "drift", "waves", "shift")
-    return {name: size for name, size, _ in sizes(setup) if name not in alike}
+    on = setup.systematics.enabled
+    return {k: v for k, v in sizes(setup).items() if on and k not in alike}
 
 
-def _places(setup: RetrievalSetup) -> dict[str, slice]:
-    """Where each quantity stands in the output of a row; of each gas, in a row."""
-    n = len(setup.gases)
-    sizes_of = dict.fromkeys(("column", "noise_error", "error"), n)
-    names = [f"systematic_{name}" for name in sources_of_rows(setup)]
-    sizes_of |= dict.fromkeys([*names, *(["systematic_error"] if names else [])], n)
-    sizes_of |= dict.fromkeys(("shift", "shift_error", "chi", "inflation", "flag"), 1)
-    sizes_of["baseline"] = setup.baseline_degree + 1
-    ends = np.cumsum([0, *sizes_of.values()]).tolist()
-    return {
-        name: slice(start, stop)
-        for name, start, stop in zip(sizes_of, ends[:-1], ends[1:], strict=True)
-    }
-
-
-def _output_size(setup: RetrievalSetup) -> int:
-    return int(_places(setup)["baseline"].stop)
-
-
-def _named(fitted: xr.DataArray, setup: RetrievalSetup) -> dict[str, object]:
-    """Columns of the block's output under their names."""
-    places = _places(setup)
-
-    def part(name: str, index: int = 0) -> xr.DataArray:
-        return fitted.isel(output=places[name].start + index)
-
-    data: dict[str, object] = {}
-    of_gas = [name for name in places if name.split("_")[0] in ("noise", "systematic")]
-    contains = [name.removesuffix("_error") for name in of_gas if "_error" in name]
+def _named(fitted: dict[str, xr.DataArray], setup: RetrievalSetup) -> dict[str, object]:
+    """Columns of the gases under their names, and what else was found."""
+    wish = sources_of_rows(setup)
+    columns, errors = fitted.pop("column"), fitted.pop("error")
+    changes = {source: fitted.pop(source) for source in wish}
+    data: dict[str, object] = dict(fitted)
+    data["quality_flag"] = fitted["quality_flag"].astype(np.int32)
     for index, gas in enumerate(setup.gases):
         name = f"{gas}_slant_column"
-        data[name] = part("column", index)
-        data |= {f"{name}_{one}": part(one, index) for one in of_gas}
-        total = part("error", index)
-        data[f"{name}_error"] = total.assign_attrs(contains=", ".join(contains))
-    data["spectrum_shift"] = part("shift")
-    data["spectrum_shift_error"] = part("shift_error")
-    data["spectrum_reduced_chi_square"] = part("chi")
-    data["spectrum_error_inflation"] = part("inflation")
-    data["quality_flag"] = part("flag").astype(np.int32)
-    baseline = fitted.isel(output=places["baseline"])
-    data["baseline"] = baseline.rename(output="coefficient")
+        data[name] = columns.isel(gas=index)
+        systematic = {source: v.isel(gas=index) for source, v in changes.items()}
+        noise = errors.isel(gas=index)
+        data |= error_variables(name, noise, None, systematic, wish)
     return data
 
 
@@ -250,7 +233,7 @@ def _moved_air(
 ) -> dict[str, xr.Dataset]:
     """Air warmer, and at a lower pressure, by 1 sigma: its own where it states one."""
     found = {}
-    for source, size in sources_of_rows(setup).items():
+    for source, (size, _) in sources_of_rows(setup).items():
         if source in ("temperature", "pressure"):
             stated = air.get(f"{source}_uncertainty", np.full(air.altitude.size, size))
             sigma, none = np.asarray(stated, float), np.zeros(air.altitude.size)
@@ -261,25 +244,22 @@ def _moved_air(
 
 
 def _fit_block(
+    out: dict[str, Array],
     transmittance: Array,
     error: Array,
     corners_km: Array,
     number: IntArray,
-    wavenumber_cm1: Array,
     *,
+    wavenumber_cm1: Array,
     setup: RetrievalSetup,
     optics: _Optics,
     line_of_sight: SlantAir,
-) -> Array:
+) -> None:
     """Fit a block of rows; whatever the blocks, a row sees the same numbers."""
-    if transmittance.size == 0:
-        return np.empty((*transmittance.shape[:-1], _output_size(setup)))
     rows = _usable(transmittance, error, corners_km, setup, line_of_sight)
-    places = _places(setup)
-    out = np.full((len(transmittance), _output_size(setup)), np.nan)
-    out[:, places["flag"]] = verdict.of_rows(rows[:0], 1, [], np.zeros(0, bool))
+    out["quality_flag"][:] = verdict.UNSEEN
     if not rows.size:
-        return out
+        return
     window = setup.window
     pixels = np.setdiff1d(
         np.arange(window.first_pixel, window.last_pixel + 1), window.masked_pixels
@@ -317,36 +297,26 @@ def _fit_block(
         weights,
         FIELD_WEIGHTS,
         _others(instrument, line_of_sight, air[:, 1:], weights),
-        wish.get("zero_level", 0.0),
+        wish["zero_level"][0] if "zero_level" in wish else 0.0,
     )
     columns = _columns(line_of_sight, air[:, 1:])
     n = len(setup.gases)
     inflation = np.array([one.inflation for one in found.noise])
-    noise = found.error[:, :n] * columns * inflation[:, None]
-    changes = {name: change * columns for name, change in found.changes.items()}
+    changes = dict(found.changes)
     if "spectroscopy" in wish:  # stronger lines: smaller columns
-        changes["spectroscopy"] = -wish["spectroscopy"] * found.state[:, :n] * columns
-    systematic = np.sqrt(sum((v**2 for v in changes.values()), np.zeros_like(noise)))
-    values = {
-        "column": found.state[:, :n] * columns,
-        "noise_error": noise,
-        "error": np.hypot(noise, systematic),
-        "shift": found.state[:, n : n + 1],
-        "shift_error": found.error[:, n : n + 1],
-        "chi": found.reduced_chi_square[:, None],
-        "inflation": inflation[:, None],
-        "flag": verdict.of_rows(
-            np.arange(rows.size), rows.size, found.noise, found.converged,
-            found.off_sigmas,
-        )[:, None],
-        "baseline": found.baseline,
-    }  # fmt: skip
-    if wish:
-        values["systematic_error"] = systematic
-        values |= {f"systematic_{name}": changes[name] for name in wish}
-    for name, place in places.items():
-        out[rows, place] = values[name]
-    return out
+        changes["spectroscopy"] = -wish["spectroscopy"][0] * found.state[:, :n]
+    out["column"][rows] = found.state[:, :n] * columns
+    out["error"][rows] = found.error[:, :n] * columns * inflation[:, None]
+    for source in wish:
+        out[source][rows] = changes[source] * columns
+    out["spectrum_shift"][rows] = found.state[:, n]
+    out["spectrum_shift_error"][rows] = found.error[:, n]
+    out["spectrum_reduced_chi_square"][rows] = found.reduced_chi_square
+    out["spectrum_error_inflation"][rows] = inflation
+    out["quality_flag"][rows] = verdict.of_rows(
+        np.arange(rows.size), rows.size, found.noise, found.converged, found.off_sigmas
+    )
+    out["baseline"][rows] = found.baseline
 
 
 def _others(
@@ -355,16 +325,16 @@ def _others(
     """Instrument and weights as they may really be, by source of error."""
     setup = instrument.setup
     found = {}
-    for name, size in sources_of_rows(setup).items():
+    for name, (size, _) in sources_of_rows(setup).items():
         if name in sight.other_coefficients:
             other = replace(sight, coefficients=sight.other_coefficients[name])
             found[name] = instrument, _weights(other, air)
         elif name == "outer_orders":
             fewer = max(setup.instrument.n_orders - ORDER_PAIRS, 0)
             found[name] = instrument.like(n_orders=fewer), weights
-        elif name in sources_of(setup):
-            element = sources_of(setup)[name][0]
-            found[name] = instrument.like(offsets={element: size}), weights
+        elif name in settings():
+            moved = instrument.like(offsets={element_of(name): size})
+            found[name] = moved, weights
     return found
 
 

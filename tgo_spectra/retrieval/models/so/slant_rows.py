@@ -254,7 +254,7 @@ class _Rows:
     @property
     def unsettled(self) -> npt.NDArray[np.bool_]:
         """Rows that ended somewhere, but not where no step is left."""
-        return ~self.converged & np.isfinite(self.residual).any(axis=1)
+        return np.asarray(~self.converged & np.isfinite(self.residual).any(axis=1))
 
     def look(self, instrument: Instrument, central: Array) -> None:
         """Find the shift and nearly the factors, with few orders and one ray."""

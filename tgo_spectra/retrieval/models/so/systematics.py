@@ -16,7 +16,12 @@ import numpy as np
 
 from tgo_spectra.errors import RetrievalError
 from tgo_spectra.forward import transmittance as forward
-from tgo_spectra.retrieval.elements import OTHERS, fitted_sources, sources_of
+from tgo_spectra.retrieval.elements import (
+    ELEMENTS,
+    OTHERS,
+    fitted_sources,
+    sizes_of,
+)
 from tgo_spectra.retrieval.linear import SHIFT
 from tgo_spectra.retrieval.models.so import scene as scenes
 from tgo_spectra.retrieval.models.so import sources
@@ -41,18 +46,16 @@ EXPLAINED = 0.98
 """Part of the variance of a correlated temperature error that is followed."""
 
 
-def sizes(setup: RetrievalSetup) -> list[tuple[str, float, str]]:
-    """Return name, size (1 sigma) and unit of the sources, in the fit or not."""
+BESIDE = {"shift": ("shift_px", "pixel"), "spectroscopy": ("spectroscopy", "1")}
+"""Key and unit of the sources that never stand in the fit."""
+
+
+def sizes(setup: RetrievalSetup) -> dict[str, tuple[float, str]]:
+    """Return size (1 sigma) and unit of the sources by name, in the fit or not."""
     wish, fitted = setup.systematics, fitted_sources(setup)
-    every = [
-        *((name, getattr(wish, key), unit) for name, (key, unit) in OTHERS.items()),
-        *((source, *size[1:]) for source, size in sources_of(setup).items()),
-        ("shift", wish.shift_px, "pixel"),
-        ("spectroscopy", wish.spectroscopy, "1"),
-    ]
-    return [
-        item for item in every if item[1] > 0.0 and (wish.enabled or item[0] in fitted)
-    ]
+    settings = {row.source: (row.source, row.unit) for row in ELEMENTS.values()}
+    every = sizes_of(wish, OTHERS | settings | BESIDE)
+    return {k: v for k, v in every.items() if wish.enabled or k in fitted}
 
 
 def changes(
@@ -74,7 +77,7 @@ def changes(
     scene = evaluator.scene
     base = _spectra(evaluator, scene, state)
     found: dict[str, list[Array]] = {}
-    for source, size, _ in sizes(scene.setup):
+    for source, (size, _) in sizes(scene.setup).items():
         if source in fitted_sources(scene.setup) or source == "waves":
             continue
         if source in ("drift", "outer_orders", "zero_level"):
@@ -106,7 +109,7 @@ def _spectra(like: Evaluator, scene: Scene, state: State) -> Array:
 
 def _instrument(scene: Scene, source: str, size: float) -> Scene:
     """Return the scene seen by another instrument."""
-    name = sources_of(scene.setup)[source][0]
+    name = next(name for name, row in ELEMENTS.items() if row.source == source)
     return replace(scene, offsets={name: size})
 
 

@@ -30,8 +30,7 @@ from tgo_spectra.retrieval.models.temperature.evaluation import (
 )
 from tgo_spectra.retrieval.models.temperature.scene import LOG_PRESSURE, TEMPERATURE
 from tgo_spectra.retrieval.models.temperature.systematics import temperature_changes
-from tgo_spectra.retrieval.regularisation import exponential_covariance
-from tgo_spectra.retrieval.state import Block, StateSpace, independent
+from tgo_spectra.retrieval.state import StateSpace, independent, profile
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -85,12 +84,10 @@ def space_of_temperature(scene: TemperatureScene) -> StateSpace:
     """Return the state with its a priori."""
     setup, altitude = scene.setup, scene.altitude_km
     wish = setup.temperature
-    sigma = np.full(altitude.size, wish.sigma_k)
-    covariance = exponential_covariance(altitude, sigma, wish.correlation_km)
     fitted = {gas: gas_block(scene.gas, gas) for gas in setup.fitted}
     return StateSpace(
         (
-            Block(TEMPERATURE, np.zeros(altitude.size), covariance, "level"),
+            profile(TEMPERATURE, altitude, 0.0, wish.sigma_k, wish.correlation_km),
             *(replace(block, prior=scene.vmr[g]) for g, block in fitted.items()),
             *common_blocks(setup, scene.prepared.n_bins),
             independent(LOG_PRESSURE, setup.pressure.relative_sigma),

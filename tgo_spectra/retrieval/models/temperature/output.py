@@ -10,11 +10,10 @@ import numpy as np
 from tgo_spectra.forward.sight import air_on_points, log_pressure_slope
 from tgo_spectra.retrieval import level2
 from tgo_spectra.retrieval.conclusion import joined
-from tgo_spectra.retrieval.models.so.optimal_estimation import prior_sigma
 from tgo_spectra.retrieval.models.so.profile_output import bins_of, view_of
 from tgo_spectra.retrieval.models.temperature.scene import LOG_PRESSURE, TEMPERATURE
 from tgo_spectra.retrieval.models.temperature.systematics import other_air, sizes
-from tgo_spectra.retrieval.profile_variables import error_variables
+from tgo_spectra.retrieval.profile_variables import error_variables, profile_variables
 from tgo_spectra.variables import dataset
 
 if TYPE_CHECKING:
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from tgo_spectra.retrieval.diagnostics import GasDiagnostics
     from tgo_spectra.retrieval.models.temperature.fit import TemperatureSolution
     from tgo_spectra.retrieval.models.temperature.scene import TemperatureScene
+    from tgo_spectra.retrieval.state import Block
 
     Array = npt.NDArray[np.float64]
     Real = npt.NDArray[np.floating]
@@ -37,9 +37,6 @@ __all__ = [
     "profiles_of",
     "systematic_errors",
 ]
-
-RESOLVED = 0.01
-"""Diagonal of the averaging kernel below which a level has no vertical resolution."""
 
 
 @dataclass(frozen=True)
@@ -208,10 +205,10 @@ def assembled(
     found = profiles_of(scene, solution)
     altitude = scene.altitude_km
     errors = systematic_errors(scene, solution)
-    data = _profile_variables(scene, found, errors)
-    for gas in scene.setup.fitted:
-        data |= _gas_variables(gas, scene, solution)
     end = solution.end
+    data = _air_variables(scene, found, end.space.block(TEMPERATURE), errors)
+    for gas in scene.setup.fitted:
+        data |= _gas_variables(gas, end, sizes(scene.setup))
     view = replace(view_of(scene.gas, end), altitude_km=altitude)
     data |= level2.of_fit(level1, view, end)
     data["reference_altitude"] = scene.reference_km
@@ -219,103 +216,64 @@ def assembled(
     wish = scene.setup
     left = (found.diagnostics.total_error / wish.temperature.sigma_k) ** 2
     sensed = altitude[1.0 - left >= wish.minimum_information]
-    written = dataset(data, record | {
+    return dataset(data, record | {
         "truncation_residual": solution.truncation_residual,
         "coarse_shift_px": solution.coarse_shift_px,
         "sensed_bottom_km": float(sensed.min()) if sensed.size else float("nan"),
         "sensed_top_km": float(sensed.max()) if sensed.size else float("nan"),
     })  # fmt: skip
-    for gas in scene.setup.fitted:
-        sigma, length = prior_sigma(scene.gas, gas)
-        written[f"{gas}_vmr_apriori"].attrs |= {
-            "correlation_length_km": length,
-            "sigma_maximum": float(sigma.max()),
-        }
-    written["co2_vmr"].attrs["state"] = "fixed"
-    written["temperature_apriori"].attrs |= {
-        "sigma_k": wish.temperature.sigma_k,
-        "correlation_length_km": wish.temperature.correlation_km,
-    }
-    for source, size, unit in sizes(wish):
-        for name in errors.get(source, ()):
-            notes = written[f"{name}_systematic_{source}"].attrs
-            notes |= {"magnitude": size, "magnitude_units": unit}
-    return written
 
 
-def _profile_variables(
+def _air_variables(
     scene: TemperatureScene,
     found: Profiles,
+    prior: Block,
     systematic: Mapping[str, Mapping[str, Real]],
 ) -> dict[str, object]:
-    level, square = "altitude", ("altitude", "altitude_in")
-    at, sight, altitude = scene.level_points, scene.sight, scene.altitude_km
-    d = found.diagnostics
-    co2 = scene.vmr["co2"]
-    density = found.density_cm3
-    sizes: dict[str, float | Array] = {
-        "temperature": 1.0,
+    """Name temperature, pressure and densities, and their errors."""
+    at, sight, d, wish = scene.level_points, scene.sight, found.diagnostics, scene.setup
+    co2, density = scene.vmr["co2"], found.density_cm3
+    units = sizes(wish)
+    values: dict[str, Array] = {
         "pressure": found.pressure_pa,
         "number_density": density,
         "co2_number_density": density * co2,
     }
-    changes = {
-        name: {source: values[name] * size for source, values in systematic.items()}
-        for name, size in sizes.items()
+
+    def by_source(name: str, value: Array | float) -> dict[str, Real]:
+        return {source: item[name] * value for source, item in systematic.items()}
+
+    # what is fitted is the departure from what was assumed
+    prior = replace(prior, prior=sight.temperature_k[at])
+    data = profile_variables(
+        TEMPERATURE, TEMPERATURE, found.temperature_k, prior, d,
+        by_source("temperature", 1.0), sizes=units,
+    )  # fmt: skip
+    data |= {
+        "temperature_response": d.averaging_kernel.sum(axis=1),
+        "temperature_vertical_resolution": d.resolution(scene.altitude_km),
+        "pressure_apriori": sight.pressure_pa[at],
+        "number_density_apriori": sight.number_density_cm3[at],
+        "co2_vmr": (co2, {"state": "fixed"}),
     }
-    data: dict[str, object] = {
-        "temperature": (level, found.temperature_k),
-        "temperature_apriori": (level, sight.temperature_k[at]),
-        **error_variables(
-            "temperature", d.noise_error, d.smoothing_error, changes["temperature"]
-        ),
-        "temperature_averaging_kernel": (square, d.averaging_kernel),
-        "temperature_noise_covariance": (square, d.noise_covariance),
-        "temperature_response": (level, d.averaging_kernel.sum(axis=1)),
-        "temperature_vertical_resolution": (
-            level, _resolution(d.averaging_kernel, altitude)
-        ),
-        "temperature_degrees_of_freedom": ((), d.degrees_of_freedom),
-        "pressure_apriori": (level, sight.pressure_pa[at]),
-        "number_density_apriori": (level, sight.number_density_cm3[at]),
-        "co2_vmr": (level, co2),
-    }  # fmt: skip
-    for name, errors in (
-        ("pressure", found.log_pressure),
-        ("number_density", found.log_density),
-        ("co2_number_density", found.log_density),
-    ):
-        value = np.asarray(sizes[name])
-        data[name] = (level, value)
+    for name, value in values.items():
+        errors = found.log_pressure if name == "pressure" else found.log_density
         noise, smoothing, _ = (error * value for error in errors)
-        data |= error_variables(name, noise, smoothing, changes[name])
+        changes = by_source(name, value)
+        data |= {name: value, **error_variables(name, noise, smoothing, changes, units)}
     return data
 
 
 def _gas_variables(
-    gas: str, scene: TemperatureScene, solution: TemperatureSolution
+    gas: str, end: Conclusion, units: Mapping[str, tuple[float, str]]
 ) -> dict[str, object]:
     """Name the profile of a gas fitted beside the temperature, and its errors."""
-    end = solution.end
-    level, d = "altitude", end.diagnostics(gas)
-    by_block = end.by_block(end.covariance[end.space[gas]])
+    own = end.space[gas]
+    by_block = end.by_block(end.covariance[own])
     known = {source: by_block[block] for block, source in end.known.items()}
-    squares = np.sum([v**2 for v in known.values()], axis=0)
-    smoothing = np.sqrt(np.clip(d.smoothing_error**2 - squares, 0.0, None))
-    return {
-        f"{gas}_vmr": (level, end.state[gas]),
-        f"{gas}_vmr_apriori": (level, scene.vmr[gas]),
-        **error_variables(
-            f"{gas}_vmr", d.noise_error, smoothing, known | dict(end.errors[gas])
-        ),
-        f"{gas}_averaging_kernel": ((level, "altitude_in"), d.averaging_kernel),
-        f"{gas}_degrees_of_freedom": ((), d.degrees_of_freedom),
-    }
-
-
-def _resolution(kernel: Real, altitude_km: Array) -> Array:
-    """Spacing of the levels over the diagonal of the averaging kernel, km."""
-    diagonal = np.diag(kernel)
-    known = diagonal > RESOLVED
-    spacing = np.gradient(altitude_km)
-    return np.where(known, spacing / np.where(known, diagonal, 1.0), np.nan)
+    _, smoothing, _ = _errors(np.eye(end.space.size)[own], end)
+    d = replace(end.diagnostics(gas), smoothing_error=smoothing)
+    return profile_variables(
+        gas, f"{gas}_vmr", end.state[gas], end.space.block(gas), d,
+        known | dict(end.errors[gas]), sizes=units,
+    )  # fmt: skip

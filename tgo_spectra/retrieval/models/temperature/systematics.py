@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tgo_spectra.forward.sight import hydrostatic_log_ratio
-from tgo_spectra.retrieval.elements import OTHERS, sources_of
+from tgo_spectra.retrieval.elements import OTHERS, element_of, settings, sizes_of
 from tgo_spectra.retrieval.models.so import sources
 from tgo_spectra.retrieval.models.so.optimal_estimation import prior_sigma
 from tgo_spectra.retrieval.models.temperature.evaluation import (
@@ -42,24 +42,28 @@ HOMOPAUSE_KM = (90.0, 120.0)
 from zero to its size."""
 
 
-def sizes(setup: TemperatureSetup) -> list[tuple[str, float, str]]:
-    """Return name, size (1 sigma) and unit of the sources that are on."""
-    wish, air = setup.systematics, setup.composition
-    if not wish.enabled:
-        return [("waves", wish.waves, "1")] if wish.waves > 0.0 else []
-    light = ("drift", "outer_orders", "zero_level", "waves")
-    unknown = len(setup.interferents) - len(setup.fitted)
-    every = [
-        ("composition", air.relative_error, "1"),
-        ("homopause", air.homopause_error, "1"),
-        ("molar_mass", air.molar_mass_error_g_mol, "g mol-1"),
-        ("pointing", setup.pointing_km, "km"),
-        ("spectroscopy", wish.spectroscopy, "1"),
-        ("interferents", float(unknown), "1"),
-        *((source, *size[1:]) for source, size in sources_of(setup).items()),
-        *((name, getattr(wish, OTHERS[name][0]), OTHERS[name][1]) for name in light),
-    ]
-    return [item for item in every if item[1] > 0.0]
+LIGHT = ("drift", "outer_orders", "zero_level", "waves")
+"""Sources that are neither air nor a setting of the instrument."""
+
+AIR = {
+    "composition": ("relative_error", "1"),
+    "homopause": ("homopause_error", "1"),
+    "molar_mass": ("molar_mass_error_g_mol", "g mol-1"),
+}
+"""Key of the setup's section ``composition`` and unit, by name of the error."""
+
+
+def sizes(setup: TemperatureSetup) -> dict[str, tuple[float, str]]:
+    """Return size (1 sigma) and unit of the sources that are on, by name."""
+    wish = setup.systematics
+    found = sizes_of(setup.composition, AIR)
+    found |= sizes_of(setup, {"pointing": ("pointing_km", "km")})
+    lines = {"spectroscopy": ("spectroscopy", "1")}
+    light = {name: OTHERS[name] for name in LIGHT}
+    found |= sizes_of(wish, lines | settings() | light)
+    if set(setup.interferents) - set(setup.fitted):
+        found["interferents"] = 1.0, "1"
+    return {k: v for k, v in found.items() if wish.enabled or k == "waves"}
 
 
 def temperature_changes(
@@ -74,7 +78,7 @@ def temperature_changes(
     base = evaluator.spectra(state)
     air = other_air(scene)
     found: dict[str, list[Real]] = {}
-    for source, size, _ in sizes(scene.setup):
+    for source, (size, _) in sizes(scene.setup).items():
         if source == "waves":
             continue
         if source in air:
@@ -84,8 +88,8 @@ def temperature_changes(
             others = [replace(scene, vmr={**scene.vmr, "co2": stronger})]
         elif source == "interferents":
             others = list(_more_of_others(scene))
-        elif source in sources_of(scene.setup):
-            moved = {sources_of(scene.setup)[source][0]: size}
+        elif source in settings():
+            moved = {element_of(source): size}
             others = [replace(scene, gas=replace(scene.gas, offsets=moved))]
         elif changes := _of_light(evaluator, state, source, size):
             found[source] = changes
@@ -100,7 +104,7 @@ def other_air(scene: TemperatureScene) -> dict[str, TemperatureScene]:
     """Return the scenes whose air or line of sight is another, by source."""
     setup, air = scene.setup, scene.setup.composition
     found = {}
-    for source, size, _ in sizes(setup):
+    for source, (size, _) in sizes(setup).items():
         if source == "composition":
             found[source] = with_composition(scene, air.relative_error)
         elif source == "homopause":

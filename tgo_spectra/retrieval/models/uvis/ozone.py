@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import functools
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,25 +11,43 @@ import numpy as np
 from tgo_spectra import quality
 from tgo_spectra.errors import RetrievalError, SetupError
 from tgo_spectra.retrieval import diagnostics, level2, limits, verdict
+from tgo_spectra.retrieval.elements import sizes_of
 from tgo_spectra.retrieval.measurement import given_atmosphere
 from tgo_spectra.retrieval.models.uvis.scene import REFERENCE_NM, build_scene
 from tgo_spectra.retrieval.models.uvis.setup import UvisSetup
-from tgo_spectra.retrieval.models.uvis.solve import Onion, Slant, UvisSolution, solve
-from tgo_spectra.retrieval.profile_variables import error_variables, state_limits
+from tgo_spectra.retrieval.models.uvis.solve import Onion, UvisSolution, solve
+from tgo_spectra.retrieval.profile_variables import (
+    contained,
+    error_variables,
+    limit_variables,
+    profile_variables,
+)
 from tgo_spectra.variables import dataset
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import numpy.typing as npt
     import xarray as xr
 
     from tgo_spectra.retrieval.conclusion import Conclusion
+    from tgo_spectra.retrieval.models.uvis.fit import Profile
 
-    Array = npt.NDArray[np.floating]
     Variables = dict[str, Any]
 
 __all__ = ["retrieve_ozone", "retrieve_uvis"]
+
+COLUMN = "o3_slant_column"
+
+SOURCES = {
+    "cross_section": ("cross_section", "1"),
+    "temperature": ("temperature_k", "K"),
+    "wavelength": ("wavelength_nm", "nm"),
+    "line_width": ("line_width", "1"),
+    "air_density": ("air_density", "1"),
+    "aerosol_form": ("aerosol_form", "1"),
+    "straylight": ("straylight", "1"),
+}
+"""Key of the setup's section ``systematics`` and unit, by name of the error."""
 
 
 def retrieve_uvis(
@@ -104,17 +123,14 @@ def retrieve_uvis(
     solution = solve(scene, chosen)
     variables = _slant_variables(level1, solution, chosen)
     variables |= _geometry_variables(level1, solution)
-    if solution.profile is not None:
-        variables |= _profile_variables(solution, chosen)
+    if solution.profile is not None and solution.end is not None:
+        variables |= _profile_variables(
+            level1, solution, solution.profile, solution.end, chosen
+        )
     if solution.onion is not None:
         variables |= _onion_variables(solution.onion)
     record = _provenance(level1, data, chosen, solution)
-    result = dataset(variables, record)
-    for name, error in (("o3_slant_column", "o3_slant_column"), ("o3", "o3_vmr")):
-        if f"{error}_error" in result:
-            contains = result[f"{error}_error"].attrs["contains"]
-            state_limits(result.variables, name, chosen.detection, contains)
-    return result
+    return dataset(variables, record)
 
 
 def retrieve_ozone(
@@ -178,6 +194,40 @@ def _cross_section(given: xr.Dataset | None, setup: UvisSetup) -> xr.Dataset:
     return read_uv_cross_section(setup.cross_section, medium=setup.medium)
 
 
+def _slant_variables(
+    level1: xr.Dataset, solution: UvisSolution, setup: UvisSetup
+) -> Variables:
+    """Columns of the fitted rows at their places among all, NaN elsewhere."""
+    s, wish, rows = solution.slant, setup.detection, solution.scene.rows
+    spread = functools.partial(level2.all_rows, level1, rows)
+    found = limits.Limits(
+        *(spread(getattr(s.limits, item.name)) for item in fields(s.limits))
+    )
+    column, error = spread(s.column), spread(s.error)
+    systematic = {source: spread(change) for source, change in s.systematic.items()}
+    sizes = sizes_of(setup.systematics, SOURCES)
+    errors = error_variables(COLUMN, error, None, systematic, sizes)
+    bits = verdict.of_rows(rows, column.size, s.fit.noise, s.fit.converged)
+    alone = solution.end is None
+    return {
+        COLUMN: column,
+        **errors,
+        **limit_variables(
+            COLUMN,
+            limits.upper_limit(column, spread(s.total_error), wish.limit_sigma),
+            found.detected == 1.0,
+            found,
+            (wish.detection_sigma, wish.limit_sigma),
+            contained(errors, COLUMN),
+        ),
+        "spectrum_reduced_chi_square": spread(s.fit.chi_square / s.fit.degrees),
+        "spectrum_error_inflation": spread(
+            np.array([one.inflation for one in s.fit.noise])
+        ),
+        "quality_flag" if alone else "spectrum_quality_flag": bits,
+    }
+
+
 def _of_profile(end: Conclusion, name: str) -> diagnostics.GasDiagnostics:
     """Errors of a profile with the noise as it is, all sources in the total."""
     d = end.diagnostics(name)
@@ -188,130 +238,72 @@ def _of_profile(end: Conclusion, name: str) -> diagnostics.GasDiagnostics:
     return replace(d, total_covariance=total, total_error=error)
 
 
-def _limits(
-    solution: UvisSolution, setup: UvisSetup, d: diagnostics.GasDiagnostics
-) -> limits.Limits:
-    profile, wish = solution.profile, setup.detection
-    assert profile is not None
-    return limits.of_profile(
-        profile.state[0],
+def _profile_variables(
+    level1: xr.Dataset,
+    solution: UvisSolution,
+    profile: Profile,
+    end: Conclusion,
+    setup: UvisSetup,
+) -> Variables:
+    scene, wish, result = solution.scene, setup.detection, profile.result
+    d, systematic = _of_profile(end, "o3"), end.errors["o3"]
+    vmr, air = profile.state[0], scene.air_cm3
+    found = limits.of_profile(
+        vmr,
         d,
-        solution.scene.level_km,
+        scene.level_km,
         0.5 * setup.prior.correlation_km,
         wish.detection_sigma,
         wish.limit_sigma,
         wish.minimum_response,
     )
-
-
-def _spread(level1: xr.Dataset, solution: UvisSolution, values: Array) -> Array:
-    """Values of the fitted rows at their places among all, NaN elsewhere."""
-    full = np.full((level1.sizes["spectrum"], *values.shape[1:]), np.nan)
-    full[solution.scene.rows] = values
-    return full
-
-
-def _slant_variables(
-    level1: xr.Dataset, solution: UvisSolution, setup: UvisSetup
-) -> Variables:
-    s: Slant = solution.slant
-    upper = limits.upper_limit(s.column, s.total_error, setup.detection.limit_sigma)
-    name = "o3_slant_column"
-    found: Variables = {
-        name: ("spectrum", s.column),
-        **error_variables(name, s.error, None, s.systematic, "spectrum"),
-        f"{name}_upper_limit": ("spectrum", upper),
-        f"{name}_delta_chi_square": ("spectrum", s.delta_chi_square),
-        f"{name}_limit_linear": ("spectrum", s.limit_linear),
-        f"{name}_limit_delta_chi_square": ("spectrum", s.limit_delta_chi_square),
-        f"{name}_limit_flag": ("spectrum", s.limit_flag),
-        "spectrum_reduced_chi_square": ("spectrum", s.fit.chi_square / s.fit.degrees),
-        "spectrum_error_inflation": (
-            "spectrum", np.array([one.inflation for one in s.fit.noise])
-        ),
-    }  # fmt: skip
-    result: Variables = {
-        key: (dims, _spread(level1, solution, values), *notes)
-        for key, (dims, values, *notes) in found.items()
-    }
-    flag = np.zeros(level1.sizes["spectrum"], dtype=np.int8)
-    flag[solution.scene.rows] = s.detected
-    result[f"{name}_detected"] = ("spectrum", flag)
-    bits = verdict.of_rows(solution.scene.rows, flag.size, s.fit.noise, s.fit.converged)
-    alone = solution.end is None
-    result["quality_flag" if alone else "spectrum_quality_flag"] = ("spectrum", bits)
-    return result
-
-
-def _profile_variables(solution: UvisSolution, setup: UvisSetup) -> Variables:
-    scene, profile, end = solution.scene, solution.profile, solution.end
-    assert profile is not None
-    assert end is not None
-    d = _of_profile(end, "o3")
-    found = _limits(solution, setup, d)
-    vmr, haze_error = profile.state[0], _of_profile(end, "continuum_0").total_error
-    step = float(np.diff(scene.level_km).mean())
-    own = np.diag(d.averaging_kernel)
-    resolution = np.where(own > 1e-3, step / np.maximum(own, 1e-3), np.nan)
-    upper = limits.upper_limit(vmr, d.total_error, setup.detection.limit_sigma)
-    degrees = float(np.trace(profile.result.covariance @ profile.result.data_matrix))
-    free = float((scene.model.weight > 0.0).sum()) - degrees
-    residual = np.where(
-        scene.model.weight > 0.0,
-        scene.model.transmittance - profile.result.final.value,
-        np.nan,
+    degrees = float(np.trace(result.covariance @ result.data_matrix))
+    used = scene.model.weight > 0.0
+    left = np.where(used, scene.model.transmittance - result.final.value, np.nan)
+    residual = level2.all_pixels(left, scene.pixels, level1.sizes["pixel"])
+    sizes = sizes_of(setup.systematics, SOURCES)
+    named = profile_variables(
+        "o3", "o3_vmr", vmr, end.space.block("o3"), d, systematic, sizes=sizes
     )
-    level, square = "altitude", ("altitude", "altitude_in")
     haze = {"reference_wavelength_nm": REFERENCE_NM}
     return {
-        "o3_vmr": (level, vmr),
-        "o3_vmr_apriori": (level, scene.prior_vmr, {
-            "correlation_length_km": setup.prior.correlation_km}),
-        **error_variables(
-            "o3_vmr", d.noise_error, d.smoothing_error, solution.profile_systematic
+        **named,
+        **limit_variables(
+            "o3",
+            limits.upper_limit(vmr, d.total_error, wish.limit_sigma),
+            found.detected,
+            found,
+            (wish.detection_sigma, wish.limit_sigma),
+            contained(named, "o3_vmr"),
         ),
-        "o3_averaging_kernel": (square, d.averaging_kernel),
-        "o3_vmr_noise_covariance": (square, d.noise_covariance),
-        "o3_upper_limit": (level, upper),
-        "o3_detected": (level, found.detected.astype(np.int8)),
-        "o3_delta_chi_square": (level, found.delta_chi_square),
-        "o3_limit_linear": (level, found.linear),
-        "o3_limit_delta_chi_square": (level, found.by_chi_square),
-        "o3_limit_flag": (level, found.by_flag),
-        "o3_degrees_of_freedom": ((), d.degrees_of_freedom),
-        "o3_vertical_resolution": (level, resolution),
-        "o3_number_density": (level, vmr * scene.air_cm3),
+        "o3_vertical_resolution": d.resolution(scene.level_km),
+        "o3_number_density": vmr * air,
         **error_variables(
-            "o3_number_density",
-            d.noise_error * scene.air_cm3,
-            d.smoothing_error * scene.air_cm3,
-            {k: v * scene.air_cm3 for k, v in solution.profile_systematic.items()},
+            "o3_number_density", d.noise_error * air, d.smoothing_error * air,
+            {source: change * air for source, change in systematic.items()}, sizes,
         ),
-        "aerosol_extinction": (level, profile.state[1], haze),
-        "aerosol_extinction_error": (level, haze_error, haze),
-        "aerosol_extinction_spectral": (
-            ("aerosol_term", level), profile.state[2:], haze),
-        "residual": (("row", "fitted_pixel"), residual.astype(np.float32)),
-        "reduced_chi_square": ((), profile.result.final.chi_square / free),
-        "degrees_of_freedom": ((), degrees),
-        "converged": ((), np.int8(profile.result.converged)),
-        "iterations": ((), np.int32(profile.result.iterations)),
-        "error_inflation": ((), end.noise.inflation),
-        "residual_autocorrelation": ((), float(end.noise.along_pixels[0])),
-        "residual_pattern": ((), end.pattern),
-        "quality_flag": ((), quality.pack(verdict.of_fit(end))),
+        "aerosol_extinction": (profile.state[1], haze),
+        "aerosol_extinction_error": (_of_profile(end, "continuum_0").total_error, haze),
+        "aerosol_extinction_spectral": (profile.state[2:], haze),
+        "residual": level2.all_rows(level1, scene.rows, residual).astype(np.float32),
+        "reduced_chi_square": result.final.chi_square / (used.sum() - degrees),
+        "degrees_of_freedom": degrees,
+        "converged": np.int8(result.converged),
+        "iterations": np.int32(result.iterations),
+        "error_inflation": end.noise.inflation,
+        "residual_autocorrelation": float(end.noise.along_pixels[0]),
+        "residual_pattern": end.pattern,
+        "quality_flag": quality.pack(verdict.of_fit(end)),
     }  # fmt: skip
 
 
 def _onion_variables(onion: Onion) -> Variables:
-    level, name = "peeled_altitude", "o3_number_density_peeled"
+    name, noise = "o3_number_density_peeled", np.sqrt(np.diag(onion.covariance))
     return {
-        level: onion.level_km,
-        name: (level, onion.density),
-        f"{name}_covariance": ((level, "peeled_altitude_in"), onion.covariance),
-        **error_variables(
-            name, np.sqrt(np.diag(onion.covariance)), None, onion.systematic, level
-        ),
+        "peeled_altitude": onion.level_km,
+        name: onion.density,
+        f"{name}_covariance": onion.covariance,
+        **error_variables(name, noise, None, onion.systematic),
     }
 
 
@@ -329,7 +321,7 @@ def _geometry_variables(level1: xr.Dataset, solution: UvisSolution) -> Variables
         **level2.moment(level1, *seen),
     }
     if level1["wavelength"].ndim == 1:
-        found["wavelength"] = np.asarray(level1["wavelength"].values)[scene.pixels]
+        found["wavelength"] = np.asarray(level1["wavelength"].values)
     return found
 
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tgo_spectra.retrieval.limits import Limits
 from tgo_spectra.retrieval.models.uvis import fit as uvis_fit
 from tgo_spectra.retrieval.models.uvis.scene import UvisScene, slant_model
-from tgo_spectra.retrieval.regularisation import exponential_covariance
 from tgo_spectra.retrieval.solve import invert
-from tgo_spectra.retrieval.state import Block, StateSpace
+from tgo_spectra.retrieval.state import StateSpace, profile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,10 +43,8 @@ _DAMPED = 1e-2
 class Slant:
     """Slant columns and whether ozone is there; arrays over the fitted rows.
 
-    ``limit_linear``, ``limit_delta_chi_square``, ``limit_flag``: column of 1 sigma;
-    that raises chi-square by k^2; that would count as detected. ``systematic``: shift
-    of the columns by 1 sigma of each source; ``error`` is that by noise as it is,
-    ``total_error`` of both.
+    ``limits`` are of the columns. ``systematic``: shift of the columns by 1 sigma of
+    each source; ``error``: by noise as it is; ``total_error``: by both.
     """
 
     model: uvis_fit.Model
@@ -54,11 +52,7 @@ class Slant:
     column: Array
     error: Array
     total_error: Array
-    delta_chi_square: Array
-    detected: npt.NDArray[np.bool_]
-    limit_linear: Array
-    limit_delta_chi_square: Array
-    limit_flag: Array
+    limits: Limits
     systematic: dict[str, Array]
 
 
@@ -91,17 +85,14 @@ class UvisSolution:
 def space_of(scene: UvisScene, setup: UvisSetup) -> StateSpace:
     """Return the state, ozone and the coefficients of the continuum, with its prior."""
     z, continuum, prior = scene.level_km, setup.continuum, setup.prior
-    sigma = np.full(z.size, prior.sigma)
-    covariance = exponential_covariance(z, sigma, prior.correlation_km)
-    blocks = [Block("o3", np.asarray(scene.prior_vmr), covariance, "level")]
+    blocks = [profile("o3", z, scene.prior_vmr, prior.sigma, prior.correlation_km)]
     ratios = (1.0, *continuum.slope_ratios)
     fall = np.exp(-np.maximum(z, 0.0) / continuum.scale_height_km)
     for order in range(continuum.degree + 1):
         ratio = ratios[min(order, len(ratios) - 1)]
         sigma = ratio * continuum.extinction_sigma_km1 * fall
-        covariance = exponential_covariance(z, sigma, continuum.correlation_km)
         name = f"continuum_{order}"
-        blocks.append(Block(name, np.zeros(z.size), covariance, "level"))
+        blocks.append(profile(name, z, 0.0, sigma, continuum.correlation_km))
     return StateSpace(tuple(blocks))
 
 
@@ -241,11 +232,13 @@ def fit_columns(
         column=column,
         error=noisy,
         total_error=total,
-        delta_chi_square=delta,
-        detected=detected,
-        limit_linear=noisy,
-        limit_delta_chi_square=size * excess * one,
-        limit_flag=k * np.maximum(total, excess * one),
+        limits=Limits(
+            detected,
+            delta,
+            linear=noisy,
+            by_chi_square=size * excess * one,
+            by_flag=k * np.maximum(total, excess * one),
+        ),
         systematic=systematic,
     )
 
