@@ -21,15 +21,20 @@ import numpy as np
 
 from tgo_spectra.numerics.matrices import steady_product
 from tgo_spectra.retrieval.models.lno.model import optical_depths, state_weights
+from tgo_spectra.retrieval.noise import of_rows
 from tgo_spectra.retrieval.solve import Evaluation, descend
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     import numpy.typing as npt
 
     from tgo_spectra.retrieval.models.lno.model import LayeredColumn, NadirModel
+    from tgo_spectra.retrieval.noise import Noise
     from tgo_spectra.retrieval.solve import Descent
 
     Array = npt.NDArray[np.floating]
+    Changes = Callable[[Array, Array], Mapping[str, Array]]
 
 __all__ = ["SEARCH_PX", "ColumnFit", "fit_spectrum", "spectrum"]
 
@@ -68,6 +73,12 @@ class ColumnFit:
     baseline : array, shape (coefficient,)
     converged : bool
     iterations : int
+    measured : Noise
+        As the residuals have it, in units of `noise`.
+    off_sigmas : array, shape (gas,)
+        Interferents and the shift from their a priori, in units of its 1 sigma.
+    changes : dict of array, shape (gas,)
+        Of the factors by what is not in the fit, by source.
     """
 
     state: Array
@@ -81,6 +92,9 @@ class ColumnFit:
     baseline: Array
     converged: bool
     iterations: int
+    measured: Noise
+    off_sigmas: Array
+    changes: Mapping[str, Array]
 
 
 def spectrum(
@@ -144,6 +158,7 @@ def fit_spectrum(
     layers: LayeredColumn,
     *,
     noise: float | None = None,
+    changes: Changes | None = None,
 ) -> ColumnFit:
     """Fit one spectrum by optimal estimation (Gauss-Newton).
 
@@ -155,6 +170,9 @@ def fit_spectrum(
     layers : LayeredColumn
     noise : float, optional
         1 sigma of a pixel; default from the residuals.
+    changes : callable, optional
+        (optical depths, state) to changes of the spectrum without its baseline,
+        (pixel,), by what is not in the fit, by source.
 
     Returns
     -------
@@ -203,7 +221,8 @@ def fit_spectrum(
                 break
         elif not outside.any():
             break
-    return _result(model, seen, found, noise, layers, weights, count)
+    others = {} if changes is None else changes(depths, state)
+    return _result(model, seen, found, noise, layers, weights, count, others)
 
 
 class _Spectrum:
@@ -257,6 +276,8 @@ class _Linear:
     residual: Array
     baseline: Array
     slope: Array
+    basis: Array
+    """Orthonormal, spans the baselines, (pixel, coefficient)."""
 
 
 def _linear(
@@ -270,7 +291,7 @@ def _linear(
     baseline = np.linalg.solve(r, q.T @ y)
     scaled = (derivative[:, used] * (polynomials @ baseline)).T
     scaled = scaled - q @ (q.T @ scaled)
-    return _Linear(scaled, y - columns @ baseline, baseline, slope)
+    return _Linear(scaled, y - columns @ baseline, baseline, slope, q)
 
 
 def _spread(residual: Array, parameters: int) -> float:
@@ -292,6 +313,7 @@ def _result(
     layers: LayeredColumn,
     weights: tuple[Array, Array],
     count: int,
+    changes: Mapping[str, Array],
 ) -> ColumnFit:
     n, state = len(model.gases), found.vector[0]
     linear, used, sigma = seen.at(found.point[0]), seen.used, seen.sigma
@@ -302,12 +324,17 @@ def _result(
     free = linear.residual.size - n - 1 - linear.baseline.size
     if noise is None:
         # differences of white residuals have twice their variance
-        white = np.mean(np.diff(linear.residual) ** 2) / 2.0
-        ratio = float(np.mean(linear.residual**2) / white)
+        rough = np.mean(np.diff(linear.residual) ** 2) / 2.0
+        ratio = float(np.mean(linear.residual**2) / rough)
     else:
         ratio = float(linear.residual @ linear.residual / noise**2 / free)
     residual = np.full(model.pixels.size, np.nan)
     residual[used] = linear.residual
+    white = np.where(used, residual, 0.0)[None] / sigma
+    basis = np.zeros((1, linear.basis.shape[1], used.size))
+    basis[0][:, used] = linear.basis.T
+    (measured,) = of_rows(white, used[None], basis, np.trace(kernel)[None])
+    brightness = model.baseline[used] @ linear.baseline
     return ColumnFit(
         state=state,
         error=np.sqrt(np.diag(covariance)),
@@ -322,6 +349,12 @@ def _result(
         baseline=linear.baseline,
         converged=bool(found.converged[0]),
         iterations=count,
+        measured=measured,
+        off_sigmas=((state - model.prior) / model.prior_sigma)[1:],
+        changes={
+            source: gain[:n] @ (brightness * change[used])
+            for source, change in changes.items()
+        },
     )
 
 
