@@ -185,9 +185,15 @@ def _parts(setup: NadirSetup) -> dict[str, tuple[str, int] | None]:
     n = len(setup.gases)
     single = ("status", "air", "air_mass", "surface_pressure", "spectrum_shift",
               "spectrum_shift_error", "spectrum_noise", "goodness", "n_pixels",
-              "iterations_of_spectrum", "spectrum_error_inflation",
+              "iterations_of_spectrum", "error_inflation",
               "quality_flag")  # fmt: skip
-    of_gases = ("factor", "error", "noise_error", "degrees_of_freedom", "reference")
+    of_gases = (
+        "factor",
+        "smoothing_error",
+        "noise_error",
+        "degrees_of_freedom",
+        "reference",
+    )
     return {
         **dict.fromkeys(single),
         **dict.fromkeys((*of_gases, *sizes(setup)), ("gas", n)),
@@ -230,7 +236,7 @@ def _fit_block(
             out["status"][row] = STATUS.index("not_converged")
         out["surface_pressure"][row] = pressure
         out["residual"][row, model.pixels] = fit.residual
-        found = _found(fit, layers) | dict(fit.changes)
+        found = _found(fit, layers)
         if "spectroscopy" in sizes(setup):  # stronger lines: smaller columns
             found["spectroscopy"] = -sizes(setup)["spectroscopy"][0] * found["factor"]
         for name, value in found.items():
@@ -249,18 +255,19 @@ def _found(fit: ColumnFit, layers: LayeredColumn) -> dict[str, float | Array]:
         "goodness": fit.reduced_chi_square,
         "n_pixels": float(np.isfinite(fit.residual).sum()),
         "iterations_of_spectrum": fit.iterations,
-        "spectrum_error_inflation": fit.measured.inflation,
+        "error_inflation": fit.measured.inflation,
         "quality_flag": verdict.of_rows(
             np.zeros(1, np.intp), 1, [fit.measured], np.array([fit.converged]),
             fit.off_sigmas[None],
         )[0],
         "factor": fit.state[:n],
-        "error": fit.error[:n],
-        "noise_error": fit.noise_error[:n],
+        "noise_error": fit.noise_error[:n] * fit.measured.inflation,
+        "smoothing_error": fit.smoothing_error[:n],
         "degrees_of_freedom": fit.degrees_of_freedom,
         "reference": layers.columns_cm2,
         "kernel": fit.column_kernel,
         "baseline": fit.baseline,
+        **{source: change[:n] for source, change in fit.changes.items()},
     }  # fmt: skip
 
 
@@ -272,18 +279,16 @@ def _named(
 ) -> dict[str, object]:
     """Columns of the gases under their names, and what else is known of the rows."""
     wish = sizes(setup)
-    internal = ("status", "air", "goodness", "factor", "error", "noise_error",
+    internal = ("status", "air", "goodness", "factor", "smoothing_error", "noise_error",
                 "degrees_of_freedom", "reference", "kernel", *wish)  # fmt: skip
     data: dict[str, object] = {k: v for k, v in fitted.items() if k not in internal}
     for index, gas in enumerate(setup.gases):
         name = f"{gas}_column"
         reference = fitted["reference"].isel(gas=index)
-        error, noise = (
+        noise, smoothing = (
             fitted[part].isel(gas=index) * reference
-            for part in ("error", "noise_error")
+            for part in ("noise_error", "smoothing_error")
         )
-        smoothing = (error**2 - noise**2).clip(0.0) ** 0.5
-        noise = noise * fitted["spectrum_error_inflation"]
         systematic = {k: fitted[k].isel(gas=index) * reference for k in wish}
         data[name] = fitted["factor"].isel(gas=index) * reference
         data[f"{name}_apriori"] = reference

@@ -1,8 +1,8 @@
-"""Errors of nadir columns that noise does not hold.
+"""What else may be wrong in a fit of nadir columns.
 
 For each source the model is run once more at the end of a fit with what may be wrong
-moved by its standard error. The change of the spectrum goes through the gain of the
-fit: baseline, shift and interferents are refitted on the way.
+moved by its standard error. The change of the spectrum is a column of a last step of
+the fit, with its own size as a priori: what the spectrum tells of it is told.
 """
 
 from __future__ import annotations

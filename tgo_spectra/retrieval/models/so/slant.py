@@ -129,7 +129,7 @@ def slant_columns(
             "spectrum_shift": None,
             "spectrum_shift_error": None,
             "spectrum_reduced_chi_square": None,
-            "spectrum_error_inflation": None,
+            "error_inflation": None,
             "quality_flag": None,
             "baseline": ("coefficient", setup.baseline_degree + 1),
         },
@@ -312,7 +312,7 @@ def _fit_block(
     out["spectrum_shift"][rows] = found.state[:, n]
     out["spectrum_shift_error"][rows] = found.error[:, n]
     out["spectrum_reduced_chi_square"][rows] = found.reduced_chi_square
-    out["spectrum_error_inflation"][rows] = inflation
+    out["error_inflation"][rows] = inflation
     out["quality_flag"][rows] = verdict.of_rows(
         np.arange(rows.size), rows.size, found.noise, found.converged, found.off_sigmas
     )

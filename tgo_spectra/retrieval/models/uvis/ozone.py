@@ -221,7 +221,7 @@ def _slant_variables(
             contained(errors, COLUMN),
         ),
         "spectrum_reduced_chi_square": spread(s.fit.chi_square / s.fit.degrees),
-        "spectrum_error_inflation": spread(
+        "error_inflation" if alone else "spectrum_inflation": spread(
             np.array([one.inflation for one in s.fit.noise])
         ),
         "quality_flag" if alone else "spectrum_quality_flag": bits,
