@@ -355,7 +355,7 @@ def test_flags__unmodelled_structure_is_no_detection(data):
             with_measurement(scene, y), setup_of(), shape, shape
         )
         single.append(found.column > 3.0 * found.error)
-        both.append(found.detected)
+        both.append(found.limits.detected)
     assert np.mean(single) > 0.1
     assert np.mean(both) < 0.6 * np.mean(single)
 
@@ -365,7 +365,7 @@ def test_profile__no_detection_without_ozone(data):
     scene = build_scene(level1, data, setup_of(), air_of(truth))
     solution = uvis_solve.solve(scene, setup_of())
     assert detected_levels(solution, setup_of()).sum() <= 1
-    assert solution.slant.detected.sum() <= 1
+    assert solution.slant.limits.detected.sum() <= 1
 
 
 def test_measured_cross_sections__columns_unbiased(shared):

@@ -114,7 +114,7 @@ def _columns(
     good = np.isfinite(column)
     return (
         column[good],
-        np.asarray(level2[f"{gas}_column_error"].values)[good],
+        np.asarray(level2[f"{gas}_column_noise_error"].values)[good],
         np.asarray(truth[f"{gas}_column"].values)[good],
         level2,
     )

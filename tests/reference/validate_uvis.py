@@ -132,8 +132,9 @@ def with_measurement(scene: UvisScene, transmittance: Array) -> UvisScene:
 
 def detected_levels(solution: UvisSolution, setup: UvisSetup) -> npt.NDArray[np.bool_]:
     """Tell at which levels of the profile ozone is detected."""
-    parts = uvis_ozone._of_gas(solution)
-    return uvis_ozone._limits(solution, setup, parts).detected
+    assert solution.end is not None
+    _, found = uvis_ozone.limits_of(solution.end, solution.scene, setup)
+    return found.detected
 
 
 def _noisy(scene: UvisScene, rng: np.random.Generator) -> UvisScene:
@@ -192,7 +193,7 @@ def _one_truth(
         assert solution.onion is not None
         s, o = solution.slant, solution.onion
         slant.append((s.column - column) / s.error)
-        found.append(s.detected[column > 6.0 * s.error].mean())
+        found.append(s.limits.detected[column > 6.0 * s.total_error].mean())
         offset, used = _profile_z(solution, true_vmr)
         profile.append(np.where(used, offset, np.nan))
         density = np.interp(
@@ -270,11 +271,11 @@ def _no_ozone(
         noisy = _noisy(scene, rng)
         if draw % 4 == 0:
             solution = solve(noisy, setup)
-            rows.append(solution.slant.detected)
+            rows.append(solution.slant.limits.detected)
             levels.append(detected_levels(solution, setup))
             continue
         shape = np.ones(scene.level_km.size)
-        rows.append(fit_columns(noisy, setup, shape, shape).detected)
+        rows.append(fit_columns(noisy, setup, shape, shape).limits.detected)
     return {
         "false_positive_rate": float(np.mean(rows)),
         "profile_false_positive_rate": float(np.mean(levels)),

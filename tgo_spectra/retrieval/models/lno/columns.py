@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import xarray as xr
 
 from tgo_spectra import mars
 from tgo_spectra.errors import AtmosphereError, RetrievalError, TableError
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy.typing as npt
-    import xarray as xr
 
     from tgo_spectra.retrieval.models.lno.model import LayeredColumn, NadirModel
     from tgo_spectra.retrieval.models.lno.setup import NadirSetup
@@ -354,9 +354,10 @@ def _where(level1: xr.Dataset, n: int) -> dict[str, Any]:
             starts = np.arange(0, values.size, n)
             groups = [values[k : k + n] for k in starts]
             values = np.array([mean(g, CIRCLES.get(name)) for g in groups])
-        result[name] = values
+        result[name] = xr.Variable("spectrum", values)
     if "time" in result:
-        result["mars_year"] = np.asarray(mars.mars_year(result["time"]), dtype=np.int32)
+        years = np.asarray(mars.mars_year(result["time"].values), dtype=np.int32)
+        result["mars_year"] = years
     return result
 
 

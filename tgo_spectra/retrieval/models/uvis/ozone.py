@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from tgo_spectra.retrieval.conclusion import Conclusion
     from tgo_spectra.retrieval.models.uvis.fit import Profile
+    from tgo_spectra.retrieval.models.uvis.scene import UvisScene
 
     Variables = dict[str, Any]
 
@@ -238,6 +239,23 @@ def _of_profile(end: Conclusion, name: str) -> diagnostics.GasDiagnostics:
     return replace(d, total_covariance=total, total_error=error)
 
 
+def limits_of(
+    end: Conclusion, scene: UvisScene, setup: UvisSetup
+) -> tuple[diagnostics.GasDiagnostics, limits.Limits]:
+    """Return errors and resolution of the ozone's profile, and where it is detected."""
+    wish, d = setup.detection, _of_profile(end, "o3")
+    found = limits.of_profile(
+        end.state["o3"],
+        d,
+        scene.level_km,
+        0.5 * setup.prior.correlation_km,
+        wish.detection_sigma,
+        wish.limit_sigma,
+        wish.minimum_response,
+    )
+    return d, found
+
+
 def _profile_variables(
     level1: xr.Dataset,
     solution: UvisSolution,
@@ -246,17 +264,9 @@ def _profile_variables(
     setup: UvisSetup,
 ) -> Variables:
     scene, wish, result = solution.scene, setup.detection, profile.result
-    d, systematic = _of_profile(end, "o3"), end.errors["o3"]
+    systematic = end.errors["o3"]
+    d, found = limits_of(end, scene, setup)
     vmr, air = profile.state[0], scene.air_cm3
-    found = limits.of_profile(
-        vmr,
-        d,
-        scene.level_km,
-        0.5 * setup.prior.correlation_km,
-        wish.detection_sigma,
-        wish.limit_sigma,
-        wish.minimum_response,
-    )
     degrees = float(np.trace(result.covariance @ result.data_matrix))
     used = scene.model.weight > 0.0
     left = np.where(used, scene.model.transmittance - result.final.value, np.nan)
