@@ -55,7 +55,6 @@ __all__ = [
     "SigmaLevels",
     "SoSetup",
     "SoUncertainties",
-    "Systematics",
     "TableSetup",
     "Uncertainties",
     "Window",
@@ -284,22 +283,9 @@ class Uncertainties(Section, frozen=True):
     enabled: bool = True
     """Calculate the errors by what is not in the fit."""
     spectroscopy: NonNegative = 0.05
-    """Line intensities of a gas, relative, each gas by itself."""
+    """Line intensities, relative, of each gas by itself."""
     waves: NonNegative = 2e-4
-    """Amplitude of waves in the baseline, of each period; always in the fit (inferred).
-    """
-
-
-class Systematics(Uncertainties, frozen=True):
-    """What may be wrong with air that is given."""
-
-    temperature_k: NonNegative = 5.0
-    """Temperature at fixed pressure; of an atmosphere that states its own
-    ``temperature_uncertainty`` that is taken by SO."""
-    pressure: NonNegative = 0.05
-    """Pressure, relative; or the atmosphere's own ``pressure_uncertainty``."""
-    pointing_km: NonNegative = 0.3
-    """Tangent altitude of all rows."""
+    """Amplitude of waves in the baseline, of each period; in the fit (inferred)."""
 
 
 class Setup(Section, frozen=True, kw_only=True):
@@ -486,21 +472,22 @@ class SoUncertainties(Uncertainties, frozen=True):
     drift_px: NonNegative = number("so.drift_uncertainty")
     """Shift of the wavenumber scale over 60 km of tangent altitude."""
     outer_orders: NonNegative = 1.0
-    """Light of the outermost orders, relative: what lies beyond is about as much."""
-    zero_level: NonNegative = 0.01
-    """Light added to all spectra, of that of the Sun (inferred)."""
+    """Light of the outermost orders: what lies beyond is about as much."""
+    zero_level: NonNegative = 0.01  # of the light of the Sun, in all spectra (inferred)
 
 
 class SoSystematics(SoUncertainties, frozen=True):
-    """What else may be wrong in a fit of gases to SO; the air as in `Systematics`."""
+    """What else may be wrong in a fit of gases to SO."""
 
     temperature_k: NonNegative = 5.0
+    """Temperature at fixed pressure; an atmosphere's own ``temperature_uncertainty``
+    goes before it, and its ``pressure_uncertainty`` before the next."""
     pressure: NonNegative = 0.05
     pointing_km: NonNegative = 0.3
+    """Tangent altitude of all rows."""
     in_fit: bool = True
-    """Fit what spectra can tell of these sources, each with its size as a priori, all
-    or none: one alone takes the errors of the others for its own. Methods other than
-    "oe" and "tikhonov" fit none."""
+    """Fit these sources with their sizes as a priori, all or none: one alone takes the
+    errors of the others for its own. "onion" and "slant" fit none."""
     temperature_correlation_km: Positive = 10.0
     """Correlation of the temperature's error along altitude."""
     shift_px: NonNegative = 0.0

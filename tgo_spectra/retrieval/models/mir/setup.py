@@ -17,7 +17,7 @@ from tgo_spectra.retrieval.setup import (
     ProfileSetup,
     Section,
     Shifts,
-    Systematics,
+    Uncertainties,
     Window,
 )
 
@@ -93,9 +93,15 @@ class MirRegistration(Shifts, frozen=True):
         }
 
 
-class MirSystematics(Systematics, frozen=True):
+class MirSystematics(Uncertainties, frozen=True):
     """What else may be wrong in a fit of ACS MIR."""
 
+    temperature_k: NonNegative = 5.0
+    """Temperature at fixed pressure."""
+    pressure: NonNegative = 0.05
+    """Relative."""
+    pointing_km: NonNegative = 0.3
+    """Tangent altitude of all rows."""
     width: NonNegative = 0.05
     """Relative width of the line shape of all orders, where it is not fitted; so with
     the next two."""
