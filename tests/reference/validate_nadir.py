@@ -55,7 +55,8 @@ def validate_nadir(
         of the column;
         ``relative_bias`` of the mean column; ``noiseless_bias``: the same without
         noise, the model alone; ``bias_in_errors``: that over the median error by
-        noise; ``relative_error``: median; ``variance_ratio`` (with a noise given: ``reduced_chi_square``);
+        noise; ``relative_error``: median; ``variance_ratio`` (with a noise given:
+        ``reduced_chi_square``);
         ``converged``; ``false_positive_rate``;
         ``null_mean_z``, ``null_coverage``, ``null_within_two_sigma``,
         ``null_converged``. Those with ``null`` and the rate are of spectra without the
