@@ -74,6 +74,39 @@ def test_noise__along_the_rows_of_a_bin():
     assert found[1] == pytest.approx(0.36, abs=0.03)
 
 
+def test_noise__of_rows_is_that_of_each_by_itself():
+    """Whatever others there are; a row of twice the noise and a correlated one show."""
+    rng = np.random.default_rng(11)
+    residual = rng.standard_normal((40, PIXELS))
+    residual[3] *= 2.0
+    residual[5] = correlated(rng, 0.6, 1)[0]
+    seen = seen_with(residual)
+    used = USED[:40].copy()
+    used[7] = False
+    found = noise.of_rows(seen.residual, used, seen.basis[:40])
+    (alone,) = noise.of_rows(seen.residual[3:4], used[3:4], seen.basis[3:4])
+    assert alone.variance == found[3].variance
+    assert found[3].inflation == pytest.approx(2.0, rel=0.2)
+    assert found[5].inflation > 1.4
+    assert np.isnan(found[7].variance)
+    others = [one for k, one in enumerate(found) if k not in (3, 5, 7)]
+    assert np.mean([one.variance for one in others]) == pytest.approx(1.0, abs=0.05)
+    assert np.mean([one.inflation for one in others]) < 1.05
+    rows = np.arange(40)
+    ended = np.ones(40, dtype=bool)
+    ended[2] = False
+    off = np.zeros((40, 2))
+    off[4, 1] = -6.0
+    flags = verdict.of_rows(rows, 42, found, ended, off)
+    assert quality.names(flags[3]) == ("noise_inconsistent",)
+    assert "correlated_residuals" in quality.names(flags[5])
+    assert "poor_fit" in quality.names(flags[7])
+    assert quality.names(flags[2]) == ("not_converged",)
+    assert quality.names(flags[4]) == ("parameter_at_limit",)
+    assert quality.names(flags[40]) == quality.names(flags[41]) == ("few_spectra",)
+    assert np.mean(np.delete(flags[:40], [2, 3, 4, 5, 7]) == 0) > 0.9
+
+
 def test_filter__is_the_product_with_a_band_matrix():
     rng = np.random.default_rng(4)
     fields, rho = rng.normal(size=(3, 2, 30)), np.array([0.4, 0.0, -0.1])

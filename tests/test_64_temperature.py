@@ -33,6 +33,7 @@ from tgo_spectra.retrieval import linear as linearisation
 from tgo_spectra.retrieval import preparation, solve
 from tgo_spectra.retrieval.models.temperature import (
     atmosphere_of,
+    evaluation,
     fit,
     output,
     retrieve_temperature,
@@ -100,8 +101,8 @@ def setup_of(table, **changes):
 PLACE = {"solar_longitude": 192.93, "latitude": -24.3}
 
 
-def air_of(kind, *, surface_pa=None, co2=0.955):
-    """Return a hydrostatic truth on fine levels."""
+def air_of(kind, *, surface_pa=None, co2=0.955, mass=None):
+    """Return a hydrostatic truth on fine levels; ``mass``: molar, not that of CO2."""
     z = np.arange(-5.0, 160.01, 0.125)
     base = tgo.reference_atmosphere(z, **PLACE)
     if surface_pa is None:
@@ -118,7 +119,7 @@ def air_of(kind, *, surface_pa=None, co2=0.955):
         t,
         planet_radius_km=RADIUS_KM,
         anchor=int(np.abs(z).argmin()),
-        molar_mass_g_mol=molar_mass(co2),
+        molar_mass_g_mol=molar_mass(co2) if mass is None else mass,
     )
     return base.drop_vars("number_density").assign(
         pressure=base.pressure.copy(data=surface_pa * np.exp(ratio)),
@@ -312,7 +313,7 @@ def dense(scene, evaluator, state):
     """Whitened derivatives of all measurements, baselines projected out."""
     m, space = evaluator.measurement, fit.space_of_temperature(scene)
     fields = evaluator.fields(state, True)
-    pixel = fit.as_pixel_fields(fields)
+    pixel = evaluation.as_pixel_fields(fields)
     spectrum, small = linearisation.row_spectra(
         pixel, m, state, evaluator.built, evaluator.depth
     )
@@ -637,6 +638,35 @@ def test_composition_error__is_what_a_retrieval_with_the_wrong_fraction_does(tab
         (1.0 + said["number_density"]) / 1.01 - 1.0,
         rtol=1e-12,
     )
+
+
+@pytest.mark.parametrize(("mass", "co2"), [(43.34, 0.955), (43.51, 0.962)])
+def test_pressure_error__covers_other_air(table, mass, co2):
+    """Molar masses in use differ by 0.4 %; noise alone is far from that at 110 km."""
+    level1, air = measured(table, "wave", mass=mass, co2=co2)
+    wish = {
+        "pointing_km": 0.0, "composition": {"co2": 0.955},
+        "systematics": dict.fromkeys(
+            ("spectroscopy", "aotf_centre", "aotf_width", "aotf_side_lobe",
+             "aotf_pedestal", "ghost", "resolution", "drift_px", "outer_orders",
+             "zero_level"), 0.0),
+    }  # fmt: skip
+    found = retrieve_temperature(level1, setup_of(table, **wish))
+    sources = {n for n in found.variables if "pressure_systematic_" in str(n)}
+    assert sources == {
+        "pressure_systematic_error",
+        *(f"pressure_systematic_{name}" for name in
+          ("composition", "homopause", "molar_mass", "waves")),
+    }  # fmt: skip
+    sensed = (found.temperature_response > 0.9).values
+    _, true = truth_at(air, found.altitude.values)
+    off = (np.abs(found.pressure / true - 1.0)).values[sensed]
+    noise = (found.pressure_noise_error / found.pressure).values[sensed]
+    total = (found.pressure_error / found.pressure).values[sensed]
+    print(f"off {off.max():.2%}, noise {noise.max():.2%}, total {total.max():.2%}")
+    assert (off < 2.0 * total).all()
+    assert (off > 3.0 * noise).any()
+    assert total.max() < 0.03
 
 
 def test_pointing_error__is_what_higher_tangent_points_do(clean):

@@ -8,6 +8,7 @@ import pytest
 import xarray as xr
 
 import tgo_spectra as tgo
+from tgo_spectra import quality
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +79,50 @@ def test_slant__a_displaced_wavenumber_column_is_found(thin, whole):
     assert np.abs((shift - 3.0) / sigma).max() < 0.3
     off = (result["h2o_slant_column"] - whole["h2o_slant_column"]).values
     assert np.abs(off / whole["h2o_slant_column_error"].values)[sure].max() < 0.3
+
+
+@pytest.mark.parametrize(
+    ("source", "key", "size"),
+    [("ghost", "ghost_amplitude", 0.03), ("aotf_width", "aotf_width_factor", 0.03)],
+)
+def test_slant__errors_by_the_instrument_are_what_another_one_does(
+    thin, whole, source, key, size
+):
+    """Fitted again with the instrument moved by what the error is for."""
+    setup = tgo.load_setup("so_134")
+    given = getattr(setup.instrument, key)
+    values = {
+        k: getattr(setup.instrument, k) for k in setup.instrument.__struct_fields__
+    }
+    other = setup.replace(method="slant", instrument=values | {key: given + size})
+    moved = tgo.retrieve(thin, other)
+    name = "h2o_slant_column"
+    change = (whole[name] - moved[name]).values  # the instrument that is there has more
+    said = whole[f"{name}_systematic_{source}"].values
+    sure = (whole[name] > 20.0 * whole[f"{name}_noise_error"]).values
+    assert sure.sum() > 5
+    print(said[sure] / whole[name].values[sure], change[sure] / said[sure])
+    off = np.linalg.norm(change[sure] - said[sure]) / np.linalg.norm(said[sure])
+    assert off < 0.1
+
+
+def test_slant__rows_say_how_far_to_trust_them(thin, whole):
+    """Twice the noise that is stated in two rows, and one that is broken."""
+    flags = whole["quality_flag"].values
+    assert np.mean(quality.severe(flags)) < 0.05
+    y = thin["transmittance"].values.copy()
+    rng = np.random.default_rng(5)
+    noise = thin["transmittance_error"].values * rng.standard_normal(y.shape)
+    y[[20, 30]] += 1.8 * noise[[20, 30]]
+    y[25] += 8.0 * noise[25]
+    spoilt = thin.assign(transmittance=(("spectrum", "pixel"), y))
+    found = tgo.retrieve(spoilt.isel(spectrum=slice(18, 32)), method="slant")
+    names = [set(quality.names(flag)) for flag in found["quality_flag"].values]
+    assert {"noise_inconsistent"} <= names[2] & names[12]
+    assert "poor_fit" in names[7]
+    assert (found["error_inflation"].values[[2, 12]] > 1.7).all()
+    noisy = found["h2o_slant_column_noise_error"] / found["h2o_slant_column_error"]
+    assert (noisy <= 1.0).all()
 
 
 def test_slant__spectra_half_hidden_by_the_surface_stay_empty(thin):

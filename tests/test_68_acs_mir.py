@@ -681,7 +681,8 @@ def test_systematics__foresee_what_a_refit_finds(clean, setup):
     squares = sum(
         first[f"ch4_vmr_systematic_{name}"] ** 2
         for name in ("temperature", "pressure", "pointing", "line_width",
-                     "second_image", "spectroscopy", "lines")
+                     "second_image", "image_distance", "zero_level", "waves",
+                     "spectroscopy", "lines")
     )  # fmt: skip
     np.testing.assert_allclose(first["ch4_vmr_systematic_error"] ** 2, squares)
     assert first["ch4_vmr_systematic_pointing"].attrs["magnitude"] == 0.2

@@ -17,11 +17,13 @@ import xarray as xr
 from small_results import CASES, case
 
 import tgo_spectra as tgo
+from tgo_spectra import quality
 from tgo_spectra.errors import TgoError
 from tgo_spectra.files.netcdf import open_verified
 from tgo_spectra.geometry import planet_radius_from_table
-from tgo_spectra.retrieval import registry
+from tgo_spectra.retrieval import registry, solve
 from tgo_spectra.retrieval.level2 import moment, places
+from tgo_spectra.retrieval.models.so import slant_rows
 from tgo_spectra.variables import dataset, is_coordinate, lookup, validate
 
 ALWAYS = (
@@ -242,6 +244,120 @@ def test_coordinates__are_the_same_in_memory_and_in_the_file(made, name):
             np.testing.assert_array_equal(back[key].attrs[attribute], value)
     for key, value in level2.attrs.items():
         np.testing.assert_array_equal(back.attrs[key], value, err_msg=key)
+
+
+# how far a result is to be trusted
+
+
+@pytest.fixture(scope="module")
+def trusted(made):
+    """Make the result of a case in the reference air, by name."""
+
+    @cache
+    def of(name):
+        one = made(name)
+        return tgo.retrieve(one.level1, one.setup)
+
+    return of
+
+
+def severe_of(level2):
+    """Flags that are severe, and the rows of which that can be said."""
+    flag = level2["quality_flag"]
+    unseen = (flag.values & quality.pack(["few_spectra"])) != 0
+    return quality.severe(flag.values), (flag.ndim == 0) | ~unseen
+
+
+def signal_of(one):
+    return getattr(one.setup, "signal", "transmittance")
+
+
+def inflation_of(level2):
+    """Factors on the errors, of the whole fit or of its rows, worst last."""
+    factors = np.atleast_1d(level2["error_inflation"].values)
+    return np.sort(factors[np.isfinite(factors)])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_trust__a_clean_product_is_not_accused(trusted, name):
+    level2 = trusted(name)
+    severe, seen = severe_of(level2)
+    assert np.mean(severe[seen] if severe.ndim else severe) < 0.05
+    assert not quality.severe(quality.overall(level2["quality_flag"].values))
+    factors = inflation_of(level2)
+    assert factors[factors.size // 2] < 1.15
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_trust__errors_stated_too_small_are_widened(made, trusted, name):
+    """Half of the noise that there is: chi-square is four."""
+    one = made(name)
+    level1, setup = one.level1, one.setup
+    if "transmittance_error" in level1:
+        half = 0.5 * level1["transmittance_error"]
+        level1 = level1.assign(transmittance_error=half)
+    else:
+        noise = float(trusted(name)["spectrum_noise"].median())
+        setup = setup.replace(noise=0.5 * noise)
+    level2 = tgo.retrieve(level1, setup)
+    severe, seen = severe_of(level2)
+    factors = inflation_of(level2)
+    widened = factors[factors.size // 5 :].min() > 1.6
+    assert widened or (severe[seen].all() if severe.ndim else severe)
+    assert set(quality.names(level2["quality_flag"].values)) & {
+        "noise_inconsistent", "poor_fit",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_trust__an_alien_line_is_covered_or_severe(made, trusted, name):
+    """A line of 1 % in all spectra that nobody knows of, amid the window."""
+    one, clean = made(name), trusted(name)
+    fitted = [int(pixel) for pixel in clean.attrs["fitted_pixels"].split("-")]
+    signal = one.level1[signal_of(one)]
+    for part in (0.35, 0.6):
+        at = fitted[0] + part * (fitted[1] - fitted[0])
+        line = np.exp(-0.5 * ((np.arange(signal.sizes["pixel"]) - at) / 1.5) ** 2)
+        spoilt = signal * xr.DataArray(1.0 - 0.01 * line, dims="pixel")
+        level1 = one.level1.assign({signal_of(one): spoilt.astype(signal.dtype)})
+        level2 = tgo.retrieve(level1, one.setup)
+        severe, seen = severe_of(level2)
+        if not severe.ndim and severe:
+            continue
+        for total in level2.data_vars:
+            known = "contains" in level2[total].attrs
+            if not known or "layer" in str(total):
+                continue
+            value = str(total).removesuffix("_error")
+            off = np.abs(level2[value] - clean[value]) / level2[total]
+            good = np.isfinite(off.values)
+            if severe.ndim and off.dims == ("spectrum",):
+                good &= seen & ~severe
+            assert np.mean(off.values[good] < 3.0) > 0.95, (part, value)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_trust__a_fit_that_did_not_end_says_so(made, monkeypatch, name):
+    one = made(name)
+    setup = one.setup
+    if name in ("profile slant", "nadir"):  # which have steps of their own
+        monkeypatch.setattr(solve, "LIMIT", 0.0)
+        monkeypatch.setattr(slant_rows, "LIMIT", 0.0)
+    else:
+        setup = setup.replace(max_iterations=1)
+    level2 = tgo.retrieve(one.level1, setup)
+    ended = (level2["quality_flag"].values & quality.pack(["not_converged"])) == 0
+    _, seen = severe_of(level2)
+    assert np.mean(ended[seen] if ended.ndim else ended) < 0.1
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_trust__a_calibration_that_failed_is_said_of_all(made, name):
+    one = made(name)
+    failed = one.level1.assign_attrs(calibration_status="failed")
+    level2 = tgo.retrieve(failed, one.setup)
+    mask = quality.pack(["calibration_failed"])
+    assert ((level2["quality_flag"].values & mask) != 0).all()
 
 
 # the pieces

@@ -19,6 +19,8 @@ from tgo_spectra.retrieval.setups import load_setup
 from tgo_spectra.simulate.nadir import simulate_nadir_level1, simulate_nadir_product
 
 SETUP = load_setup("lno_189_190_co")
+PLAIN = SETUP.replace(systematics={"enabled": False})
+"""Without noise spectra would tell of their errors what the model is not good for."""
 
 
 def _air(truth):
@@ -59,7 +61,7 @@ def test_retrieve_nadir__closed_loop_without_noise():
     level1, truth = simulate_nadir_level1(
         order=190, n_spectra=3, noise=False, incidence_deg=(20.0, 75.0)
     )
-    level2 = retrieve_nadir(level1, SETUP, _air(truth))
+    level2 = retrieve_nadir(level1, PLAIN, _air(truth))
     assert (level2.status == 0).all()
     np.testing.assert_allclose(level2.co_column, truth.co_column, rtol=2e-4)
     np.testing.assert_allclose(level2.spectrum_shift, 0.4, atol=1e-3)
@@ -76,6 +78,33 @@ def test_validate_nadir__error_bars_hold(setup):
     assert 0.639 <= figures["null_coverage"] <= 0.727
     assert figures["false_positive_rate"] <= 0.005
     assert figures["converged"] == figures["null_converged"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("option", "worst"),
+    [({"resolution_factor": 1.2}, 0.05), ({"temperature_offset_k": 7.0}, 0.05)],
+)
+def test_retrieve_nadir__what_else_is_wrong_is_covered(option, worst):
+    """A line shape wider by a fifth, warmer air: told by the spectrum, or said."""
+    level1, truth = simulate_nadir_level1(order=190, n_spectra=6, seed=8, **option)
+    found = {
+        name: retrieve_nadir(level1, setup) for name, setup in
+        (("whole", SETUP), ("plain", PLAIN))
+    }  # fmt: skip
+    off = {k: (v.co_column - truth.co_column) / truth.co_column
+           for k, v in found.items()}  # fmt: skip
+    whole = found["whole"]
+    z = (whole.co_column - truth.co_column) / whole.co_column_error
+    print({k: v.values.round(3) for k, v in off.items()}, z.values.round(2))
+    assert np.abs(z).max() < 3.0
+    assert abs(float(off["whole"].mean())) < abs(float(off["plain"].mean())) + worst
+    squares = sum(
+        whole[f"co_column_systematic_{name}"] ** 2
+        for name in ("temperature", "pressure", "spectroscopy", "resolution",
+                     "aotf_centre", "aotf_width", "dust", "surface")
+    )  # fmt: skip
+    np.testing.assert_allclose(squares, whole.co_column_systematic_error**2)
+    assert (whole.quality_flag == 64).all()  # the reference atmosphere, nothing else
 
 
 def test_retrieve_nadir__noise_within_errors(noisy):
@@ -181,7 +210,7 @@ def test_retrieve_nadir__finds_a_shift_of_several_pixels(shift_px):
     level1, truth = simulate_nadir_level1(
         order=190, n_spectra=4, noise=False, shift_px=shift_px
     )
-    level2 = retrieve_nadir(level1, SETUP, _air(truth))
+    level2 = retrieve_nadir(level1, PLAIN, _air(truth))
     assert level2.attrs["product_shift_from"] == "mean spectrum"
     assert level2.attrs["product_shift_px"] == pytest.approx(shift_px, abs=0.01)
     np.testing.assert_allclose(level2.co_column, truth.co_column, rtol=5e-4)
@@ -211,7 +240,8 @@ def test_retrieve_nadir__average_lowers_the_error(noisy):
     level1, truth, level2 = noisy
     mean = retrieve_nadir(level1, SETUP.replace(average=3), _air(truth))
     assert mean.n_averaged.values.tolist() == [3.0, 3.0]
-    ratio = float(mean.co_column_error.mean() / level2.co_column_error.mean())
+    name = "co_column_noise_error"
+    ratio = float(mean[name].mean() / level2[name].mean())
     assert ratio == pytest.approx(3.0**-0.5, rel=0.2)
 
 
@@ -242,7 +272,7 @@ def test_retrieve_nadir__normalised_column_forgets_topography():
     level1, truth = simulate_nadir_level1(
         order=190, n_spectra=4, noise=False, topography_km=(0.0, 3.0)
     )
-    level2 = retrieve_nadir(level1, SETUP, _air(truth))
+    level2 = retrieve_nadir(level1, PLAIN, _air(truth))
 
     def spread(v):
         return float((v.max() - v.min()) / v.mean())
@@ -270,7 +300,7 @@ def test_retrieve_nadir__wrong_order_is_refused(noisy):
 def test_product__write_read_retrieve(tmp_path):
     label = simulate_nadir_product(tmp_path, n_spectra=2, noise=False)
     truth = xr.open_dataset(label.with_name(f"{label.stem}.truth.nc"))
-    level2 = retrieve_nadir(tgo.open_product(label), SETUP, _air(truth))
+    level2 = retrieve_nadir(tgo.open_product(label), PLAIN, _air(truth))
     np.testing.assert_allclose(level2.co_column, truth.co_column, rtol=5e-3)
     path = tgo.write_level2(level2, tmp_path / "co.nc")
     again = xr.open_dataset(tmp_path / "co.nc")

@@ -54,8 +54,9 @@ def validate_nadir(
         ``mean_z``, ``z_width``, ``coverage`` (within 1 sigma), ``within_two_sigma``
         of the column;
         ``relative_bias`` of the mean column; ``noiseless_bias``: the same without
-        noise; ``bias_in_errors``: that over the median error; ``relative_error``:
-        median; ``variance_ratio`` (with a noise given: ``reduced_chi_square``);
+        noise, the model alone; ``bias_in_errors``: that over the median error by
+        noise; ``relative_error``: median; ``variance_ratio`` (with a noise given:
+        ``reduced_chi_square``);
         ``converged``; ``false_positive_rate``;
         ``null_mean_z``, ``null_coverage``, ``null_within_two_sigma``,
         ``null_converged``. Those with ``null`` and the rate are of spectra without the
@@ -77,7 +78,9 @@ def validate_nadir(
     options = {"order": chosen.orders[-1], **dict(scenario or {})}
     column, error, true, level2 = _columns(chosen, options, n_draws, seed)
     z = (column - true) / error
-    quiet, _, quiet_true, _ = _columns(chosen, {**options, "noise": False}, 8, seed)
+    # without noise a spectrum would tell of its errors what the model is not good for
+    plain = chosen.replace(systematics={"enabled": False})
+    quiet, _, quiet_true, _ = _columns(plain, {**options, "noise": False}, 8, seed)
     bias = float(np.mean(quiet / quiet_true) - 1.0)
     relative = float(np.median(error / true))
     ratio = "variance_ratio" if chosen.noise is None else "reduced_chi_square"
@@ -114,7 +117,7 @@ def _columns(
     good = np.isfinite(column)
     return (
         column[good],
-        np.asarray(level2[f"{gas}_column_error"].values)[good],
+        np.asarray(level2[f"{gas}_column_noise_error"].values)[good],
         np.asarray(truth[f"{gas}_column"].values)[good],
         level2,
     )

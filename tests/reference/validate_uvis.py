@@ -132,8 +132,8 @@ def with_measurement(scene: UvisScene, transmittance: Array) -> UvisScene:
 
 def detected_levels(solution: UvisSolution, setup: UvisSetup) -> npt.NDArray[np.bool_]:
     """Tell at which levels of the profile ozone is detected."""
-    assert solution.profile is not None
-    _, found = uvis_ozone.limits_of(solution.profile, solution.scene, setup)
+    assert solution.end is not None
+    _, found = uvis_ozone.limits_of(solution.end, solution.scene, setup)
     return found.detected
 
 
@@ -193,7 +193,7 @@ def _one_truth(
         assert solution.onion is not None
         s, o = solution.slant, solution.onion
         slant.append((s.column - column) / s.error)
-        found.append(s.limits.detected[column > 6.0 * s.error].mean())
+        found.append(s.limits.detected[column > 6.0 * s.total_error].mean())
         offset, used = _profile_z(solution, true_vmr)
         profile.append(np.where(used, offset, np.nan))
         density = np.interp(

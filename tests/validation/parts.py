@@ -330,6 +330,13 @@ def nadir(pool, draws):
     return lines
 
 
+def other_kinds(pool, draws):
+    """Results of other kinds with something wrong that the fit does not know."""
+    import kinds
+
+    return kinds.trust(pool, draws, Line)
+
+
 def figure_lines(label, figures, draws):
     """Lines of the figures of a closed loop of the library."""
     lines = []
@@ -359,4 +366,5 @@ PARTS = {
     "samples": independent_samples,
     "ozone": ozone,
     "nadir": nadir,
+    "other-kinds": other_kinds,
 }

@@ -42,6 +42,7 @@ __all__ = [
     "LayerEstimate",
     "conclude",
     "conclude_plainly",
+    "joined",
 ]
 
 
@@ -88,6 +89,8 @@ class Conclusion:
     errors : dict of dict of array, shape (level,) or (level + 1,)
         By profile and source that is not in the fit: change of the elements by one
         standard error, last that of the layer's estimate where there is one.
+    steps : dict of array, shape (change, element)
+        By the same sources: change of the whole state by each.
     """
 
     space: StateSpace
@@ -106,6 +109,7 @@ class Conclusion:
     converged: bool
     known: Mapping[str, str]
     errors: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
+    steps: Mapping[str, Array] = field(default_factory=dict)
 
     @property
     def state(self) -> dict[str, Array]:
@@ -187,6 +191,7 @@ def conclude(
     *,
     constraint: Array,
     wave_sigma: float = 0.0,
+    waves_apart: bool = False,
     known: Mapping[str, str] | None = None,
     beside: Mapping[str, Sequence[Array]] | None = None,
     tested: Sequence[str] = (),
@@ -211,6 +216,8 @@ def conclude(
         R of the fit.
     wave_sigma : float
         A priori amplitude of the waves; zero: none.
+    waves_apart : bool
+        Whether each bin has its own.
     known : dict of str
         Name of the error by each block of a known source: its share is systematic.
     beside : dict of sequence of array, shape (row, pixel)
@@ -237,7 +244,7 @@ def conclude(
     masked = screening.masked(bins)
     if masked.any():
         seen = seen.without(masked)
-    end = End(seen, expand, height_km, altitude_km, slope, wave_sigma)
+    end = End(seen, expand, height_km, altitude_km, slope, wave_sigma, waves_apart)
     whole = end.space
     size = whole.size
     r = np.zeros((size, size))
@@ -296,7 +303,7 @@ def conclude(
             layers[name] = of_layer(matrix, r, whole, information, prior, own[layer])
             responses = np.concatenate([responses, layers[name].weights[None]])
         errors[name] = {
-            source: _joined(responses @ ones.T) for source, ones in gradients.items()
+            source: joined(responses @ ones.T) for source, ones in gradients.items()
         }
         if name in tested and layer is not None:
             agreements[name] = end.agreement(
@@ -304,7 +311,8 @@ def conclude(
                 [one for ones in changes.values() for one in ones],
                 line_sigma * whole.unpack(found)[name],
             )  # fmt: skip
-    conclusion = replace(conclusion, agreements=agreements, errors=errors)
+    steps = {source: ones @ covariance for source, ones in gradients.items()}
+    conclusion = replace(conclusion, agreements=agreements, errors=errors, steps=steps)
     estimates = {
         name: _estimate(conclusion, end, made, bins, name)
         for name, made in layers.items()
@@ -312,7 +320,7 @@ def conclude(
     return replace(conclusion, layers=estimates)
 
 
-def _joined(responses: Array) -> Array:
+def joined(responses: Array) -> Array:
     """Response to one change, with its sign, or the root of the squares of several."""
     if responses.shape[1] == 1:
         return np.asarray(responses[:, 0])

@@ -15,9 +15,11 @@ __all__ = [
     "ELEMENTS",
     "OTHERS",
     "Element",
+    "element_of",
     "elements_of",
     "fitted_sources",
     "moved",
+    "settings",
     "sizes_of",
 ]
 
@@ -111,6 +113,16 @@ def elements_of(setup: HasSystematics) -> dict[str, float]:
         for name, row in ELEMENTS.items()
         if row.source in fitted
     }
+
+
+def settings() -> dict[str, tuple[str, str]]:
+    """Return key and unit of the errors by the instrument, by source."""
+    return {row.source: (row.source, row.unit) for row in ELEMENTS.values()}
+
+
+def element_of(source: str) -> str:
+    """Return the element that is named by the error that it makes."""
+    return next(name for name, row in ELEMENTS.items() if row.source == source)
 
 
 def sizes_of(

@@ -43,6 +43,7 @@ class End:
         altitude_km: Array,
         slope: Array | None,
         wave_sigma: float,
+        apart: bool = False,
     ) -> None:
         self.seen, self.expand, self.slope = seen, expand, slope
         self.altitude_km = altitude_km
@@ -55,6 +56,9 @@ class End:
                     (1.0 - height_km / WAVE_TOP_KM).clip(0.0, 1.0),
                 ]
             )
+            if apart:
+                own = expand.bins == np.unique(expand.bins)[:, None]
+                self.modes = (own[:, None] * self.modes).reshape(-1, height_km.size)
             shapes = _waves(seen.used)
             single = seen.fields.dtype
             model = seen.model.astype(single)

@@ -7,7 +7,7 @@ is the noise's own, or misfit: both belong in the error.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +20,14 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.floating]
     IntArray = npt.NDArray[np.intp]
 
-__all__ = ["Noise", "along_rows", "measured_noise", "pixel_filtered", "successive"]
+__all__ = [
+    "Noise",
+    "along_rows",
+    "measured_noise",
+    "of_rows",
+    "pixel_filtered",
+    "successive",
+]
 
 PIXEL_LAGS = 5
 """Lags along pixels: at a correlation of 0.8 the sum to there has 9/10 of all."""
@@ -53,6 +60,11 @@ class Noise:
     along_rows: Array
     pixel_scatter: float
     row_scatter: float
+
+    @property
+    def variance_scatter(self) -> float:
+        """Standard error of ``variance`` of so many pixels of white noise."""
+        return float(np.sqrt(2.0)) * self.pixel_scatter
 
     @property
     def scale(self) -> float:
@@ -111,6 +123,33 @@ def measured_noise(seen: Whitened, bins: IntArray, freedom: float) -> Noise:
         pixels[lag - 1] = product / max(variance, 1e-30) / pairs - taken / pairs
     rows, row_scatter = along_rows(r, used, bins)
     return Noise(variance, pixels, rows, pairs**-0.5, row_scatter)
+
+
+def of_rows(
+    residual: Array,
+    used: npt.NDArray[np.bool_],
+    basis: Array,
+    freedom: Array | None = None,
+) -> list[Noise]:
+    """Measure the noise of spectra that are fitted each by itself.
+
+    Each by its own pixels, whatever others there are. Parameters as those of
+    `Whitened.residuals`, and the degrees of freedom beside the basis (row,); of a row
+    without pixels, or that ended nowhere, the variance is not-a-number.
+    """
+    from tgo_spectra.retrieval.whitened import Whitened
+
+    alone = np.zeros(1, dtype=np.intp)
+    found = []
+    for row in range(len(residual)):
+        one = slice(row, row + 1)
+        seen = Whitened.residuals(residual[one], used[one], basis[one])
+        free = 0.0 if freedom is None else float(freedom[row])
+        measured = measured_noise(seen, alone, free)
+        if not used[row].any() or np.isnan(free):
+            measured = replace(measured, variance=float("nan"))
+        found.append(measured)
+    return found
 
 
 def successive(bins: IntArray, lag: int) -> tuple[IntArray, IntArray]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.floating]
 
 __all__ = [
+    "contained",
     "error_variables",
     "limit_variables",
     "profile_dataset",
@@ -259,7 +260,7 @@ class _Gases:
             found.detected & agreed,
             found,
             (detection.detection_sigma, detection.limit_sigma),
-            _contains(data, f"{gas}_vmr"),
+            contained(data, f"{gas}_vmr"),
         )
         data |= {f"{gas}_slant_column": column, f"{gas}_slant_column_error": error}
         if agreement is not None and agreement.share.size:
@@ -316,10 +317,10 @@ class _Gases:
             (value > k * error) & agreed,
             None,
             (k, detection.limit_sigma),
-            _contains(data, name),
+            contained(data, name),
         )
 
 
-def _contains(data: Mapping[str, Any], name: str) -> str:
-    """Parts of the total error of a quantity."""
+def contained(data: Mapping[str, Any], name: str) -> str:
+    """Return the parts of a total error that `error_variables` has named."""
     return str(data[f"{name}_error"][1]["contains"])

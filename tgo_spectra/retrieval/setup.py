@@ -54,8 +54,9 @@ __all__ = [
     "Shifts",
     "SigmaLevels",
     "SoSetup",
-    "Systematics",
+    "SoUncertainties",
     "TableSetup",
+    "Uncertainties",
     "Window",
     "table_beside",
 ]
@@ -276,23 +277,15 @@ class Detection(SigmaLevels, frozen=True):
         return ((good, "layer_top_km", self.layer_top_km, text),)
 
 
-class Systematics(Section, frozen=True):
+class Uncertainties(Section, frozen=True):
     """Sizes (1 sigma) of what the noise does not hold; zero leaves a source out."""
 
     enabled: bool = True
     """Calculate the errors by what is not in the fit."""
-    temperature_k: NonNegative = 5.0
-    """Temperature at fixed pressure; of an atmosphere that states its own
-    ``temperature_uncertainty`` that is taken by SO."""
-    pressure: NonNegative = 0.05
-    """Pressure, relative; or the atmosphere's own ``pressure_uncertainty``."""
-    pointing_km: NonNegative = 0.3
-    """Tangent altitude of all rows."""
     spectroscopy: NonNegative = 0.05
-    """Line intensities of a gas, relative, each gas by itself."""
+    """Line intensities, relative, of each gas by itself."""
     waves: NonNegative = 2e-4
-    """Amplitude of waves in the baseline, of each period; always in the fit (inferred).
-    """
+    """Amplitude of waves in the baseline, of each period; in the fit (inferred)."""
 
 
 class Setup(Section, frozen=True, kw_only=True):
@@ -463,15 +456,9 @@ class Onion(Section, frozen=True):
     of the pass before, since strong lines do not grow in proportion to the column."""
 
 
-class SoSystematics(Systematics, frozen=True):
-    """What else may be wrong in a fit of SO."""
+class SoUncertainties(Uncertainties, frozen=True):
+    """What is not known of SO and of its light."""
 
-    in_fit: bool = True
-    """Fit what spectra can tell of these sources, each with its size as a priori, all
-    or none: one alone takes the errors of the others for its own. Methods other than
-    "oe" and "tikhonov" fit none."""
-    temperature_correlation_km: Positive = 10.0
-    """Correlation of the temperature's error along altitude."""
     aotf_centre: NonNegative = number("so.aotf_centre_uncertainty")
     """Centre of the AOTF, cm-1."""
     aotf_width: NonNegative = number("so.aotf_width_uncertainty")
@@ -485,9 +472,24 @@ class SoSystematics(Systematics, frozen=True):
     drift_px: NonNegative = number("so.drift_uncertainty")
     """Shift of the wavenumber scale over 60 km of tangent altitude."""
     outer_orders: NonNegative = 1.0
-    """Light of the outermost orders, relative: what lies beyond is about as much."""
-    zero_level: NonNegative = 0.01
-    """Light added to all spectra, of that of the Sun (inferred)."""
+    """Light of the outermost orders: what lies beyond is about as much."""
+    zero_level: NonNegative = 0.01  # of the light of the Sun, in all spectra (inferred)
+
+
+class SoSystematics(SoUncertainties, frozen=True):
+    """What else may be wrong in a fit of gases to SO."""
+
+    temperature_k: NonNegative = 5.0
+    """Temperature at fixed pressure; an atmosphere's own ``temperature_uncertainty``
+    goes before it, and its ``pressure_uncertainty`` before the next."""
+    pressure: NonNegative = 0.05
+    pointing_km: NonNegative = 0.3
+    """Tangent altitude of all rows."""
+    in_fit: bool = True
+    """Fit these sources with their sizes as a priori, all or none: one alone takes the
+    errors of the others for its own. "onion" and "slant" fit none."""
+    temperature_correlation_km: Positive = 10.0
+    """Correlation of the temperature's error along altitude."""
     shift_px: NonNegative = 0.0
     """Shift of all bins; zero since the shift is fitted."""
 

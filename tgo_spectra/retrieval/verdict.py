@@ -9,16 +9,23 @@ import xarray as xr
 
 from tgo_spectra import quality
 from tgo_spectra.readers.quality import level1_bits
+from tgo_spectra.retrieval.noise import SURE_SIGMAS
 from tgo_spectra.retrieval.state import FIXED
 from tgo_spectra.variables import attributes_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
-    from tgo_spectra.retrieval.conclusion import Conclusion
+    import numpy.typing as npt
 
-__all__ = ["of_fit", "of_noise", "of_product", "with_product"]
+    from tgo_spectra.retrieval.conclusion import Conclusion
+    from tgo_spectra.retrieval.noise import Noise
+
+    Array = npt.NDArray[np.floating]
+    IntArray = npt.NDArray[np.intp]
+
+__all__ = ["UNSEEN", "of_fit", "of_noise", "of_product", "of_rows", "with_product"]
 
 PATTERN, GROSS_PATTERN = 1.3, 3.0
 """Stacked residual over its expectation, beyond which something is in common to all
@@ -43,7 +50,10 @@ MASKED = 0.12
 
 
 def of_noise(
-    variance: float, along_pixels: float, pattern: float = float("nan")
+    variance: float,
+    along_pixels: float,
+    pattern: float = float("nan"),
+    scatter: float = 0.0,
 ) -> set[str]:
     """Return what the residuals of a fit say against it.
 
@@ -55,11 +65,14 @@ def of_noise(
         Sum of the sure autocorrelations along pixels, one side.
     pattern : float
         Stacked residual over its expectation.
+    scatter : float
+        Standard error of the first; of a single spectrum it tells little.
     """
     size = float(np.sqrt(max(variance, 0.0)))
     correlation = float(np.sqrt(max(1.0 + 2.0 * along_pixels, 0.0)))
     found = set()
-    if not 1.0 / CORRELATED < size < CORRELATED:
+    sure = abs(variance - 1.0) > SURE_SIGMAS * scatter
+    if sure and not 1.0 / CORRELATED < size < CORRELATED:
         found.add("noise_inconsistent")
     if correlation > CORRELATED:
         found.add("correlated_residuals")
@@ -68,6 +81,40 @@ def of_noise(
     if not size * max(correlation, 1.0) < GROSS_INFLATION or pattern > GROSS_PATTERN:
         found.add("poor_fit")
     return found
+
+
+def of_rows(
+    rows: IntArray,
+    count: int,
+    measured: Sequence[Noise],
+    converged: npt.NDArray[np.bool_],
+    off_sigmas: Array | None = None,
+) -> npt.NDArray[np.int32]:
+    """Return the flags of spectra that are fitted each by itself.
+
+    Parameters
+    ----------
+    rows : array of int, shape (row,)
+        Those that were fitted; the others are too few.
+    count : int
+        Of all.
+    measured : sequence of Noise
+        Of each, as the residuals have it.
+    converged : array of bool, shape (row,)
+    off_sigmas : array, shape (row, parameter), optional
+        What is fitted beside the gases, from its a priori, in units of its 1 sigma.
+    """
+    flags = np.full(count, UNSEEN)
+    for index, row in enumerate(rows.tolist()):
+        one = measured[index]
+        along = float(one.sure_along_pixels.sum())
+        found = of_noise(one.variance, along, scatter=one.variance_scatter)
+        if not converged[index]:
+            found.add("not_converged")
+        if off_sigmas is not None and (np.abs(off_sigmas[index]) > FAR_SIGMAS).any():
+            found.add("parameter_at_limit")
+        flags[row] = quality.pack(found)
+    return flags
 
 
 def of_fit(end: Conclusion) -> set[str]:
@@ -124,6 +171,9 @@ def with_product(result: xr.Dataset, level1: xr.Dataset) -> xr.Dataset:
         flag = xr.Variable((), none, attributes_of("quality_flag", none.dtype))
     return result.assign(quality_flag=(flag.dims, flag.data | own, flag.attrs))
 
+
+UNSEEN = quality.pack(["few_spectra"])
+"""Flag of a spectrum that was not fitted."""
 
 NONE_NAMED = "none named"
 """Of interferents, as provenance says it."""

@@ -67,6 +67,21 @@ class Whitened:
             np.zeros((count, 0)),
         )
 
+    @classmethod
+    def residuals(
+        cls, residual: Array, used: npt.NDArray[np.bool_], basis: Array
+    ) -> Whitened:
+        """Of residuals alone, which is what noise and patterns are told from.
+
+        ``residual``, ``used``: (row, pixel); ``basis``: (row, coefficient, pixel),
+        orthonormal, what of the rows was fitted; zero where a pixel is not used.
+        """
+        none = np.zeros((len(residual), 0, residual.shape[1]))
+        parts = np.zeros((len(residual), 0, basis.shape[1]))
+        scale = np.asarray(used, dtype=float)
+        coefficients = np.full(basis.shape[:2], np.nan)
+        return cls(none, parts, residual, scale, basis, scale, coefficients)
+
     @functools.cached_property
     def gram(self) -> Array:
         """Products of the fields with each other, (row, field, field)."""

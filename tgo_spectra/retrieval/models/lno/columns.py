@@ -10,10 +10,11 @@ import xarray as xr
 from tgo_spectra import mars
 from tgo_spectra.errors import AtmosphereError, RetrievalError, TableError
 from tgo_spectra.instruments import uncertain
-from tgo_spectra.retrieval import level2
+from tgo_spectra.retrieval import level2, verdict
 from tgo_spectra.retrieval.limits import upper_limit
 from tgo_spectra.retrieval.measurement import given_atmosphere
 from tgo_spectra.retrieval.models.lno.fit import ColumnFit, fit_spectrum
+from tgo_spectra.retrieval.models.lno.model import nadir_model
 from tgo_spectra.retrieval.models.lno.registration import product_model
 from tgo_spectra.retrieval.models.lno.scene import (
     CIRCLES,
@@ -26,12 +27,22 @@ from tgo_spectra.retrieval.models.lno.scene import (
     mean,
     screened,
 )
+from tgo_spectra.retrieval.models.lno.systematics import (
+    column_changes,
+    other_models,
+    sizes,
+)
 from tgo_spectra.retrieval.models.so.profile_output import DETECTOR_PIXELS, band_of
-from tgo_spectra.retrieval.profile_variables import error_variables, limit_variables
+from tgo_spectra.retrieval.profile_variables import (
+    contained,
+    error_variables,
+    limit_variables,
+)
 from tgo_spectra.retrieval.rows import fit_each
 from tgo_spectra.variables import dataset
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import numpy.typing as npt
@@ -112,14 +123,18 @@ def retrieve_nadir(
     }
     rows = grouped(screened(level1, setup), setup.average)
     profile = AirProfile.of(air, setup)
-    model = product_model(
-        np.asarray(level1["wavenumber"].values, dtype=float),
-        rows,
-        order=order,
-        aotf_frequency_khz=optics["aotf_frequency"],
-        temperature_c=optics["instrument_temperature"],
-        setup=setup,
-        air=profile,
+    wavenumber = np.asarray(level1["wavenumber"].values, dtype=float)
+    observed: dict[str, Any] = {
+        "order": order,
+        "aotf_frequency_khz": optics["aotf_frequency"],
+        "temperature_c": optics["instrument_temperature"],
+    }
+    model = product_model(wavenumber, rows, **observed, setup=setup, air=profile)
+    others = other_models(
+        setup,
+        lambda other: nadir_model(
+            wavenumber, **observed, setup=other, shift_px=model.made_at_px
+        ),
     )
     fitted = fit_each(
         _fit_block,
@@ -132,6 +147,7 @@ def retrieve_nadir(
         model=model,
         setup=setup,
         air=profile,
+        others=others,
     )
     _, table_attrs = band_of(setup.table)
     record = _provenance(level1, setup, table_attrs, profile.air, order, atmosphere)
@@ -169,11 +185,18 @@ def _parts(setup: NadirSetup) -> dict[str, tuple[str, int] | None]:
     n = len(setup.gases)
     single = ("status", "air", "air_mass", "surface_pressure", "spectrum_shift",
               "spectrum_shift_error", "spectrum_noise", "goodness", "n_pixels",
-              "iterations_of_spectrum")  # fmt: skip
-    of_gases = ("factor", "error", "noise_error", "degrees_of_freedom", "reference")
+              "iterations_of_spectrum", "error_inflation",
+              "quality_flag")  # fmt: skip
+    of_gases = (
+        "factor",
+        "smoothing_error",
+        "noise_error",
+        "degrees_of_freedom",
+        "reference",
+    )
     return {
         **dict.fromkeys(single),
-        **dict.fromkeys(of_gases, ("gas", n)),
+        **dict.fromkeys((*of_gases, *sizes(setup)), ("gas", n)),
         "kernel": ("layer", LAYER_EDGES_KM.size - 1),
         "baseline": ("coefficient", setup.baseline_degree + 1),
         "residual": ("pixel", DETECTOR_PIXELS),
@@ -189,7 +212,9 @@ def _fit_block(
     model: NadirModel,
     setup: NadirSetup,
     air: AirProfile,
+    others: Mapping[str, NadirModel],
 ) -> None:
+    out["quality_flag"][:] = verdict.UNSEEN
     for row in range(len(signal)):
         down, up, height, status = (float(v) for v in geometry[row])
         out["status"][row] = status
@@ -201,7 +226,8 @@ def _fit_block(
         measured = np.asarray(signal[row], dtype=float)[model.pixels]
         try:
             layers, pressure = layers_above(air, height, down, up)
-            fit = fit_spectrum(model, measured, layers, noise=noise)
+            changes = column_changes(model, layers, setup, others)
+            fit = fit_spectrum(model, measured, layers, noise=noise, changes=changes)
         except (AtmosphereError, TableError):
             # this spectrum alone looks at too deep or too cold a place
             out["status"][row] = STATUS.index("outside_table_or_atmosphere")
@@ -210,7 +236,10 @@ def _fit_block(
             out["status"][row] = STATUS.index("not_converged")
         out["surface_pressure"][row] = pressure
         out["residual"][row, model.pixels] = fit.residual
-        for name, value in _found(fit, layers).items():
+        found = _found(fit, layers)
+        if "spectroscopy" in sizes(setup):  # stronger lines: smaller columns
+            found["spectroscopy"] = -sizes(setup)["spectroscopy"][0] * found["factor"]
+        for name, value in found.items():
             out[name][row] = value
 
 
@@ -226,14 +255,20 @@ def _found(fit: ColumnFit, layers: LayeredColumn) -> dict[str, float | Array]:
         "goodness": fit.reduced_chi_square,
         "n_pixels": float(np.isfinite(fit.residual).sum()),
         "iterations_of_spectrum": fit.iterations,
+        "error_inflation": fit.measured.inflation,
+        "quality_flag": verdict.of_rows(
+            np.zeros(1, np.intp), 1, [fit.measured], np.array([fit.converged]),
+            fit.off_sigmas[None],
+        )[0],
         "factor": fit.state[:n],
-        "error": fit.error[:n],
-        "noise_error": fit.noise_error[:n],
+        "noise_error": fit.noise_error[:n] * fit.measured.inflation,
+        "smoothing_error": fit.smoothing_error[:n],
         "degrees_of_freedom": fit.degrees_of_freedom,
         "reference": layers.columns_cm2,
         "kernel": fit.column_kernel,
         "baseline": fit.baseline,
-    }
+        **{source: change[:n] for source, change in fit.changes.items()},
+    }  # fmt: skip
 
 
 def _named(
@@ -243,24 +278,26 @@ def _named(
     setup: NadirSetup,
 ) -> dict[str, object]:
     """Columns of the gases under their names, and what else is known of the rows."""
-    internal = ("status", "air", "goodness", "factor", "error", "noise_error",
-                "degrees_of_freedom", "reference", "kernel")  # fmt: skip
+    wish = sizes(setup)
+    internal = ("status", "air", "goodness", "factor", "smoothing_error", "noise_error",
+                "degrees_of_freedom", "reference", "kernel", *wish)  # fmt: skip
     data: dict[str, object] = {k: v for k, v in fitted.items() if k not in internal}
     for index, gas in enumerate(setup.gases):
         name = f"{gas}_column"
         reference = fitted["reference"].isel(gas=index)
-        error, noise = (
+        noise, smoothing = (
             fitted[part].isel(gas=index) * reference
-            for part in ("error", "noise_error")
+            for part in ("noise_error", "smoothing_error")
         )
-        smoothing = (error**2 - noise**2).clip(0.0) ** 0.5
+        systematic = {k: fitted[k].isel(gas=index) * reference for k in wish}
         data[name] = fitted["factor"].isel(gas=index) * reference
         data[f"{name}_apriori"] = reference
-        data |= error_variables(name, noise, smoothing)
+        data |= error_variables(name, noise, smoothing, systematic, wish)
         freedom = fitted["degrees_of_freedom"].isel(gas=index)
         data[f"{gas}_degrees_of_freedom_of_spectrum"] = freedom
         if gas == setup.gas:
-            data |= _of_wanted(data[name], error, fitted, setup)
+            data |= _of_wanted(data, fitted, setup)
+    data["quality_flag"] = fitted["quality_flag"].astype(np.int32)
     # without a noise given there is no chi-square: the residuals are its only measure
     ratio = "variance_ratio" if setup.noise is None else "reduced_chi_square"
     data[f"spectrum_{ratio}"] = fitted["goodness"]
@@ -277,13 +314,11 @@ def _named(
 
 
 def _of_wanted(
-    column: Any,
-    error: xr.DataArray,
-    fitted: dict[str, xr.DataArray],
-    setup: NadirSetup,
+    data: Mapping[str, Any], fitted: dict[str, xr.DataArray], setup: NadirSetup
 ) -> dict[str, object]:
     """Return limits, kernel and scaled columns of the gas that is wanted."""
     name, k, size = f"{setup.gas}_column", setup.detection_sigma, setup.limit_sigma
+    column, (error, _) = data[name], data[f"{name}_error"]
     scale = setup.reference_pressure_pa / fitted["surface_pressure"]
     scaled = {"reference_pressure_pa": setup.reference_pressure_pa}
     limited = limit_variables(
@@ -292,13 +327,16 @@ def _of_wanted(
         (column > k * error) & (fitted["status"] == 0),
         None,
         (k, size),
-        "noise, smoothing",
+        contained(data, name),
     )
+    # over the pressure of the surface, which is not known better than others are
+    air, _ = sizes(setup).get("pressure", (0.0, ""))
+    relative = (error**2 + (air * column) ** 2) ** 0.5
     return limited | {
         f"{name}_normalised": (column * scale, scaled),
-        f"{name}_normalised_error": (error * scale, scaled),
+        f"{name}_normalised_error": (relative * scale, scaled),
         f"{name}_mole_fraction": column / fitted["air"],
-        f"{name}_mole_fraction_error": error / fitted["air"],
+        f"{name}_mole_fraction_error": relative / fitted["air"],
         f"{name}_averaging_kernel": fitted["kernel"],
     }
 

@@ -21,15 +21,20 @@ import numpy as np
 
 from tgo_spectra.numerics.matrices import steady_product
 from tgo_spectra.retrieval.models.lno.model import optical_depths, state_weights
+from tgo_spectra.retrieval.noise import of_rows
 from tgo_spectra.retrieval.solve import Evaluation, descend
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     import numpy.typing as npt
 
     from tgo_spectra.retrieval.models.lno.model import LayeredColumn, NadirModel
+    from tgo_spectra.retrieval.noise import Noise
     from tgo_spectra.retrieval.solve import Descent
 
     Array = npt.NDArray[np.floating]
+    Changes = Callable[[Array, Array], Mapping[str, Array]]
 
 __all__ = ["SEARCH_PX", "ColumnFit", "fit_spectrum", "spectrum"]
 
@@ -50,10 +55,10 @@ class ColumnFit:
 
     Attributes
     ----------
-    state, error : array, shape (gas + 1,)
-        Factors and the shift (pixels); 1 sigma, of noise and a priori.
-    noise_error : array, shape (gas + 1,)
-        Of noise alone.
+    state : array, shape (gas + 1,)
+        Factors and the shift (pixels).
+    noise_error, smoothing_error : array, shape (gas + 1,)
+        1 sigma by noise, and by what the a priori leaves open.
     degrees_of_freedom : array, shape (gas,)
         Diagonal of the averaging kernel.
     column_kernel : array, shape (layer,)
@@ -68,11 +73,18 @@ class ColumnFit:
     baseline : array, shape (coefficient,)
     converged : bool
     iterations : int
+    measured : Noise
+        As the residuals have it, in units of `noise`.
+    off_sigmas : array, shape (parameter,)
+        Interferents, shift and sources of error from their a priori, in units of its 1
+        sigma.
+    changes : dict of array, shape (gas + 1,)
+        Error of the state by each source, with its sign.
     """
 
     state: Array
-    error: Array
     noise_error: Array
+    smoothing_error: Array
     degrees_of_freedom: Array
     column_kernel: Array
     noise: float
@@ -81,6 +93,18 @@ class ColumnFit:
     baseline: Array
     converged: bool
     iterations: int
+    measured: Noise
+    off_sigmas: Array
+    changes: Mapping[str, Array]
+
+    @property
+    def error(self) -> Array:
+        """1 sigma by noise, a priori and sources, (gas + 1,)."""
+        known = sum(
+            (change**2 for change in self.changes.values()),
+            np.zeros_like(self.noise_error),
+        )
+        return np.sqrt(self.noise_error**2 + self.smoothing_error**2 + known)
 
 
 def spectrum(
@@ -144,6 +168,7 @@ def fit_spectrum(
     layers: LayeredColumn,
     *,
     noise: float | None = None,
+    changes: Changes | None = None,
 ) -> ColumnFit:
     """Fit one spectrum by optimal estimation (Gauss-Newton).
 
@@ -155,6 +180,10 @@ def fit_spectrum(
     layers : LayeredColumn
     noise : float, optional
         1 sigma of a pixel; default from the residuals.
+    changes : callable, optional
+        (optical depths, state) to changes of the spectrum without its baseline by 1
+        sigma of what else may be wrong, (pixel,), by source: they are fitted too, each
+        with its 1 sigma as a priori.
 
     Returns
     -------
@@ -203,7 +232,8 @@ def fit_spectrum(
                 break
         elif not outside.any():
             break
-    return _result(model, seen, found, noise, layers, weights, count)
+    others = {} if changes is None else changes(depths, state)
+    return _result(model, seen, found, noise, layers, weights, count, others)
 
 
 class _Spectrum:
@@ -257,6 +287,8 @@ class _Linear:
     residual: Array
     baseline: Array
     slope: Array
+    basis: Array
+    """Orthonormal, spans the baselines, (pixel, coefficient)."""
 
 
 def _linear(
@@ -270,7 +302,7 @@ def _linear(
     baseline = np.linalg.solve(r, q.T @ y)
     scaled = (derivative[:, used] * (polynomials @ baseline)).T
     scaled = scaled - q @ (q.T @ scaled)
-    return _Linear(scaled, y - columns @ baseline, baseline, slope)
+    return _Linear(scaled, y - columns @ baseline, baseline, slope, q)
 
 
 def _spread(residual: Array, parameters: int) -> float:
@@ -292,26 +324,48 @@ def _result(
     layers: LayeredColumn,
     weights: tuple[Array, Array],
     count: int,
+    changes: Mapping[str, Array],
 ) -> ColumnFit:
-    n, state = len(model.gases), found.vector[0]
-    linear, used, sigma = seen.at(found.point[0]), seen.used, seen.sigma
-    information = linear.projected.T @ linear.projected / sigma**2
-    covariance = np.linalg.inv(information + np.diag(model.prior_sigma**-2.0))
-    gain = covariance @ linear.projected.T / sigma**2
+    n, point = len(model.gases), found.point[0]
+    linear, used, sigma = seen.at(point), seen.used, seen.sigma
+    # what may be wrong beside: columns with an a priori, each in units of its sigma
+    more = np.array([change[used] for change in changes.values()]).reshape(
+        -1, linear.residual.size
+    )
+    more = (more * (model.baseline[used] @ linear.baseline)).T
+    more -= linear.basis @ (linear.basis.T @ more)
+    columns = np.concatenate([linear.projected, more], axis=1)
+    precision = np.concatenate([model.prior_sigma**-2.0, np.ones(more.shape[1])])
+    information = columns.T @ columns / sigma**2
+    covariance = np.linalg.inv(information + np.diag(precision))
+    gain = covariance @ columns.T / sigma**2
     kernel = covariance @ information
-    free = linear.residual.size - n - 1 - linear.baseline.size
+    size = point.size
+    pull = np.zeros(precision.size)
+    pull[:size] = precision[:size] * (point - model.prior)
+    step = gain @ linear.residual - covariance @ pull
+    state = point + step[:size]
+    left = linear.residual - columns @ step
+    free = left.size - n - 1 - linear.baseline.size
     if noise is None:
         # differences of white residuals have twice their variance
-        white = np.mean(np.diff(linear.residual) ** 2) / 2.0
-        ratio = float(np.mean(linear.residual**2) / white)
+        rough = np.mean(np.diff(left) ** 2) / 2.0
+        ratio = float(np.mean(left**2) / rough)
     else:
-        ratio = float(linear.residual @ linear.residual / noise**2 / free)
+        ratio = float(left @ left / noise**2 / free)
     residual = np.full(model.pixels.size, np.nan)
-    residual[used] = linear.residual
+    residual[used] = left
+    white = np.where(used, residual, 0.0)[None] / sigma
+    basis = np.zeros((1, linear.basis.shape[1], used.size))
+    basis[0][:, used] = linear.basis.T
+    (measured,) = of_rows(white, used[None], basis, np.trace(kernel)[None])
+    variance = np.diag(covariance)[:size]
+    noisy = np.diag(kernel @ covariance)[:size]
+    known = kernel[:size, size:]
     return ColumnFit(
         state=state,
-        error=np.sqrt(np.diag(covariance)),
-        noise_error=np.sqrt(np.diag(kernel @ covariance)),
+        noise_error=np.sqrt(noisy),
+        smoothing_error=np.sqrt((variance - noisy - (known**2).sum(axis=1)).clip(0.0)),
         degrees_of_freedom=np.diag(kernel)[:n],
         column_kernel=_column_kernel(
             model, linear, used, gain[0], float(state[n]), layers, weights
@@ -322,6 +376,11 @@ def _result(
         baseline=linear.baseline,
         converged=bool(found.converged[0]),
         iterations=count,
+        measured=measured,
+        off_sigmas=np.append(
+            ((state - model.prior) / model.prior_sigma)[1:], step[size:]
+        ),
+        changes=dict(zip(changes, known.T, strict=True)),
     )
 
 

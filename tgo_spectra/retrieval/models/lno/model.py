@@ -32,6 +32,7 @@ __all__ = [
     "LayeredColumn",
     "NadirModel",
     "Runs",
+    "detector_position",
     "extended_cells",
     "nadir_model",
     "optical_depths",
@@ -284,7 +285,7 @@ class Grid:
         return cls(key.hexdigest(), cells)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=12)
 def _runs(
     grid: Grid,
     pixels: tuple[int, ...],
@@ -326,6 +327,11 @@ def _runs(
         dtype=np.float64,
     )
     return Runs.of(operator, nodes), tuple(int(k) for k in orders[beyond])
+
+
+def detector_position(pixels: Integers) -> Array:
+    """Place of pixels on the detector, -1 to 1."""
+    return np.asarray((pixels - 159.5) / 160.0)
 
 
 def nadir_model(
@@ -391,7 +397,6 @@ def nadir_model(
     )
     factors = np.ones(len(setup.gases))
     sigma = [setup.relative_sigma, *setup.interferents.values(), setup.shift_sigma_px]
-    position = (pixels - 159.5) / 160.0
     return NadirModel(
         band=band,
         gases=setup.gases,
@@ -401,7 +406,7 @@ def nadir_model(
         dispersion_cm1=polynomial.polyval(
             pixels + shift_px, polynomial.polyder(smooth)
         ),
-        baseline=legendre.legvander(position, setup.baseline_degree),
+        baseline=legendre.legvander(detector_position(pixels), setup.baseline_degree),
         prior=np.append(factors, 0.0),
         prior_sigma=np.array(sigma),
         start=np.append(factors, shift_px),

@@ -6,7 +6,13 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
-from tgo_spectra.retrieval.setup import Checks, Positive, Section, TableSetup
+from tgo_spectra.retrieval.setup import (
+    Checks,
+    NonNegative,
+    Positive,
+    Section,
+    TableSetup,
+)
 
 __all__ = ["NadirSetup"]
 
@@ -51,6 +57,32 @@ class NadirInstrument(Section, frozen=True):
     aotf_width_factor: Positive = 1.0
 
 
+class NadirSystematics(Section, frozen=True):
+    """Sizes (1 sigma) of what the noise does not hold; zero leaves a source out."""
+
+    enabled: bool = True
+    """Calculate the errors by what is not in the fit."""
+    temperature_k: NonNegative = 5.0
+    """Temperature at all heights."""
+    pressure: NonNegative = 0.05
+    """Pressure, relative; also of the surface in mole fractions and normalised columns.
+    """
+    spectroscopy: NonNegative = 0.05
+    """Line intensities, relative."""
+    resolution: NonNegative = 0.2
+    """Resolving power, relative: sources have 5600 to 14000 (to be verified)."""
+    aotf_centre: NonNegative = 1.0
+    """Centre of the AOTF, cm-1 (to be verified)."""
+    aotf_width: NonNegative = 0.05
+    """Width of the AOTF, relative (inferred)."""
+    dust: NonNegative = 0.05
+    """Part of the light that dust scatters back from amid the gas (inferred: an optical
+    depth of some tenths over a bright surface)."""
+    surface: NonNegative = 1e-3
+    """Reflectance of the surface that the baseline leaves: coefficient of the next
+    degree, relative (inferred)."""
+
+
 class NadirSetup(TableSetup, frozen=True, kw_only=True):
     """Every choice of one nadir retrieval.
 
@@ -88,6 +120,7 @@ class NadirSetup(TableSetup, frozen=True, kw_only=True):
     max_iterations: Annotated[int, Meta(ge=2, le=50)] = 20
     window: NadirWindow = field(default_factory=NadirWindow)
     instrument: NadirInstrument = field(default_factory=NadirInstrument)
+    systematics: NadirSystematics = field(default_factory=NadirSystematics)
 
     @property
     def channel(self) -> str:

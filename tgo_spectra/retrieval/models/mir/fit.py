@@ -30,7 +30,7 @@ from tgo_spectra.retrieval.linear import (
     row_spectra,
     seen_by_rows,
 )
-from tgo_spectra.retrieval.models.mir.scene import SHAPE
+from tgo_spectra.retrieval.models.mir.scene import SHAPE, SHAPE_SOURCES
 from tgo_spectra.retrieval.models.so.evaluation import REBUILD_PX, place_of
 from tgo_spectra.retrieval.models.so.optimal_estimation import prior_sigma
 from tgo_spectra.retrieval.registration import best_shift, compare_shifts
@@ -54,6 +54,7 @@ __all__ = [
     "MirSolution",
     "coarse_shifts",
     "expansion_of",
+    "known_blocks",
     "row_paths",
     "solve_mir",
     "space_of",
@@ -90,19 +91,14 @@ class MirSolution:
 
 def fitted_shape(scene: MirScene) -> tuple[str, ...]:
     """Elements of `SHAPE` that the setup lets vary."""
-    sigma = _shape_sigma(scene)
+    sigma = scene.setup.registration.shape_sigma
     return tuple(name for name in SHAPE if sigma[name] > 0.0)
 
 
-def _shape_sigma(scene: MirScene) -> dict[str, float]:
-    register = scene.setup.registration
-    return {
-        "order_stretch": register.order_stretch_sigma_px,
-        "bend": register.bend_sigma_px,
-        "width": register.width_sigma,
-        "second_shift": register.second_shift_sigma_cm1,
-        "second_amplitude": register.second_amplitude_sigma,
-    }
+def known_blocks(scene: MirScene) -> dict[str, str]:
+    """Return the name of the error by each block of a known source in the fit."""
+    fitted = fitted_shape(scene)
+    return {e: name for e, (name, _, _) in SHAPE_SOURCES.items() if e in fitted}
 
 
 def space_of(scene: MirScene) -> StateSpace:
@@ -113,7 +109,7 @@ def space_of(scene: MirScene) -> StateSpace:
         profile(gas, scene.altitude_km, scene.prior_vmr[gas], *prior_sigma(scene, gas))
         for gas in scene.setup.gases
     ]
-    shape = _shape_sigma(scene)
+    shape = register.shape_sigma
     return StateSpace(
         (
             *gases,
@@ -394,6 +390,8 @@ def solve_mir(
         scene.altitude_km,
         constraint=space.constraint,
         wave_sigma=scene.setup.systematics.waves,
+        waves_apart=True,
+        known=known_blocks(scene),
         beside=changes(evaluator, result.state),
         screened=bool(fitted_shape(scene)),
         line_sigma=scene.setup.systematics.spectroscopy,

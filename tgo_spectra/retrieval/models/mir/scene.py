@@ -40,7 +40,15 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.floating]
     IntArray = npt.NDArray[np.intp]
 
-__all__ = ["SHAPE", "MirScene", "OrderRows", "limbs_of", "make_mir_scene", "order_rows"]
+__all__ = [
+    "SHAPE",
+    "SHAPE_SOURCES",
+    "MirScene",
+    "OrderRows",
+    "limbs_of",
+    "make_mir_scene",
+    "order_rows",
+]
 
 REACH_CM1 = 1.5
 """Half window of the line shape beyond the outermost pixels: 5.5 sigma of 0.05 cm-1
@@ -50,6 +58,14 @@ SHAPE = ("order_stretch", "bend", "width", "second_shift", "second_amplitude")
 """What may be fitted of an order by itself, and 0 means: as the setup says. Linear and
 quadratic part of the shift (pixel), relative width of the line shape, distance (cm-1)
 and height of the second image."""
+
+SHAPE_SOURCES = {
+    "width": ("line_width", "width", "1"),
+    "second_amplitude": ("second_image", "second_amplitude", "1"),
+    "second_shift": ("image_distance", "second_shift_cm1", "cm-1"),
+}
+"""Name of the error, key of the setup's section ``systematics`` and unit, by element of
+the line shape."""
 
 STEPS_KM = ((20.0, 2.0), (50.0, 3.0), (np.inf, 5.0))
 """Spacing of the Jacobian's fields up to a height above the lowest: they vary over a

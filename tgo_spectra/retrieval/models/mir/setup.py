@@ -17,7 +17,7 @@ from tgo_spectra.retrieval.setup import (
     ProfileSetup,
     Section,
     Shifts,
-    Systematics,
+    Uncertainties,
     Window,
 )
 
@@ -81,17 +81,37 @@ class MirRegistration(Shifts, frozen=True):
     second_shift_sigma_cm1: NonNegative = 0.0
     second_amplitude_sigma: NonNegative = 0.0
 
+    @property
+    def shape_sigma(self) -> dict[str, float]:
+        """The same by element of `tgo_spectra.retrieval.models.mir.scene.SHAPE`."""
+        return {
+            "order_stretch": self.order_stretch_sigma_px,
+            "bend": self.bend_sigma_px,
+            "width": self.width_sigma,
+            "second_shift": self.second_shift_sigma_cm1,
+            "second_amplitude": self.second_amplitude_sigma,
+        }
 
-class MirSystematics(Systematics, frozen=True):
+
+class MirSystematics(Uncertainties, frozen=True):
     """What else may be wrong in a fit of ACS MIR."""
 
+    temperature_k: NonNegative = 5.0
+    """Temperature at fixed pressure."""
+    pressure: NonNegative = 0.05
+    """Relative."""
+    pointing_km: NonNegative = 0.3
+    """Tangent altitude of all rows."""
     width: NonNegative = 0.05
-    """Relative width of the line shape of all orders; what is fitted of it is taken
-    up by the fit."""
+    """Relative width of the line shape of all orders, where it is not fitted; so with
+    the next two."""
     second_amplitude: NonNegative = 0.1
     """Height of the second image."""
-    waves: NonNegative = 0.0
-    """Amplitude of waves in the baseline; none are known of (to be verified)."""
+    second_shift_cm1: NonNegative = 0.01
+    """Its distance (inferred: a tenth)."""
+    zero_level: NonNegative = 0.01
+    """Light added to all spectra, of that of the Sun, as from other orders (inferred).
+    """
 
 
 class MirSetup(ProfileSetup, frozen=True, kw_only=True):

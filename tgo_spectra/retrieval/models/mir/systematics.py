@@ -14,8 +14,8 @@ import numpy as np
 
 from tgo_spectra import geometry
 from tgo_spectra.retrieval.elements import sizes_of
-from tgo_spectra.retrieval.models.mir.fit import MirEvaluator
-from tgo_spectra.retrieval.models.mir.scene import limbs_of
+from tgo_spectra.retrieval.models.mir.fit import MirEvaluator, known_blocks
+from tgo_spectra.retrieval.models.mir.scene import SHAPE_SOURCES, limbs_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,23 +30,32 @@ if TYPE_CHECKING:
 
 __all__ = ["mir_changes", "sizes"]
 
+DARKEST = 1e-2
+"""Brightness of a row, of that of the Sun, below which a zero level grows no more."""
+
 
 SOURCES = {
     "temperature": ("temperature_k", "K"),
     "pressure": ("pressure", "1"),
     "pointing": ("pointing_km", "km"),
     "waves": ("waves", "1"),
-    "line_width": ("width", "1"),
-    "second_image": ("second_amplitude", "1"),
+    "zero_level": ("zero_level", "1"),
     "spectroscopy": ("spectroscopy", "1"),
+    **{source: (key, unit) for source, key, unit in SHAPE_SOURCES.values()},
 }
 """Key of the setup's section ``systematics`` and unit, by name of the error."""
 
 
 def sizes(setup: MirSetup) -> dict[str, tuple[float, str]]:
-    """Return size (1 sigma) and unit of the sources that are on, by name."""
-    wish = setup.systematics
-    return sizes_of(wish, SOURCES) if wish.enabled else {}
+    """Return size (1 sigma) and unit of the sources by name, in the fit or not."""
+    found = sizes_of(setup.systematics, SOURCES)
+    if not setup.systematics.enabled:
+        found = {name: item for name, item in found.items() if name == "waves"}
+    for element, sigma in setup.registration.shape_sigma.items():
+        if sigma > 0.0 and element in SHAPE_SOURCES:
+            source, _, unit = SHAPE_SOURCES[element]
+            found[source] = sigma, unit
+    return found
 
 
 def mir_changes(evaluator: MirEvaluator, state: State) -> dict[str, list[Array]]:
@@ -57,9 +66,14 @@ def mir_changes(evaluator: MirEvaluator, state: State) -> dict[str, list[Array]]
     """
     scene = evaluator.scene
     base = evaluator.spectra(state)
+    inside = {"waves", *known_blocks(scene).values()}
     found: dict[str, list[Array]] = {}
     for source, (size, _) in sizes(scene.setup).items():
-        if source == "waves":
+        if source in inside:
+            continue
+        if source == "zero_level":
+            sun = 1.0 / evaluator(state, False).baseline[:, :1].clip(DARKEST)
+            found[source] = [size * (sun - base)]
             continue
         if source == "spectroscopy":
             others = list(_stronger(scene, size))
@@ -114,7 +128,8 @@ def _imaged(scene: MirScene, source: str, size: float) -> MirScene:
     if source == "line_width":
         values["resolving_power"] /= 1.0 + size
     else:
-        values["second_amplitude"] += size
+        key = next(key for name, key, _ in SHAPE_SOURCES.values() if name == source)
+        values[key] += size
     return replace(scene, setup=scene.setup.replace(instrument=values))
 
 

@@ -11,6 +11,7 @@ factors; then the whole instrument, built near that shift.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -21,9 +22,10 @@ from tgo_spectra.atmosphere import profile as atmospheres
 from tgo_spectra.forward import ray
 from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.instruments.response import tabulated as operators
-from tgo_spectra.retrieval import level2
+from tgo_spectra.retrieval import level2, verdict
+from tgo_spectra.retrieval.elements import element_of, settings
 from tgo_spectra.retrieval.measurement import planet_radius, scalar, smooth_wavenumber
-from tgo_spectra.retrieval.models.so import slant_rows
+from tgo_spectra.retrieval.models.so import slant_rows, sources
 from tgo_spectra.retrieval.models.so.profile_output import band_of, choices
 from tgo_spectra.retrieval.models.so.scene import (
     coefficients_on,
@@ -31,14 +33,19 @@ from tgo_spectra.retrieval.models.so.scene import (
     prior_profile,
 )
 from tgo_spectra.retrieval.models.so.slant_fields import Seen
+from tgo_spectra.retrieval.models.so.sources import ORDER_PAIRS
+from tgo_spectra.retrieval.models.so.systematics import sizes
 from tgo_spectra.retrieval.profile_variables import error_variables
 from tgo_spectra.retrieval.rows import fit_each
 from tgo_spectra.variables import dataset
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy.typing as npt
 
     from tgo_spectra.retrieval.setup import RetrievalSetup
+    from tgo_spectra.spectroscopy.tables.read import BandTable
 
     Array = npt.NDArray[np.floating]
     IntArray = npt.NDArray[np.intp]
@@ -70,13 +77,17 @@ class _Optics:
 
 @dataclass(frozen=True)
 class SlantAir:
-    """Atmosphere on the quadrature points; cross-section coefficients per gas."""
+    """Atmosphere on the quadrature points; cross-section coefficients per gas.
+
+    ``other_coefficients``: the same in air as it may really be, by source of error.
+    """
 
     points_km: Array
     air_cm3: Array
     radius_km: float
     coefficients: tuple[Array, ...]
     reference: tuple[Array, ...]
+    other_coefficients: Mapping[str, tuple[Array, ...]]
 
 
 def slant_columns(
@@ -89,9 +100,10 @@ def slant_columns(
     Returns
     -------
     Dataset
-        ``<gas>_slant_column``, ``<gas>_slant_column_error``, ``spectrum_shift``,
-        ``spectrum_reduced_chi_square`` over ``spectrum``; ``baseline``. ``time`` is
-        that of the middle row, ``spectrum_time`` each row's own.
+        ``<gas>_slant_column`` with its errors, ``spectrum_shift``,
+        ``spectrum_reduced_chi_square`` and ``quality_flag`` over ``spectrum``;
+        ``baseline``. ``time`` is that of the middle row, ``spectrum_time`` each row's
+        own.
     """
     radius = planet_radius(level1, atmosphere)
     sight, air = line_of_sight(setup, atmosphere, radius[0])
@@ -113,9 +125,12 @@ def slant_columns(
         {
             "column": ("gas", n),
             "error": ("gas", n),
+            **dict.fromkeys(sources_of_rows(setup), ("gas", n)),
             "spectrum_shift": None,
             "spectrum_shift_error": None,
             "spectrum_reduced_chi_square": None,
+            "error_inflation": None,
+            "quality_flag": None,
             "baseline": ("coefficient", setup.baseline_degree + 1),
         },
         wavenumber_cm1=level1["wavenumber"].values,
@@ -156,14 +171,30 @@ def _spectra(level1: xr.Dataset) -> dict[str, object]:
     return found
 
 
+def sources_of_rows(setup: RetrievalSetup) -> dict[str, tuple[float, str]]:
+    """Return size (1 sigma) and unit of the errors of single spectra, by source.
+
+    Those of `tgo_spectra.retrieval.models.so.systematics` that act on one spectrum: its
+    place is given, and its shift is its own.
+    """
+    alike = ("pointing", "drift", "waves", "shift")
+    on = setup.systematics.enabled
+    return {k: v for k, v in sizes(setup).items() if on and k not in alike}
+
+
 def _named(fitted: dict[str, xr.DataArray], setup: RetrievalSetup) -> dict[str, object]:
     """Columns of the gases under their names, and what else was found."""
+    wish = sources_of_rows(setup)
     columns, errors = fitted.pop("column"), fitted.pop("error")
+    changes = {source: fitted.pop(source) for source in wish}
     data: dict[str, object] = dict(fitted)
+    data["quality_flag"] = fitted["quality_flag"].astype(np.int32)
     for index, gas in enumerate(setup.gases):
         name = f"{gas}_slant_column"
         data[name] = columns.isel(gas=index)
-        data |= error_variables(name, errors.isel(gas=index))
+        systematic = {source: v.isel(gas=index) for source, v in changes.items()}
+        noise = errors.isel(gas=index)
+        data |= error_variables(name, noise, None, systematic, wish)
     return data
 
 
@@ -179,6 +210,10 @@ def line_of_sight(
     covered = air["pressure"].values <= np.exp(band.ln_pressure[-1])
     air = air.isel(altitude=covered)
     coefficients = coefficients_on(band, setup.gases, air)
+    others = {
+        source: tuple(coefficients_on(band, setup.gases, moved).values())
+        for source, moved in _moved_air(band, setup, air).items()
+    }
     reference = []
     for gas in setup.gases:
         profile = prior_profile(gas, setup, air)
@@ -189,7 +224,23 @@ def line_of_sight(
         radius_km=radius_km,
         coefficients=tuple(coefficients[gas] for gas in setup.gases),
         reference=tuple(reference),
+        other_coefficients=others,
     ), air
+
+
+def _moved_air(
+    band: BandTable, setup: RetrievalSetup, air: xr.Dataset
+) -> dict[str, xr.Dataset]:
+    """Air warmer, and at a lower pressure, by 1 sigma: its own where it states one."""
+    found = {}
+    for source, (size, _) in sources_of_rows(setup).items():
+        if source in ("temperature", "pressure"):
+            stated = air.get(f"{source}_uncertainty", np.full(air.altitude.size, size))
+            sigma, none = np.asarray(stated, float), np.zeros(air.altitude.size)
+            # the highest pressure may be at the edge of the table
+            change = (sigma, none) if source == "temperature" else (none, -sigma)
+            found[source] = sources.air_within(air, band, *change)
+    return found
 
 
 def _fit_block(
@@ -206,6 +257,7 @@ def _fit_block(
 ) -> None:
     """Fit a block of rows; whatever the blocks, a row sees the same numbers."""
     rows = _usable(transmittance, error, corners_km, setup, line_of_sight)
+    out["quality_flag"][:] = verdict.UNSEEN
     if not rows.size:
         return
     window = setup.window
@@ -234,23 +286,56 @@ def _fit_block(
     )
     air = _paths(line_of_sight, centre, width)
     instrument = _Instrument(wavenumber_cm1, pixels, setup, optics)
+    weights = _weights(line_of_sight, air[:, 1:])
+    wish = sources_of_rows(setup)
     found = slant_rows.fit(
         number[rows],
         spectra,
         choices,
         instrument,
         _weights(line_of_sight, air[:, :1]),
-        _weights(line_of_sight, air[:, 1:]),
+        weights,
         FIELD_WEIGHTS,
+        _others(instrument, line_of_sight, air[:, 1:], weights),
+        wish["zero_level"][0] if "zero_level" in wish else 0.0,
     )
     columns = _columns(line_of_sight, air[:, 1:])
     n = len(setup.gases)
+    inflation = np.array([one.inflation for one in found.noise])
+    changes = dict(found.changes)
+    if "spectroscopy" in wish:  # stronger lines: smaller columns
+        changes["spectroscopy"] = -wish["spectroscopy"][0] * found.state[:, :n]
     out["column"][rows] = found.state[:, :n] * columns
-    out["error"][rows] = found.error[:, :n] * columns
+    out["error"][rows] = found.error[:, :n] * columns * inflation[:, None]
+    for source in wish:
+        out[source][rows] = changes[source] * columns
     out["spectrum_shift"][rows] = found.state[:, n]
     out["spectrum_shift_error"][rows] = found.error[:, n]
     out["spectrum_reduced_chi_square"][rows] = found.reduced_chi_square
+    out["error_inflation"][rows] = inflation
+    out["quality_flag"][rows] = verdict.of_rows(
+        np.arange(rows.size), rows.size, found.noise, found.converged, found.off_sigmas
+    )
     out["baseline"][rows] = found.baseline
+
+
+def _others(
+    instrument: _Instrument, sight: SlantAir, air: Array, weights: Array
+) -> dict[str, tuple[_Instrument, Array]]:
+    """Instrument and weights as they may really be, by source of error."""
+    setup = instrument.setup
+    found = {}
+    for name, (size, _) in sources_of_rows(setup).items():
+        if name in sight.other_coefficients:
+            other = replace(sight, coefficients=sight.other_coefficients[name])
+            found[name] = instrument, _weights(other, air)
+        elif name == "outer_orders":
+            fewer = max(setup.instrument.n_orders - ORDER_PAIRS, 0)
+            found[name] = instrument.like(n_orders=fewer), weights
+        elif name in settings():
+            moved = instrument.like(offsets={element_of(name): size})
+            found[name] = moved, weights
+    return found
 
 
 def _usable(
@@ -295,6 +380,8 @@ class _Instrument:
     ) -> None:
         self.band, _ = band_of(setup.table)
         self.setup, self.optics, self.pixels = setup, optics, pixels
+        self.n_orders = setup.instrument.n_orders
+        self.offsets: Mapping[str, float] = {}
         smooth = smooth_wavenumber(np.asarray(wavenumber_cm1, dtype=float))
         self.wavenumber = np.polynomial.Polynomial(smooth)
         self.vectors = [
@@ -302,10 +389,18 @@ class _Instrument:
             for gas in setup.gases
         ]
 
+    def like(
+        self, *, n_orders: int | None = None, offsets: Mapping[str, float] | None = None
+    ) -> _Instrument:
+        """Return one with other orders, or away from the setup's settings."""
+        other = copy.copy(self)
+        other.n_orders = self.n_orders if n_orders is None else n_orders
+        other.offsets = offsets or {}
+        return other
+
     def seen(self, pixels: IntArray, shift_px: float, first: bool) -> Seen:
         """Return what leads from optical depths to pixels near a shift."""
-        n_orders = self.setup.instrument.n_orders
-        band = self.band
+        n_orders, band = self.n_orders, self.band
         operator = operators.build_operator(
             band.node_cell,
             band.node_weight,
@@ -317,7 +412,9 @@ class _Instrument:
             aotf_frequency_khz=self.optics.aotf_frequency_khz,
             temperature_c=self.optics.temperature_c,
             settings=operator_settings(
-                self.setup, min(FIRST_ORDERS, n_orders) if first else n_orders
+                self.setup,
+                min(FIRST_ORDERS, n_orders) if first else n_orders,
+                self.offsets,
             ),
             dtype=np.float32,
             kinds=operators.KINDS[:3],

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.polynomial import legendre
 
+from tgo_spectra.retrieval import noise
 from tgo_spectra.retrieval.models.so.evaluation import depth_of
 from tgo_spectra.retrieval.models.so.scene import detector_position
 from tgo_spectra.retrieval.models.so.slant_fields import (
@@ -28,7 +29,11 @@ from tgo_spectra.retrieval.registration import (
 from tgo_spectra.retrieval.solve import LIMIT, Evaluation, descend
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy.typing as npt
+
+    from tgo_spectra.retrieval.noise import Noise
 
     Array = npt.NDArray[np.floating]
     IntArray = npt.NDArray[np.intp]
@@ -65,6 +70,9 @@ for fainter ones."""
 
 MOVES = 3
 """Times that a row's operator may be made anew because its shift has moved."""
+
+DARKEST = 1e-2
+"""Brightness of a row, of that of the Sun, below which a zero level grows no more."""
 
 SHIFT_UNKNOWN = SHIFT_STEPS[-1][0]
 """Beyond, the operator is that of the whole-pixel shift."""
@@ -117,12 +125,21 @@ class Instrument(Protocol):
 
 @dataclass(frozen=True)
 class Fitted:
-    """State and its standard error (row, element), chi-square, baseline (row, c)."""
+    """State and its standard error (row, element), chi-square, baseline (row, c).
+
+    ``noise``: of each row, as its residuals have it; ``off_sigmas`` (row, element): of
+    what is fitted beside the gases, from its a priori in units of its 1 sigma;
+    ``changes`` (row, gas): of the factors by each source of what is not fitted.
+    """
 
     state: Array
     error: Array
     reduced_chi_square: Array
     baseline: Array
+    converged: npt.NDArray[np.bool_]
+    noise: list[Noise]
+    off_sigmas: Array
+    changes: Mapping[str, Array]
 
 
 @dataclass(frozen=True)
@@ -143,6 +160,8 @@ def fit(
     central: Array,
     weights: Array,
     field: Array,
+    others: Mapping[str, tuple[Instrument, Array]],
+    zero_level: float = 0.0,
 ) -> Fitted:
     """Fit rows.
 
@@ -158,6 +177,10 @@ def fit(
         and over the field of view.
     field : array, shape (field point,)
         Weights of the average over the field of view.
+    others : dict of tuple
+        By source of error: instrument and ``weights`` as they may really be.
+    zero_level : float
+        Light that may be added to all, of that of the Sun.
 
     Returns
     -------
@@ -178,7 +201,18 @@ def fit(
             if again.size:
                 rows.state[again] = rows.point[again]
                 rows.descend(again, made[shift], weights, field)
-    return Fitted(rows.state, rows.error, rows.reduced, rows.baseline)
+    for _ in range(MOVES):
+        for near in np.unique(rows.near[rows.unsettled]).tolist():
+            again = rows.unsettled & (rows.near == near)
+            rows.descend(np.flatnonzero(again), made[near], weights, field)
+    measured, changes = rows.conclude(
+        made, instrument, weights, field, others, zero_level
+    )
+    off = (rows.state - choices.start) * np.sqrt(choices.prior)
+    return Fitted(
+        rows.state, rows.error, rows.reduced, rows.baseline, rows.converged, measured,
+        off[:, rows.n_gas :], changes,
+    )  # fmt: skip
 
 
 class _Rows:
@@ -198,6 +232,9 @@ class _Rows:
         self.baseline = np.full((count, choices.baseline_degree + 1), np.nan)
         self.residual = np.full(self.y.shape, np.nan)
         self.point = self.state.copy()
+        self.converged = np.zeros(count, dtype=bool)
+        self.covariance = np.full((count, *2 * self.state.shape[1:]), np.nan)
+        self.freedom = np.full(count, np.nan)
         self.fields = KeptFields()
         self.reduced = np.full(count, np.nan)
         self.near, self.whole, self.built = np.zeros((3, count))
@@ -213,6 +250,11 @@ class _Rows:
         self.scale = np.diag(np.concatenate([np.ones(self.n_gas), tail]))
         self.most = np.full(self.state.shape[1], np.inf)
         self.most[self.n_gas] = LARGEST_STEP_PX
+
+    @property
+    def unsettled(self) -> npt.NDArray[np.bool_]:
+        """Rows that ended somewhere, but not where no step is left."""
+        return np.asarray(~self.converged & np.isfinite(self.residual).any(axis=1))
 
     def look(self, instrument: Instrument, central: Array) -> None:
         """Find the shift and nearly the factors, with few orders and one ray."""
@@ -330,16 +372,96 @@ class _Rows:
             limit=LIMIT if wide is None else FIRST_LIMIT,
         )
         self.state[rows], self.point[rows] = found.vector, found.point
+        self.covariance[rows] = found.covariance
+        self.converged[rows] = found.converged
         variance = np.einsum("rii->ri", found.covariance)
         self.error[rows] = np.sqrt(variance)
         self.baseline[rows] = found.final.beside["baseline"]
         self.residual[rows] = found.final.beside["residual"]
         used = (self.weight[rows] > 0).sum(axis=1)
-        freedom = prior.size - variance @ prior + self.baseline.shape[1]
+        self.freedom[rows] = prior.size - variance @ prior
+        freedom = self.freedom[rows] + self.baseline.shape[1]
         step = found.vector - found.point
         foreseen = found.final.chi_square - 2.0 * (step * found.final.gradient).sum(1)
         foreseen += np.einsum("ri,rij,rj->r", step, found.final.matrix, step)
         self.reduced[rows] = foreseen / (used - freedom)
+
+    def conclude(
+        self,
+        made: Mapping[float, Seen],
+        instrument: Instrument,
+        weights: Array,
+        field: Array,
+        others: Mapping[str, tuple[Instrument, Array]],
+        zero_level: float,
+    ) -> tuple[list[Noise], dict[str, Array]]:
+        """Measure the noise, and the changes of the factors by what is not fitted."""
+        count, pixels = len(self.y), self.pixels
+        basis = np.zeros((count, self.baseline.shape[1], pixels.size))
+        names = [*others, *(["zero_level"] if zero_level > 0.0 else [])]
+        found = {name: np.full((count, self.n_gas), np.nan) for name in names}
+        ended = np.isfinite(self.covariance).all(axis=(1, 2))
+        for near in np.unique(self.near[ended]).tolist():
+            rows = np.flatnonzero(ended & (self.near == near))
+            seen = made[near]
+            four, gas = self._fields(rows, seen, weights, field)
+            light, gain, basis[rows] = self._gain(rows, seen, four, gas)
+            for name, (other, theirs) in others.items():
+                through = seen
+                if other is not instrument:
+                    through = other.seen(pixels, near, False)
+                changed, _ = self._fields(rows, through, theirs, field)
+                change = self._light(rows, through, changed)[0] - light
+                found[name][rows] = (gain @ change[:, :, None])[:, :, 0]
+            if zero_level > 0.0:
+                bright = self.baseline[rows, :1].clip(DARKEST)
+                change = zero_level * (1.0 / bright - light)
+                found["zero_level"][rows] = (gain @ change[:, :, None])[:, :, 0]
+        used = (self.weight > 0) & np.isfinite(self.residual)
+        residual = np.where(used, self.residual, 0.0)
+        return noise.of_rows(residual, used, basis, self.freedom), found
+
+    def _fields(
+        self, rows: IntArray, seen: Seen, weights: Array, field: Array
+    ) -> tuple[Array, Array]:
+        """Fields of some rows where they were last linearised, see `batch_fields`."""
+        factors = self.point[rows, : self.n_gas]
+        four = np.empty((rows.size, 4, self.pixels.size))
+        gas = np.empty((rows.size, self.n_gas, self.pixels.size))
+        for batch in self._batches(rows):
+            place = place_of(self.number[rows[batch]])
+            four[batch], gas[batch] = batch_fields(
+                seen, weights[rows[batch]], field, place, factors[batch]
+            )
+        return four, gas
+
+    def _light(
+        self, rows: IntArray, seen: Seen, four: Array
+    ) -> tuple[Array, tuple[Array, Array, Array]]:
+        """Spectra without baseline, and derivatives by shift, stretch and exponent."""
+        n, state = self.n_gas, self.point[rows]
+        value, first, second, slope = four.transpose(1, 0, 2)
+        moved = (state[:, n] - self.near[rows])[:, None]
+        moved = (moved + state[:, n + 1, None] * self.position) * seen.dispersion_cm1
+        aerosol = -self.depth[rows, None] * slope
+        light = value + moved * (first + 0.5 * moved * second)
+        shift = (first + moved * second) * seen.dispersion_cm1
+        light += state[:, n + 2, None] * aerosol
+        return light, (shift, shift * self.position, aerosol)
+
+    def _gain(
+        self, rows: IntArray, seen: Seen, four: Array, gas: Array
+    ) -> tuple[Array, Array, Array]:
+        """Light, derivative of the factors by it (row, gas, pixel), and the basis."""
+        light, few = self._light(rows, seen, four)
+        weight = self.weight[rows]
+        columns = self.polynomials * (light * weight)[:, None, :]
+        basis = np.swapaxes(np.linalg.qr(np.swapaxes(columns, 1, 2))[0], 1, 2)
+        scale = weight * (self.baseline[rows] @ self.polynomials)
+        k = np.concatenate([gas, np.stack(few, axis=1)], axis=1) * scale[:, None, :]
+        k -= (k @ np.swapaxes(basis, 1, 2)) @ basis
+        own = self.covariance[rows, : self.n_gas]
+        return light, (own @ k) * scale[:, None, :], basis
 
     def _evaluated(
         self,

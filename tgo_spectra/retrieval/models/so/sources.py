@@ -36,19 +36,23 @@ if TYPE_CHECKING:
     from tgo_spectra.retrieval.models.so.scene import Scene
     from tgo_spectra.retrieval.setup import RetrievalSetup
     from tgo_spectra.retrieval.state import State
+    from tgo_spectra.spectroscopy.tables.read import BandTable
 
     Array = npt.NDArray[np.floating]
 
 __all__ = [
     "AIR",
     "ANCHORED",
+    "ORDER_PAIRS",
     "POINTING",
     "PRESSURE",
     "SOURCES",
     "TEMPERATURE",
     "air_prior",
+    "air_within",
     "anchored",
     "blocks_of",
+    "by_outer_orders",
     "corrections",
     "derivative",
     "found_air",
@@ -202,7 +206,13 @@ def moved_air(
     air: xr.Dataset, scene: Scene, warmer_k: Array, log_p: Array
 ) -> xr.Dataset:
     """Return the air at other temperatures and pressures, within the table."""
-    band = scene.band
+    return air_within(air, scene.band, warmer_k, log_p)
+
+
+def air_within(
+    air: xr.Dataset, band: BandTable, warmer_k: Array, log_p: Array
+) -> xr.Dataset:
+    """Return the air at other temperatures and pressures, within a table."""
     low, high = band.temperature_k[[0, -1]]
     given = air["temperature"].values
     temperature = np.clip(given + warmer_k, low, high)
@@ -356,12 +366,17 @@ def _by_orders(
     _fields: forward.PixelFields,
     _depth: Array,
 ) -> Array:
-    """Change by the light of each of some pairs of orders, from the outermost."""
     limb = forward.at_heights(scene.limb, scene.limb.jacobian_heights)
+    return by_outer_orders(scene, seen_by, forward.node_transmittance(limb, state))
+
+
+def by_outer_orders(scene: Scene, seen_by: Operator, transmittance: Array) -> Array:
+    """Change by the light of each of some pairs of orders, from the outermost.
+
+    ``transmittance``: (node, height of the Jacobian). Returns (row, pair, pixel).
+    """
     count = _order_count(scene)
-    seen = with_fewer_orders(
-        seen_by, forward.node_transmittance(limb, state), ORDER_PAIRS, count
-    )
+    seen = with_fewer_orders(seen_by, transmittance, ORDER_PAIRS, count)
     change = (seen[:-1] - seen[1:]).transpose(2, 0, 1)
     return seen_by_rows(scene.jacobian_rows, np.ascontiguousarray(change))
 

@@ -7,22 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tgo_spectra.forward.sight import (
-    air_on_points,
-    hydrostatic_log_ratio,
-    log_pressure_slope,
-)
+from tgo_spectra.forward.sight import air_on_points, log_pressure_slope
 from tgo_spectra.retrieval import level2
+from tgo_spectra.retrieval.conclusion import joined
 from tgo_spectra.retrieval.models.so.profile_output import bins_of, view_of
-from tgo_spectra.retrieval.models.temperature.fit import (
-    TemperatureEvaluator,
-    expansion_of_temperature,
-)
-from tgo_spectra.retrieval.models.temperature.scene import (
-    LOG_PRESSURE,
-    TEMPERATURE,
-    molar_mass,
-)
+from tgo_spectra.retrieval.models.temperature.scene import LOG_PRESSURE, TEMPERATURE
+from tgo_spectra.retrieval.models.temperature.systematics import other_air, sizes
 from tgo_spectra.retrieval.profile_variables import error_variables, profile_variables
 from tgo_spectra.variables import dataset
 
@@ -39,14 +29,13 @@ if TYPE_CHECKING:
     from tgo_spectra.retrieval.state import Block
 
     Array = npt.NDArray[np.float64]
+    Real = npt.NDArray[np.floating]
 
 __all__ = [
     "Profiles",
     "assembled",
     "profiles_of",
-    "response",
     "systematic_errors",
-    "with_more_co2",
 ]
 
 
@@ -88,100 +77,99 @@ def profiles_of(scene: TemperatureScene, solution: TemperatureSolution) -> Profi
     -------
     Profiles
     """
-    end, space = solution.end, solution.space
+    end = solution.end
     pressure, temperature, density = air_on_points(scene.sight, scene.air(end.state))
-    at = scene.level_points
-    slope = np.zeros((at.size, space.size))
-    slope[:, space[TEMPERATURE]] = log_pressure_slope(scene.sight, temperature)[at]
-    slope[:, space[LOG_PRESSURE]] = 1.0
-    own = np.zeros_like(slope)
-    own[:, space[TEMPERATURE]] = np.diag(1.0 / temperature[at])
+    at, slopes = scene.level_points, _slopes(scene, end)
+    diagnostics = end.diagnostics(TEMPERATURE)
+    _, smoothing, _ = _errors(slopes["temperature"], end)
     return Profiles(
         pressure[at],
         temperature[at],
         density[at],
-        end.diagnostics(TEMPERATURE),
-        _errors(slope, end),
-        _errors(slope - own, end),
+        replace(diagnostics, smoothing_error=smoothing),
+        _errors(slopes["pressure"], end),
+        _errors(slopes["number_density"], end),
     )
 
 
+def _slopes(scene: TemperatureScene, end: Conclusion) -> dict[str, Array]:
+    """Differentiate temperature, and the logarithms of pressure and density.
+
+    By the elements of the state, (level, element) each.
+    """
+    space, at = end.space, scene.level_points
+    _, temperature, _ = air_on_points(scene.sight, scene.air(end.state))
+    itself, slope = np.zeros((2, at.size, space.size))
+    itself[:, space[TEMPERATURE]] = np.eye(at.size)
+    slope[:, space[TEMPERATURE]] = log_pressure_slope(scene.sight, temperature)[at]
+    slope[:, space[LOG_PRESSURE]] = 1.0
+    density = slope - itself / temperature[at][:, None]
+    return {"temperature": itself, "pressure": slope, "number_density": density}
+
+
 def _errors(slope: Array, end: Conclusion) -> tuple[Array, Array, Array]:
-    """Noise, smoothing and total standard error of what depends on the state."""
+    """Noise, smoothing and total standard error of what depends on the state.
+
+    Without what is by a known source.
+    """
     gain = slope @ end.covariance
     white = np.einsum("ij,ij->i", gain @ end.data_matrix, gain)
     noise = np.maximum(np.einsum("ij,ij->i", gain @ end.noise_matrix, gain), white)
     open_ = np.einsum("ij,ij->i", gain, slope) - white
-    total = noise + open_
-    return np.sqrt(noise), np.sqrt(open_.clip(0.0)), np.sqrt(total.clip(0.0))
+    by_block = end.by_block(gain)
+    for block in end.known:
+        open_ = open_ - by_block[block] ** 2
+    open_ = open_.clip(0.0)
+    return np.sqrt(noise), np.sqrt(open_), np.sqrt(noise + open_)
 
 
 def systematic_errors(
     scene: TemperatureScene, solution: TemperatureSolution
-) -> dict[str, dict[str, Array]]:
+) -> dict[str, dict[str, Real]]:
     """Return what errors of the setup's sizes do that noise does not hold.
 
     Parameters
     ----------
     scene : TemperatureScene
     solution : TemperatureSolution
+        At which the model is linear.
 
     Returns
     -------
     dict of dict of array, shape (level,)
-        By source, as `response` gives it: ``composition``, for more CO2 than assumed,
-        and ``pointing``, for tangent points higher than stated. Sources of size zero
-        are left out.
+        By source, retrieved less true, with its sign where the source has one, for
+        ``temperature`` (K), and relative for ``pressure``, ``number_density`` and
+        ``co2_number_density``; the same for what the fit knows of, without sign.
     """
-    setup = scene.setup
-    relative, higher = setup.composition.relative_error, setup.pointing_km
-    found = {}
-    if relative > 0.0:
-        other = with_more_co2(scene, relative)
-        found["composition"] = response(scene, solution, other)
-    if higher > 0.0:
-        moved = replace(scene.sight, height_km=scene.sight.height_km + higher)
-        other = replace(scene, sight=moved)
-        found["pointing"] = response(scene, solution, other)
+    end = solution.end
+    air = other_air(scene)
+    found: dict[str, dict[str, Real]] = {}
+    for source, steps in end.steps.items():
+        each = [_response(scene, end, step, air.get(source, scene)) for step in steps]
+        found[source] = {
+            name: joined(np.stack([one[name] for one in each], axis=1))
+            for name in each[0]
+        }
+    for block, source in end.known.items():
+        by = {
+            name: end.by_block(slope @ end.covariance)[block]
+            for name, slope in _slopes(scene, end).items()
+        }
+        found[source] = by | {"co2_number_density": by["number_density"]}
     return found
 
 
-def response(
-    scene: TemperatureScene, solution: TemperatureSolution, real: TemperatureScene
-) -> dict[str, Array]:
-    """Return the errors of the profiles when the real scene is another one.
+def _response(
+    scene: TemperatureScene, end: Conclusion, step: Real, real: TemperatureScene
+) -> dict[str, Real]:
+    """Errors of the profiles when the fit moves by a step and the real air is another.
 
-    The change of the spectra is taken through the gain matrix; baseline and shift are
-    refitted on the way, as in the fit.
-
-    Parameters
-    ----------
-    scene : TemperatureScene
-        As assumed.
-    solution : TemperatureSolution
-        At which the model is linear.
-    real : TemperatureScene
-        With the same levels, rows and vectors.
-
-    Returns
-    -------
-    dict of array, shape (level,)
-        Retrieved less true, with sign, for ``temperature`` (K), and relative for
-        ``pressure``, ``number_density`` and ``co2_number_density``.
+    ``real``: with the same levels, at the same state.
     """
-    end, space = solution.end, solution.space
-    state, evaluator = end.state, solution.evaluator
-    other = TemperatureEvaluator(real, evaluator.measurement)
-    other.built, other.operator = evaluator.built, evaluator.operator
-    other.depth = evaluator.depth
-    change = other.spectra(state) - evaluator.spectra(state)
-    whitened = end.seen.columns(change[:, None, :])
-    products = (end.seen.fields @ whitened.transpose(0, 2, 1)).astype(float)
-    step = end.covariance @ expansion_of_temperature(scene, space).left(products)[:, 0]
-    moved = space.unpack(space.pack(state) + step)
-    at = scene.level_points
+    space, at = end.space, scene.level_points
+    moved = space.unpack(end.vector + step)
     found = air_on_points(scene.sight, scene.air(moved))
-    true = air_on_points(real.sight, real.air(state))
+    true = air_on_points(real.sight, real.air(end.state))
     pressure, _, density = (
         a[at] / b[at] - 1.0 for a, b in zip(found, true, strict=True)
     )
@@ -192,45 +180,6 @@ def response(
         "number_density": density,
         "co2_number_density": (1.0 + density) * co2 - 1.0,
     }
-
-
-def with_more_co2(scene: TemperatureScene, relative: float) -> TemperatureScene:
-    """Return the scene with more CO2, and the molar mass and pressures of such air.
-
-    Parameters
-    ----------
-    scene : TemperatureScene
-    relative : float
-        Relative change of the mole fraction at all heights.
-
-    Returns
-    -------
-    TemperatureScene
-        The pressure at the reference altitude is the same.
-    """
-    sight = scene.sight
-    vmr = {**scene.vmr, "co2": scene.vmr["co2"] * (1.0 + relative)}
-    if scene.setup.composition.molar_mass_g_mol is not None:
-        return replace(scene, vmr=vmr)
-    mass = molar_mass(sight.hats @ vmr["co2"])
-    changed = [
-        hydrostatic_log_ratio(
-            sight.points_km,
-            sight.temperature_k,
-            planet_radius_km=sight.radius_km,
-            anchor=sight.anchor,
-            molar_mass_g_mol=item,
-        )
-        for item in (mass, sight.molar_mass_g_mol)
-    ]
-    factor = np.exp(changed[0] - changed[1])
-    heavier = replace(
-        sight,
-        molar_mass_g_mol=mass,
-        pressure_pa=sight.pressure_pa * factor,
-        number_density_cm3=sight.number_density_cm3 * factor,
-    )
-    return replace(scene, vmr=vmr, sight=heavier)
 
 
 def assembled(
@@ -259,10 +208,7 @@ def assembled(
     end = solution.end
     data = _air_variables(scene, found, end.space.block(TEMPERATURE), errors)
     for gas in scene.setup.fitted:
-        data |= profile_variables(
-            gas, f"{gas}_vmr", end.state[gas], end.space.block(gas),
-            end.diagnostics(gas),
-        )  # fmt: skip
+        data |= _gas_variables(gas, end, sizes(scene.setup))
     view = replace(view_of(scene.gas, end), altitude_km=altitude)
     data |= level2.of_fit(level1, view, end)
     data["reference_altitude"] = scene.reference_km
@@ -282,20 +228,19 @@ def _air_variables(
     scene: TemperatureScene,
     found: Profiles,
     prior: Block,
-    systematic: Mapping[str, Mapping[str, Array]],
+    systematic: Mapping[str, Mapping[str, Real]],
 ) -> dict[str, object]:
     """Name temperature, pressure and densities, and their errors."""
     at, sight, d, wish = scene.level_points, scene.sight, found.diagnostics, scene.setup
     co2, density = scene.vmr["co2"], found.density_cm3
-    units = {"composition": (wish.composition.relative_error, "1"),
-             "pointing": (wish.pointing_km, "km")}  # fmt: skip
+    units = sizes(wish)
     values: dict[str, Array] = {
         "pressure": found.pressure_pa,
         "number_density": density,
         "co2_number_density": density * co2,
     }
 
-    def by_source(name: str, value: Array | float) -> dict[str, Array]:
+    def by_source(name: str, value: Array | float) -> dict[str, Real]:
         return {source: item[name] * value for source, item in systematic.items()}
 
     # what is fitted is the departure from what was assumed
@@ -317,3 +262,18 @@ def _air_variables(
         changes = by_source(name, value)
         data |= {name: value, **error_variables(name, noise, smoothing, changes, units)}
     return data
+
+
+def _gas_variables(
+    gas: str, end: Conclusion, units: Mapping[str, tuple[float, str]]
+) -> dict[str, object]:
+    """Name the profile of a gas fitted beside the temperature, and its errors."""
+    own = end.space[gas]
+    by_block = end.by_block(end.covariance[own])
+    known = {source: by_block[block] for block, source in end.known.items()}
+    _, smoothing, _ = _errors(np.eye(end.space.size)[own], end)
+    d = replace(end.diagnostics(gas), smoothing_error=smoothing)
+    return profile_variables(
+        gas, f"{gas}_vmr", end.state[gas], end.space.block(gas), d,
+        known | dict(end.errors[gas]), sizes=units,
+    )  # fmt: skip

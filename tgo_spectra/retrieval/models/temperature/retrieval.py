@@ -57,8 +57,8 @@ def retrieve_temperature(
         Level 2: ``temperature``, ``pressure``, ``number_density`` and
         ``co2_number_density`` over ``altitude``, each with ``_error`` (total),
         ``_noise_error``, ``_smoothing_error``, ``_systematic_error`` and its parts
-        ``_systematic_composition`` and ``_systematic_pointing`` (of the assumed CO2
-        mole fraction and of the tangent altitude, with sign); ``temperature_apriori``,
+        ``_systematic_<source>`` (composition and molar mass of the air, tangent
+        altitude, line intensities, instrument); ``temperature_apriori``,
         ``temperature_averaging_kernel``, ``temperature_response``,
         ``temperature_vertical_resolution``, ``temperature_degrees_of_freedom``; shifts,
         baselines, residuals and quality as in the fit of gases. Attributes
@@ -149,6 +149,7 @@ def build_temperature_scene(
             else "atmosphere" if given else "reference atmosphere"
         ),
         "co2_vmr_relative_error": composition.relative_error,
+        "molar_mass_error_g_mol": composition.molar_mass_error_g_mol,
         "pointing_error_km": setup.pointing_km,
         "molar_mass": (
             "from the mole fraction of CO2" if mass is None else f"{mass:g} g mol-1"

@@ -17,9 +17,16 @@ from tgo_spectra.retrieval.setup import (
     Section,
     SoSetup,
     SoSystematics,
+    SoUncertainties,
 )
 
-__all__ = ["Composition", "PressurePrior", "TemperaturePrior", "TemperatureSetup"]
+__all__ = [
+    "Composition",
+    "PressurePrior",
+    "TemperaturePrior",
+    "TemperatureSetup",
+    "TemperatureSystematics",
+]
 
 
 class TemperaturePrior(Section, frozen=True):
@@ -49,8 +56,22 @@ class Composition(Section, frozen=True):
     relative_error: NonNegative = 0.01
     """1 sigma, common to all heights: its effect is a systematic error, not part of
     the others; zero leaves it out (inferred: seasonal changes below the homopause)."""
+    homopause_error: NonNegative = 0.05
+    """1 sigma at 120 km, growing from zero at 90 km: where gases part by their weights
+    differs by 30 km between places and seasons (inferred)."""
     molar_mass_g_mol: Annotated[float, Meta(ge=20, le=50)] | None = None
     """Of the air at all heights; default: from the mole fraction of CO2."""
+    molar_mass_error_g_mol: NonNegative = 0.2
+    """1 sigma at a given mole fraction of CO2, for what else is in the air (43.34 and
+    43.5 are both in use) and for gravity, which is that of a sphere at rest: flattening
+    and rotation make 0.2 to 0.6 % (inferred)."""
+
+
+class TemperatureSystematics(SoUncertainties, frozen=True):
+    """What else may be wrong: of lines, and of the instrument."""
+
+    spectroscopy: NonNegative = 0.02
+    """Intensities of all lines of CO2, relative (inferred)."""
 
 
 class TemperatureSetup(SoSetup, frozen=True, kw_only=True):
@@ -82,6 +103,7 @@ class TemperatureSetup(SoSetup, frozen=True, kw_only=True):
     zero leaves it out (inferred)."""
     temperature: TemperaturePrior = field(default_factory=TemperaturePrior)
     composition: Composition = field(default_factory=Composition)
+    systematics: TemperatureSystematics = field(default_factory=TemperatureSystematics)
 
     @property
     def gases(self) -> tuple[str, ...]:

@@ -14,11 +14,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tgo_spectra.errors import RetrievalError
+from tgo_spectra.retrieval import noise
+from tgo_spectra.retrieval.conclusion import conclude_plainly
+from tgo_spectra.retrieval.whitened import Whitened
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy.typing as npt
 
+    from tgo_spectra.retrieval.conclusion import Conclusion
     from tgo_spectra.retrieval.joint import Result
+    from tgo_spectra.retrieval.noise import Noise
     from tgo_spectra.retrieval.solve import Descent
     from tgo_spectra.retrieval.state import State, StateSpace
 
@@ -29,11 +36,13 @@ __all__ = [
     "Profile",
     "Seen",
     "SlantFit",
+    "conclude_profile",
     "data_terms",
     "evaluate",
     "fit_profile",
     "fit_slant",
     "gradient_of",
+    "spanned",
     "unconstrained_profile",
 ]
 
@@ -241,13 +250,44 @@ def fit_profile(
     return Profile(model, fit(see, expand, space, guess, max_iterations=max_iterations))
 
 
+def conclude_profile(
+    fitted: Profile,
+    space: StateSpace,
+    height_km: Array,
+    errors: Mapping[str, Mapping[str, Array]],
+) -> Conclusion:
+    """Tell how far a fit of profiles is to be trusted.
+
+    ``errors``: of the profiles by what is not in the fit, by block and source.
+    """
+    model, result = fitted.model, fitted.result
+    residual = model.weight * (model.transmittance - result.final.value)
+    basis = spanned(model.weight[:, :, None] * model.nuisance)
+    left = residual - np.einsum("rkp,rk->rp", basis, np.einsum(
+        "rkp,rp->rk", basis, residual))  # fmt: skip
+    return conclude_plainly(
+        Whitened.residuals(left, model.weight > 0.0, basis),
+        space,
+        space.pack(result.state),
+        result.data_matrix,
+        result.covariance,
+        space.constraint,
+        np.zeros(len(left), dtype=np.intp),
+        height_km,
+        result.iterations,
+        lambda _: errors,
+        converged=result.converged,
+    )
+
+
 @dataclass(frozen=True)
 class SlantFit:
     """Result of fits spectrum by spectrum; the first parameter is the ozone column.
 
     ``state``, ``error`` (row, parameter); ``gain`` (row, pixel): derivative of the
     ozone column by the transmittances; ``chi_square``, ``degrees`` (row,): of the
-    fit, and pixels less parameters; ``converged`` (row,).
+    fit, and pixels less parameters; ``converged`` (row,); ``noise``: of each row, as
+    its residuals have it.
     """
 
     state: Array
@@ -257,6 +297,7 @@ class SlantFit:
     chi_square: Array
     degrees: Array
     converged: npt.NDArray[np.bool_]
+    noise: list[Noise]
 
 
 def _rows_evaluated(model: Model, state: Array) -> tuple[Array, Array]:
@@ -386,15 +427,24 @@ def _slant_result(
     error[:, free] = np.sqrt(np.where(known[:, None], variance, np.nan))
     slope = np.asarray(found.final.beside["slope"], dtype=float)
     gain = np.einsum("rb,rpb->rp", found.covariance[:, 0], slope) * model.weight
+    value = np.asarray(found.final.beside["value"], dtype=float)
+    residual = model.weight * (model.transmittance - value)
     return SlantFit(
         state=state,
         error=error,
         gain=gain,
-        value=np.asarray(found.final.beside["value"], dtype=float),
+        value=value,
+        noise=noise.of_rows(residual, model.weight > 0.0, spanned(slope)),
         chi_square=found.final.chi_square,
         degrees=(model.weight > 0.0).sum(axis=1) - float(free.sum()),
         converged=found.converged & known,
     )
+
+
+def spanned(columns: Array) -> Array:
+    """Orthonormal basis of columns, (row, pixel, column) to (row, column, pixel)."""
+    size = np.sqrt((columns**2).sum(axis=1, keepdims=True))
+    return np.swapaxes(np.linalg.qr(columns / np.where(size > 0.0, size, 1.0))[0], 1, 2)
 
 
 def unconstrained_profile(

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tgo_spectra import quality
 from tgo_spectra.errors import RetrievalError, SetupError
-from tgo_spectra.retrieval import diagnostics, level2, limits
+from tgo_spectra.retrieval import diagnostics, level2, limits, verdict
 from tgo_spectra.retrieval.elements import sizes_of
 from tgo_spectra.retrieval.measurement import given_atmosphere
 from tgo_spectra.retrieval.models.uvis.scene import REFERENCE_NM, build_scene
 from tgo_spectra.retrieval.models.uvis.setup import UvisSetup
-from tgo_spectra.retrieval.models.uvis.solve import Onion, UvisSolution, solve, space_of
+from tgo_spectra.retrieval.models.uvis.solve import Onion, UvisSolution, solve
 from tgo_spectra.retrieval.profile_variables import (
+    contained,
     error_variables,
     limit_variables,
     profile_variables,
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
+    from tgo_spectra.retrieval.conclusion import Conclusion
     from tgo_spectra.retrieval.models.uvis.fit import Profile
     from tgo_spectra.retrieval.models.uvis.scene import UvisScene
 
@@ -40,7 +43,9 @@ SOURCES = {
     "cross_section": ("cross_section", "1"),
     "temperature": ("temperature_k", "K"),
     "wavelength": ("wavelength_nm", "nm"),
+    "line_width": ("line_width", "1"),
     "air_density": ("air_density", "1"),
+    "aerosol_form": ("aerosol_form", "1"),
     "straylight": ("straylight", "1"),
 }
 """Key of the setup's section ``systematics`` and unit, by name of the error."""
@@ -119,8 +124,10 @@ def retrieve_uvis(
     solution = solve(scene, chosen)
     variables = _slant_variables(level1, solution, chosen)
     variables |= _geometry_variables(level1, solution)
-    if solution.profile is not None:
-        variables |= _profile_variables(level1, solution, solution.profile, chosen)
+    if solution.profile is not None and solution.end is not None:
+        variables |= _profile_variables(
+            level1, solution, solution.profile, solution.end, chosen
+        )
     if solution.onion is not None:
         variables |= _onion_variables(solution.onion)
     record = _provenance(level1, data, chosen, solution)
@@ -200,33 +207,47 @@ def _slant_variables(
     column, error = spread(s.column), spread(s.error)
     systematic = {source: spread(change) for source, change in s.systematic.items()}
     sizes = sizes_of(setup.systematics, SOURCES)
+    errors = error_variables(COLUMN, error, None, systematic, sizes)
+    bits = verdict.of_rows(rows, column.size, s.fit.noise, s.fit.converged)
+    alone = solution.end is None
     return {
         COLUMN: column,
-        **error_variables(COLUMN, error, None, systematic, sizes),
+        **errors,
         **limit_variables(
             COLUMN,
-            limits.upper_limit(column, error, wish.limit_sigma),
+            limits.upper_limit(column, spread(s.total_error), wish.limit_sigma),
             found.detected == 1.0,
             found,
             (wish.detection_sigma, wish.limit_sigma),
-            "noise",
+            contained(errors, COLUMN),
         ),
         "spectrum_reduced_chi_square": spread(s.fit.chi_square / s.fit.degrees),
+        "error_inflation" if alone else "spectrum_inflation": spread(
+            np.array([one.inflation for one in s.fit.noise])
+        ),
+        "quality_flag" if alone else "spectrum_quality_flag": bits,
     }
 
 
+def _of_profile(end: Conclusion, name: str) -> diagnostics.GasDiagnostics:
+    """Errors of a profile with the noise as it is, all sources in the total."""
+    d = end.diagnostics(name)
+    total = d.total_covariance
+    for change in end.errors[name].values():
+        total = total + change[:, None] * change
+    error = np.sqrt(np.diag(total).clip(0.0))
+    return replace(d, total_covariance=total, total_error=error)
+
+
 def limits_of(
-    profile: Profile, scene: UvisScene, setup: UvisSetup
+    end: Conclusion, scene: UvisScene, setup: UvisSetup
 ) -> tuple[diagnostics.GasDiagnostics, limits.Limits]:
     """Return errors and resolution of the ozone's profile, and where it is detected."""
-    wish, result, z = setup.detection, profile.result, scene.level_km
-    d = diagnostics.gas_diagnostics(
-        result.data_matrix, result.covariance, slice(0, z.size)
-    )
+    wish, d = setup.detection, _of_profile(end, "o3")
     found = limits.of_profile(
-        profile.state[0],
+        end.state["o3"],
         d,
-        z,
+        scene.level_km,
         0.5 * setup.prior.correlation_km,
         wish.detection_sigma,
         wish.limit_sigma,
@@ -239,44 +260,50 @@ def _profile_variables(
     level1: xr.Dataset,
     solution: UvisSolution,
     profile: Profile,
+    end: Conclusion,
     setup: UvisSetup,
 ) -> Variables:
     scene, wish, result = solution.scene, setup.detection, profile.result
-    n, prior = scene.level_km.size, space_of(scene, setup).block("o3")
-    d, found = limits_of(profile, scene, setup)
+    systematic = end.errors["o3"]
+    d, found = limits_of(end, scene, setup)
     vmr, air = profile.state[0], scene.air_cm3
     degrees = float(np.trace(result.covariance @ result.data_matrix))
     used = scene.model.weight > 0.0
     left = np.where(used, scene.model.transmittance - result.final.value, np.nan)
     residual = level2.all_pixels(left, scene.pixels, level1.sizes["pixel"])
-    sigma = np.sqrt(np.diag(result.covariance).clip(0.0))
+    sizes = sizes_of(setup.systematics, SOURCES)
+    named = profile_variables(
+        "o3", "o3_vmr", vmr, end.space.block("o3"), d, systematic, sizes=sizes
+    )
     haze = {"reference_wavelength_nm": REFERENCE_NM}
     return {
-        **profile_variables(
-            "o3", "o3_vmr", vmr, prior, d, solution.profile_systematic,
-            sizes=sizes_of(setup.systematics, SOURCES),
-        ),
+        **named,
         **limit_variables(
             "o3",
             limits.upper_limit(vmr, d.total_error, wish.limit_sigma),
             found.detected,
             found,
             (wish.detection_sigma, wish.limit_sigma),
-            "noise, smoothing",
+            contained(named, "o3_vmr"),
         ),
         "o3_vertical_resolution": d.resolution(scene.level_km),
         "o3_number_density": vmr * air,
         **error_variables(
-            "o3_number_density", d.noise_error * air, d.smoothing_error * air
+            "o3_number_density", d.noise_error * air, d.smoothing_error * air,
+            {source: change * air for source, change in systematic.items()}, sizes,
         ),
         "aerosol_extinction": (profile.state[1], haze),
-        "aerosol_extinction_error": (sigma[n : 2 * n], haze),
+        "aerosol_extinction_error": (_of_profile(end, "continuum_0").total_error, haze),
         "aerosol_extinction_spectral": (profile.state[2:], haze),
         "residual": level2.all_rows(level1, scene.rows, residual).astype(np.float32),
         "reduced_chi_square": result.final.chi_square / (used.sum() - degrees),
         "degrees_of_freedom": degrees,
         "converged": np.int8(result.converged),
         "iterations": np.int32(result.iterations),
+        "error_inflation": end.noise.inflation,
+        "residual_autocorrelation": float(end.noise.along_pixels[0]),
+        "residual_pattern": end.pattern,
+        "quality_flag": quality.pack(verdict.of_fit(end)),
     }  # fmt: skip
 
 

@@ -63,6 +63,10 @@ class UvisScene:
         "setup", "atmosphere" or "zero".
     shift : array, shape (pixel, wavelength)
         Derivative of the convolution by the pixels' wavelength, 1/nm.
+    wider : array, shape (pixel, wavelength)
+        Change of the convolution by the wider line shape of the setup's systematics.
+    next_shape : array, shape (wavelength,)
+        Polynomial that the continuum leaves out, one degree above its own.
     ozone_slope : array, shape (wavelength,)
         Derivative of the cross section by temperature, cm2/K.
     ray_km : array, shape (row, node)
@@ -87,6 +91,8 @@ class UvisScene:
     prior_vmr: Array
     prior_source: str
     shift: Array
+    wider: Array
+    next_shape: Array
     ozone_slope: Array
     ray_km: Array
     radius_km: float
@@ -176,7 +182,11 @@ def build_scene(
     reach = _REACH_SIGMA * width / FWHM_PER_SIGMA + 0.5 * binning
     step = setup.instrument.grid_step_nm
     grid = np.arange(wavelength.min() - reach, wavelength.max() + reach + step, step)
-    seen = uvis.convolution(grid, wavelength, fwhm_nm=width, bin_nm=binning)
+    wide = width * (1.0 + setup.systematics.line_width)
+    seen, wider = (
+        uvis.convolution(grid, wavelength, fwhm_nm=fwhm, bin_nm=binning)
+        for fwhm in (width, wide)
+    )
     kelvin = cross_section["temperature"].values
     table = ozone_cross_section(cross_section, grid, kelvin)["cross_section"].values
     fine = np.arange(levels[0], levels[-1] + 0.5 * _FINE_KM, _FINE_KM)
@@ -195,7 +205,8 @@ def build_scene(
         setup.window.high_nm,
         setup.continuum.degree,
     )
-    continuum = continuum_basis(grid, low, high, degree)
+    *shapes, next_shape = continuum_basis(grid, low, high, degree + 1)
+    continuum = np.array(shapes)
     length = (chord @ hats / geometry.CM_PER_KM).reshape(shape)
     co2 = chord @ (number * _co2(air))
     fixed = co2.reshape(rays.shape)[:, :, None] * rayleigh_cross_section_co2(grid)
@@ -232,6 +243,8 @@ def build_scene(
         prior_vmr=prior,
         prior_source=prior_source,
         shift=seen.shift.toarray(),
+        wider=(wider.value - seen.value).toarray(),
+        next_shape=next_shape,
         ozone_slope=table @ warmth / max(float(warmth @ warmth), 1e-9),
         ray_km=rays,
         radius_km=radius,

@@ -95,14 +95,20 @@ class UvisSystematics(Section, frozen=True):
     """Sizes (1 sigma) of what the noise does not hold; zero leaves a source out."""
 
     cross_section: NonNegative = 0.02
-    """Of ozone, relative (inferred)."""
+    """Of ozone, relative: the absolute scale of measured ones is stated as 2 to 3 %
+    (Gorshelev et al. 2014, doi:10.5194/amt-7-609-2014; to be verified)."""
     temperature_k: NonNegative = 20.0
     """Of the ozone: its cross section is held constant below the coldest measured one,
     so that this stands for the extrapolation too (inferred)."""
     wavelength_nm: NonNegative = 0.05
     """Of the wavelength scale; air against vacuum is 0.06 to 0.1 nm."""
+    line_width: NonNegative = 0.1
+    """Of the line shape, relative (inferred)."""
     air_density: NonNegative = 0.05
     """Of Rayleigh scattering, relative."""
+    aerosol_form: NonNegative = 1e-3
+    """Aerosol that is no polynomial of the continuum's degree: the next coefficient,
+    relative to the optical depth (inferred: a power of the wavelength needs 3e-5)."""
     straylight: NonNegative = 0.002
     """Transmittance added to pixels below `straylight_limit_nm` (to be verified)."""
     straylight_limit_nm: Positive = 250.0

@@ -14,8 +14,11 @@ from tgo_spectra.retrieval.solve import invert
 from tgo_spectra.retrieval.state import StateSpace, profile
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy.typing as npt
 
+    from tgo_spectra.retrieval.conclusion import Conclusion
     from tgo_spectra.retrieval.models.uvis.setup import UvisSetup
 
     Array = npt.NDArray[np.floating]
@@ -41,13 +44,14 @@ class Slant:
     """Slant columns and whether ozone is there; arrays over the fitted rows.
 
     ``limits`` are of the columns. ``systematic``: shift of the columns by 1 sigma of
-    each source.
+    each source; ``error``: by noise as it is; ``total_error``: by both.
     """
 
     model: uvis_fit.Model
     fit: uvis_fit.SlantFit
     column: Array
     error: Array
+    total_error: Array
     limits: Limits
     systematic: dict[str, Array]
 
@@ -64,13 +68,18 @@ class Onion:
 
 @dataclass(frozen=True)
 class UvisSolution:
-    """All results; ``profile`` and ``onion`` are missing with method "slant"."""
+    """All results; those but of single spectra are missing with method "slant"."""
 
     scene: UvisScene
     slant: Slant
     profile: uvis_fit.Profile | None
-    profile_systematic: dict[str, Array]
+    end: Conclusion | None
     onion: Onion | None
+
+    @property
+    def profile_systematic(self) -> Mapping[str, Array]:
+        """Change of the mole fraction by 1 sigma of each source."""
+        return {} if self.end is None else self.end.errors["o3"]
 
 
 def space_of(scene: UvisScene, setup: UvisSetup) -> StateSpace:
@@ -110,7 +119,7 @@ def solve(scene: UvisScene, setup: UvisSetup) -> UvisSolution:
     haze = np.exp(-scene.level_km / setup.continuum.scale_height_km)
     if setup.method == "slant":
         slant = fit_columns(scene, setup, shape, haze)
-        return UvisSolution(scene, slant, None, {}, None)
+        return UvisSolution(scene, slant, None, None, None)
     first = uvis_fit.fit_slant(slant_model(scene, shape, haze), setup.max_iterations)
     profile = _profile(scene, setup, first)
     slant = fit_columns(scene, setup, profile.state[0], profile.state[1])
@@ -118,7 +127,12 @@ def solve(scene: UvisScene, setup: UvisSetup) -> UvisSolution:
         scene=scene,
         slant=slant,
         profile=profile,
-        profile_systematic=_profile_systematic(scene, setup, profile),
+        end=uvis_fit.conclude_profile(
+            profile,
+            space_of(scene, setup),
+            scene.tangent_km,
+            _profile_systematic(scene, setup, profile),
+        ),
         onion=peel(scene, setup, slant),
     )
 
@@ -172,11 +186,11 @@ def fit_columns(
 ) -> Slant:
     """Fit slant columns and tell whether ozone is needed.
 
-    Ozone is detected where the column exceeds k of its errors and chi-square rises by
-    more than k^2 without it. Where the fit is worse than the noise, both are judged in
-    units of the residuals: structure that is not modelled is no detection (Piccialli et
-    al. 2023, doi:10.1029/2022EA002429, rejected up to 98 % of the detections near
-    perihelion).
+    Ozone is detected where the column exceeds k of its total errors and chi-square
+    rises by more than k^2 without it. Where the fit is worse than the noise, both are
+    judged in units of the residuals: structure that is not modelled is no detection
+    (Piccialli et al. 2023, doi:10.1029/2022EA002429, rejected up to 98 % of the
+    detections near perihelion).
 
     Parameters
     ----------
@@ -203,24 +217,27 @@ def fit_columns(
     rise = np.maximum(more.chi_square - fit.chi_square, 1e-12)
     one = k * error / np.sqrt(rise)
     delta = without.chi_square - fit.chi_square
-    excess = np.maximum(1.0, fit.chi_square / np.maximum(fit.degrees, 1.0))
-    detected = (column > k * np.sqrt(excess) * error) & (delta > k**2 * excess)
-    detected &= fit.converged & without.converged
     systematic = {
         name: np.einsum("rp,rp->r", fit.gain, change)
         for name, change in _changes(scene, setup, model, fit.state, True).items()
     }
+    excess = np.array([one.inflation for one in fit.noise])
+    noisy = excess * error
+    total = np.sqrt(noisy**2 + sum(v**2 for v in systematic.values()))
+    detected = (column > k * total) & (delta > (k * excess) ** 2)
+    detected &= fit.converged & without.converged
     return Slant(
         model=model,
         fit=fit,
         column=column,
-        error=error,
+        error=noisy,
+        total_error=total,
         limits=Limits(
             detected,
             delta,
-            linear=error,
-            by_chi_square=size * one,
-            by_flag=k * np.sqrt(excess) * np.maximum(error, one),
+            linear=noisy,
+            by_chi_square=size * excess * one,
+            by_flag=k * np.maximum(total, excess * one),
         ),
         systematic=systematic,
     )
@@ -298,25 +315,35 @@ def _changes(
         spectrum = (light * extra).sum(axis=1)
         return np.asarray(spectrum @ model.convolution.T)
 
-    moved = light.sum(axis=1) @ scene.shift.T
+    bright = light.sum(axis=1)
+    moved = bright @ scene.shift.T
+    haze = along[..., int(ozone.sum())][..., None]
     stray = np.where(scene.wavelength_nm < sizes.straylight_limit_nm, 1.0, 0.0)
-    return {
+    found = {
         "cross_section": sizes.cross_section * seen(-of_ozone),
         "temperature": sizes.temperature_k * seen(-column * scene.ozone_slope),
         "wavelength": sizes.wavelength_nm * moved,
+        "line_width": bright @ scene.wider.T,
         "air_density": sizes.air_density * seen(-model.fixed),
+        "aerosol_form": sizes.aerosol_form * seen(-haze * scene.next_shape),
         "straylight": sizes.straylight * np.broadcast_to(stray, moved.shape),
     }
+    return {name: change for name, change in found.items() if change.any()}
 
 
 def _profile_systematic(
     scene: UvisScene, setup: UvisSetup, profile: uvis_fit.Profile
-) -> dict[str, Array]:
-    """Shift of the mole fraction by 1 sigma of each source."""
-    levels = scene.level_km.size
+) -> dict[str, dict[str, Array]]:
+    """Change of each profile by 1 sigma of each source, by block and source."""
+    final = profile.result.final
     changes = _changes(scene, setup, profile.model, profile.state, False)
+    space = space_of(scene, setup)
+    steps = {
+        source: profile.result.covariance
+        @ uvis_fit.gradient_of(profile.model, final.slope, change)
+        for source, change in changes.items()
+    }
     return {
-        name: profile.result.covariance[:levels]
-        @ uvis_fit.gradient_of(profile.model, profile.result.final.slope, change)
-        for name, change in changes.items()
+        name: {source: step[space[name]] for source, step in steps.items()}
+        for name in space.names("level")
     }

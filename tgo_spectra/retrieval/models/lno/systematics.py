@@ -1,0 +1,133 @@
+"""What else may be wrong in a fit of nadir columns.
+
+For each source the model is run once more at the end of a fit with what may be wrong
+moved by its standard error. The change of the spectrum is a column of a last step of
+the fit, with its own size as a priori: what the spectrum tells of it is told.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.polynomial import legendre
+
+from tgo_spectra.retrieval.elements import sizes_of
+from tgo_spectra.retrieval.models.lno.fit import spectrum
+from tgo_spectra.retrieval.models.lno.model import (
+    detector_position,
+    optical_depths,
+    state_weights,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import numpy.typing as npt
+
+    from tgo_spectra.retrieval.models.lno.fit import Changes
+    from tgo_spectra.retrieval.models.lno.model import LayeredColumn, NadirModel
+    from tgo_spectra.retrieval.models.lno.setup import NadirSetup
+
+    Array = npt.NDArray[np.floating]
+
+__all__ = ["column_changes", "other_models", "sizes"]
+
+SOURCES = {
+    "temperature": ("temperature_k", "K"),
+    "pressure": ("pressure", "1"),
+    "spectroscopy": ("spectroscopy", "1"),
+    "resolution": ("resolution", "1"),
+    "aotf_centre": ("aotf_centre", "cm-1"),
+    "aotf_width": ("aotf_width", "1"),
+    "dust": ("dust", "1"),
+    "surface": ("surface", "1"),
+}
+"""Key of the setup's section ``systematics`` and unit, by name of the error."""
+
+DUST_DEPTH = 0.5
+"""Part of the gases above the height from which dust scatters light back: dust and
+gases are mixed (inferred)."""
+
+
+def sizes(setup: NadirSetup) -> dict[str, tuple[float, str]]:
+    """Return size (1 sigma) and unit of the sources that are on, by name."""
+    wish = setup.systematics
+    return sizes_of(wish, SOURCES) if wish.enabled else {}
+
+
+def other_models(
+    setup: NadirSetup, make: Callable[[NadirSetup], NadirModel]
+) -> dict[str, NadirModel]:
+    """Return the models of an instrument that is another by 1 sigma, by source.
+
+    ``make``: the model of a setup, at the shift of the product.
+    """
+    given = setup.instrument
+    found = {}
+    for source, (size, _) in sizes(setup).items():
+        changed = {
+            "resolution": {"resolving_power": given.resolving_power * (1.0 - size)},
+            "aotf_centre": {"aotf_offset_cm1": given.aotf_offset_cm1 + size},
+            "aotf_width": {"aotf_width_factor": given.aotf_width_factor * (1.0 + size)},
+        }.get(source)
+        if changed is not None:
+            values = {k: getattr(given, k) for k in given.__struct_fields__} | changed
+            found[source] = make(setup.replace(instrument=values))
+    return found
+
+
+def column_changes(
+    model: NadirModel,
+    layers: LayeredColumn,
+    setup: NadirSetup,
+    others: Mapping[str, NadirModel],
+) -> Changes:
+    """Return what makes the changes of a spectrum without its baseline, by source.
+
+    ``others``: from `other_models`.
+    """
+    return partial(_changes, model, layers, setup, others)
+
+
+def _changes(
+    model: NadirModel,
+    layers: LayeredColumn,
+    setup: NadirSetup,
+    others: Mapping[str, NadirModel],
+    depths: Array,
+    state: Array,
+) -> dict[str, Array]:
+    base, _, _ = spectrum(model, depths, state)
+    found: dict[str, Array] = {}
+    for source, (size, _) in sizes(setup).items():
+        if source in others:
+            found[source] = spectrum(others[source], depths, state)[0] - base
+        elif source in ("temperature", "pressure"):
+            moved = _moved(model, layers, source, size)
+            there = optical_depths(model, moved, state_weights(model, moved))
+            found[source] = spectrum(model, there, state)[0] - base
+        elif source == "dust":
+            found[source] = size * (
+                spectrum(model, DUST_DEPTH * depths, state)[0] - base
+            )
+        elif source == "surface":
+            shape = np.zeros(model.baseline.shape[1] + 1)
+            shape[-1] = size
+            found[source] = base * legendre.legval(
+                detector_position(model.pixels), shape
+            )
+    return found
+
+
+def _moved(
+    model: NadirModel, layers: LayeredColumn, source: str, size: float
+) -> LayeredColumn:
+    """Return warmer layers, or at a lower pressure, with as much air; in the table."""
+    if source == "temperature":
+        low, high = model.band.temperature_k[[0, -1]]
+        warmer = np.clip(layers.temperature_k + size, low, high)
+        return replace(layers, temperature_k=warmer)
+    return replace(layers, pressure_pa=layers.pressure_pa * (1.0 - size))

@@ -1,0 +1,174 @@
+"""The forward model of a temperature fit, evaluated at one state after another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tgo_spectra.errors import AtmosphereError, RetrievalError, TableError
+from tgo_spectra.forward.sight import absorption_weights
+from tgo_spectra.forward.temperature_fields import TemperatureFields, temperature_fields
+from tgo_spectra.forward.transmittance import PixelFields
+from tgo_spectra.instruments.response.truncation import truncation_residual
+from tgo_spectra.retrieval import linear as linearisation
+from tgo_spectra.retrieval.models.so.evaluation import (
+    REBUILD_PX,
+    depth_of,
+    place_of,
+)
+from tgo_spectra.retrieval.models.temperature.scene import LOG_PRESSURE, TEMPERATURE
+from tgo_spectra.retrieval.whitened import Whitened, whiten
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from tgo_spectra.instruments.response.tabulated import Operator
+    from tgo_spectra.retrieval.models.temperature.scene import TemperatureScene
+    from tgo_spectra.retrieval.state import State
+
+    Array = npt.NDArray[np.floating]
+
+__all__ = ["TemperatureEvaluator", "as_pixel_fields"]
+
+LOG_PRESSURE_LIMIT = 3.0
+"""No pressure is wrong by more than e to this power: the a priori knows it to some
+10 %, and the seasons change it by a third."""
+
+
+@dataclass
+class TemperatureEvaluator:
+    """The forward model along an iteration: keeps the operator while it is good.
+
+    Attributes
+    ----------
+    scene : TemperatureScene
+    measurement : Measurement
+    """
+
+    scene: TemperatureScene
+    measurement: linearisation.Measurement
+
+    def __post_init__(self) -> None:
+        self.built = (np.inf, np.inf)
+        self.operator: Operator | None = None
+        used = self.measurement.weight > 0
+        mean = (self.measurement.transmittance * used).sum(axis=1) / used.sum(axis=1)
+        self.depth = depth_of(mean)
+
+    def __call__(self, state: State, with_jacobian: bool) -> linearisation.Linearised:
+        """Evaluate at a state."""
+        result = self.linearise(state, with_jacobian)
+        self.depth = depth_of(result.baseline[:, 0])
+        return result
+
+    def linearise(
+        self, state: State, with_jacobian: bool, measured: Array | None = None
+    ) -> linearisation.Linearised:
+        """Evaluate at a state; with other spectra than those measured if given."""
+        fields = self.fields(state, with_jacobian)
+        measurement = self.measurement
+        if measured is not None:
+            measurement = replace(measurement, transmittance=measured)
+        extra = self._extra(fields) if with_jacobian else None
+        return linearisation.linearise(
+            as_pixel_fields(fields), measurement, state, self.built, self.depth, extra
+        )
+
+    def whitened(self, state: State) -> Whitened:
+        """Return the derivatives pixel by pixel at a state."""
+        fields = self.fields(state, True)
+        return whiten(
+            as_pixel_fields(fields),
+            self.measurement,
+            state,
+            self.built,
+            self.depth,
+            self._extra(fields),
+        )
+
+    def _extra(self, fields: TemperatureFields) -> Array:
+        """Return the derivative by the pressure as the rows see it."""
+        by_pressure = np.ascontiguousarray(fields.log_pressure.T[:, None, :])
+        return linearisation.seen_by_rows(self.measurement.rows, by_pressure)
+
+    def fields(self, state: State, with_jacobian: bool) -> TemperatureFields:
+        """Return the convolved fields; rebuild the operator if it has to be.
+
+        Raises
+        ------
+        RetrievalError
+            The state has left the table: such a step is too long.
+        """
+        wanted = place_of(state)
+        moved = max(abs(wanted[0] - self.built[0]), abs(wanted[1] - self.built[1]))
+        if self.operator is None or moved > REBUILD_PX:
+            self.operator, self.built = self.scene.gas.operator(*wanted), wanted
+        self._check(state)
+        air = self.scene.air(state)
+        try:
+            return temperature_fields(
+                self.scene.sight,
+                air,
+                self.operator,
+                self.scene.vectors,
+                jacobian=with_jacobian,
+                fitted=self.scene.setup.fitted,
+            )
+        except (TableError, AtmosphereError) as error:  # a pressure, or no fall at top
+            message = f"no such atmosphere: {error.message}"
+            raise RetrievalError(
+                message, field=error.field, value=error.value, rule="fit.diverged"
+            ) from error
+
+    def _check(self, state: State) -> None:
+        """Refuse temperatures outside the table and pressures beyond all bounds."""
+        sight = self.scene.sight
+        t = sight.temperature_k + sight.hats @ state[TEMPERATURE]
+        low, high = sight.band.temperature_k[[0, -1]]
+        good = bool((t >= low).all() and (t <= high).all())  # false for NaN
+        log_pressure = float(state[LOG_PRESSURE][0])
+        if not good or not abs(log_pressure) < LOG_PRESSURE_LIMIT:
+            message = (
+                f"the state has run away: temperatures of {t.min():.0f} to "
+                f"{t.max():.0f} K, the table has {low:g} to {high:g} K"
+            )
+            raise RetrievalError(message, value=log_pressure, rule="fit.diverged")
+
+    def spectra(self, state: State) -> Array:
+        """Return the spectra of the rows without baseline, (row, pixel)."""
+        fields = as_pixel_fields(self.fields(state, False))
+        return linearisation.row_spectra(
+            fields, self.measurement, state, self.built, self.depth
+        )[0]
+
+    def truncation(self, state: State) -> float:
+        """Largest change of pixel transmittance by the outermost pair of orders.
+
+        Seen at a few of the lower heights, see
+        `tgo_spectra.instruments.response.tabulated.truncation_residual`.
+        """
+        assert self.operator is not None
+        count = self.scene.sight.height_km.size
+        heights = np.unique(np.linspace(0, count // 3, 4).astype(int))
+        return truncation_residual(self.operator, self.on_nodes(state, heights))
+
+    def on_nodes(self, state: State, heights: npt.NDArray[np.intp]) -> Array:
+        """Transmittance on the nodes at some of the heights, (node, height)."""
+        air = self.scene.air(state)
+        weights = absorption_weights(self.scene.sight, air, derivatives=False)
+        depth = np.concatenate(list(weights.value.values()))
+        return np.asarray(np.exp(-(self.scene.vectors @ depth[:, heights])))
+
+
+def as_pixel_fields(fields: TemperatureFields) -> PixelFields:
+    """Return the fields as the solver takes those of a gas.
+
+    Each level is a field of its own: the product of field and path is averaged over
+    the field of view, not the factors, so that the derivative is exact.
+    """
+    gas = {TEMPERATURE: fields.temperature, **fields.gas}
+    if not fields.temperature.shape[1]:
+        gas = {}
+    return PixelFields(fields.value, fields.shift, fields.curvature, fields.slope, gas)
