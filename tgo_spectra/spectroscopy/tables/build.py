@@ -282,6 +282,8 @@ def _provenance(
         attrs[f"{gas}_broadening"] = _in_words(broadening)
         attrs[f"{gas}_widths"] = chosen.broadening
         attrs[f"{gas}_line_count"] = chosen.position.size
+        numbers = np.unique(chosen.isotopologue).tolist()
+        attrs[f"{gas}_isotopologues"] = " ".join(map(str, numbers))
         attrs[f"{gas}_unknown_lower_state_energy"] = chosen.unknown_energy
         attrs[f"{gas}_intensity_codes"] = uncertainty_codes(source, "intensity")
         for name, key in (
