@@ -16,13 +16,8 @@ from typing import TYPE_CHECKING
 from tgo_spectra._version import __version__
 from tgo_spectra.errors import TableError
 from tgo_spectra.files.atomic import output_folder
-from tgo_spectra.files.storage import (
-    Stored,
-    clean_attributes,
-    content_hash,
-)
 from tgo_spectra.paths import cache_folder
-from tgo_spectra.spectroscopy.tables.build import build_table
+from tgo_spectra.spectroscopy.tables.build import build_table, hash_of_lines
 from tgo_spectra.spectroscopy.tables.files import open_table, write_table
 
 if TYPE_CHECKING:
@@ -59,18 +54,6 @@ class TableSettings:
     atmospheres: int = 64
     verify_atmospheres: int = 2
     seed: int = 1
-
-
-def _list_hash(lines: xr.Dataset) -> str:
-    variables = {
-        str(name): Stored(
-            tuple(str(d) for d in variable.dims),
-            variable.values,
-            clean_attributes(variable.attrs),
-        )
-        for name, variable in lines.variables.items()
-    }
-    return content_hash(variables, clean_attributes(lines.attrs))
 
 
 def table_key(
@@ -110,7 +93,7 @@ def table_key(
         "settings": asdict(settings or TableSettings()),
         "gases": [
             # JSON makes a list of a tuple
-            [gas, _list_hash(data), choice]
+            [gas, hash_of_lines(data), choice]
             for gas, (data, choice) in lines.items()
         ],
     }
