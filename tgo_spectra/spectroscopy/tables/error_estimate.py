@@ -48,7 +48,7 @@ __all__ = [
 
 LEAST_RANK = 4
 FIRST_STEP = 2.0**-15  # of the height of the leading vector
-FINEST_STEP = 2.0**-27
+FINEST_STEP = 2.0**-23
 COARSEST_STEP = 2.0**-10
 ROUNDING_SHARE = 1.0 / 3.0  # of the tolerance of the vectors
 PIXEL_PIECE = 500  # pixels of spectra made at a time, whatever the memory
@@ -368,7 +368,7 @@ def compress(measure: Measure, gas: str, tolerance: float) -> Compressed:
     """Compress a gas: the fewest vectors, in the coarsest steps, that still do.
 
     Rounding may add a third of the tolerance: steps are halved until it does not add
-    more.
+    more, or single precision holds no finer ones.
     """
     sigma = measure.band.sigma(gas, measure.point)
     tolerance = tolerance_of(measure, gas, tolerance)

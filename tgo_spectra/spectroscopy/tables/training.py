@@ -36,6 +36,7 @@ __all__ = [
 
 SCALE = 1e20  # cross sections of 1e-20 cm2 would underflow in products of float32
 STATE_PIECE = 4096  # points of the axis handled at a time, whatever the memory
+LEAST_POINTS = 4000  # of which the variety of states is judged, where there are so many
 # Neighbouring paths have like derivatives; 5 takes all tangent heights in turn.
 EVERY = 5
 
@@ -253,7 +254,8 @@ def reduced_states(band: Band, gas: str, rank: int = 40) -> NDArray[np.float32]:
     The training spectra need not be exact, only typical: 40 combinations of states
     in place of all make them in a tenth of the time.
     """
-    some = band.sigma(gas, slice(None, None, 9))
+    stride = min(max(band.points // LEAST_POINTS, 1), 9)
+    some = band.sigma(gas, slice(None, None, stride))
     top, floor = some.max(axis=0), 1e-9 * float(some.max())
     gram = np.zeros((band.states, band.states))
     for first, last in in_pieces(some.shape[1], STATE_PIECE):
