@@ -11,17 +11,9 @@ import xarray as xr
 from tgo_spectra.errors import TableError
 from tgo_spectra.spectroscopy import tables
 from tgo_spectra.spectroscopy.absorption import cross_section_grid
-from tgo_spectra.spectroscopy.tables import (
-    build as building,
-)
-from tgo_spectra.spectroscopy.tables import (
-    cells,
-    scratch,
-    training,
-)
-from tgo_spectra.spectroscopy.tables import (
-    error_estimate as measuring,
-)
+from tgo_spectra.spectroscopy.tables import build as building
+from tgo_spectra.spectroscopy.tables import cells, compression, scratch, training
+from tgo_spectra.spectroscopy.tables import error_estimate as measuring
 from tgo_spectra.spectroscopy.tables import grid as states
 from tgo_spectra.spectroscopy.tables.shipped import BANDS
 
@@ -213,7 +205,7 @@ def test_rounding__is_bounded_where_lines_are_saturated(monkeypatch):
     made = tables.build_table(lines, WINDOW, **how)
     assert made.attrs["quantisation_error_transmittance"] <= 3e-5
     assert made.attrs["line_by_line_error_transmittance"] <= 5e-4
-    monkeypatch.setattr(measuring, "FINEST_STEP", measuring.FIRST_STEP)
+    monkeypatch.setattr(compression, "FINEST_STEP", compression.FIRST_STEP)
     with pytest.raises(TableError, match="is off by"):
         tables.build_table(lines, WINDOW, largest_error=1e-4, **how)
 

@@ -27,11 +27,8 @@ from tgo_spectra.spectroscopy.tables.cells import (
     restored_weights,
     whole_weights,
 )
-from tgo_spectra.spectroscopy.tables.error_estimate import (
-    Measure,
-    compress,
-    measure_direct,
-)
+from tgo_spectra.spectroscopy.tables.compression import compress
+from tgo_spectra.spectroscopy.tables.error_estimate import Measure, measure_direct
 from tgo_spectra.spectroscopy.tables.grid import (
     default_pressures,
     default_temperatures,
@@ -468,12 +465,11 @@ def _assemble(
         "temperature": (("temperature",), band.temperature_k, {"units": "K"}),
     }
     grid = (band.pressure_pa.size, band.temperature_k.size)
-    before = np.zeros((measure.total.shape[0], point.size))
-    after = np.zeros_like(before)
+    before, after = [], []
     for place, gas in enumerate(band.files):
         made = compress(measure, gas, rank_tolerance)
-        before += made.before
-        after += made.after
+        before.append(made.before)
+        after.append(made.after)
         dims = (f"vector_{gas}",)
         data[f"{gas}_vectors"] = ((*dims, "node"), made.values, {"units": "1"})
         data[f"{gas}_vector_step"] = (dims, made.step, {"units": "1"})
@@ -486,8 +482,8 @@ def _assemble(
         share = 1.0 / (len(band.files) - place)
         text = f"{gas}: {made.step.size} vectors"
         progress.done(STAGES[1], share, made=True, text=text)
-    reduced = measure.shapes.at_nodes(after)
-    change = reduced - measure.shapes.at_nodes(before)
+    reduced = measure.spectra(*after)
+    change = reduced - measure.spectra(*before)
     error = reduced - measure.full_spectra()
     errors: dict[str, float | int | str] = {
         "weight_step": WEIGHT_STEP,

@@ -1,4 +1,4 @@
-"""Compress the cross sections on the nodes, and measure what a table is off.
+"""Measure what a table is off.
 
 Errors are those of transmittance spectra at the finest resolution of the instrument,
 over random atmospheres that the table has not seen.
@@ -17,7 +17,6 @@ from tgo_spectra.spectroscopy.tables.cells import CELL_POINTS, legendre_values
 from tgo_spectra.spectroscopy.tables.interpolation import interpolate_coefficients
 from tgo_spectra.spectroscopy.tables.scratch import in_pieces, run_tasks
 from tgo_spectra.spectroscopy.tables.training import (
-    SCALE,
     Band,
     RandomPaths,
     draw,
@@ -34,28 +33,21 @@ if TYPE_CHECKING:
     from tgo_spectra.spectroscopy.tables.scratch import Progress
 
 __all__ = [
-    "Compressed",
     "CrossSection",
     "Measure",
-    "choose_rank",
-    "compress",
-    "decompose",
+    "Part",
     "line_shapes",
     "measure_direct",
     "on_nodes",
-    "packed",
 ]
 
-LEAST_RANK = 4
-FIRST_STEP = 2.0**-15  # of the height of the leading vector
-FINEST_STEP = 2.0**-23
-COARSEST_STEP = 2.0**-10
-ROUNDING_SHARE = 1.0 / 3.0  # of the tolerance of the vectors
 PIXEL_PIECE = 500  # pixels of spectra made at a time, whatever the memory
 PIXEL_STEP = 0.05  # cm-1, less than half the narrowest width
 REACH = 0.65  # cm-1, of the line shape
-NODE_PIECE = 4096  # nodes handled at a time, whatever the memory
-SCALE_DIGITS = 32.0  # steps of the scale of a node in a factor of two, a weight only
+PATH_PIECE = 32  # paths whose spectra are made at a time, whatever the memory
+
+Part = tuple[NDArray[np.floating], NDArray[np.floating]]
+"""Coefficients (path, vector) and vectors (vector, node) of optical depths."""
 
 CrossSection = Callable[
     [NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]],
@@ -125,13 +117,17 @@ class Spectra:
 
     Attributes
     ----------
-    shapes : tuple of (slice, csr_array)
-        Fine points and line shapes (pixel, point) of consecutive pieces of pixels.
+    low, step : float
+        Lower edge and step of the fine axis, cm-1.
+    pieces : tuple of (slice, ndarray)
+        Fine points, and the pixels whose line shapes lie in them.
     reduced : csr_array
         Line shapes of all pixels on the nodes, (pixel, node).
     """
 
-    shapes: tuple[tuple[slice, csr_array], ...]
+    low: float
+    step: float
+    pieces: tuple[tuple[slice, NDArray[np.float64]], ...]
     reduced: csr_array
 
     @classmethod
@@ -146,17 +142,15 @@ class Spectra:
         """Line shapes on an axis of whole cells with its nodes' cells and weights."""
         from scipy.sparse import csr_array, vstack
 
-        points = cells * CELL_POINTS
-        nu = np.asarray(low + (np.arange(points) + 0.5) * step, np.float64)
-        pixels = _pixels(low, low + points * step)
-        shapes, reduced = [], []
+        pixels = _pixels(low, low + cells * CELL_POINTS * step)
+        pieces, reduced = [], []
         for begin, end in in_pieces(pixels.size, PIXEL_PIECE):
             some = pixels[begin:end]
             edges = some[0] - REACH - 2.0 * step, some[-1] + REACH + 2.0 * step
             first = max(int((edges[0] - low) / step) // CELL_POINTS, 0)
             last = min(int((edges[1] - low) / step) // CELL_POINTS + 1, cells)
             here = slice(first * CELL_POINTS, last * CELL_POINTS)
-            shape = line_shapes(nu[here], some)
+            shape = line_shapes(_axis(low, step, here), some)
             node = slice(*np.searchsorted(cell, [first, last]))
             part = on_nodes(
                 shape, cell[node] - np.int32(first), weight[node], last - first
@@ -165,14 +159,17 @@ class Spectra:
             reduced.append(
                 csr_array((part.data, place, part.indptr), (some.size, cell.size))
             )
-            shapes.append((here, shape))
-        return cls(tuple(shapes), csr_array(vstack(reduced)))
+            pieces.append((here, some))
+        return cls(low, step, tuple(pieces), csr_array(vstack(reduced)))
 
     def full(
         self, depth: Callable[[slice], NDArray[np.floating]]
     ) -> NDArray[np.float64]:
         """Return spectra (pixel, path) from depths (path, point) of pieces."""
-        parts = [shape @ np.exp(-depth(here)).T for here, shape in self.shapes]
+        parts = []
+        for here, pixels in self.pieces:
+            shape = line_shapes(_axis(self.low, self.step, here), pixels)
+            parts.append(shape @ np.exp(-depth(here)).T)
         return np.asarray(np.concatenate(parts), np.float64)
 
     def at_nodes(self, depth: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -180,73 +177,10 @@ class Spectra:
         return np.asarray(self.reduced @ np.exp(-depth).T, np.float64)
 
 
-def decompose(
-    sigma: NDArray[np.float32], least_depth: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Decompose cross sections (state, node) with relative weight where they are large.
-
-    An error at a wavenumber that is opaque on most paths matters less by exactly its
-    opacity, so the nodes are weighted by 1 / (sigma + sigma_0), the cross section that
-    is opaque on the longest path. Inverse weights (node,), with few digits since they
-    are stored; vectors (vector, node) orthonormal in the weighted sense; singular
-    values (vector,).
-    """
-    scale = sigma.max(axis=0).astype(np.float64) + least_depth
-    mantissa, exponent = np.frexp(scale / scale.max())
-    scale = np.ldexp(np.rint(mantissa * SCALE_DIGITS) / SCALE_DIGITS, exponent)
-    gram = np.zeros((sigma.shape[0],) * 2)
-    pieces = in_pieces(sigma.shape[1], NODE_PIECE)
-    for first, last in pieces:
-        part = sigma[:, first:last] / scale[first:last]
-        gram += part @ part.T
-    values, left = np.linalg.eigh(gram)
-    values, left = values[::-1][:60], left[:, ::-1][:, :60]
-    singular = np.sqrt(np.maximum(values, 0.0))
-    good = singular > 1e-7 * singular[0]
-    project = left[:, good].T / singular[good, None]
-    vectors = np.empty((project.shape[0], sigma.shape[1]))
-    for first, last in pieces:
-        vectors[:, first:last] = project @ (sigma[:, first:last] / scale[first:last])
-    return scale, vectors, singular[good]
-
-
-def refitted(
-    sigma: NDArray[np.float32], vectors: NDArray[np.float64], scale: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return coefficients (vector, state) that fit ``sigma / scale`` to vectors best.
-
-    The vectors (vector, node) are nearly orthogonal, so that normal equations do.
-    """
-    size = np.sqrt((vectors**2).sum(axis=1, keepdims=True))
-    gram = np.zeros((vectors.shape[0],) * 2)
-    cross = np.zeros((vectors.shape[0], sigma.shape[0]))
-    for first, last in in_pieces(sigma.shape[1], NODE_PIECE):
-        some = vectors[:, first:last] / size
-        gram += some @ some.T
-        cross += some @ (sigma[:, first:last] / scale[first:last]).T
-    return np.asarray(np.linalg.solve(gram, cross) / size, np.float64)
-
-
-def packed(
-    sigma: NDArray[np.float32],
-    vectors: NDArray[np.float64],
-    scale: NDArray[np.float64],
-    finest: float,
-) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.float64]]:
-    """Round vectors to whole steps and refit the coefficients to the rounded ones.
-
-    Of cross sections (state, node) in 1e-20 cm2, orthonormal vectors (vector, node)
-    over the scale (node,): vectors in steps, int32, the step of each (vector,), and
-    coefficients (vector, state), so that
-    ``sigma / scale = (whole * step).T @ coefficients``. Small vectors have coarse
-    steps, so that the rounding of each weighs the same and few bits are left; `finest`
-    is the step of the leading vector relative to its height.
-    """
-    top = np.abs(vectors).max(axis=1)
-    reach = np.abs(refitted(sigma, vectors, scale)).max(axis=1) * top
-    step = np.minimum(finest * reach.max() / reach, COARSEST_STEP)
-    whole = np.rint(vectors / top[:, None] / step[:, None]).astype(np.int32)
-    return whole, step, refitted(sigma, whole * step[:, None], scale)
+def _axis(low: float, step: float, points: slice) -> NDArray[np.float64]:
+    """Return fine points of a slice, cm-1."""
+    places = np.arange(points.start, points.stop) + 0.5
+    return np.asarray(low + places * step, np.float64)
 
 
 class Measure:
@@ -280,18 +214,29 @@ class Measure:
         cells = band.points // CELL_POINTS
         self.shapes = Spectra.of_nodes(band.low, band.step, cells, cell, weight)
         self.tau = {gas: d.T @ band.sigma(gas, point) for gas, d in self.depth.items()}
-        paths = next(iter(self.depth.values())).shape[1]
-        self.total: NDArray[np.float64] = np.zeros((paths, point.size))
+        self.paths = next(iter(self.depth.values())).shape[1]
+        self.total: NDArray[np.float64] = np.zeros((self.paths, point.size))
         for tau in self.tau.values():
             self.total += tau
-        self.exact = self.shapes.at_nodes(self.total)
+        self.exact = self._by_paths(lambda some: self.total[some])
+
+    def _by_paths(
+        self, depth: Callable[[slice], NDArray[np.float64]]
+    ) -> NDArray[np.float64]:
+        """Spectra (pixel, path) of depths on the nodes, few paths at a time."""
+        pieces = [slice(*piece) for piece in in_pieces(self.paths, PATH_PIECE)]
+        return np.hstack([self.shapes.at_nodes(depth(some)) for some in pieces])
 
     def full_spectra(self) -> NDArray[np.float64]:
         """Return the spectra from the fine axis, (pixel, path)."""
 
         def depth(points: slice) -> NDArray[np.float64]:
-            parts = [d.T @ self.band.sigma(g, points) for g, d in self.depth.items()]
-            return np.asarray(np.sum(parts, axis=0, dtype=np.float64))
+            total: NDArray[np.float64] = np.zeros(
+                (self.paths, points.stop - points.start)
+            )
+            for gas, weights in self.depth.items():
+                total += weights.T @ self.band.sigma(gas, points)
+            return total
 
         return self.shapes.full(depth)
 
@@ -301,91 +246,25 @@ class Measure:
         """Carry coefficients (vector, state) to the paths, (path, vector)."""
         return self.depth[gas].T.astype(np.float64) @ coefficients.T
 
-    def spectra(self, gas: str, tau: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Return the spectra from the nodes, depths (path, node) of a gas replaced."""
-        return self.shapes.at_nodes(self.total - self.tau[gas] + tau)
+    def spectra(
+        self, *parts: Part, exact_but: str | None = None
+    ) -> NDArray[np.float64]:
+        """Return the spectra from the nodes, (pixel, path), of depths in parts.
 
+        Each part is coefficients (path, vector) and vectors (vector, node). The other
+        gases are exact where the one that is not is named.
+        """
 
-def tolerance_of(measure: Measure, gas: str, tolerance: float) -> float:
-    """Return the tolerance of transmittance for a gas, less where it absorbs little.
+        def depth(some: slice) -> NDArray[np.float64]:
+            if exact_but is None:
+                total = np.zeros_like(self.total[some])
+            else:
+                total = self.total[some] - self.tau[exact_but][some]
+            for coefficients, vectors in parts:
+                total += coefficients[some] @ vectors
+            return total
 
-    Less for a gas that absorbs less than a tenth: its profile is to be as good as its
-    noise allows.
-    """
-    signal = 1.0 - np.exp(-float(measure.tau[gas].max()))
-    return tolerance * min(1.0, float(signal) / 0.1)
-
-
-def choose_rank(
-    measure: Measure, gas: str, sigma: NDArray[np.float32], tolerance: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Scale, and the fewest vectors whose spectra are within the tolerance.
-
-    Of cross sections (state, node); the other gases stay exact.
-    """
-    columns = measure.depth[gas].sum(axis=0)
-    scale, vectors, singular = decompose(sigma, 1.0 / float(columns.max()))
-    paths = measure.path_coefficients(gas, refitted(sigma, vectors, scale))
-
-    def error(rank: int) -> float:
-        tau = (paths[:, :rank] @ vectors[:rank]) * scale
-        return float(np.abs(measure.spectra(gas, tau) - measure.exact).max())
-
-    low, high = LEAST_RANK - 1, max(singular.size, LEAST_RANK)
-    while high - low > 1:  # errors fall with rank up to small ripples
-        middle = (low + high) // 2
-        low, high = (low, middle) if error(middle) <= tolerance else (middle, high)
-    return scale, vectors[:high]
-
-
-@dataclass(frozen=True)
-class Compressed:
-    """A gas as it is stored, and what it does to the paths that are measured.
-
-    Attributes
-    ----------
-    values : ndarray of float32, (vector, node)
-        Vectors, at most about one high.
-    step : ndarray of float64, (vector,)
-        Steps of the vectors.
-    scale : ndarray of float32, (node,)
-        Height of the vectors at each node.
-    coefficients : ndarray of float64, (vector, state)
-        cm2.
-    before, after : ndarray of float64, (path, node)
-        Optical depths with the vectors unrounded, and as stored.
-    """
-
-    values: NDArray[np.float32]
-    step: NDArray[np.float64]
-    scale: NDArray[np.float32]
-    coefficients: NDArray[np.float64]
-    before: NDArray[np.float64]
-    after: NDArray[np.float64]
-
-
-def compress(measure: Measure, gas: str, tolerance: float) -> Compressed:
-    """Compress a gas: the fewest vectors, in the coarsest steps, that still do.
-
-    Rounding may add a third of the tolerance: steps are halved until it does not add
-    more, or single precision holds no finer ones.
-    """
-    sigma = measure.band.sigma(gas, measure.point)
-    tolerance = tolerance_of(measure, gas, tolerance)
-    scale, vectors = choose_rank(measure, gas, sigma, tolerance)
-    paths = measure.path_coefficients(gas, refitted(sigma, vectors, scale))
-    before = (paths @ vectors) * scale
-    spectra, small = measure.spectra(gas, before), scale.astype(np.float32)
-    finest = FIRST_STEP
-    while True:
-        whole, step, coefficients = packed(sigma, vectors, scale, finest)
-        stored = (coefficients / SCALE).astype(np.float32).astype(np.float64)
-        values = whole.astype(np.float32) * step.astype(np.float32)[:, None] * small
-        after = measure.path_coefficients(gas, stored * SCALE) @ values
-        change = float(np.abs(measure.spectra(gas, after) - spectra).max())
-        if change <= ROUNDING_SHARE * tolerance or finest <= FINEST_STEP:
-            return Compressed(values, step, small, stored, before, after)
-        finest *= 0.5
+        return self._by_paths(depth)
 
 
 @dataclass(frozen=True)
@@ -456,7 +335,7 @@ def measure_direct(
         table["node_cell"].values[node] - np.int32(first),
         table["node_weight"].values[node],
     )
-    nu = np.asarray(begin + (np.arange(points) + 0.5) * step, np.float64)
+    nu = _axis(begin, step, slice(0, points))
     piece = _Piece(table, cross_sections, shapes, node, nu)
     generator = np.random.default_rng(seed)
     bounds = temperature_bounds(table["temperature"].values)
