@@ -371,6 +371,8 @@ def prepare_table(
         band=need.table if named else Path(need.table).stem,
         settings=TableSettings(step=need.step),
         workers=workers,
+        memory_gb=memory_gb,
+        report=report,
     )
     target = prepared_path(need.table) if named else Path(need.table)
     return write_table(open_table(made), target)
