@@ -13,9 +13,12 @@ import tgo_spectra as tgo
 from tgo_spectra import cli
 from tgo_spectra.errors import LineListError, SetupError, TableError
 from tgo_spectra.retrieval import list_setups, preparation
+from tgo_spectra.retrieval.models.so.scene import prior_profile
 from tgo_spectra.spectroscopy import collecting, ledger, merging
+from tgo_spectra.spectroscopy.absorption import cross_section_grid
 from tgo_spectra.spectroscopy.fetch import fetch_lines
 from tgo_spectra.spectroscopy.linelist import read_line_list
+from tgo_spectra.spectroscopy.partition import isotopologue_abundance
 from tgo_spectra.spectroscopy.tables import cache as caching
 from tgo_spectra.spectroscopy.tables.files import find_table, open_table, prepared_path
 
@@ -287,6 +290,44 @@ def test_need__windows_gases_and_steps_of_the_shipped_setups():
             same = preparation.table_need(tgo.load_setup(other))
             assert same == need
     assert preparation.table_need(tgo.load_setup("so_136")).gases["ch4"] == ("co2 or air", 1.3)  # noqa: E501  # fmt: skip
+
+
+def test_need__an_isotopologue_of_its_own_wants_a_table_of_its_own():
+    setup = tgo.load_setup("so_186_191").replace(gases=["co", "co2", "h2o", "co2_636"])
+    with pytest.raises(SetupError, match="co2_636 would be missing from co2") as caught:
+        preparation.table_need(setup)
+    assert caught.value.rule == "setup.table_shared"
+    need = preparation.table_need(setup.replace(table="own.nc"))
+    assert set(need.gases) == {"co", "co2", "h2o", "co2_636"}
+    assert need.gases["co2_636"] == "self"
+
+
+def test_isotopologue__lines_apriori_and_cross_sections(generated):
+    rows_of = [
+        row
+        for number in (1, 2, 3)
+        for row in rows(20 + number, 40, isotopologue=number, molecule=2)
+    ]
+    write(generated / "a", rows_of)
+    gases = ["co2", "co2_636"]
+    found, _ = collecting.collect(collecting.files_of(generated), gases, LOW, HIGH)
+    assert set(found["co2"].lines["isotopologue"].values) == {1, 3}
+    assert set(found["co2_636"].lines["isotopologue"].values) == {2}
+    grid = np.arange(3090.0, 3110.0, 0.001)
+    state = (10.0, 180.0, "self")
+    own = cross_section_grid(found["co2_636"].lines, grid, *state, gas="co2_636")
+    plain = cross_section_grid(found["co2_636"].lines, grid, *state)
+    share = isotopologue_abundance(2, 2)
+    np.testing.assert_allclose(own * share, plain, rtol=1e-12)
+    setup = tgo.load_setup("so_186_191").replace(gases=gases, table="own.nc", prior={})
+    levels = xr.Dataset(
+        {"co2_vmr": ("altitude", [0.95, 0.9])}, {"altitude": [10.0, 90.0]}
+    )
+    np.testing.assert_allclose(
+        prior_profile("co2_636", setup, levels), [0.95 * share, 0.9 * share]
+    )
+    given = levels.assign(co2_636_vmr=("altitude", [0.01, 0.02]))
+    np.testing.assert_array_equal(prior_profile("co2_636", setup, given), [0.01, 0.02])
 
 
 SMALL = """

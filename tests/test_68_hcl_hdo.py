@@ -387,6 +387,33 @@ def test_deuterium__is_written_and_read(tmp_path, occultation_pair):
     assert back.attrs["maximum_h2o_error"] == 15e-6
 
 
+def test_deuterium__command_finds_the_water_of_each_occultation(tmp_path, capsys):
+    hdo, h2o = handmade("hdo", 1e-8), handmade("h2o", 40e-6)
+    poorer = h2o.assign(h2o_averaging_kernel=0.5 * h2o.h2o_averaging_kernel)
+    day = np.timedelta64(1, "D")
+    for name, ds in {
+        "a_hdo": hdo,
+        "b_poorer": poorer,
+        "c_water": h2o,
+        "d_other_day": h2o.assign(time=h2o.time + 2 * day),
+        "e_alone": hdo.assign(time=hdo.time + day),
+    }.items():
+        ds = ds.assign_attrs(product_lid=f"urn:{name}", product_version="1.0")
+        write_level2(ds, tmp_path / "l2" / f"{name}.nc")
+    call = ["deuterium", str(tmp_path / "l2"), "--out", str(tmp_path / "ratios")]
+    assert cli.main(call) == 2
+    said = capsys.readouterr()
+    assert "water of c_water.nc" in said.out
+    assert "e_alone.nc: no profile of water was seen at the same time" in said.err
+    (made,) = (tmp_path / "ratios").iterdir()
+    found = open_verified(made)
+    expected = isotopes.deuterium_ratio(hdo, h2o)
+    np.testing.assert_allclose(found.deuterium_ratio, expected.deuterium_ratio)
+    assert "urn:a_hdo" in str(found.attrs["input_products"])
+    assert "urn:c_water" in str(found.attrs["input_products"])
+    assert isotopes.best_water([hdo, None], [poorer, h2o]) == [1, None]
+
+
 def test_hdo__errors_cover(tables):
     """Water at 3 VSMOW: z of the HDO profile of order 121 by its noise error."""
     setup = il.semiheavy_setup(tables)

@@ -10,6 +10,7 @@ import click
 from tgo_spectra._version import __version__
 from tgo_spectra.cli import (
     archive,
+    isotopes,
     levels,
     preparation,
     retrieval,
@@ -35,7 +36,7 @@ def cli(verbose: bool) -> None:
 for _command in (
     *(simulation.demo, levels.info, retrieval.retrieve, levels.map_),
     *(simulation.simulate, archive.index, archive.find, archive.verify),
-    *(archive.fetch, retrieval.setups, levels.export),
+    *(archive.fetch, retrieval.setups, levels.export, isotopes.deuterium),
     *(preparation.prepare, spectroscopy.lines, spectroscopy.tables),
 ):
     cli.add_command(_command)

@@ -101,6 +101,7 @@ def tables() -> None:
 @click.option("--step", default=0.002, show_default=True, help="Fine step, cm-1.")
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1))
 @click.option("--processes", is_flag=True, help="Processes in place of threads.")
+@click.option("--memory", default=2.0, show_default=True, help="GB it may take.")
 @click.option("--cache", default=None, type=PATH, help="Folder of the cache.")
 @click.option("--refresh", is_flag=True, help="Build even if it is in the cache.")
 @click.option("--shipped", multiple=True, metavar="NAME", help="Rebuild shipped ones.")
@@ -134,6 +135,8 @@ def tables_build(
         refresh=how["refresh"],
         workers=how["workers"],
         processes=how["processes"],
+        memory_gb=how["memory"],
+        report=lambda line: say(line, err=True),
     )
     if out is not None:
         path = write_table(open_table(path), out)

@@ -103,7 +103,8 @@ def table_need(setup: Setup) -> TableNeed:
     ------
     SetupError
         ``setup.no_table``: this kind of setup has no table, or one whose window its
-        product tells.
+        product tells. ``setup.table_shared``: an isotopologue is a gas of its own in
+        one setup, and not in another with the same table.
 
     Examples
     --------
@@ -133,6 +134,17 @@ def table_need(setup: Setup) -> TableNeed:
     low = math.floor(min(window[0] for window in windows))
     high = math.ceil(max(window[1] for window in windows))
     wanted = {gas for one in sharing for gas in one.gases}
+    for one in sharing:
+        split = [g for g in sorted(wanted - {*one.gases}) if gas_info(g).parent in one.gases]  # noqa: E501  # fmt: skip
+        if split:
+            message = (
+                f"{', '.join(split)} would be missing from {gas_info(split[0]).parent} "
+                f"in the setup {one.name!r}, which has the table {setup.table!r} too: "
+                "name a table of its own in the setup that fits it, such as 'own.nc'"
+            )
+            raise SetupError(
+                message, field="table", value=setup.table, rule="setup.table_shared"
+            )
     gases = [gas for gas in gas_names() if gas in wanted]
     heaviest = max(gas_info(gas).mass for gas in gases)
     width = float(doppler_hwhm(0.5 * (low + high), COLDEST_K, heaviest))
@@ -359,6 +371,8 @@ def prepare_table(
         band=need.table if named else Path(need.table).stem,
         settings=TableSettings(step=need.step),
         workers=workers,
+        memory_gb=memory_gb,
+        report=report,
     )
     target = prepared_path(need.table) if named else Path(need.table)
     return write_table(open_table(made), target)
