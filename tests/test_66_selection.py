@@ -31,8 +31,7 @@ def label(tmp_path_factory):
 @pytest.fixture(scope="module")
 def level1(label):
     """About 160 spectra of four bins."""
-    rows = tgo.open_product(label).load()
-    return rows.isel(spectrum=np.flatnonzero(np.arange(rows.sizes["spectrum"]) % 3))
+    return tgo.open_product(label).load().isel(spectrum=slice(0, None, 3))
 
 
 @pytest.fixture(scope="module")
