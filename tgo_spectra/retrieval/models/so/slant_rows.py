@@ -30,7 +30,7 @@ from tgo_spectra.retrieval.solve import LIMIT, Evaluation, descend
 from tgo_spectra.retrieval.whitened import Whitened
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -460,15 +460,14 @@ class _Rows:
         self,
         rows: IntArray,
         whole: Whitened,
-        changes: list[Array],
+        changes: Sequence[Array],
         line_sigma: float,
         found: _Ends,
     ) -> None:
         """Fill in what is known of some rows in the end; changes are (row, pixel)."""
         n = self.n_gas
-        shape = (rows.size, len(changes), self.pixels.size)
-        moved = whole.columns(np.array(changes).reshape(shape[1], shape[0], -1)
-                              .transpose(1, 0, 2))  # fmt: skip
+        shape = (len(changes), rows.size, self.pixels.size)
+        moved = whole.columns(np.reshape(changes, shape).transpose(1, 0, 2))
         covariance = self.covariance[rows]
         steps = covariance @ (whole.fields @ moved.transpose(0, 2, 1))
         for index, values in enumerate(list(found.changes.values())[:-1]):

@@ -117,10 +117,11 @@ def solve(scene: UvisScene, setup: UvisSetup) -> UvisSolution:
     """
     shape = np.ones(scene.level_km.size)
     haze = np.exp(-scene.level_km / setup.continuum.scale_height_km)
+    first = uvis_fit.fit_slant(slant_model(scene, shape, haze), setup.max_iterations)
+    scene = replace(scene, model=uvis_fit.without_outliers(scene.model, first))
     if setup.method == "slant":
         slant = fit_columns(scene, setup, shape, haze)
         return UvisSolution(scene, slant, None, None, None)
-    first = uvis_fit.fit_slant(slant_model(scene, shape, haze), setup.max_iterations)
     profile = _profile(scene, setup, first)
     slant = fit_columns(scene, setup, profile.state[0], profile.state[1])
     return UvisSolution(
