@@ -16,6 +16,7 @@ import numpy as np
 from tgo_spectra.errors import RetrievalError
 from tgo_spectra.retrieval import noise
 from tgo_spectra.retrieval.conclusion import conclude_plainly
+from tgo_spectra.retrieval.screening import standing_out
 from tgo_spectra.retrieval.whitened import Whitened
 
 if TYPE_CHECKING:
@@ -421,16 +422,18 @@ def fit_slant(
 
 
 def without_outliers(model: Model, fit: SlantFit) -> Model:
-    """Leave out pixels that are far from the fit of their spectrum.
+    """Leave out pixels that are far from the fit of their spectrum, or of all.
 
     In units of its errors, or of the robust width of its residuals if that is larger.
     """
-    residual = np.abs(model.weight * (model.transmittance - fit.value))
-    seen = np.where(model.weight > 0.0, residual, np.nan)
+    used = model.weight > 0.0
+    residual = model.weight * (model.transmittance - fit.value)
+    seen = np.where(used, np.abs(residual), np.nan)
     known = np.isfinite(seen).any(axis=1)
     width = np.ones(len(seen))
     width[known] = np.maximum(1.4826 * np.nanmedian(seen[known], axis=1), 1.0)
-    far = residual > CLIP_SIGMA * width[:, None]
+    residual = residual / width[:, None]
+    far = (np.abs(residual) > CLIP_SIGMA) | standing_out(residual, used)
     return replace(model, weight=np.where(far, 0.0, model.weight))
 
 
