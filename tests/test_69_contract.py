@@ -18,7 +18,7 @@ from small_results import CASES, case
 
 import tgo_spectra as tgo
 from tgo_spectra import quality
-from tgo_spectra.errors import TgoError
+from tgo_spectra.errors import RetrievalError, TgoError
 from tgo_spectra.files.netcdf import open_verified
 from tgo_spectra.geometry import planet_radius_from_table
 from tgo_spectra.retrieval import registry, solve
@@ -315,13 +315,20 @@ def test_trust__an_alien_line_is_covered_or_severe(made, trusted, name):
     one, clean = made(name), trusted(name)
     fitted = [int(pixel) for pixel in clean.attrs["fitted_pixels"].split("-")]
     signal = one.level1[signal_of(one)]
+    # as wide as the line shape: binned pixels of UVIS are wider
+    width = 0.4 if name.startswith("ozone") else 1.5
     for part in (0.35, 0.6):
         at = fitted[0] + part * (fitted[1] - fitted[0])
-        line = np.exp(-0.5 * ((np.arange(signal.sizes["pixel"]) - at) / 1.5) ** 2)
+        line = np.exp(-0.5 * ((np.arange(signal.sizes["pixel"]) - at) / width) ** 2)
         spoilt = signal * xr.DataArray(1.0 - 0.01 * line, dims="pixel")
         level1 = one.level1.assign({signal_of(one): spoilt.astype(signal.dtype)})
-        level2 = tgo.retrieve(level1, one.setup)
-        severe, seen = severe_of(level2)
+        try:
+            level2 = tgo.retrieve(level1, one.setup)
+        except RetrievalError as error:  # nothing is said where nothing fits
+            if error.rule != "fit.diverged":
+                raise
+            continue
+        severe, _ = severe_of(level2)
         if not severe.ndim and severe:
             continue
         for total in level2.data_vars:
@@ -331,8 +338,9 @@ def test_trust__an_alien_line_is_covered_or_severe(made, trusted, name):
             value = str(total).removesuffix("_error")
             off = np.abs(level2[value] - clean[value]) / level2[total]
             good = np.isfinite(off.values)
-            if severe.ndim and off.dims == ("spectrum",):
-                good &= seen & ~severe
+            if off.dims == ("spectrum",):
+                bits = level2.get("spectrum_quality_flag", level2["quality_flag"])
+                good &= ~quality.severe(bits.values)
             assert np.mean(off.values[good] < 3.0) > 0.95, (part, value)
 
 
@@ -340,8 +348,8 @@ def test_trust__an_alien_line_is_covered_or_severe(made, trusted, name):
 def test_trust__a_fit_that_did_not_end_says_so(made, monkeypatch, name):
     one = made(name)
     setup = one.setup
-    if name in ("profile slant", "nadir"):  # which have steps of their own
-        monkeypatch.setattr(solve, "LIMIT", 0.0)
+    if name.split()[-1] in ("slant", "nadir"):
+        monkeypatch.setattr(solve, "LIMIT", 0.0)  # they may end where they begin
         monkeypatch.setattr(slant_rows, "LIMIT", 0.0)
     else:
         setup = setup.replace(max_iterations=1)

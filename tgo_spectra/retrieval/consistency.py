@@ -20,10 +20,21 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from tgo_spectra.retrieval.whitened import Whitened
+
     Array = npt.NDArray[np.floating]
     IntArray = npt.NDArray[np.intp]
 
-__all__ = ["HATS_KM", "Agreement", "Part", "agreement", "halves", "hats", "manifolds"]
+__all__ = [
+    "HATS_KM",
+    "Agreement",
+    "Part",
+    "agreement",
+    "halves",
+    "hats",
+    "manifolds",
+    "of_row",
+]
 
 HATS_KM = (0.0, 8.0, 16.0, 24.0, 32.0, 40.0, 50.0, 60.0, 72.0, 85.0)
 """Knots of the deviation profiles, linear in between, zero above the last but one."""
@@ -175,6 +186,7 @@ def agreement(
     sigma: float,
     parts: Sequence[Part],
     shares: Array,
+    n_hats: int = len(HATS_KM),
 ) -> Agreement:
     """Test the manifolds of one gas.
 
@@ -191,8 +203,9 @@ def agreement(
     parts : sequence of Part
         Of the manifolds.
     shares : array, shape (group,)
+    n_hats : int
+        Deviation profiles of each part; of a single spectrum one, a factor.
     """
-    n_hats = len(HATS_KM)
     v = 0.5 * (covariance + covariance.T)
     hat = np.arange(score.size) % n_hats
     p = _p_value(score, v, np.arange(score.size))
@@ -214,6 +227,61 @@ def agreement(
         shift[number] = -spread @ score[mine]
         variance[number] = np.einsum("qi,ij,qj->q", spread, inner, spread)
     return Agreement(probability, shift, variance, shares)
+
+
+def of_row(
+    field: int,
+    seen: Whitened,
+    beside: Array,
+    covariance: Array,
+    inflation: float,
+    line_error: float,
+    sigma: float,
+) -> Agreement:
+    """Test the manifolds of a gas in a spectrum that is fitted by itself.
+
+    Parameters
+    ----------
+    field : int
+        Of the gas: its element.
+    seen : Whitened
+        Of one row, whose fields are the derivatives by the elements.
+    beside : array, shape (change, pixel)
+        Whitened changes by what is not in the fit.
+    covariance : array, shape (element, element)
+    inflation : float
+    line_error : float
+        Of the element, by the lines of one manifold against another.
+    sigma : float
+        A priori of the element.
+    """
+    mine, basis = seen.fields[0, field], seen.basis[0]
+    raw = mine + seen.taken[0, field] @ basis
+    groups, shares = manifolds(raw**2)
+    if shares.size < 2:
+        return Agreement.none(1)
+    parts = halves(groups, raw**2)
+    columns = np.zeros((len(parts), raw.size))
+    for index, part in enumerate(parts):
+        columns[index, part.pixels] = raw[part.pixels]
+    columns -= (columns @ basis.T) @ basis
+    fields = seen.fields[0]
+    known = fields @ columns.T
+    v = columns @ columns.T - known.T @ covariance @ known
+    owner = np.array([part.group for part in parts])
+    lefts = [v @ (line_error * (owner == number)) for number in range(shares.size)]
+    left = columns @ beside.T - known.T @ covariance @ (fields @ beside.T)
+    for one in (*lefts, *left.T):
+        v = v + one[:, None] * one / inflation**2
+    return agreement(
+        columns @ seen.residual[0] / inflation,
+        v,
+        (covariance[field] @ known)[None] * inflation,
+        sigma / inflation,
+        parts,
+        shares,
+        n_hats=1,
+    )
 
 
 def _p_value(score: Array, v: Array, chosen: IntArray) -> float:

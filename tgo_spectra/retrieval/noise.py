@@ -61,6 +61,12 @@ class Noise:
     pixel_scatter: float
     row_scatter: float
 
+    @classmethod
+    def unknown(cls) -> Noise:
+        """Of a spectrum whose fit ended nowhere."""
+        nothing = float("nan")
+        return cls(nothing, np.zeros(PIXEL_LAGS), np.zeros(ROW_LAGS), nothing, nothing)
+
     @property
     def variance_scatter(self) -> float:
         """Standard error of ``variance`` of so many pixels of white noise."""

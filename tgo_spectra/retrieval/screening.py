@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     BoolArray = npt.NDArray[np.bool_]
     IntArray = npt.NDArray[np.intp]
 
-__all__ = ["Screening", "screen"]
+__all__ = ["Screening", "screen", "standing_out"]
 
 SPIKE_SIGMAS = 5.0
 """Of a single residual, in robust standard errors: one false one in 1.7 million."""
@@ -94,6 +94,17 @@ def screen(residual: Array, used: BoolArray, bins: IntArray, n_bins: int) -> Scr
     else:
         light = high[0]
     return Screening(spikes, high & ~light, light)
+
+
+def standing_out(residual: Array, used: BoolArray) -> BoolArray:
+    """Tell which pixels are high in the mean over all rows, against their neighbours.
+
+    For what is broad against any line, so that a narrow feature is none of it, light or
+    fault. ``residual``, ``used`` as for `screen`. Returns (pixel,).
+    """
+    together = np.zeros(len(residual), dtype=np.intp)
+    score = _scores(clipped(residual, used), used, together, 1)[0]
+    return np.asarray(np.abs(score) > STATIC_SIGMAS)
 
 
 def _alone(values: Array) -> BoolArray:

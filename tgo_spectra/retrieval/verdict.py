@@ -89,6 +89,7 @@ def of_rows(
     measured: Sequence[Noise],
     converged: npt.NDArray[np.bool_],
     off_sigmas: Array | None = None,
+    agreement: Array | None = None,
 ) -> npt.NDArray[np.int32]:
     """Return the flags of spectra that are fitted each by itself.
 
@@ -103,6 +104,8 @@ def of_rows(
     converged : array of bool, shape (row,)
     off_sigmas : array, shape (row, parameter), optional
         What is fitted beside the gases, from its a priori, in units of its 1 sigma.
+    agreement : array, shape (row,), optional
+        Probability that the lines agree.
     """
     flags = np.full(count, UNSEEN)
     for index, row in enumerate(rows.tolist()):
@@ -113,6 +116,8 @@ def of_rows(
             found.add("not_converged")
         if off_sigmas is not None and (np.abs(off_sigmas[index]) > FAR_SIGMAS).any():
             found.add("parameter_at_limit")
+        if agreement is not None and agreement[index] < DISAGREED:
+            found.add("lines_disagree")
         flags[row] = quality.pack(found)
     return flags
 

@@ -97,6 +97,14 @@ class Whitened:
         """Sum of the squares of the residuals."""
         return float((self.residual**2).sum())
 
+    def row(self, index: int) -> Whitened:
+        """Return one row of it."""
+        one = slice(index, index + 1)
+        return Whitened(
+            self.fields[one], self.taken[one], self.residual[one], self.model[one],
+            self.basis[one], self.scale[one], self.baseline[one],
+        )  # fmt: skip
+
     def project(self, columns: Array) -> Array:
         """Take the baselines out of some whitened columns, (row, column, pixel)."""
         along = columns @ self.basis.transpose(0, 2, 1)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from tgo_spectra.errors import RetrievalError
+from tgo_spectra.errors import InstrumentError, RetrievalError
 from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.instruments.response import tabulated as operators
 from tgo_spectra.retrieval.conclusion import conclude
@@ -239,7 +239,15 @@ class _OrderModel:
         other = any(abs(shape[k] - v) > SHAPE_STEP for k, v in self.shape.items())
         if self.operator is None or far > REBUILD_PX or other:
             dtype = self.scene.limbs[self.index].dtype
-            self.operator = self.scene.operator(self.index, *wanted, shape, dtype)
+            try:
+                self.operator = self.scene.operator(self.index, *wanted, shape, dtype)
+            except InstrumentError as error:
+                if not any(shape.values()):
+                    raise
+                message = f"the line shape has run away: {error.message}"
+                raise RetrievalError(
+                    message, field="shape", value=shape, rule="fit.diverged"
+                ) from error
             self.built, self.shape = wanted, shape
         return self.operator
 

@@ -125,7 +125,7 @@ def slant_columns(
         {
             "column": ("gas", n),
             "error": ("gas", n),
-            **dict.fromkeys(sources_of_rows(setup), ("gas", n)),
+            **dict.fromkeys((*sources_of_rows(setup), slant_rows.LINES), ("gas", n)),
             "spectrum_shift": None,
             "spectrum_shift_error": None,
             "spectrum_reduced_chi_square": None,
@@ -186,7 +186,7 @@ def _named(fitted: dict[str, xr.DataArray], setup: RetrievalSetup) -> dict[str, 
     """Columns of the gases under their names, and what else was found."""
     wish = sources_of_rows(setup)
     columns, errors = fitted.pop("column"), fitted.pop("error")
-    changes = {source: fitted.pop(source) for source in wish}
+    changes = {source: fitted.pop(source) for source in (*wish, slant_rows.LINES)}
     data: dict[str, object] = dict(fitted)
     data["quality_flag"] = fitted["quality_flag"].astype(np.int32)
     for index, gas in enumerate(setup.gases):
@@ -298,6 +298,7 @@ def _fit_block(
         FIELD_WEIGHTS,
         _others(instrument, line_of_sight, air[:, 1:], weights),
         wish["zero_level"][0] if "zero_level" in wish else 0.0,
+        setup.systematics.spectroscopy,
     )
     columns = _columns(line_of_sight, air[:, 1:])
     n = len(setup.gases)
@@ -307,15 +308,16 @@ def _fit_block(
         changes["spectroscopy"] = -wish["spectroscopy"][0] * found.state[:, :n]
     out["column"][rows] = found.state[:, :n] * columns
     out["error"][rows] = found.error[:, :n] * columns * inflation[:, None]
-    for source in wish:
+    for source in (*wish, slant_rows.LINES):
         out[source][rows] = changes[source] * columns
     out["spectrum_shift"][rows] = found.state[:, n]
     out["spectrum_shift_error"][rows] = found.error[:, n]
     out["spectrum_reduced_chi_square"][rows] = found.reduced_chi_square
     out["error_inflation"][rows] = inflation
     out["quality_flag"][rows] = verdict.of_rows(
-        np.arange(rows.size), rows.size, found.noise, found.converged, found.off_sigmas
-    )
+        np.arange(rows.size), rows.size, found.noise, found.converged,
+        found.off_sigmas, found.agreement,
+    )  # fmt: skip
     out["baseline"][rows] = found.baseline
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.polynomial import legendre
 
-from tgo_spectra.retrieval import noise
+from tgo_spectra.retrieval import consistency, noise
 from tgo_spectra.retrieval.models.so.evaluation import depth_of
 from tgo_spectra.retrieval.models.so.scene import detector_position
 from tgo_spectra.retrieval.models.so.slant_fields import (
@@ -27,9 +27,10 @@ from tgo_spectra.retrieval.registration import (
     compare_shifts,
 )
 from tgo_spectra.retrieval.solve import LIMIT, Evaluation, descend
+from tgo_spectra.retrieval.whitened import Whitened
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -68,11 +69,18 @@ error of 5e-5 of transmittance at 0.125 pixel, 4e-4 at 0.25 and 3e-3 at 0.5 for 
 strongest lines (order 134), whose shift is certain to 0.003 pixel; in proportion less
 for fainter ones."""
 
+DAMPING = 10.0
+"""Of rows that go to and fro, as faint ones may, whose shift is anywhere: steps of a
+third of an a priori sigma."""
+
 MOVES = 3
 """Times that a row's operator may be made anew because its shift has moved."""
 
 DARKEST = 1e-2
 """Brightness of a row, of that of the Sun, below which a zero level grows no more."""
+
+LINES = "lines"
+"""Error of what the lines of a gas do not agree on."""
 
 SHIFT_UNKNOWN = SHIFT_STEPS[-1][0]
 """Beyond, the operator is that of the whole-pixel shift."""
@@ -129,7 +137,8 @@ class Fitted:
 
     ``noise``: of each row, as its residuals have it; ``off_sigmas`` (row, element): of
     what is fitted beside the gases, from its a priori in units of its 1 sigma;
-    ``changes`` (row, gas): of the factors by each source of what is not fitted.
+    ``changes`` (row, gas): of the factors by each source of what is not fitted;
+    ``agreement`` (row,): probability that the lines of each gas agree, the least.
     """
 
     state: Array
@@ -140,6 +149,16 @@ class Fitted:
     noise: list[Noise]
     off_sigmas: Array
     changes: Mapping[str, Array]
+    agreement: Array
+
+
+@dataclass(frozen=True)
+class _Ends:
+    """What is known of rows in the end, see `Fitted`."""
+
+    noise: list[Noise]
+    changes: dict[str, Array]
+    agreement: Array
 
 
 @dataclass(frozen=True)
@@ -161,7 +180,8 @@ def fit(
     weights: Array,
     field: Array,
     others: Mapping[str, tuple[Instrument, Array]],
-    zero_level: float = 0.0,
+    zero_level: float,
+    line_sigma: float,
 ) -> Fitted:
     """Fit rows.
 
@@ -181,6 +201,8 @@ def fit(
         By source of error: instrument and ``weights`` as they may really be.
     zero_level : float
         Light that may be added to all, of that of the Sun.
+    line_sigma : float
+        Relative error of the lines of a manifold against those of another.
 
     Returns
     -------
@@ -204,14 +226,16 @@ def fit(
     for _ in range(MOVES):
         for near in np.unique(rows.near[rows.unsettled]).tolist():
             again = rows.unsettled & (rows.near == near)
-            rows.descend(np.flatnonzero(again), made[near], weights, field)
-    measured, changes = rows.conclude(
-        made, instrument, weights, field, others, zero_level
+            rows.descend(
+                np.flatnonzero(again), made[near], weights, field, damping=DAMPING
+            )
+    ends = rows.conclude(
+        made, instrument, weights, field, others, zero_level, line_sigma
     )
     off = (rows.state - choices.start) * np.sqrt(choices.prior)
     return Fitted(
-        rows.state, rows.error, rows.reduced, rows.baseline, rows.converged, measured,
-        off[:, rows.n_gas :], changes,
+        rows.state, rows.error, rows.reduced, rows.baseline, rows.converged,
+        ends.noise, off[:, rows.n_gas :], ends.changes, ends.agreement,
     )  # fmt: skip
 
 
@@ -352,6 +376,7 @@ class _Rows:
         weights: Array,
         field: Array,
         wide: IntArray | None = None,
+        damping: float = 0.0,
     ) -> None:
         """Fit some rows with one operator.
 
@@ -367,6 +392,7 @@ class _Rows:
             self.choices.start,
             np.diag(prior),
             max_iterations=ITERATIONS,
+            damping=damping,
             scale=self.scale,
             most=self.most,
             limit=LIMIT if wide is None else FIRST_LIMIT,
@@ -394,32 +420,88 @@ class _Rows:
         field: Array,
         others: Mapping[str, tuple[Instrument, Array]],
         zero_level: float,
-    ) -> tuple[list[Noise], dict[str, Array]]:
-        """Measure the noise, and the changes of the factors by what is not fitted."""
-        count, pixels = len(self.y), self.pixels
-        basis = np.zeros((count, self.baseline.shape[1], pixels.size))
-        names = [*others, *(["zero_level"] if zero_level > 0.0 else [])]
-        found = {name: np.full((count, self.n_gas), np.nan) for name in names}
+        line_sigma: float,
+    ) -> _Ends:
+        """Measure the noise, the errors by what is not fitted, and whether lines agree.
+
+        Parameters as those of `fit`; ``made``: operators by their shift.
+        """
+        count = len(self.y)
+        names = [*others, *(["zero_level"] if zero_level > 0.0 else []), LINES]
+        none = [noise.Noise.unknown()] * count
+        found = _Ends(
+            none,
+            {name: np.full((count, self.n_gas), np.nan) for name in names},
+            np.full(count, np.nan),
+        )
         ended = np.isfinite(self.covariance).all(axis=(1, 2))
         for near in np.unique(self.near[ended]).tolist():
             rows = np.flatnonzero(ended & (self.near == near))
             seen = made[near]
             four, gas = self._fields(rows, seen, weights, field)
-            light, gain, basis[rows] = self._gain(rows, seen, four, gas)
-            for name, (other, theirs) in others.items():
+            light, whole = (
+                self._light(rows, seen, four),
+                self._whole(rows, seen, gas, four),
+            )
+            changes = []
+            for other, theirs in others.values():
                 through = seen
                 if other is not instrument:
-                    through = other.seen(pixels, near, False)
+                    through = other.seen(self.pixels, near, False)
                 changed, _ = self._fields(rows, through, theirs, field)
-                change = self._light(rows, through, changed)[0] - light
-                found[name][rows] = (gain @ change[:, :, None])[:, :, 0]
+                changes.append(self._light(rows, through, changed)[0] - light[0])
             if zero_level > 0.0:
                 bright = self.baseline[rows, :1].clip(DARKEST)
-                change = zero_level * (1.0 / bright - light)
-                found["zero_level"][rows] = (gain @ change[:, :, None])[:, :, 0]
-        used = (self.weight > 0) & np.isfinite(self.residual)
-        residual = np.where(used, self.residual, 0.0)
-        return noise.of_rows(residual, used, basis, self.freedom), found
+                changes.append(zero_level * (1.0 / bright - light[0]))
+            self._conclude(rows, whole, changes, line_sigma, found)
+        return found
+
+    def _conclude(
+        self,
+        rows: IntArray,
+        whole: Whitened,
+        changes: Sequence[Array],
+        line_sigma: float,
+        found: _Ends,
+    ) -> None:
+        """Fill in what is known of some rows in the end; changes are (row, pixel)."""
+        n = self.n_gas
+        shape = (len(changes), rows.size, self.pixels.size)
+        moved = whole.columns(np.reshape(changes, shape).transpose(1, 0, 2))
+        covariance = self.covariance[rows]
+        steps = covariance @ (whole.fields @ moved.transpose(0, 2, 1))
+        for index, values in enumerate(list(found.changes.values())[:-1]):
+            values[rows] = steps[:, :n, index]
+        measured = noise.of_rows(
+            whole.residual, whole.used, whole.basis, self.freedom[rows]
+        )
+        for index, row in enumerate(rows.tolist()):
+            found.noise[row] = measured[index]
+            inflation = measured[index].inflation
+            least = 1.0
+            for gas in range(n):
+                agreed = consistency.of_row(
+                    gas, whole.row(index), moved[index], covariance[index],
+                    inflation, line_sigma * float(self.point[row, gas]), FACTOR_SIGMA,
+                )  # fmt: skip
+                least = min(least, agreed.probability)
+                found.changes[LINES][row, gas] = agreed.error[0]
+            found.agreement[row] = least
+
+    def _whole(self, rows: IntArray, seen: Seen, gas: Array, four: Array) -> Whitened:
+        """Spectra of some rows pixel by pixel, in units of their errors."""
+        light, few = self._light(rows, seen, four)
+        weight = self.weight[rows]
+        columns = self.polynomials * (light * weight)[:, None, :]
+        basis = np.swapaxes(np.linalg.qr(np.swapaxes(columns, 1, 2))[0], 1, 2)
+        scale = weight * (self.baseline[rows] @ self.polynomials)
+        k = np.concatenate([gas, np.stack(few, axis=1)], axis=1) * scale[:, None, :]
+        taken = k @ np.swapaxes(basis, 1, 2)
+        residual = np.where(weight > 0, self.residual[rows], 0.0)
+        return Whitened(
+            k - taken @ basis, taken, residual, scale * light, basis, scale,
+            self.baseline[rows],
+        )  # fmt: skip
 
     def _fields(
         self, rows: IntArray, seen: Seen, weights: Array, field: Array
@@ -448,20 +530,6 @@ class _Rows:
         shift = (first + moved * second) * seen.dispersion_cm1
         light += state[:, n + 2, None] * aerosol
         return light, (shift, shift * self.position, aerosol)
-
-    def _gain(
-        self, rows: IntArray, seen: Seen, four: Array, gas: Array
-    ) -> tuple[Array, Array, Array]:
-        """Light, derivative of the factors by it (row, gas, pixel), and the basis."""
-        light, few = self._light(rows, seen, four)
-        weight = self.weight[rows]
-        columns = self.polynomials * (light * weight)[:, None, :]
-        basis = np.swapaxes(np.linalg.qr(np.swapaxes(columns, 1, 2))[0], 1, 2)
-        scale = weight * (self.baseline[rows] @ self.polynomials)
-        k = np.concatenate([gas, np.stack(few, axis=1)], axis=1) * scale[:, None, :]
-        k -= (k @ np.swapaxes(basis, 1, 2)) @ basis
-        own = self.covariance[rows, : self.n_gas]
-        return light, (own @ k) * scale[:, None, :], basis
 
     def _evaluated(
         self,

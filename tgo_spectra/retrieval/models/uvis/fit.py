@@ -16,6 +16,7 @@ import numpy as np
 from tgo_spectra.errors import RetrievalError
 from tgo_spectra.retrieval import noise
 from tgo_spectra.retrieval.conclusion import conclude_plainly
+from tgo_spectra.retrieval.screening import standing_out
 from tgo_spectra.retrieval.whitened import Whitened
 
 if TYPE_CHECKING:
@@ -44,10 +45,13 @@ __all__ = [
     "gradient_of",
     "spanned",
     "unconstrained_profile",
+    "without_outliers",
 ]
 
 UNKNOWN = 1e-14
 """A parameter without light is held by this part of what it does in full light."""
+CLIP_SIGMA = 6.0
+"""Pixels farther off than this are left out of their spectrum."""
 _DEEPEST = 50.0
 """Optical depths are kept above minus this: a wild trial step must not overflow."""
 
@@ -415,6 +419,22 @@ def fit_slant(
     )
     state[:, free] = found.vector
     return _slant_result(model, state, found, free)
+
+
+def without_outliers(model: Model, fit: SlantFit) -> Model:
+    """Leave out pixels that are far from the fit of their spectrum, or of all.
+
+    In units of its errors, or of the robust width of its residuals if that is larger.
+    """
+    used = model.weight > 0.0
+    residual = model.weight * (model.transmittance - fit.value)
+    seen = np.where(used, np.abs(residual), np.nan)
+    known = np.isfinite(seen).any(axis=1)
+    width = np.ones(len(seen))
+    width[known] = np.maximum(1.4826 * np.nanmedian(seen[known], axis=1), 1.0)
+    residual = residual / width[:, None]
+    far = (np.abs(residual) > CLIP_SIGMA) | standing_out(residual, used)
+    return replace(model, weight=np.where(far, 0.0, model.weight))
 
 
 def _slant_result(

@@ -33,6 +33,8 @@ __all__ = [
     "space_of",
 ]
 
+_PASSES = 2
+"""Looks for outliers: what they hid the first time shows the second."""
 _ROWS_A_LEVEL = 1.3
 """Spectra for each level of the peeled profile, at least."""
 _DAMPED = 1e-2
@@ -117,10 +119,13 @@ def solve(scene: UvisScene, setup: UvisSetup) -> UvisSolution:
     """
     shape = np.ones(scene.level_km.size)
     haze = np.exp(-scene.level_km / setup.continuum.scale_height_km)
+    for _ in range(_PASSES):
+        model = slant_model(scene, shape, haze)
+        first = uvis_fit.fit_slant(model, setup.max_iterations)
+        scene = replace(scene, model=uvis_fit.without_outliers(scene.model, first))
     if setup.method == "slant":
         slant = fit_columns(scene, setup, shape, haze)
         return UvisSolution(scene, slant, None, None, None)
-    first = uvis_fit.fit_slant(slant_model(scene, shape, haze), setup.max_iterations)
     profile = _profile(scene, setup, first)
     slant = fit_columns(scene, setup, profile.state[0], profile.state[1])
     return UvisSolution(
