@@ -251,6 +251,21 @@ def test_collect__says_what_is_missing_and_what_cannot_be_judged(generated):
         collecting.files_of(generated / "a.par")
 
 
+def test_collect__copies_and_lists_that_are_not_needed(generated):
+    ends = [record(2999.0, 1e-27), record(3201.0, 1e-27)]
+    write(generated / "a.par", *METHANE, ends)
+    write(generated / "copy.gz", *METHANE, ends, packed=True)
+    write(generated / "odd.par", METHANE[0][100:150])  # of no edition, not to be judged
+    found, notes = collecting.collect(
+        collecting.files_of(generated), ["ch4"], LOW, HIGH
+    )
+    assert notes == ["copy.gz has the lines of a.par"]
+    (aside,) = found["ch4"].aside
+    assert aside.startswith("odd.par is of unknown edition")
+    assert found["ch4"].lines.sizes["line"] == 2400
+    assert [part.lines for part in found["ch4"].record] == ["a.par"]
+
+
 def test_mirror__is_judged_by_the_ledger(generated, tmp_path):
     ends = [record(2900.0, 1e-27), record(3300.0, 1e-27)]
     write(generated / "ch4_2900-3300_a.par", METHANE[0][::100], ends)
