@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import pathlib
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -425,6 +428,33 @@ def test_prepare__refuses_what_is_incomplete(generated, small, capsys):
     (generated / "a.par").unlink()
     assert cli.main([*call, "--incomplete"]) == 1  # nothing of a gas will not do
     assert cli.main([*call, "--fetch"]) == 64
+
+
+def test_prepare__from_the_service_once(generated, small, capsys, monkeypatch):
+    """The lists of both gases from a generated hitran-api, then from the cache."""
+    fake = types.ModuleType("hapi")
+    fake.ISO = {(6, 1): (32,), (6, 2): (33,), (1, 1): (1,)}
+    fake.ISO_INDEX = {"id": 0}
+    fake.calls = []
+
+    def db_begin(folder):
+        fake.folder = pathlib.Path(folder)
+
+    def fetch_by_ids(name, ids, low, high, ParameterGroups):
+        fake.calls.append((ids, low, high))
+        parts = METHANE if 32 in ids else (WATER,)
+        inside = [[r for r in part if low <= float(r[3:15]) <= high] for part in parts]
+        write(fake.folder / f"{name}.data", *inside)
+        (fake.folder / f"{name}.header").write_text('{"number_of_rows": -1}')
+
+    fake.db_begin, fake.fetch_by_ids = db_begin, fetch_by_ids
+    monkeypatch.setitem(sys.modules, "hapi", fake)
+    monkeypatch.setattr(preparation, "prepare_table", lambda need, paths, report, **_:
+                        preparation.lines_for(need, paths, report))  # fmt: skip
+    for _ in range(2):
+        assert cli.main(["prepare", str(small), "--fetch"]) == 0
+    assert fake.calls == [([32, 33], 3030.0, 3152.0), ([1], 3030.0, 3152.0)]
+    assert "of ch4_3030-3152.data (HITRANonline on" in capsys.readouterr().err
 
 
 def test_prepare__beside_the_setup_that_names_a_file(generated, small, capsys):
