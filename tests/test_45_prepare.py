@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import pathlib
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -251,6 +254,21 @@ def test_collect__says_what_is_missing_and_what_cannot_be_judged(generated):
         collecting.files_of(generated / "a.par")
 
 
+def test_collect__copies_and_lists_that_are_not_needed(generated):
+    ends = [record(2999.0, 1e-27), record(3201.0, 1e-27)]
+    write(generated / "a.par", *METHANE, ends)
+    write(generated / "copy.gz", *METHANE, ends, packed=True)
+    write(generated / "odd.par", METHANE[0][100:150])  # of no edition, not to be judged
+    found, notes = collecting.collect(
+        collecting.files_of(generated), ["ch4"], LOW, HIGH
+    )
+    assert notes == ["copy.gz has the lines of a.par"]
+    (aside,) = found["ch4"].aside
+    assert aside.startswith("odd.par is of unknown edition")
+    assert found["ch4"].lines.sizes["line"] == 2400
+    assert [part.lines for part in found["ch4"].record] == ["a.par"]
+
+
 def test_mirror__is_judged_by_the_ledger(generated, tmp_path):
     ends = [record(2900.0, 1e-27), record(3300.0, 1e-27)]
     write(generated / "ch4_2900-3300_a.par", METHANE[0][::100], ends)
@@ -410,6 +428,33 @@ def test_prepare__refuses_what_is_incomplete(generated, small, capsys):
     (generated / "a.par").unlink()
     assert cli.main([*call, "--incomplete"]) == 1  # nothing of a gas will not do
     assert cli.main([*call, "--fetch"]) == 64
+
+
+def test_prepare__from_the_service_once(generated, small, capsys, monkeypatch):
+    """The lists of both gases from a generated hitran-api, then from the cache."""
+    fake = types.ModuleType("hapi")
+    fake.ISO = {(6, 1): (32,), (6, 2): (33,), (1, 1): (1,)}
+    fake.ISO_INDEX = {"id": 0}
+    fake.calls = []
+
+    def db_begin(folder):
+        fake.folder = pathlib.Path(folder)
+
+    def fetch_by_ids(name, ids, low, high, ParameterGroups):
+        fake.calls.append((ids, low, high))
+        parts = METHANE if 32 in ids else (WATER,)
+        inside = [[r for r in part if low <= float(r[3:15]) <= high] for part in parts]
+        write(fake.folder / f"{name}.data", *inside)
+        (fake.folder / f"{name}.header").write_text('{"number_of_rows": -1}')
+
+    fake.db_begin, fake.fetch_by_ids = db_begin, fetch_by_ids
+    monkeypatch.setitem(sys.modules, "hapi", fake)
+    monkeypatch.setattr(preparation, "prepare_table", lambda need, paths, report, **_:
+                        preparation.lines_for(need, paths, report))  # fmt: skip
+    for _ in range(2):
+        assert cli.main(["prepare", str(small), "--fetch"]) == 0
+    assert fake.calls == [([32, 33], 3030.0, 3152.0), ([1], 3030.0, 3152.0)]
+    assert "of ch4_3030-3152.data (HITRANonline on" in capsys.readouterr().err
 
 
 def test_prepare__beside_the_setup_that_names_a_file(generated, small, capsys):

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from tgo_spectra.cli.terminal import EXISTING, say
+
+if TYPE_CHECKING:
+    from tgo_spectra.retrieval.preparation import TableNeed
 
 __all__ = ["prepare"]
 
@@ -43,7 +48,11 @@ def prepare(
         message = "take --lines or --fetch, not both"
         raise click.UsageError(message)
     chosen = [load_setup(name) for name in setups]
-    needs = {need.table: need for need in map(table_need, chosen)}
+    needs: dict[str, TableNeed] = {}
+    for need in map(table_need, chosen):
+        # of two for one table that of a setup of one's own is for the shipped ones too
+        if len(need.setups) > len(getattr(needs.get(need.table), "setups", ())):
+            needs[need.table] = need
     if lines is None and not fetch:
         states = {setup.name: table_state(setup) for setup in chosen}
         without = [name for name, state in states.items() if state.startswith("run:")]

@@ -18,7 +18,11 @@ from tgo_spectra.instruments import lno, so
 from tgo_spectra.retrieval.setup import TableSetup
 from tgo_spectra.retrieval.setups import list_setups, shipped
 from tgo_spectra.spectroscopy import gas_info, gas_names
-from tgo_spectra.spectroscopy.lineparameters import default_broadening, doppler_hwhm
+from tgo_spectra.spectroscopy.lineparameters import (
+    UNKNOWN_ENERGY,
+    default_broadening,
+    doppler_hwhm,
+)
 from tgo_spectra.spectroscopy.tables.files import (
     find_table,
     list_tables,
@@ -292,9 +296,16 @@ def lines_for(
     for note in notes:
         report(f"left aside: {note}")
     for gas, one in found.items():
+        for note in one.aside:
+            report(f"left aside: {gas}: {note}")
         for part in one.record:
             if part.taken:
                 report(f"{gas}: {part.in_words()}")
+        if one.lines is not None:
+            energy = one.lines["lower_state_energy"].values
+            unknown = int(np.count_nonzero(energy == UNKNOWN_ENERGY))
+            if unknown:
+                report(f"{gas}: {unknown} lines of unknown lower energy are left out")
         if one.unjudged:
             report(one.unjudged)
     missing = [text for one in found.values() for text in one.missing]

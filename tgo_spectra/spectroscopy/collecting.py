@@ -21,7 +21,9 @@ from tgo_spectra.spectroscopy._records import LENGTH
 from tgo_spectra.spectroscopy._unpack import unpacked
 from tgo_spectra.spectroscopy.ledger import (
     Share,
+    edition_year,
     is_sample,
+    is_whole,
     shares,
     too_short,
     with_edition,
@@ -89,6 +91,8 @@ class GasLines:
         What is missing, in words: the lines will not do.
     unjudged : str
         What the ledger cannot judge, in words, or empty.
+    aside : list of str
+        Lists that were not needed, and why.
     """
 
     gas: str
@@ -97,6 +101,7 @@ class GasLines:
     judged: tuple[Share, ...] = ()
     missing: list[str] = field(default_factory=list)
     unjudged: str = ""
+    aside: list[str] = field(default_factory=list)
 
 
 def isotopologues_of_gas(gas: str, beside: Iterable[str] = ()) -> tuple[int, ...]:
@@ -260,11 +265,28 @@ def collect(
     """
     found, notes = find_lists(paths, {gas_info(gas).molecule for gas in gases})
     notes += [one.refused for one in found if one.refused]
-    usable = [one.lines for one in found if not one.refused]
+    usable: list[xr.Dataset] = []
+    for one in found:
+        if one.refused:
+            continue
+        twin = next((ds for ds in usable if _same(ds, one.lines)), None)
+        if twin is None:
+            usable.append(one.lines)
+        else:
+            name = twin.attrs["source_file"]
+            notes.append(f"{one.path.name} has the lines of {name}")
     return {
         gas: _of_gas(gas, isotopologues_of_gas(gas, gases), usable, low, high)
         for gas in gases
     }, notes
+
+
+def _same(first: xr.Dataset, second: xr.Dataset) -> bool:
+    """Tell whether two lists are the same but for how they are packed."""
+    names = ("molecule", "isotopologue", "wavenumber", "intensity", "gamma_air")
+    return first.sizes == second.sizes and all(
+        np.array_equal(first[name].values, second[name].values) for name in names
+    )
 
 
 def _of_gas(
@@ -289,11 +311,31 @@ def _of_gas(
     if not parts:
         made.missing.append(f"{gas}: no list has lines within {low:g}-{high:g} cm-1")
         return made
-    made.lines, made.record = merge(in_order(parts))
+    made.lines, made.record = merge(in_order(_needed(parts, low, high, made.aside)))
     made.judged = shares(made.lines, low, high, numbers)
     made.missing += [f"{gas}: {share.in_words()}" for share in too_short(made.judged)]
     made.unjudged = _unjudged(made, low, high)
     return made
+
+
+def _needed(
+    parts: Sequence[xr.Dataset], low: float, high: float, aside: list[str]
+) -> list[xr.Dataset]:
+    """Leave out lists of unknown edition whose isotopologues others hold whole."""
+    dated = [ds for ds in parts if edition_year(str(ds.attrs["edition"]))]
+    if not dated or len(dated) == len(parts):
+        return list(parts)
+    judged = shares(merge(in_order(dated))[0], low, high)
+    whole = [share.isotopologue for share in judged if is_whole(share)]
+    needed = []
+    for ds in parts:
+        year = edition_year(str(ds.attrs["edition"]))
+        if year or not np.isin(ds["isotopologue"].values, whole).all():
+            needed.append(ds)
+        else:
+            name = ds.attrs["source_file"]
+            aside.append(f"{name} is of unknown edition, and others hold its lines")
+    return needed
 
 
 def _unjudged(made: GasLines, low: float, high: float) -> str:

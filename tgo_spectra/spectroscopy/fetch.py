@@ -332,7 +332,9 @@ def _from_service(request: _Request, place: Path) -> tuple[Path, Origin]:
         for iso in numbers
         if (info.molecule, iso) in hapi.ISO
     ]
-    groups = ["160-char"] if request.gas == "co2" else ["160-char", "Voigt_CO2"]
+    # the widths of CO2 in CO2 are those by itself, which every record has
+    own = info.default_broadening == "self"
+    groups = ["160-char"] if own else ["160-char", "Voigt_CO2"]
     made = place / f"{request.name}.data"
     try:
         with contextlib.redirect_stdout(io.StringIO()):
