@@ -104,7 +104,7 @@ def test_retrieve_nadir__what_else_is_wrong_is_covered(option, worst):
                      "aotf_centre", "aotf_width", "dust", "surface")
     )  # fmt: skip
     np.testing.assert_allclose(squares, whole.co_column_systematic_error**2)
-    assert (whole.quality_flag == 64).all()  # the reference atmosphere, nothing else
+    assert (whole.quality_flag == 0).all()
 
 
 def test_retrieve_nadir__noise_within_errors(noisy):

@@ -25,7 +25,7 @@ from tgo_spectra.instruments.response import tabulated as operators
 from tgo_spectra.retrieval import level2, verdict
 from tgo_spectra.retrieval.elements import element_of, settings
 from tgo_spectra.retrieval.measurement import planet_radius, scalar, smooth_wavenumber
-from tgo_spectra.retrieval.models.so import slant_rows, sources
+from tgo_spectra.retrieval.models.so import slant_ends, slant_rows, sources
 from tgo_spectra.retrieval.models.so.profile_output import band_of, choices
 from tgo_spectra.retrieval.models.so.scene import (
     coefficients_on,
@@ -125,7 +125,7 @@ def slant_columns(
         {
             "column": ("gas", n),
             "error": ("gas", n),
-            **dict.fromkeys((*sources_of_rows(setup), slant_rows.LINES), ("gas", n)),
+            **dict.fromkeys((*sources_of_rows(setup), slant_ends.LINES), ("gas", n)),
             "spectrum_shift": None,
             "spectrum_shift_error": None,
             "spectrum_reduced_chi_square": None,
@@ -186,7 +186,7 @@ def _named(fitted: dict[str, xr.DataArray], setup: RetrievalSetup) -> dict[str, 
     """Columns of the gases under their names, and what else was found."""
     wish = sources_of_rows(setup)
     columns, errors = fitted.pop("column"), fitted.pop("error")
-    changes = {source: fitted.pop(source) for source in (*wish, slant_rows.LINES)}
+    changes = {source: fitted.pop(source) for source in (*wish, slant_ends.LINES)}
     data: dict[str, object] = dict(fitted)
     data["quality_flag"] = fitted["quality_flag"].astype(np.int32)
     for index, gas in enumerate(setup.gases):
@@ -308,7 +308,7 @@ def _fit_block(
         changes["spectroscopy"] = -wish["spectroscopy"][0] * found.state[:, :n]
     out["column"][rows] = found.state[:, :n] * columns
     out["error"][rows] = found.error[:, :n] * columns * inflation[:, None]
-    for source in (*wish, slant_rows.LINES):
+    for source in (*wish, slant_ends.LINES):
         out[source][rows] = changes[source] * columns
     out["spectrum_shift"][rows] = found.state[:, n]
     out["spectrum_shift_error"][rows] = found.error[:, n]

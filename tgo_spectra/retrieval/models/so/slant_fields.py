@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.floating]
     IntArray = npt.NDArray[np.intp]
 
-__all__ = ["BATCH", "KeptFields", "Seen", "batch_fields", "place_of"]
+__all__ = ["BATCH", "KeptFields", "Seen", "batch_fields", "batches", "place_of"]
 
 NODES = 512
 """Spectral quadrature points that are treated together."""
@@ -45,6 +45,15 @@ class Seen:
 def place_of(number: IntArray) -> IntArray:
     """Place of rows in a batch: of neighbours another, and of every fourth as well."""
     return (number + number // BATCH) % BATCH
+
+
+def batches(number: IntArray) -> list[IntArray]:
+    """Put rows together, no two of one place; positions among the rows."""
+    place = place_of(number)
+    order = np.argsort(place, kind="stable")
+    ordered = place[order]
+    rank = np.arange(number.size) - np.searchsorted(ordered, ordered)
+    return [np.sort(order[rank == r]) for r in range(rank.max(initial=-1) + 1)]
 
 
 def batch_fields(

@@ -7,18 +7,19 @@ aerosol exponent; its baseline is eliminated.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.polynomial import legendre
 
-from tgo_spectra.retrieval import consistency, noise
 from tgo_spectra.retrieval.models.so.evaluation import depth_of
 from tgo_spectra.retrieval.models.so.scene import detector_position
+from tgo_spectra.retrieval.models.so.slant_ends import Ended, Instrument
 from tgo_spectra.retrieval.models.so.slant_fields import (
     KeptFields,
     Seen,
     batch_fields,
+    batches,
     place_of,
 )
 from tgo_spectra.retrieval.registration import (
@@ -27,10 +28,9 @@ from tgo_spectra.retrieval.registration import (
     compare_shifts,
 )
 from tgo_spectra.retrieval.solve import LIMIT, Evaluation, descend
-from tgo_spectra.retrieval.whitened import Whitened
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     import numpy.typing as npt
 
@@ -76,12 +76,6 @@ third of an a priori sigma."""
 MOVES = 3
 """Times that a row's operator may be made anew because its shift has moved."""
 
-DARKEST = 1e-2
-"""Brightness of a row, of that of the Sun, below which a zero level grows no more."""
-
-LINES = "lines"
-"""Error of what the lines of a gas do not agree on."""
-
 SHIFT_UNKNOWN = SHIFT_STEPS[-1][0]
 """Beyond, the operator is that of the whole-pixel shift."""
 
@@ -122,15 +116,6 @@ class Choices:
         return np.concatenate([self.first, [0.0, 0.0, self.exponent]])
 
 
-class Instrument(Protocol):
-    """Makes what leads from optical depths to pixels near a shift."""
-
-    pixels: IntArray
-
-    def seen(self, pixels: IntArray, shift_px: float, first: bool) -> Seen:
-        """Return it; ``first``: for the first look."""
-
-
 @dataclass(frozen=True)
 class Fitted:
     """State and its standard error (row, element), chi-square, baseline (row, c).
@@ -149,15 +134,6 @@ class Fitted:
     noise: list[Noise]
     off_sigmas: Array
     changes: Mapping[str, Array]
-    agreement: Array
-
-
-@dataclass(frozen=True)
-class _Ends:
-    """What is known of rows in the end, see `Fitted`."""
-
-    noise: list[Noise]
-    changes: dict[str, Array]
     agreement: Array
 
 
@@ -229,7 +205,7 @@ def fit(
             rows.descend(
                 np.flatnonzero(again), made[near], weights, field, damping=DAMPING
             )
-    ends = rows.conclude(
+    ends = rows.ended.conclude(
         made, instrument, weights, field, others, zero_level, line_sigma
     )
     off = (rows.state - choices.start) * np.sqrt(choices.prior)
@@ -276,6 +252,17 @@ class _Rows:
         self.most[self.n_gas] = LARGEST_STEP_PX
 
     @property
+    def ended(self) -> Ended:
+        """Rows in the end."""
+        return Ended(
+            number=self.number, pixels=self.pixels, position=self.position,
+            polynomials=self.polynomials, weight=self.weight, depth=self.depth,
+            near=self.near, point=self.point, covariance=self.covariance,
+            freedom=self.freedom, baseline=self.baseline, residual=self.residual,
+            n_gas=self.n_gas, factor_sigma=FACTOR_SIGMA,
+        )  # fmt: skip
+
+    @property
     def unsettled(self) -> npt.NDArray[np.bool_]:
         """Rows that ended somewhere, but not where no step is left."""
         return np.asarray(~self.converged & np.isfinite(self.residual).any(axis=1))
@@ -287,7 +274,7 @@ class _Rows:
         seen = instrument.seen(wide, 0.0, True)
         everyone = np.arange(len(central))
         if reach:
-            for batch in self._batches(everyone):
+            for batch in batches(self.number[everyone]):
                 place = place_of(self.number[batch])
                 factors = self.state[batch, : self.n_gas]
                 four, gas = batch_fields(
@@ -412,125 +399,6 @@ class _Rows:
         foreseen += np.einsum("ri,rij,rj->r", step, found.final.matrix, step)
         self.reduced[rows] = foreseen / (used - freedom)
 
-    def conclude(
-        self,
-        made: Mapping[float, Seen],
-        instrument: Instrument,
-        weights: Array,
-        field: Array,
-        others: Mapping[str, tuple[Instrument, Array]],
-        zero_level: float,
-        line_sigma: float,
-    ) -> _Ends:
-        """Measure the noise, the errors by what is not fitted, and whether lines agree.
-
-        Parameters as those of `fit`; ``made``: operators by their shift.
-        """
-        count = len(self.y)
-        names = [*others, *(["zero_level"] if zero_level > 0.0 else []), LINES]
-        none = [noise.Noise.unknown()] * count
-        found = _Ends(
-            none,
-            {name: np.full((count, self.n_gas), np.nan) for name in names},
-            np.full(count, np.nan),
-        )
-        ended = np.isfinite(self.covariance).all(axis=(1, 2))
-        for near in np.unique(self.near[ended]).tolist():
-            rows = np.flatnonzero(ended & (self.near == near))
-            seen = made[near]
-            four, gas = self._fields(rows, seen, weights, field)
-            light, whole = (
-                self._light(rows, seen, four),
-                self._whole(rows, seen, gas, four),
-            )
-            changes = []
-            for other, theirs in others.values():
-                through = seen
-                if other is not instrument:
-                    through = other.seen(self.pixels, near, False)
-                changed, _ = self._fields(rows, through, theirs, field)
-                changes.append(self._light(rows, through, changed)[0] - light[0])
-            if zero_level > 0.0:
-                bright = self.baseline[rows, :1].clip(DARKEST)
-                changes.append(zero_level * (1.0 / bright - light[0]))
-            self._conclude(rows, whole, changes, line_sigma, found)
-        return found
-
-    def _conclude(
-        self,
-        rows: IntArray,
-        whole: Whitened,
-        changes: Sequence[Array],
-        line_sigma: float,
-        found: _Ends,
-    ) -> None:
-        """Fill in what is known of some rows in the end; changes are (row, pixel)."""
-        n = self.n_gas
-        shape = (len(changes), rows.size, self.pixels.size)
-        moved = whole.columns(np.reshape(changes, shape).transpose(1, 0, 2))
-        covariance = self.covariance[rows]
-        steps = covariance @ (whole.fields @ moved.transpose(0, 2, 1))
-        for index, values in enumerate(list(found.changes.values())[:-1]):
-            values[rows] = steps[:, :n, index]
-        measured = noise.of_rows(
-            whole.residual, whole.used, whole.basis, self.freedom[rows]
-        )
-        for index, row in enumerate(rows.tolist()):
-            found.noise[row] = measured[index]
-            inflation = measured[index].inflation
-            least = 1.0
-            for gas in range(n):
-                agreed = consistency.of_row(
-                    gas, whole.row(index), moved[index], covariance[index],
-                    inflation, line_sigma * float(self.point[row, gas]), FACTOR_SIGMA,
-                )  # fmt: skip
-                least = min(least, agreed.probability)
-                found.changes[LINES][row, gas] = agreed.error[0]
-            found.agreement[row] = least
-
-    def _whole(self, rows: IntArray, seen: Seen, gas: Array, four: Array) -> Whitened:
-        """Spectra of some rows pixel by pixel, in units of their errors."""
-        light, few = self._light(rows, seen, four)
-        weight = self.weight[rows]
-        columns = self.polynomials * (light * weight)[:, None, :]
-        basis = np.swapaxes(np.linalg.qr(np.swapaxes(columns, 1, 2))[0], 1, 2)
-        scale = weight * (self.baseline[rows] @ self.polynomials)
-        k = np.concatenate([gas, np.stack(few, axis=1)], axis=1) * scale[:, None, :]
-        taken = k @ np.swapaxes(basis, 1, 2)
-        residual = np.where(weight > 0, self.residual[rows], 0.0)
-        return Whitened(
-            k - taken @ basis, taken, residual, scale * light, basis, scale,
-            self.baseline[rows],
-        )  # fmt: skip
-
-    def _fields(
-        self, rows: IntArray, seen: Seen, weights: Array, field: Array
-    ) -> tuple[Array, Array]:
-        """Fields of some rows where they were last linearised, see `batch_fields`."""
-        factors = self.point[rows, : self.n_gas]
-        four = np.empty((rows.size, 4, self.pixels.size))
-        gas = np.empty((rows.size, self.n_gas, self.pixels.size))
-        for batch in self._batches(rows):
-            place = place_of(self.number[rows[batch]])
-            four[batch], gas[batch] = batch_fields(
-                seen, weights[rows[batch]], field, place, factors[batch]
-            )
-        return four, gas
-
-    def _light(
-        self, rows: IntArray, seen: Seen, four: Array
-    ) -> tuple[Array, tuple[Array, Array, Array]]:
-        """Spectra without baseline, and derivatives by shift, stretch and exponent."""
-        n, state = self.n_gas, self.point[rows]
-        value, first, second, slope = four.transpose(1, 0, 2)
-        moved = (state[:, n] - self.near[rows])[:, None]
-        moved = (moved + state[:, n + 1, None] * self.position) * seen.dispersion_cm1
-        aerosol = -self.depth[rows, None] * slope
-        light = value + moved * (first + 0.5 * moved * second)
-        shift = (first + moved * second) * seen.dispersion_cm1
-        light += state[:, n + 2, None] * aerosol
-        return light, (shift, shift * self.position, aerosol)
-
     def _evaluated(
         self,
         rows: IntArray,
@@ -547,7 +415,7 @@ class _Rows:
         baseline = np.empty((count, self.baseline.shape[1]))
         near = self.near[rows] if wide is None else self.whole[rows]
         new = np.flatnonzero(~self.fields.known(seen, rows, states[:, :n]))
-        for chosen in self._batches(rows[new]):
+        for chosen in batches(self.number[rows[new]]):
             batch = new[chosen]
             place, factors = place_of(self.number[rows[batch]]), states[batch, :n]
             fields = batch_fields(seen, weights[rows[batch]], field, place, factors)
@@ -570,11 +438,3 @@ class _Rows:
             gradient,
             {"residual": residual, "baseline": baseline},
         )
-
-    def _batches(self, rows: IntArray) -> list[IntArray]:
-        """Put rows together, no two of one place; positions among the rows."""
-        place = place_of(self.number[rows])
-        order = np.argsort(place, kind="stable")
-        ordered = place[order]
-        rank = np.arange(rows.size) - np.searchsorted(ordered, ordered)
-        return [np.sort(order[rank == r]) for r in range(rank.max(initial=-1) + 1)]

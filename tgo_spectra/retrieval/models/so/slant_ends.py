@@ -1,0 +1,197 @@
+"""How far single spectra are to be trusted: noise, sources of error, lines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from tgo_spectra.retrieval import consistency, noise
+from tgo_spectra.retrieval.models.so.slant_fields import batch_fields, batches, place_of
+from tgo_spectra.retrieval.whitened import Whitened
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy.typing as npt
+
+    from tgo_spectra.retrieval.models.so.slant_fields import Seen
+    from tgo_spectra.retrieval.noise import Noise
+
+    Array = npt.NDArray[np.floating]
+    IntArray = npt.NDArray[np.intp]
+
+__all__ = ["LINES", "Ended", "Ends", "Instrument"]
+
+DARKEST = 1e-2
+"""Brightness of a row, of that of the Sun, below which a zero level grows no more."""
+
+LINES = "lines"
+"""Error of what the lines of a gas do not agree on."""
+
+
+class Instrument(Protocol):
+    """Makes what leads from optical depths to pixels near a shift."""
+
+    pixels: IntArray
+
+    def seen(self, pixels: IntArray, shift_px: float, first: bool) -> Seen:
+        """Return it; ``first``: for the first look."""
+
+
+@dataclass(frozen=True)
+class Ends:
+    """What is known of rows in the end, see `Fitted`."""
+
+    noise: list[Noise]
+    changes: dict[str, Array]
+    agreement: Array
+
+
+@dataclass(frozen=True)
+class Ended:
+    """Rows where their fits ended.
+
+    ``number`` (row,): in the product; ``near``: shift (pixel) of their operators;
+    ``point`` (row, element), ``covariance``, ``freedom``, ``baseline``, ``residual``
+    and ``weight`` (row, pixel): there; ``depth``: aerosol optical depth (row,);
+    ``position`` (pixel,) and ``polynomials`` (coefficient, pixel) of the baselines;
+    ``factor_sigma``: a priori of the factors.
+    """
+
+    number: IntArray
+    pixels: IntArray
+    position: Array
+    polynomials: Array
+    weight: Array
+    depth: Array
+    near: Array
+    point: Array
+    covariance: Array
+    freedom: Array
+    baseline: Array
+    residual: Array
+    n_gas: int
+    factor_sigma: float
+
+    def conclude(
+        self,
+        made: Mapping[float, Seen],
+        instrument: Instrument,
+        weights: Array,
+        field: Array,
+        others: Mapping[str, tuple[Instrument, Array]],
+        zero_level: float,
+        line_sigma: float,
+    ) -> Ends:
+        """Measure the noise, the errors by what is not fitted, and whether lines agree.
+
+        Parameters as those of `tgo_spectra.retrieval.models.so.slant_rows.fit`;
+        ``made``: operators by their shift.
+        """
+        count = len(self.number)
+        names = [*others, *(["zero_level"] if zero_level > 0.0 else []), LINES]
+        none = [noise.Noise.unknown()] * count
+        found = Ends(
+            none,
+            {name: np.full((count, self.n_gas), np.nan) for name in names},
+            np.full(count, np.nan),
+        )
+        ended = np.isfinite(self.covariance).all(axis=(1, 2))
+        for near in np.unique(self.near[ended]).tolist():
+            rows = np.flatnonzero(ended & (self.near == near))
+            seen = made[near]
+            four, gas = self._fields(rows, seen, weights, field)
+            light, whole = (
+                self._light(rows, seen, four),
+                self._whole(rows, seen, gas, four),
+            )
+            changes = []
+            for other, theirs in others.values():
+                through = seen
+                if other is not instrument:
+                    through = other.seen(self.pixels, near, False)
+                changed, _ = self._fields(rows, through, theirs, field)
+                changes.append(self._light(rows, through, changed)[0] - light[0])
+            if zero_level > 0.0:
+                bright = self.baseline[rows, :1].clip(DARKEST)
+                changes.append(zero_level * (1.0 / bright - light[0]))
+            self._conclude(rows, whole, changes, line_sigma, found)
+        return found
+
+    def _conclude(
+        self,
+        rows: IntArray,
+        whole: Whitened,
+        changes: Sequence[Array],
+        line_sigma: float,
+        found: Ends,
+    ) -> None:
+        """Fill in what is known of some rows in the end; changes are (row, pixel)."""
+        n = self.n_gas
+        shape = (len(changes), rows.size, self.pixels.size)
+        moved = whole.columns(np.reshape(changes, shape).transpose(1, 0, 2))
+        covariance = self.covariance[rows]
+        steps = covariance @ (whole.fields @ moved.transpose(0, 2, 1))
+        for index, values in enumerate(list(found.changes.values())[:-1]):
+            values[rows] = steps[:, :n, index]
+        measured = noise.of_rows(
+            whole.residual, whole.used, whole.basis, self.freedom[rows]
+        )
+        for index, row in enumerate(rows.tolist()):
+            found.noise[row] = measured[index]
+            inflation = measured[index].inflation
+            least = 1.0
+            for gas in range(n):
+                agreed = consistency.of_row(
+                    gas, whole.row(index), moved[index], covariance[index],
+                    inflation, line_sigma * float(self.point[row, gas]),
+                    self.factor_sigma,
+                )  # fmt: skip
+                least = min(least, agreed.probability)
+                found.changes[LINES][row, gas] = agreed.error[0]
+            found.agreement[row] = least
+
+    def _whole(self, rows: IntArray, seen: Seen, gas: Array, four: Array) -> Whitened:
+        """Spectra of some rows pixel by pixel, in units of their errors."""
+        light, few = self._light(rows, seen, four)
+        weight = self.weight[rows]
+        columns = self.polynomials * (light * weight)[:, None, :]
+        basis = np.swapaxes(np.linalg.qr(np.swapaxes(columns, 1, 2))[0], 1, 2)
+        scale = weight * (self.baseline[rows] @ self.polynomials)
+        k = np.concatenate([gas, np.stack(few, axis=1)], axis=1) * scale[:, None, :]
+        taken = k @ np.swapaxes(basis, 1, 2)
+        residual = np.where(weight > 0, self.residual[rows], 0.0)
+        return Whitened(
+            k - taken @ basis, taken, residual, scale * light, basis, scale,
+            self.baseline[rows],
+        )  # fmt: skip
+
+    def _fields(
+        self, rows: IntArray, seen: Seen, weights: Array, field: Array
+    ) -> tuple[Array, Array]:
+        """Fields of some rows where they were last linearised, see `batch_fields`."""
+        factors = self.point[rows, : self.n_gas]
+        four = np.empty((rows.size, 4, self.pixels.size))
+        gas = np.empty((rows.size, self.n_gas, self.pixels.size))
+        for batch in batches(self.number[rows]):
+            place = place_of(self.number[rows[batch]])
+            four[batch], gas[batch] = batch_fields(
+                seen, weights[rows[batch]], field, place, factors[batch]
+            )
+        return four, gas
+
+    def _light(
+        self, rows: IntArray, seen: Seen, four: Array
+    ) -> tuple[Array, tuple[Array, Array, Array]]:
+        """Spectra without baseline, and derivatives by shift, stretch and exponent."""
+        n, state = self.n_gas, self.point[rows]
+        value, first, second, slope = four.transpose(1, 0, 2)
+        moved = (state[:, n] - self.near[rows])[:, None]
+        moved = (moved + state[:, n + 1, None] * self.position) * seen.dispersion_cm1
+        aerosol = -self.depth[rows, None] * slope
+        light = value + moved * (first + 0.5 * moved * second)
+        shift = (first + moved * second) * seen.dispersion_cm1
+        light += state[:, n + 2, None] * aerosol
+        return light, (shift, shift * self.position, aerosol)
