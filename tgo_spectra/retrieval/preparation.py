@@ -46,6 +46,8 @@ __all__ = [
     "table_state",
 ]
 
+CHANNELS = ("so", "lno")
+"""Those whose orders tell the window of a table."""
 WING_CM1 = 25
 """Lines are taken this far outside the window."""
 MARGIN_CM1 = 2.0
@@ -117,7 +119,7 @@ def table_need(setup: Setup) -> TableNeed:
     >>> need.table, need.window
     ('so_148_149_co2', (3096.0, 3606.0))
     """
-    if not isinstance(setup, TableSetup) or setup.channel not in {"so", "lno"}:
+    if not isinstance(setup, TableSetup) or setup.channel not in CHANNELS:
         message = (
             f"the setup {setup.name!r} is for the channel {setup.channel!r}, for which "
             "no table can be prepared: see 'tgo-spectra tables build'"
@@ -207,7 +209,7 @@ def table_state(setup: Setup) -> str:
 
 
 def _command(setup: TableSetup) -> str:
-    if setup.channel not in {"so", "lno"}:
+    if setup.channel not in CHANNELS:
         return f"tgo-spectra tables build --out {setup.table}"
     name = setup.name if setup.name in list_setups() else f"{setup.name}.toml"
     return f"tgo-spectra prepare {name}"
@@ -222,10 +224,13 @@ def require_table(setup: Setup) -> None:
         ``table.not_built``.
     """
     if isinstance(setup, TableSetup) and find_table(setup.table) is None:
+        lists = "--fetch', or with --lines FOLDER in its place where your lists are"
+        if setup.channel not in CHANNELS:
+            lists = "...'"
         message = (
             f"the setup {setup.name!r} needs the table {setup.table!r}, which is "
-            f"neither in the package nor prepared: run '{_command(setup)} --fetch', or "
-            "with --lines FOLDER in place of --fetch where your line lists are"
+            f"neither in the package nor prepared: run '{_command(setup)} {lists}; the "
+            f"package has {', '.join(list_tables())}"
         )
         raise TableError(
             message, field="table", value=setup.table, rule="table.not_built"
