@@ -510,7 +510,7 @@ def test_systematics__equal_retrieving_the_changed_spectra(exact):
     truth["ch4"] = np.full_like(truth["ch4"], 5e-9)
     base = optimal_estimation.solve(loop.measured(scene, loop.spectra(scene, truth)))
     one = np.ones(scene.points_km.size)
-    warm = sources.moved_air(scene.air, scene, one, 0.0 * one)
+    warm = sources.moved_air(scene, one, 0.0 * one)
     changed = {
         "ghost": systematics._instrument(scene, "ghost", 0.005),
         "temperature": scene_module.with_air(scene, warm, jacobian_rank=None),

@@ -83,8 +83,13 @@ class Conclusion:
     iterations : int
     converged : bool
         How the fit went.
+    at_edge : bool
+        Whether a search for the spectra ended at its edge.
     known : dict of str
         Name of the error by each block of a known source.
+    along_rows : dict of array, shape (level, level) or (level + 1, level + 1)
+        By profile: what the noise's correlation along rows adds to the covariance of
+        its elements, last that of the layer's estimate where there is one.
     errors : dict of dict of array, shape (level,) or (level + 1,)
         By profile and source that is not in the fit: change of the elements by one
         standard error, last that of the layer's estimate where there is one.
@@ -104,7 +109,9 @@ class Conclusion:
     layers: Mapping[str, LayerEstimate]
     iterations: int
     converged: bool
+    at_edge: bool
     known: Mapping[str, str]
+    along_rows: Mapping[str, Array] = field(default_factory=dict)
     errors: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
 
     @property
@@ -122,28 +129,35 @@ class Conclusion:
         """Sum of the squares of the whitened residuals."""
         return float((self.seen.residual**2).sum())
 
-    def noise_covariance(self, elements: slice) -> Array:
-        """Covariance of some elements by noise, (element, element)."""
-        gain = self.covariance[elements]
-        return np.asarray(gain @ self.noise_matrix @ gain.T)
-
     def diagnostics(
-        self, name: str, *, assumed: Array | None = None, smoothing_known: bool = True
+        self,
+        name: str,
+        beside: Sequence[str] = (),
+        *,
+        assumed: Array | None = None,
+        smoothing_known: bool = True,
     ) -> GasDiagnostics:
         """Errors and resolution of a profile, the noise as it is.
 
         All that the fit leaves open is smoothing here, known sources too. In the
-        elements of the fit. ``assumed``, ``smoothing_known``: as in `gas_diagnostics`.
+        elements of the fit: those of the profile, and of further blocks behind them.
+        ``assumed``, ``smoothing_known``: as in `gas_diagnostics`.
         """
-        own = self.space[name]
+        every = np.arange(self.space.size)
+        own = np.concatenate([every[self.space[one]] for one in (name, *beside)])
         d = gas_diagnostics(
             self.data_matrix, self.covariance, own, assumed,
             smoothing_known=smoothing_known,
         )  # fmt: skip
-        more = self.noise_covariance(own)
+        gain = self.covariance[own]
+        more = gain @ self.noise_matrix @ gain.T
+        if name in self.along_rows:
+            count = self.space.block(name).size
+            more[:count, :count] += self.along_rows[name][:count, :count]
         # correlation may not make errors smaller than white noise does
-        if np.trace(more) < np.trace(d.noise_covariance):
-            more = d.noise_covariance
+        white, found = np.diag(d.noise_covariance), np.diag(more)
+        wider = np.sqrt(np.maximum(white / np.where(found > 0.0, found, white), 1.0))
+        more = more * wider[:, None] * wider
         total = d.total_covariance - d.noise_covariance + more
         return replace(
             d,
@@ -193,6 +207,7 @@ def conclude(
     line_sigma: float = 0.0,
     screened: bool = True,
     layer: npt.NDArray[np.bool_] | None = None,
+    at_edge: bool = False,
 ) -> Conclusion:
     """Conclude a joint fit.
 
@@ -225,6 +240,8 @@ def conclude(
         in the fit: what it leaves then looks like them.
     layer : array of bool, shape (level,), optional
         Of the layer estimate.
+    at_edge : bool
+        Whether the search for the spectra ended at its edge.
     """
     space, bins = expand.space, expand.bins
     vector = space.pack(result.state)
@@ -259,7 +276,11 @@ def conclude(
     if correlation.any():
         noisy = end.matrix(correlation) * measured.variance
     stack = pattern.stacked(
-        residual, seen.used, height_km, float(measured.sure_along_rows.sum())
+        residual,
+        seen.used,
+        height_km,
+        float(measured.sure_along_rows.sum()),
+        end.left_by_waves(),
     )
     conclusion = Conclusion(
         space=whole,
@@ -276,6 +297,7 @@ def conclude(
         layers={},
         iterations=result.iterations,
         converged=result.converged,
+        at_edge=at_edge,
         known=dict(known or {}) | ({WAVES: "waves"} if wave_sigma > 0.0 else {}),
     )
     changes = {
@@ -287,7 +309,7 @@ def conclude(
         for source, ones in changes.items()
     }
     information = gradient - matrix @ step + matrix @ (found - prior)
-    layers, agreements, errors = {}, {}, {}
+    layers, agreements, errors, along_rows = {}, {}, {}, {}
     for name in whole.names("level"):
         own = np.arange(whole[name].start, whole[name].stop)
         responses = covariance[own]
@@ -295,6 +317,7 @@ def conclude(
         if inside and name in tested:
             layers[name] = of_layer(matrix, r, whole, information, prior, own[layer])
             responses = np.concatenate([responses, layers[name].weights[None]])
+        along_rows[name] = end.along_rows(responses, bins, measured)
         errors[name] = {
             source: _joined(responses @ ones.T) for source, ones in gradients.items()
         }
@@ -304,10 +327,11 @@ def conclude(
                 [one for ones in changes.values() for one in ones],
                 line_sigma * whole.unpack(found)[name],
             )  # fmt: skip
-    conclusion = replace(conclusion, agreements=agreements, errors=errors)
+    conclusion = replace(
+        conclusion, agreements=agreements, errors=errors, along_rows=along_rows
+    )
     estimates = {
-        name: _estimate(conclusion, end, made, bins, name)
-        for name, made in layers.items()
+        name: _estimate(conclusion, made, name) for name, made in layers.items()
     }
     return replace(conclusion, layers=estimates)
 
@@ -332,6 +356,7 @@ def conclude_plainly(
     errors_of: Callable[[Whitened], Mapping[str, Mapping[str, Array]]],
     *,
     converged: bool,
+    at_edge: bool,
 ) -> Conclusion:
     """Conclude what is no least-squares fit of all spectra together.
 
@@ -358,37 +383,36 @@ def conclude_plainly(
         layers={},
         iterations=iterations,
         converged=converged,
+        at_edge=at_edge,
         known={},
         errors=errors_of(seen),
     )
 
 
-def _estimate(
-    end: Conclusion, spectra: End, made: Layer, bins: IntArray, name: str
-) -> LayerEstimate:
+def _estimate(end: Conclusion, made: Layer, name: str) -> LayerEstimate:
     """Split the error of a layer into noise, smoothing and sources."""
-    w = made.weights
+    w, space = made.weights, end.space
     white = float(w @ end.data_matrix @ w)
     by_block = end.by_block(w[None])
     systematic = {
         source: float(by_block[block][0]) for block, source in end.known.items()
     }
-    left = made.variance - white - sum(v**2 for v in systematic.values())
+    # of what the estimate sees beside its layer, whatever the constraint
+    elsewhere = made.kernel.copy()
+    elsewhere[made.elements] = 0.0
+    left = 0.0
+    for block in space.blocks:
+        if block.name not in end.known:
+            off = elsewhere[space[block.name]]
+            left += float(off @ block.covariance @ off)
     agreement = end.agreements[name]
     systematic["lines"] = float(agreement.error[-1])
     systematic |= {k: float(v[-1]) for k, v in end.errors[name].items()}
-    # rows that follow each other: what a single level need not know
-    variance = float(w @ end.noise_matrix @ w)
-    seen = spectra.in_spectra(w)
-    for lag, value in enumerate(end.noise.sure_along_rows, 1):
-        if value:
-            first, second = noise.successive(bins, lag)
-            product = float((seen[first] * seen[second]).sum())
-            variance += 2.0 * value * product * end.noise.variance
+    variance = float(w @ end.noise_matrix @ w) + float(end.along_rows[name][-1, -1])
     return LayerEstimate(
         value=made.value,
         noise=float(np.sqrt(max(variance, white))),
         systematic=systematic,
-        smoothing=float(np.sqrt(max(left, 0.0))),
+        smoothing=float(np.sqrt(left)),
         weights=w,
     )

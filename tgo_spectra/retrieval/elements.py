@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from tgo_spectra.instruments.so import SoInstrument
@@ -13,6 +13,7 @@ __all__ = [
     "ELEMENTS",
     "OTHERS",
     "Element",
+    "Size",
     "elements_of",
     "fitted_sources",
     "moved",
@@ -64,6 +65,26 @@ ELEMENTS = {
 its names in the catalogue of variables."""
 
 
+class Size(NamedTuple):
+    """How large a source of error is taken to be.
+
+    Attributes
+    ----------
+    source : str
+        Name of the error.
+    magnitude : float
+        1 sigma.
+    unit : str
+    origin : str
+        Who says so.
+    """
+
+    source: str
+    magnitude: float
+    unit: str
+    origin: str = "setup"
+
+
 class HasSystematics(Protocol):
     """A setup with the sizes of what may be wrong."""
 
@@ -82,6 +103,7 @@ OTHERS = {
     "drift": ("drift_px", "pixel"),
     "outer_orders": ("outer_orders", "1"),
     "zero_level": ("zero_level", "1"),
+    "broadening": ("broadening", "1"),
     "waves": ("waves", "1"),
 }
 """Key of the setup's section ``systematics`` and unit by the name of the error, of what

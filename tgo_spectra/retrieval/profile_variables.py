@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from tgo_spectra.retrieval.conclusion import Conclusion
     from tgo_spectra.retrieval.diagnostics import GasDiagnostics
+    from tgo_spectra.retrieval.elements import Size
     from tgo_spectra.retrieval.setup import Detection
 
     Array = npt.NDArray[np.floating]
@@ -85,7 +86,8 @@ def profile_dataset(
     beside: Mapping[str, object],
     record: Mapping[str, object],
     *,
-    sizes: Sequence[tuple[str, float, str]] = (),
+    slopes: Mapping[str, Array] | None = None,
+    sizes: Sequence[Size] = (),
     assumed: Array | None = None,
     smoothing_known: bool = True,
 ) -> xr.Dataset:
@@ -105,8 +107,11 @@ def profile_dataset(
         Further variables, as for `tgo_spectra.variables.dataset`.
     record : mapping
         Attributes, from `tgo_spectra.retrieval.level2.provenance`.
-    sizes : sequence of (str, float, str)
-        Name, standard error and unit of the sources, in the fit or not.
+    slopes : dict of array, shape (row, level, element), optional
+        Derivative of `air_cm2` to the elements of a block, by name: of a fit that
+        finds the air too.
+    sizes : sequence of Size
+        Of the sources, in the fit or not.
     assumed, smoothing_known
         As in `tgo_spectra.retrieval.diagnostics.gas_diagnostics`.
     """
@@ -114,7 +119,7 @@ def profile_dataset(
     found = _Gases(end, detection, view, assumed, smoothing_known)
     data: dict[str, object] = {}
     for gas in space.names("level"):
-        data |= found.variables(gas, level1, air_cm2)
+        data |= found.variables(gas, level1, air_cm2, slopes or {})
     data |= level2.of_fit(level1, view, end)
     result = dataset(data | dict(beside), record)
     # variables by themselves: labelled arrays take 0.1 ms each to make
@@ -132,11 +137,15 @@ def profile_dataset(
             if str(name).startswith(f"{gas}_layer_"):
                 bounds = f"{detection.layer_bottom_km:g} {detection.layer_top_km:g}"
                 items[name].attrs["layer_km"] = bounds
-        for source, size, unit in sizes:
-            for name in (f"{gas}_vmr_systematic_{source}",
-                         f"{gas}_layer_vmr_systematic_{source}"):  # fmt: skip
+        for one in sizes:
+            for name in (f"{gas}_vmr_systematic_{one.source}",
+                         f"{gas}_layer_vmr_systematic_{one.source}"):  # fmt: skip
                 if name in items:
-                    items[name].attrs |= {"magnitude": size, "magnitude_units": unit}
+                    items[name].attrs |= {
+                        "magnitude": one.magnitude,
+                        "magnitude_units": one.unit,
+                        "magnitude_origin": one.origin,
+                    }
     return result
 
 
@@ -155,6 +164,7 @@ class _Gases:
         gas: str,
         level1: xr.Dataset,
         air_cm2: Array,
+        slopes: Mapping[str, Array],
     ) -> dict[str, object]:
         """Return the variables of a gas by name, each with its dimensions."""
         detection, altitude, end = self.detection, self.view.altitude_km, self.end
@@ -171,10 +181,9 @@ class _Gases:
             detection.minimum_response,
         )
         agreed = agreement is None or agreement.probability > limits.AGREED
-        spread = ((air_cm2 @ d.total_covariance) * air_cm2).sum(axis=1)
         column, error = (
             level2.all_rows(level1, self.view.rows, values)
-            for values in (air_cm2 @ vmr, np.sqrt(spread.clip(0.0)))
+            for values in (air_cm2 @ vmr, self._column_error(gas, d, air_cm2, slopes))
         )
         level, square = "altitude", ("altitude", "altitude_in")
         limit = limits.upper_limit(vmr, d.total_error, detection.limit_sigma)
@@ -236,6 +245,33 @@ class _Gases:
             total_error=np.sqrt(np.diag(total).clip(0.0)) * slope,
         )
         return found, {k: v * slope for k, v in (systematic | outside).items()}
+
+    def _column_error(
+        self, gas: str, d: GasDiagnostics, air_cm2: Array, slopes: Mapping[str, Array]
+    ) -> Array:
+        """Total error of the slant columns, (row,).
+
+        A mole fraction is wrong against the air that was found with it, and the column
+        is the better known for that.
+        """
+        end, n = self.end, air_cm2.shape[1]
+        total, along = d.total_covariance, air_cm2
+        if slopes:
+            vmr = end.state[gas]
+            parts = [np.einsum("rlk,l->rk", one, vmr) for one in slopes.values()]
+            along = np.concatenate([air_cm2, *parts], axis=1)
+            whole = end.diagnostics(
+                gas,
+                tuple(slopes),
+                assumed=self.assumed,
+                smoothing_known=self.smoothing_known,
+            )
+            slope = end.space.slope(end.vector)[end.space[gas]]
+            scale = np.concatenate([slope, np.ones(along.shape[1] - n)])
+            total = whole.total_covariance * scale[:, None] * scale
+            total[:n, :n] = d.total_covariance  # with what is not in the fit
+        spread = ((along @ total) * along).sum(axis=1)
+        return np.asarray(np.sqrt(spread.clip(0.0)))
 
     def _layer(self, gas: str, *, agreed: bool) -> dict[str, object]:
         """Return the variables of the layer of a gas."""

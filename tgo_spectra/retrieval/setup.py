@@ -289,7 +289,8 @@ class Systematics(Section, frozen=True):
     pointing_km: NonNegative = 0.3
     """Tangent altitude of all rows."""
     spectroscopy: NonNegative = 0.05
-    """Line intensities of a gas, relative, each gas by itself."""
+    """Line intensities of a gas, relative, each gas by itself. Those of editions of a
+    list differ less (methane of HITRAN 2012 and of 2026 near 3060 cm-1: by 1e-4)."""
     waves: NonNegative = 2e-4
     """Amplitude of waves in the baseline, of each period; always in the fit (inferred).
     """
@@ -488,6 +489,13 @@ class SoSystematics(Systematics, frozen=True):
     """Light of the outermost orders, relative: what lies beyond is about as much."""
     zero_level: NonNegative = 0.01
     """Light added to all spectra, of that of the Sun (inferred)."""
+    broadening: NonNegative = 0.15
+    """Widths by pressure, relative, each gas by itself: the factor from air to CO2 is
+    known to some 10 % (inferred), and editions of a list differ by as much (methane of
+    HITRAN 2012 and of 2026: 12 % in order 136)."""
+    interferents: NonNegative = 1.0
+    """Amount of a gas that ``interferents_absent`` names, in units of that of the
+    atmosphere: of those gases whose lines the table has."""
     shift_px: NonNegative = 0.0
     """Shift of all bins; zero since the shift is fitted."""
 

@@ -120,8 +120,10 @@ def space_of(scene: MirScene) -> StateSpace:
     return StateSpace(
         (
             *gases,
-            independent(SHIFT, register.shift_sigma_px, size=count, per="bin"),
-            independent(STRETCH, stretch),
+            independent(
+                SHIFT, register.shift_sigma_px, size=count, per="bin", searched=True
+            ),
+            independent(STRETCH, stretch, searched=True),
             independent(EXPONENT, 0.0, variable="-"),
             *(
                 independent(
@@ -380,6 +382,7 @@ def solve_mir(
             rule="fit.no_rows",
         )
     shifts = coarse_shifts(scene, evaluator, space.prior)
+    reach = scene.setup.registration.search_px
     result = fit(
         evaluator,
         expansion_of(scene, space),
@@ -402,5 +405,6 @@ def solve_mir(
         line_sigma=scene.setup.systematics.spectroscopy,
         tested=scene.setup.gases,
         layer=scene.setup.detection.layer(scene.altitude_km),
+        at_edge=bool((np.abs(shifts) == reach).any()) and reach > 0,
     )
     return MirSolution(result, end, evaluator, shifts)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tgo_spectra import geometry
+from tgo_spectra.retrieval.elements import Size
 from tgo_spectra.retrieval.models.mir.fit import MirEvaluator
 from tgo_spectra.retrieval.models.mir.scene import limbs_of
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["mir_changes", "sizes"]
 
 
-def sizes(setup: MirSetup) -> list[tuple[str, float, str]]:
+def sizes(setup: MirSetup) -> list[Size]:
     """Return name, size (1 sigma) and unit of the sources that are on."""
     wish = setup.systematics
     if not wish.enabled:
@@ -44,7 +45,7 @@ def sizes(setup: MirSetup) -> list[tuple[str, float, str]]:
         ("second_image", wish.second_amplitude, "1"),
         ("spectroscopy", wish.spectroscopy, "1"),
     ]
-    return [item for item in every if item[1] > 0.0]
+    return [Size(*item) for item in every if item[1] > 0.0]
 
 
 def mir_changes(evaluator: MirEvaluator, state: State) -> dict[str, list[Array]]:
@@ -56,7 +57,7 @@ def mir_changes(evaluator: MirEvaluator, state: State) -> dict[str, list[Array]]
     scene = evaluator.scene
     base = evaluator.spectra(state)
     found: dict[str, list[Array]] = {}
-    for source, size, _ in sizes(scene.setup):
+    for source, size, *_ in sizes(scene.setup):
         if source == "waves":
             continue
         if source == "spectroscopy":
