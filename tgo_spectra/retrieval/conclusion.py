@@ -45,6 +45,11 @@ __all__ = [
 ]
 
 
+ROWS_LEAST = 0.5
+"""Of the variance by white noise, what successive rows in common may leave of it: what
+they share cancels in the difference of levels, but so would a misfit."""
+
+
 @dataclass(frozen=True)
 class LayerEstimate:
     """One mole fraction for the layer of a gas, with the parts of its error."""
@@ -151,13 +156,14 @@ class Conclusion:
         )  # fmt: skip
         gain = self.covariance[own]
         more = gain @ self.noise_matrix @ gain.T
+        white = np.diag(d.noise_covariance)
+        # correlation may not make errors smaller than white noise does
+        more = _at_least(more, white)
         if name in self.along_rows:
             count = self.space.block(name).size
             more[:count, :count] += self.along_rows[name][:count, :count]
-        # correlation may not make errors smaller than white noise does
-        white, found = np.diag(d.noise_covariance), np.diag(more)
-        wider = np.sqrt(np.maximum(white / np.where(found > 0.0, found, white), 1.0))
-        more = more * wider[:, None] * wider
+            # nor much smaller what differs from row to row
+            more = _at_least(more, ROWS_LEAST * white)
         total = d.total_covariance - d.noise_covariance + more
         return replace(
             d,
@@ -323,7 +329,7 @@ def conclude(
         }
         if name in tested and layer is not None:
             agreements[name] = end.agreement(
-                name, residual, responses, covariance, measured.inflation, layer,
+                name, residual, responses, covariance, measured.of_sums, layer,
                 [one for ones in changes.values() for one in ones],
                 line_sigma * whole.unpack(found)[name],
             )  # fmt: skip
@@ -334,6 +340,13 @@ def conclude(
         name: _estimate(conclusion, made, name) for name, made in layers.items()
     }
     return replace(conclusion, layers=estimates)
+
+
+def _at_least(covariance: Array, variance: Array) -> Array:
+    """Return a covariance with variances of at least some, correlations the same."""
+    found = np.diag(covariance)
+    wider = np.maximum(variance / np.where(found > 0.0, found, variance), 1.0)
+    return np.asarray(covariance * np.sqrt(wider[:, None] * wider))
 
 
 def _joined(responses: Array) -> Array:

@@ -161,21 +161,21 @@ class End:
         array, shape (quantity, quantity)
             To be added to the covariance by the noise of each row.
         """
-        found = np.zeros((len(gain), len(gain)))
         correlation = measured.sure_along_rows
         if not correlation.any():
-            return found
+            return np.zeros((len(gain), len(gain)))
+        found = np.zeros((len(gain), len(gain)))
         seen = self.in_spectra(gain.T)
-        other = noise.pixel_filtered(seen, measured.sure_along_pixels)
-        seen, other = (one.transpose(1, 0, 2) for one in (seen, other))
-        for lag, value in enumerate(correlation, 1):
-            if value:
-                first, second = noise.successive(bins, lag)
-                product = np.tensordot(
-                    seen[:, first], other[:, second], axes=((1, 2), (1, 2))
-                )
-                found += value * measured.variance * (product + product.T)
-        return found
+        for number in np.unique(bins):
+            mine = seen[bins == number]
+            other = np.zeros_like(mine)
+            for lag, value in enumerate(correlation[: len(mine) - 1], 1):
+                if value:
+                    other[lag:] += mine.dtype.type(value) * mine[:-lag]
+            other = noise.pixel_filtered(other, measured.sure_along_pixels)
+            for one, two in zip(mine, other, strict=True):
+                found += one @ two.T
+        return np.asarray(measured.variance * (found + found.T))
 
     def left_by_waves(self) -> Array:
         """Return what waves leave of stacked white noise, see `pattern.stacks`.
