@@ -18,7 +18,6 @@ from tgo_spectra.retrieval.diagnostics import gas_diagnostics
 from tgo_spectra.retrieval.end import WAVES, End
 from tgo_spectra.retrieval.layer import of_layer
 from tgo_spectra.retrieval.screening import Screening, screen
-from tgo_spectra.retrieval.solve import invert
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from tgo_spectra.retrieval.joint import Result
     from tgo_spectra.retrieval.layer import Layer
     from tgo_spectra.retrieval.linear import Expansion
-    from tgo_spectra.retrieval.state import StateSpace
+    from tgo_spectra.retrieval.state import State, StateSpace
     from tgo_spectra.retrieval.whitened import Whitened
 
     Array = npt.NDArray[np.floating]
@@ -42,6 +41,7 @@ __all__ = [
     "LayerEstimate",
     "conclude",
     "conclude_plainly",
+    "first_waves",
 ]
 
 
@@ -207,6 +207,7 @@ def conclude(
     *,
     constraint: Array,
     wave_sigma: float = 0.0,
+    waves: Array | None = None,
     known: Mapping[str, str] | None = None,
     beside: Mapping[str, Sequence[Array]] | None = None,
     tested: Sequence[str] = (),
@@ -232,6 +233,8 @@ def conclude(
         R of the fit.
     wave_sigma : float
         A priori amplitude of the waves; zero: none.
+    waves : array, shape (wave,), optional
+        Those of which the spectra are free already, from `first_waves`.
     known : dict of str
         Name of the error by each block of a known source: its share is systematic.
     beside : dict of sequence of array, shape (row, pixel)
@@ -262,16 +265,12 @@ def conclude(
         seen = seen.without(masked)
     end = End(seen, expand, height_km, altitude_km, slope, wave_sigma)
     whole = end.space
-    size = whole.size
-    r = np.zeros((size, size))
-    r[: space.size, : space.size] = constraint
-    if size > space.size:
-        r[space.size :, space.size :] = np.eye(size - space.size) / wave_sigma**2
-    start = np.concatenate([vector, np.zeros(size - space.size)])
+    start = np.zeros(whole.size)
+    start[: space.size] = vector
+    if waves is not None:
+        start[space.size :] = waves
     prior = whole.pack(whole.prior)
-    matrix, gradient = end.matrix(), end.gradient()
-    covariance = invert(matrix + r)
-    step = covariance @ (gradient - r @ (start - prior))
+    r, matrix, gradient, covariance, step = end.step(constraint, start)
     found = start + step
     residual = end.moved(step)
     after = replace(seen, residual=residual)
@@ -340,6 +339,44 @@ def conclude(
         name: _estimate(conclusion, made, name) for name, made in layers.items()
     }
     return replace(conclusion, layers=estimates)
+
+
+def first_waves(
+    seen: Whitened,
+    expand: Expansion,
+    state: State,
+    height_km: Array,
+    altitude_km: Array,
+    constraint: Array,
+    wave_sigma: float,
+) -> tuple[State, Array, Array]:
+    """Look for waves before a fit, which else takes them for what it may vary.
+
+    Parameters
+    ----------
+    seen, expand, height_km, altitude_km, constraint, wave_sigma
+        As for `conclude`, near the end of the fit.
+    state : State
+        There.
+
+    Returns
+    -------
+    state : State
+        After a linear step with waves beside it.
+    waves : array, shape (wave,)
+        Amplitudes.
+    factor : array, shape (row, pixel)
+        What they do to the spectra.
+    """
+    space = expand.space
+    vector = space.pack(state)
+    slope = space.slope(vector) if any(block.log for block in space.blocks) else None
+    end = End(seen, expand, height_km, altitude_km, slope, wave_sigma)
+    start = np.zeros(end.space.size)
+    start[: space.size] = vector
+    found = start + end.step(constraint, start).change
+    waves = found[space.size :]
+    return space.unpack(found[: space.size]), waves, end.factor(waves)
 
 
 def _at_least(covariance: Array, variance: Array) -> Array:

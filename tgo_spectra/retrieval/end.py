@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from tgo_spectra.retrieval import consistency, noise, pattern
 from tgo_spectra.retrieval.linear import Linearised
+from tgo_spectra.retrieval.solve import invert
 from tgo_spectra.retrieval.state import Block, StateSpace
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.floating]
     IntArray = npt.NDArray[np.intp]
 
-__all__ = ["WAVES", "End"]
+__all__ = ["WAVES", "End", "Step"]
 
 WAVES = "baseline_waves"
 
@@ -34,6 +35,16 @@ LEAST_LEFT = 0.1
 
 WAVE_TOP_KM = 60.0
 """The second mode in height falls linearly to zero there, from the surface."""
+
+
+class Step(NamedTuple):
+    """A linear step and what it was made with: R, K^T Se^-1 K, K^T Se^-1 (y - F)."""
+
+    constraint: Array
+    matrix: Array
+    gradient: Array
+    covariance: Array
+    change: Array
 
 
 class End:
@@ -59,7 +70,7 @@ class End:
                     (1.0 - height_km / WAVE_TOP_KM).clip(0.0, 1.0),
                 ]
             )
-            shapes = _waves(seen.used)
+            shapes = self.shapes = _waves(seen.used)
             single = seen.fields.dtype
             model = seen.model.astype(single)
             self.waves = seen.project(shapes.astype(single) * model[:, None, :])
@@ -140,6 +151,24 @@ class End:
             amounts = np.einsum("mr,mwc->rcw", self.modes, parts).astype(single)
             seen += amounts @ self.waves
         return np.asarray(seen)
+
+    def step(self, constraint: Array, start: Array) -> Step:
+        """Return the linear step from a state, waves included, to the most likely one.
+
+        ``constraint`` (element, element): R of the fit; ``start`` (element,).
+        """
+        whole, size = self.space, self.expand.space.size
+        r = whole.constraint.copy()
+        r[:size, :size] = constraint
+        matrix, gradient = self.matrix(), self.gradient()
+        covariance = invert(matrix + r)
+        change = covariance @ (gradient - r @ (start - whole.pack(whole.prior)))
+        return Step(r, matrix, gradient, covariance, change)
+
+    def factor(self, waves: Array) -> Array:
+        """Return the baseline that amplitudes of waves make, (row, pixel)."""
+        parts = self.modes.T @ waves.reshape(len(self.modes), -1)
+        return np.asarray(1.0 + parts @ self.shapes)
 
     def moved(self, step: Array) -> Array:
         """Residual after a step, linear."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tgo_spectra.errors import RetrievalError
+from tgo_spectra.retrieval.conclusion import first_waves
 from tgo_spectra.retrieval.elements import ELEMENTS, elements_of
 from tgo_spectra.retrieval.joint import Information, Result, combine, fit, inform
 from tgo_spectra.retrieval.linear import EXPONENT, SHIFT, STRETCH
@@ -183,7 +184,11 @@ def settled(
         (model, where to start) to where it ended.
     """
     evaluator = Evaluator(scene, measurement_of(scene))
-    result = fit_once(evaluator, _gases_first(scene, first))
+    first = _gases_first(scene, first)
+    if sources.wave_sigma(scene.setup) > 0.0:
+        evaluator, first = _without_waves(evaluator, space, first)
+        scene = evaluator.scene
+    result = fit_once(evaluator, first)
     iterations, begun = result.iterations, dict(space.prior)
     for _ in range(ANCHORS):
         if not result.converged or not _is_far(space, begun, result):
@@ -195,6 +200,31 @@ def settled(
         result = fit_once(evaluator, begun)
         iterations += result.iterations
     return replace(result, iterations=iterations), evaluator
+
+
+def _without_waves(
+    evaluator: Evaluator, space: StateSpace, first: State
+) -> tuple[Evaluator, State]:
+    """Free the spectra of waves in the baseline; go on from where that leads.
+
+    Derivatives are those at the state from which it starts.
+    """
+    scene = evaluator.scene
+    prepared = scene.prepared
+    first, waves, factor = first_waves(
+        evaluator.whitened(first),
+        expansion_of(scene, space),
+        first,
+        prepared.altitude_km,
+        scene.limb.altitude_km,
+        space.constraint,
+        sources.wave_sigma(scene.setup),
+    )
+    free = replace(prepared, transmittance=prepared.transmittance / factor)
+    scene = replace(scene, prepared=free, waves=waves)
+    other = Evaluator(scene, measurement_of(scene))
+    other.derivatives = evaluator.derivatives
+    return other, first
 
 
 def _gases_first(scene: Scene, first: State) -> State:

@@ -66,7 +66,8 @@ class Scene:
     ``jacobian_rows``: heights of the Jacobian's fields to rows; ``points_km`` and
     ``air``: quadrature points and the atmosphere there; ``offsets``: departures of the
     instrument from the setup's, by names of `tgo_spectra.retrieval.elements.ELEMENTS`;
-    ``wider``: how much wider than the table's the lines of gases are, relative.
+    ``wider``: how much wider than the table's the lines of gases are, relative;
+    ``waves``: amplitudes of those of which the spectra are free already.
     """
 
     prepared: Prepared
@@ -82,6 +83,7 @@ class Scene:
     planet_radius_km: float
     offsets: Mapping[str, float] = field(default_factory=dict)
     wider: Mapping[str, float] = field(default_factory=dict)
+    waves: Array | None = None
 
     def operator(
         self,

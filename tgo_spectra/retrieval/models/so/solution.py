@@ -115,6 +115,7 @@ def solution_of(
         scene.limb.altitude_km,
         constraint=constraint,
         wave_sigma=wave_sigma(scene.setup),
+        waves=scene.waves,
         known=known_blocks(scene.setup),
         beside=changes(evaluator, result.state),
         screened=bool(elements_of(scene.setup)),
