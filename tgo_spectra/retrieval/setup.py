@@ -289,11 +289,9 @@ class Systematics(Section, frozen=True):
     pointing_km: NonNegative = 0.3
     """Tangent altitude of all rows."""
     spectroscopy: NonNegative = 0.05
-    """Line intensities of a gas, relative, each gas by itself. Those of editions of a
-    list differ less (methane of HITRAN 2012 and of 2026 near 3060 cm-1: by 1e-4)."""
+    """Line intensities of a gas, relative, each gas by itself."""
     waves: NonNegative = 2e-4
-    """Amplitude of waves in the baseline, of each period; always in the fit (inferred).
-    """
+    """Amplitude of waves in the baseline, each period; in the fit (inferred)."""
 
 
 class Setup(Section, frozen=True, kw_only=True):
@@ -443,8 +441,7 @@ class Tikhonov(Section, frozen=True):
     alpha: Positive | None = None
     """Strength, a pure number; default: by `choice`."""
     assumed_covariance: Literal["prior", "none"] = "prior"
-    """Covariance of the truth for the smoothing error: that of the a priori, or none,
-    and no smoothing error."""
+    """Covariance of the truth for the smoothing error; none: no smoothing error."""
 
     def checks(self) -> Checks:
         """Return what must hold between its values."""
@@ -468,9 +465,8 @@ class SoSystematics(Systematics, frozen=True):
     """What else may be wrong in a fit of SO."""
 
     in_fit: bool = True
-    """Fit what spectra can tell of these sources, each with its size as a priori, all
-    or none: one alone takes the errors of the others for its own. Methods other than
-    "oe" and "tikhonov" fit none."""
+    """Fit what spectra can tell of these sources, all or none: one alone takes the
+    errors of the others for its own. Methods but "oe" and "tikhonov" fit none."""
     temperature_correlation_km: Positive = 10.0
     """Correlation of the temperature's error along altitude."""
     aotf_centre: NonNegative = number("so.aotf_centre_uncertainty")
@@ -490,12 +486,10 @@ class SoSystematics(Systematics, frozen=True):
     zero_level: NonNegative = 0.01
     """Light added to all spectra, of that of the Sun (inferred)."""
     broadening: NonNegative = 0.15
-    """Widths by pressure, relative, each gas by itself: the factor from air to CO2 is
-    known to some 10 % (inferred), and editions of a list differ by as much (methane of
-    HITRAN 2012 and of 2026: 12 % in order 136)."""
+    """Pressure widths, relative, each gas by itself: the factor from air to CO2 is good
+    to 10 % (inferred), editions of a list differ by 12 % (CH4, order 136)."""
     interferents: NonNegative = 1.0
-    """Amount of a gas that ``interferents_absent`` names, in units of that of the
-    atmosphere: of those gases whose lines the table has."""
+    """Amounts of absent interferents that the table has, those of the atmosphere."""
     shift_px: NonNegative = 0.0
     """Shift of all bins; zero since the shift is fitted."""
 

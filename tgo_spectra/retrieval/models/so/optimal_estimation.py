@@ -68,6 +68,10 @@ for what the step leaves out."""
 FIRST_STEPS = 3
 """Linearisations of gases and shifts alone before derivatives are taken."""
 
+NEAR = 1.0
+"""Their rule of convergence, see `LIMIT` of `tgo_spectra.retrieval.solve`: the step
+that is left is taken."""
+
 ANCHORS = 3
 """How often derivatives are taken anew at most."""
 
@@ -246,6 +250,7 @@ def _gases_first(scene: Scene, first: State) -> State:
             {name: first[name] for name in space.prior},
             max_iterations=FIRST_STEPS,
             solver=plain.solver,
+            limit=NEAR,
         )
     except RetrievalError:
         return first
