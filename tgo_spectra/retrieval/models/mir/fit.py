@@ -405,6 +405,7 @@ def solve_mir(
         line_sigma=scene.setup.systematics.spectroscopy,
         tested=scene.setup.gases,
         layer=scene.setup.detection.layer(scene.altitude_km),
-        at_edge=bool((np.abs(shifts) == reach).any()) and reach > 0,
+        # where the search ended at its edge and the fit went on
+        at_edge=bool((np.abs(result.state[SHIFT]) > reach + 1.0).any()),
     )
     return MirSolution(result, end, evaluator, shifts)
