@@ -19,7 +19,8 @@ from tgo_spectra.retrieval.models.so import (
 NONE = dict.fromkeys(
     ("temperature_k", "pressure", "pointing_km", "aotf_centre", "aotf_width",
      "aotf_side_lobe", "aotf_pedestal", "ghost", "resolution", "drift_px",
-     "outer_orders", "zero_level", "waves", "spectroscopy"), 0.0,
+     "outer_orders", "zero_level", "waves", "spectroscopy", "broadening",
+     "interferents"), 0.0,
 )  # fmt: skip
 """No known source at all; tests add theirs."""
 

@@ -18,7 +18,6 @@ from tgo_spectra.retrieval.diagnostics import gas_diagnostics
 from tgo_spectra.retrieval.end import WAVES, End
 from tgo_spectra.retrieval.layer import of_layer
 from tgo_spectra.retrieval.screening import Screening, screen
-from tgo_spectra.retrieval.solve import invert
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from tgo_spectra.retrieval.joint import Result
     from tgo_spectra.retrieval.layer import Layer
     from tgo_spectra.retrieval.linear import Expansion
-    from tgo_spectra.retrieval.state import StateSpace
+    from tgo_spectra.retrieval.state import State, StateSpace
     from tgo_spectra.retrieval.whitened import Whitened
 
     Array = npt.NDArray[np.floating]
@@ -42,8 +41,14 @@ __all__ = [
     "LayerEstimate",
     "conclude",
     "conclude_plainly",
+    "first_waves",
     "joined",
 ]
+
+
+ROWS_LEAST = 0.5
+"""Of the variance by white noise, what successive rows in common may leave of it: what
+they share cancels in the difference of levels, but so would a misfit."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +89,13 @@ class Conclusion:
     iterations : int
     converged : bool
         How the fit went.
+    at_edge : bool
+        Whether a search for the spectra ended at its edge.
     known : dict of str
         Name of the error by each block of a known source.
+    along_rows : dict of array, shape (level, level) or (level + 1, level + 1)
+        By profile: what the noise's correlation along rows adds to the covariance of
+        its elements, last that of the layer's estimate where there is one.
     errors : dict of dict of array, shape (level,) or (level + 1,)
         By profile and source that is not in the fit: change of the elements by one
         standard error, last that of the layer's estimate where there is one.
@@ -107,7 +117,9 @@ class Conclusion:
     layers: Mapping[str, LayerEstimate]
     iterations: int
     converged: bool
+    at_edge: bool
     known: Mapping[str, str]
+    along_rows: Mapping[str, Array] = field(default_factory=dict)
     errors: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
     steps: Mapping[str, Array] = field(default_factory=dict)
 
@@ -126,28 +138,36 @@ class Conclusion:
         """Sum of the squares of the whitened residuals."""
         return self.seen.chi_square
 
-    def noise_covariance(self, elements: slice) -> Array:
-        """Covariance of some elements by noise, (element, element)."""
-        gain = self.covariance[elements]
-        return np.asarray(gain @ self.noise_matrix @ gain.T)
-
     def diagnostics(
-        self, name: str, *, assumed: Array | None = None, smoothing_known: bool = True
+        self,
+        name: str,
+        beside: Sequence[str] = (),
+        *,
+        assumed: Array | None = None,
+        smoothing_known: bool = True,
     ) -> GasDiagnostics:
         """Errors and resolution of a profile, the noise as it is.
 
         All that the fit leaves open is smoothing here, known sources too. In the
-        elements of the fit. ``assumed``, ``smoothing_known``: as in `gas_diagnostics`.
+        elements of the fit: those of the profile, and of further blocks behind them.
+        ``assumed``, ``smoothing_known``: as in `gas_diagnostics`.
         """
-        own = self.space[name]
+        every = np.arange(self.space.size)
+        own = np.concatenate([every[self.space[one]] for one in (name, *beside)])
         d = gas_diagnostics(
             self.data_matrix, self.covariance, own, assumed,
             smoothing_known=smoothing_known,
         )  # fmt: skip
-        more = self.noise_covariance(own)
+        gain = self.covariance[own]
+        more = gain @ self.noise_matrix @ gain.T
+        white = np.diag(d.noise_covariance)
         # correlation may not make errors smaller than white noise does
-        if np.trace(more) < np.trace(d.noise_covariance):
-            more = d.noise_covariance
+        more = _at_least(more, white)
+        if name in self.along_rows:
+            count = self.space.block(name).size
+            more[:count, :count] += self.along_rows[name][:count, :count]
+            # nor much smaller what differs from row to row
+            more = _at_least(more, ROWS_LEAST * white)
         total = d.total_covariance - d.noise_covariance + more
         return replace(
             d,
@@ -192,12 +212,14 @@ def conclude(
     constraint: Array,
     wave_sigma: float = 0.0,
     waves_apart: bool = False,
+    waves: Array | None = None,
     known: Mapping[str, str] | None = None,
     beside: Mapping[str, Sequence[Array]] | None = None,
     tested: Sequence[str] = (),
     line_sigma: float = 0.0,
     screened: bool = True,
     layer: npt.NDArray[np.bool_] | None = None,
+    at_edge: bool = False,
 ) -> Conclusion:
     """Conclude a joint fit.
 
@@ -218,6 +240,8 @@ def conclude(
         A priori amplitude of the waves; zero: none.
     waves_apart : bool
         Whether each bin has its own.
+    waves : array, shape (wave,), optional
+        Those of which the spectra are free already, from `first_waves`.
     known : dict of str
         Name of the error by each block of a known source: its share is systematic.
     beside : dict of sequence of array, shape (row, pixel)
@@ -232,6 +256,8 @@ def conclude(
         in the fit: what it leaves then looks like them.
     layer : array of bool, shape (level,), optional
         Of the layer estimate.
+    at_edge : bool
+        Whether the search for the spectra ended at its edge.
     """
     space, bins = expand.space, expand.bins
     vector = space.pack(result.state)
@@ -246,16 +272,12 @@ def conclude(
         seen = seen.without(masked)
     end = End(seen, expand, height_km, altitude_km, slope, wave_sigma, waves_apart)
     whole = end.space
-    size = whole.size
-    r = np.zeros((size, size))
-    r[: space.size, : space.size] = constraint
-    if size > space.size:
-        r[space.size :, space.size :] = np.eye(size - space.size) / wave_sigma**2
-    start = np.concatenate([vector, np.zeros(size - space.size)])
+    start = np.zeros(whole.size)
+    start[: space.size] = vector
+    if waves is not None:
+        start[space.size :] = waves
     prior = whole.pack(whole.prior)
-    matrix, gradient = end.matrix(), end.gradient()
-    covariance = invert(matrix + r)
-    step = covariance @ (gradient - r @ (start - prior))
+    r, matrix, gradient, covariance, step = end.step(constraint, start)
     found = start + step
     residual = end.moved(step)
     after = replace(seen, residual=residual)
@@ -266,7 +288,11 @@ def conclude(
     if correlation.any():
         noisy = end.matrix(correlation) * measured.variance
     stack = pattern.stacked(
-        residual, seen.used, height_km, float(measured.sure_along_rows.sum())
+        residual,
+        seen.used,
+        height_km,
+        float(measured.sure_along_rows.sum()),
+        end.left_by_waves(),
     )
     conclusion = Conclusion(
         space=whole,
@@ -283,6 +309,7 @@ def conclude(
         layers={},
         iterations=result.iterations,
         converged=result.converged,
+        at_edge=at_edge,
         known=dict(known or {}) | ({WAVES: "waves"} if wave_sigma > 0.0 else {}),
     )
     changes = {
@@ -294,7 +321,7 @@ def conclude(
         for source, ones in changes.items()
     }
     information = gradient - matrix @ step + matrix @ (found - prior)
-    layers, agreements, errors = {}, {}, {}
+    layers, agreements, errors, along_rows = {}, {}, {}, {}
     for name in whole.names("level"):
         own = np.arange(whole[name].start, whole[name].stop)
         responses = covariance[own]
@@ -302,22 +329,73 @@ def conclude(
         if inside and name in tested:
             layers[name] = of_layer(matrix, r, whole, information, prior, own[layer])
             responses = np.concatenate([responses, layers[name].weights[None]])
+        along_rows[name] = end.along_rows(responses, bins, measured)
         errors[name] = {
             source: joined(responses @ ones.T) for source, ones in gradients.items()
         }
         if name in tested and layer is not None:
             agreements[name] = end.agreement(
-                name, residual, responses, covariance, measured.inflation, layer,
+                name, residual, responses, covariance, measured.of_sums, layer,
                 [one for ones in changes.values() for one in ones],
                 line_sigma * whole.unpack(found)[name],
             )  # fmt: skip
     steps = {source: ones @ covariance for source, ones in gradients.items()}
-    conclusion = replace(conclusion, agreements=agreements, errors=errors, steps=steps)
+    conclusion = replace(
+        conclusion,
+        agreements=agreements,
+        errors=errors,
+        steps=steps,
+        along_rows=along_rows,
+    )
     estimates = {
-        name: _estimate(conclusion, end, made, bins, name)
-        for name, made in layers.items()
+        name: _estimate(conclusion, made, name) for name, made in layers.items()
     }
     return replace(conclusion, layers=estimates)
+
+
+def first_waves(
+    seen: Whitened,
+    expand: Expansion,
+    state: State,
+    height_km: Array,
+    altitude_km: Array,
+    constraint: Array,
+    wave_sigma: float,
+) -> tuple[State, Array, Array]:
+    """Look for waves before a fit, which else takes them for what it may vary.
+
+    Parameters
+    ----------
+    seen, expand, height_km, altitude_km, constraint, wave_sigma
+        As for `conclude`, near the end of the fit.
+    state : State
+        There.
+
+    Returns
+    -------
+    state : State
+        After a linear step with waves beside it.
+    waves : array, shape (wave,)
+        Amplitudes.
+    factor : array, shape (row, pixel)
+        What they do to the spectra.
+    """
+    space = expand.space
+    vector = space.pack(state)
+    slope = space.slope(vector) if any(block.log for block in space.blocks) else None
+    end = End(seen, expand, height_km, altitude_km, slope, wave_sigma)
+    start = np.zeros(end.space.size)
+    start[: space.size] = vector
+    found = start + end.step(constraint, start).change
+    waves = found[space.size :]
+    return space.unpack(found[: space.size]), waves, end.factor(waves)
+
+
+def _at_least(covariance: Array, variance: Array) -> Array:
+    """Return a covariance with variances of at least some, correlations the same."""
+    found = np.diag(covariance)
+    wider = np.maximum(variance / np.where(found > 0.0, found, variance), 1.0)
+    return np.asarray(covariance * np.sqrt(wider[:, None] * wider))
 
 
 def joined(responses: Array) -> Array:
@@ -340,6 +418,7 @@ def conclude_plainly(
     errors_of: Callable[[Whitened], Mapping[str, Mapping[str, Array]]],
     *,
     converged: bool,
+    at_edge: bool,
 ) -> Conclusion:
     """Conclude what is no least-squares fit of all spectra together.
 
@@ -366,37 +445,36 @@ def conclude_plainly(
         layers={},
         iterations=iterations,
         converged=converged,
+        at_edge=at_edge,
         known={},
         errors=errors_of(seen),
     )
 
 
-def _estimate(
-    end: Conclusion, spectra: End, made: Layer, bins: IntArray, name: str
-) -> LayerEstimate:
+def _estimate(end: Conclusion, made: Layer, name: str) -> LayerEstimate:
     """Split the error of a layer into noise, smoothing and sources."""
-    w = made.weights
+    w, space = made.weights, end.space
     white = float(w @ end.data_matrix @ w)
     by_block = end.by_block(w[None])
     systematic = {
         source: float(by_block[block][0]) for block, source in end.known.items()
     }
-    left = made.variance - white - sum(v**2 for v in systematic.values())
+    # of what the estimate sees beside its layer, whatever the constraint
+    elsewhere = made.kernel.copy()
+    elsewhere[made.elements] = 0.0
+    left = 0.0
+    for block in space.blocks:
+        if block.name not in end.known:
+            off = elsewhere[space[block.name]]
+            left += float(off @ block.covariance @ off)
     agreement = end.agreements[name]
     systematic["lines"] = float(agreement.error[-1])
     systematic |= {k: float(v[-1]) for k, v in end.errors[name].items()}
-    # rows that follow each other: what a single level need not know
-    variance = float(w @ end.noise_matrix @ w)
-    seen = spectra.in_spectra(w)
-    for lag, value in enumerate(end.noise.sure_along_rows, 1):
-        if value:
-            first, second = noise.successive(bins, lag)
-            product = float((seen[first] * seen[second]).sum())
-            variance += 2.0 * value * product * end.noise.variance
+    variance = float(w @ end.noise_matrix @ w) + float(end.along_rows[name][-1, -1])
     return LayerEstimate(
         value=made.value,
         noise=float(np.sqrt(max(variance, white))),
         systematic=systematic,
-        smoothing=float(np.sqrt(max(left, 0.0))),
+        smoothing=float(np.sqrt(left)),
         weights=w,
     )

@@ -58,7 +58,7 @@ class GasDiagnostics:
 def gas_diagnostics(
     data_matrix: Array,
     covariance: Array,
-    elements: slice,
+    elements: slice | npt.NDArray[np.intp],
     assumed: Array | None = None,
     *,
     smoothing_known: bool = True,
@@ -71,7 +71,7 @@ def gas_diagnostics(
         K^T Se^-1 K.
     covariance : array, shape (state, state)
         (K^T Se^-1 K + R)^-1.
-    elements : slice
+    elements : slice or array of int
         Elements of the gas.
     assumed : array, shape (state, state), optional
         Covariance of the truth; default: the inverse of R, with which the sum of noise
@@ -88,7 +88,7 @@ def gas_diagnostics(
     if not smoothing_known:
         total = noise
     elif assumed is None:
-        total = covariance[elements, elements]
+        total = mine[:, elements]
     else:
         off = kernel.copy()
         off[:, elements] -= np.eye(averaging.shape[0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,6 +15,7 @@ __all__ = [
     "ELEMENTS",
     "OTHERS",
     "Element",
+    "Size",
     "element_of",
     "elements_of",
     "fitted_sources",
@@ -68,6 +69,23 @@ ELEMENTS = {
 its names in the catalogue of variables."""
 
 
+class Size(NamedTuple):
+    """How large a source of error is taken to be.
+
+    Attributes
+    ----------
+    magnitude : float
+        1 sigma.
+    unit : str
+    origin : str
+        Who says so.
+    """
+
+    magnitude: float
+    unit: str
+    origin: str = "setup"
+
+
 class HasSystematics(Protocol):
     """A setup with the sizes of what may be wrong."""
 
@@ -86,6 +104,7 @@ OTHERS = {
     "drift": ("drift_px", "pixel"),
     "outer_orders": ("outer_orders", "1"),
     "zero_level": ("zero_level", "1"),
+    "broadening": ("broadening", "1"),
     "waves": ("waves", "1"),
 }
 """Key of the setup's section ``systematics`` and unit by the name of the error, of what
@@ -125,17 +144,16 @@ def element_of(source: str) -> str:
     return next(name for name, row in ELEMENTS.items() if row.source == source)
 
 
-def sizes_of(
-    wish: object, rows: Mapping[str, tuple[str, str]]
-) -> dict[str, tuple[float, str]]:
-    """Return 1 sigma and unit of the sources of error that are not of size zero.
+def sizes_of(wish: object, rows: Mapping[str, tuple[str, str]]) -> dict[str, Size]:
+    """Return the sources of error that are not of size zero.
 
     ``wish``: section of a setup; ``rows``: its key and the unit, by name of the source.
     """
     sizes = {
-        name: (float(getattr(wish, key)), unit) for name, (key, unit) in rows.items()
+        name: Size(float(getattr(wish, key)), unit)
+        for name, (key, unit) in rows.items()
     }
-    return {name: item for name, item in sizes.items() if item[0] > 0.0}
+    return {name: item for name, item in sizes.items() if item.magnitude > 0.0}
 
 
 def moved(instrument: SoInstrument, offsets: dict[str, float]) -> SoInstrument:

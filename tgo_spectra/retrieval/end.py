@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from tgo_spectra.retrieval import consistency, noise
+from tgo_spectra.retrieval import consistency, noise, pattern
 from tgo_spectra.retrieval.linear import Linearised
+from tgo_spectra.retrieval.solve import invert
 from tgo_spectra.retrieval.state import Block, StateSpace
 
 if TYPE_CHECKING:
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
     from tgo_spectra.retrieval.whitened import Whitened
 
     Array = npt.NDArray[np.floating]
+    IntArray = npt.NDArray[np.intp]
 
-__all__ = ["WAVES", "End"]
+__all__ = ["WAVES", "End", "Step"]
 
 WAVES = "baseline_waves"
 
@@ -28,8 +30,21 @@ CYCLES = range(3, 25)
 """Waves per window: 3 stand beside a baseline of degree 4, and shorter ones than the
 last are not fringes any more but look like lines (12 pixels of 291)."""
 
+LEAST_LEFT = 0.1
+"""Of stacked noise: where a fit takes more, what is left says nothing of the rest."""
+
 WAVE_TOP_KM = 60.0
 """The second mode in height falls linearly to zero there, from the surface."""
+
+
+class Step(NamedTuple):
+    """A linear step and what it was made with: R, K^T Se^-1 K, K^T Se^-1 (y - F)."""
+
+    constraint: Array
+    matrix: Array
+    gradient: Array
+    covariance: Array
+    change: Array
 
 
 class End:
@@ -46,7 +61,7 @@ class End:
         apart: bool = False,
     ) -> None:
         self.seen, self.expand, self.slope = seen, expand, slope
-        self.altitude_km = altitude_km
+        self.height_km, self.altitude_km = height_km, altitude_km
         self.space = expand.space
         self.waves: Array | None = None
         if wave_sigma > 0.0:
@@ -59,7 +74,7 @@ class End:
             if apart:
                 own = expand.bins == np.unique(expand.bins)[:, None]
                 self.modes = (own[:, None] * self.modes).reshape(-1, height_km.size)
-            shapes = _waves(seen.used)
+            shapes = self.shapes = _waves(seen.used)
             single = seen.fields.dtype
             model = seen.model.astype(single)
             self.waves = seen.project(shapes.astype(single) * model[:, None, :])
@@ -114,27 +129,111 @@ class End:
     def times(self, residual: Array) -> Array:
         """K^T times something whitened, (element,)."""
         r = residual.astype(self.seen.fields.dtype)[:, :, None]
-        inner = self._scaled(self.expand.left(self.seen.fields @ r)[:, 0])
-        if self.waves is None:
-            return inner
-        products = (self.waves @ r)[:, :, 0]
-        return np.concatenate([inner, *(m @ products for m in self.modes)])
+        return self._summed(
+            self.seen.fields @ r, None if self.waves is None else self.waves @ r
+        )[:, 0]
 
-    def in_spectra(self, vector: Array) -> Array:
-        """K times a change of the state, whitened, (row, pixel)."""
-        size = self.expand.space.size
-        inner = self.expand.right(self._scaled(vector[:size])[:, None])
+    def _summed(self, fields: Array, waves: Array | None) -> Array:
+        """Sum products with the fields and the waves over the rows.
+
+        (row, field, column), (row, wave, column) -> (element, column).
+        """
+        inner = self._scaled(self.expand.left(fields))
+        if waves is None:
+            return inner
+        parts = (np.tensordot(m, waves, axes=1) for m in self.modes)
+        return np.concatenate([inner, *parts])
+
+    def in_spectra(self, changes: Array) -> Array:
+        """K times changes of the state, (element, column): (row, column, pixel)."""
+        size, count = self.expand.space.size, changes.shape[1]
+        inner = self.expand.right(self._scaled(changes[:size]))
         single = self.seen.fields.dtype
-        change = inner.transpose(0, 2, 1).astype(single) @ self.seen.fields
+        seen = inner.transpose(0, 2, 1).astype(single) @ self.seen.fields
         if self.waves is not None:
-            parts = vector[size:].reshape(len(self.modes), -1)
-            amounts = (self.modes.T @ parts).astype(single)
-            change += amounts[:, None, :] @ self.waves
-        return np.asarray(change[:, 0].astype(float))
+            parts = changes[size:].reshape(len(self.modes), -1, count)
+            amounts = np.einsum("mr,mwc->rcw", self.modes, parts).astype(single)
+            seen += amounts @ self.waves
+        return np.asarray(seen)
+
+    def step(self, constraint: Array, start: Array) -> Step:
+        """Return the linear step from a state, waves included, to the most likely one.
+
+        ``constraint`` (element, element): R of the fit; ``start`` (element,).
+        """
+        whole, size = self.space, self.expand.space.size
+        r = whole.constraint.copy()
+        r[:size, :size] = constraint
+        matrix, gradient = self.matrix(), self.gradient()
+        covariance = invert(matrix + r)
+        change = covariance @ (gradient - r @ (start - whole.pack(whole.prior)))
+        return Step(r, matrix, gradient, covariance, change)
+
+    def factor(self, waves: Array) -> Array:
+        """Return the baseline that amplitudes of waves make, (row, pixel)."""
+        parts = self.modes.T @ waves.reshape(len(self.modes), -1)
+        return np.asarray(1.0 + parts @ self.shapes)
 
     def moved(self, step: Array) -> Array:
         """Residual after a step, linear."""
-        return np.asarray(self.seen.residual - self.in_spectra(step))
+        change = self.in_spectra(step[:, None])[:, 0]
+        return np.asarray(self.seen.residual - change.astype(float))
+
+    def along_rows(self, gain: Array, bins: IntArray, measured: noise.Noise) -> Array:
+        """Covariance of some quantities by what successive rows have in common.
+
+        Parameters
+        ----------
+        gain : array, shape (quantity, element)
+            Takes K^T Se^-1 (y - F) to them.
+        bins : array of int, shape (row,)
+        measured : Noise
+
+        Returns
+        -------
+        array, shape (quantity, quantity)
+            To be added to the covariance by the noise of each row.
+        """
+        correlation = measured.sure_along_rows
+        if not correlation.any():
+            return np.zeros((len(gain), len(gain)))
+        found = np.zeros((len(gain), len(gain)))
+        seen = self.in_spectra(gain.T)
+        for number in np.unique(bins):
+            mine = seen[bins == number]
+            other = np.zeros_like(mine)
+            for lag, value in enumerate(correlation[: len(mine) - 1], 1):
+                if value:
+                    other[lag:] += mine.dtype.type(value) * mine[:-lag]
+            other = noise.pixel_filtered(other, measured.sure_along_pixels)
+            for one, two in zip(mine, other, strict=True):
+                found += one @ two.T
+        return np.asarray(measured.variance * (found + found.T))
+
+    def left_by_waves(self) -> Array:
+        """Return what waves leave of stacked white noise, see `pattern.stacks`.
+
+        (band, pixel), as part of what there is; of waves that all pixels see alike.
+        What else is fitted takes a hundredth.
+        """
+        shape = len(pattern.BANDS_KM) - 1, self.seen.used.shape[1]
+        if self.waves is None:
+            return np.ones(shape)
+        sigma = np.sqrt(self.space.block(WAVES).covariance[0, 0])
+        pixels = max(int(self.seen.used.any(axis=0).sum()), 1)
+        light = np.sqrt((self.seen.model**2).mean(axis=1))
+        seen = self.modes * light  # (mode, row): a wave's derivative, root mean square
+        matrix = 0.5 * pixels * seen @ seen.T
+        posterior = np.linalg.inv(matrix + np.eye(len(seen)) / sigma**2)
+        taken = 2.0 * posterior - posterior @ matrix @ posterior
+        band = pattern.bands(self.height_km)
+        left = np.ones(shape)
+        for number in np.unique(band):
+            sums = seen[:, band == number].sum(axis=1)
+            # sines and cosines of a number of cycles make one in squares
+            lost = len(CYCLES) * float(sums @ taken @ sums)
+            left[number] = max(1.0 - lost / (band == number).sum(), LEAST_LEFT)
+        return left
 
     def agreement(
         self,
@@ -178,16 +277,9 @@ class End:
             r = every[:, pixels].astype(c.dtype)
             scores.append(flat @ r.reshape(-1, r.shape[2]))
             turned = np.ascontiguousarray(c.transpose(0, 2, 1))
-            inner = self._scaled(self.expand.left(seen.fields[:, :, pixels] @ turned))
             blocks.append(flat @ flat.T)
-            if self.waves is not None:
-                product = self.waves[:, :, pixels] @ turned
-                flat = product.reshape(len(product), -1)
-                shape = product.shape[1:]
-                inner = np.concatenate(
-                    [inner, *((m @ flat).reshape(shape) for m in self.modes)]
-                )
-            cross.append(inner)
+            waves = None if self.waves is None else self.waves[:, :, pixels] @ turned
+            cross.append(self._summed(seen.fields[:, :, pixels] @ turned, waves))
             q = seen.basis[:, :, pixels] @ turned  # (row, coefficient, hat)
             across.append(q.reshape(-1, profile.shape[2]))
         joined = np.concatenate(across, axis=1).astype(float)

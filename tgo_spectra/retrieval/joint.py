@@ -72,6 +72,7 @@ def fit(
     max_iterations: int,
     solver: str = "gauss-newton",
     constraint: Array | None = None,
+    limit: float | None = None,
 ) -> Result[S]:
     """Fit one occultation jointly.
 
@@ -89,6 +90,8 @@ def fit(
         Key of `DAMPING`.
     constraint : array, shape (element, element), optional
         R; default: the inverse a priori covariance of the space.
+    limit : float, optional
+        As for `descend`.
 
     Raises
     ------
@@ -105,6 +108,7 @@ def fit(
         max_iterations=max_iterations,
         damping=DAMPING[solver],
         scale=space.constraint,
+        limit=limit,
     )
     iterations, converged = int(found.iterations[0]), bool(found.converged[0])
     cost = float(found.final.chi_square[0])

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tgo_spectra.retrieval.state import StateSpace
 
     Array = npt.NDArray[np.floating]
+    IntArray = npt.NDArray[np.intp]
 
 __all__ = ["Layer", "of_layer"]
 
@@ -29,19 +30,20 @@ class Layer:
     Attributes
     ----------
     value : float
+    elements : array of int, shape (level,)
+        Of the levels inside.
     weights : array, shape (element,)
         The estimate is ``weights @ K^T Se^-1 (y - F(x) + K (x - x_a))``, less what the
         a priori has.
     kernel : array, shape (element,)
-        Its derivative to the true state; its sum over the layer's levels is one.
-    variance : float
-        Of noise and of all that is left open, squared standard error.
+        Its derivative to the true state; its sum over the layer's levels is one. What
+        it has elsewhere is smoothing, and errors by known sources.
     """
 
     value: float
+    elements: IntArray
     weights: Array
     kernel: Array
-    variance: float
 
 
 def of_layer(
@@ -50,7 +52,7 @@ def of_layer(
     space: StateSpace,
     information: Array,
     prior: Array,
-    elements: Array,
+    elements: IntArray,
 ) -> Layer:
     """Estimate a layer: its levels are one mole fraction, all else as in the fit.
 
@@ -91,13 +93,13 @@ def of_layer(
     weights = basis @ posterior[0]
     return Layer(
         value=mean + float(found[0]),
+        elements=elements,
         weights=weights,
         kernel=data_matrix @ weights,
-        variance=float(posterior[0, 0]),
     )
 
 
-def _constraint_of(constraint: Array, elements: Array, outside: Array) -> Array:
+def _constraint_of(constraint: Array, elements: IntArray, outside: IntArray) -> Array:
     """Constraint of the elements outside when those inside are left out.
 
     The inverse of the rest of the covariance: Schur complement of the constraint.

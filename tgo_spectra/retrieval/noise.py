@@ -100,6 +100,12 @@ class Noise:
         total = self.variance * (1.0 + 2.0 * float(self.sure_along_pixels.sum()))
         return float(np.sqrt(max(total, self.variance, 1.0)))
 
+    @property
+    def of_sums(self) -> float:
+        """Factor on the error of sums over many pixels and many rows."""
+        rows = 1.0 + 2.0 * float(self.sure_along_rows.sum())
+        return self.inflation * float(np.sqrt(max(rows, 1.0)))
+
 
 def _sure(values: Array, scatter: float) -> Array:
     return np.asarray(np.where(np.abs(values) > SURE_SIGMAS * scatter, values, 0.0))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.floating]
     IntArray = npt.NDArray[np.intp]
 
-__all__ = ["BANDS_KM", "stacked", "stacks"]
+__all__ = ["BANDS_KM", "bands", "stacked", "stacks"]
 
 BANDS_KM = (-np.inf, 15.0, 30.0, 60.0, np.inf)
 """Limits of the height bands, each stacked by itself."""
@@ -27,6 +27,11 @@ CLIP_SIGMAS = 4.0
 
 FEWEST_ROWS = 8
 """Bands with fewer rows tell nothing."""
+
+
+def bands(height_km: Array) -> IntArray:
+    """Return the band of each row."""
+    return np.searchsorted(np.array(BANDS_KM[1:-1]), height_km, side="right")
 
 
 def clipped(residual: Array, used: npt.NDArray[np.bool_]) -> Array:
@@ -44,6 +49,7 @@ def stacks(
     used: npt.NDArray[np.bool_],
     height_km: Array,
     row_correlation: float = 0.0,
+    expected: Array | float = 1.0,
 ) -> tuple[Array, Array]:
     """Squares of the stacked residual over their expectation, by band and pixel.
 
@@ -53,6 +59,8 @@ def stacks(
     height_km : array, shape (row,)
     row_correlation : float
         Sum of the noise's autocorrelation along rows over all lags but zero, one side.
+    expected : array, shape (band, pixel)
+        Of independent noise, in units of the sum of squares: what the fit leaves.
 
     Returns
     -------
@@ -61,7 +69,7 @@ def stacks(
     rows : array, shape (band,)
     """
     values = clipped(residual, used)
-    band = np.searchsorted(np.array(BANDS_KM[1:-1]), height_km, side="right")
+    band = bands(height_km)
     count = len(BANDS_KM) - 1
     ratio = np.full((count, residual.shape[1]), np.nan)
     rows = np.zeros(count)
@@ -74,7 +82,7 @@ def stacks(
         squares = (mine**2).sum(axis=0)
         enough = squares > 0.0
         np.divide(mine.sum(axis=0) ** 2, squares * more, out=ratio[index], where=enough)
-    return ratio, rows
+    return ratio / expected, rows
 
 
 def stacked(
@@ -82,7 +90,8 @@ def stacked(
     used: npt.NDArray[np.bool_],
     height_km: Array,
     row_correlation: float = 0.0,
+    expected: Array | float = 1.0,
 ) -> float:
     """Mean of `stacks`: about one for white noise, whatever its size."""
-    ratio, _ = stacks(residual, used, height_km, row_correlation)
+    ratio, _ = stacks(residual, used, height_km, row_correlation, expected)
     return float(np.nanmean(ratio)) if np.isfinite(ratio).any() else float("nan")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from tgo_spectra.retrieval.conclusion import Conclusion
     from tgo_spectra.retrieval.diagnostics import GasDiagnostics
+    from tgo_spectra.retrieval.elements import Size
     from tgo_spectra.retrieval.limits import Values
     from tgo_spectra.retrieval.setup import Detection
     from tgo_spectra.retrieval.state import Block
@@ -33,8 +34,8 @@ __all__ = [
     "profile_variables",
 ]
 
-Sizes = Mapping[str, tuple[float, str]]
-"""Standard error of each source and its unit."""
+Sizes = Mapping[str, "Size"]
+"""Standard error of each source."""
 
 
 def error_variables(
@@ -57,8 +58,8 @@ def error_variables(
         None: no covariance of the truth is assumed.
     systematic : mapping of str to array or DataArray, optional
         Change by one standard error of each source; empty or None: not calculated.
-    sizes : mapping of str to (float, str), optional
-        Standard error of the sources and its unit.
+    sizes : mapping of str to Size, optional
+        Standard error of the sources.
     """
     parts = {"noise": noise}
     result: dict[str, Any] = {f"{name}_noise_error": noise}
@@ -70,9 +71,12 @@ def error_variables(
         for source, values in systematic.items():
             notes: dict[str, object] = {}
             if sizes and source in sizes:
-                notes = dict(
-                    zip(("magnitude", "magnitude_units"), sizes[source], strict=True)
-                )
+                size = sizes[source]
+                notes = {
+                    "magnitude": size.magnitude,
+                    "magnitude_units": size.unit,
+                    "magnitude_origin": size.origin,
+                }
             result[f"{name}_systematic_{source}"] = (values, notes)
         result[f"{name}_systematic_error"] = parts["systematic"]
     contains = {"contains": ", ".join(parts)}
@@ -146,7 +150,7 @@ def profile_variables(
     d : GasDiagnostics
         Of the quantity, not of its logarithm.
     systematic : mapping of str to array, shape (level,), optional
-    sizes : mapping of str to (float, str), optional
+    sizes : mapping of str to Size, optional
         As in `error_variables`.
     smoothing_known : bool
     """
@@ -174,6 +178,7 @@ def profile_dataset(
     beside: Mapping[str, object],
     record: Mapping[str, object],
     *,
+    slopes: Mapping[str, Array] | None = None,
     sizes: Sizes | None = None,
     assumed: Array | None = None,
     smoothing_known: bool = True,
@@ -194,8 +199,11 @@ def profile_dataset(
         Further variables, as for `tgo_spectra.variables.dataset`.
     record : mapping
         Attributes, from `tgo_spectra.retrieval.level2.provenance`.
-    sizes : mapping of str to (float, str), optional
-        Standard error and unit of the sources, in the fit or not.
+    slopes : dict of array, shape (row, level, element), optional
+        Derivative of `air_cm2` to the elements of a block, by name: of a fit that
+        finds the air too.
+    sizes : mapping of str to Size, optional
+        Of the sources, in the fit or not.
     assumed, smoothing_known
         As in `tgo_spectra.retrieval.diagnostics.gas_diagnostics`.
     """
@@ -203,7 +211,7 @@ def profile_dataset(
     found = _Gases(end, detection, view, sizes, assumed, smoothing_known)
     data: dict[str, object] = {}
     for gas in space.names("level"):
-        data |= found.variables(gas, level1, air_cm2)
+        data |= found.variables(gas, level1, air_cm2, slopes or {})
     data |= level2.of_fit(level1, view, end)
     result = dataset(data | dict(beside), record)
     bounds = f"{detection.layer_bottom_km:g} {detection.layer_top_km:g}"
@@ -229,6 +237,7 @@ class _Gases:
         gas: str,
         level1: xr.Dataset,
         air_cm2: Array,
+        slopes: Mapping[str, Array],
     ) -> dict[str, Any]:
         """Return the variables of a gas by name."""
         detection, altitude, end = self.detection, self.view.altitude_km, self.end
@@ -245,10 +254,9 @@ class _Gases:
             detection.minimum_response,
         )
         agreed = agreement is None or agreement.probability > limits.AGREED
-        spread = ((air_cm2 @ d.total_covariance) * air_cm2).sum(axis=1)
         column, error = (
             level2.all_rows(level1, self.view.rows, values)
-            for values in (air_cm2 @ vmr, np.sqrt(spread.clip(0.0)))
+            for values in (air_cm2 @ vmr, self._column_error(gas, d, air_cm2, slopes))
         )
         data = profile_variables(
             gas, f"{gas}_vmr", vmr, block, d, systematic,
@@ -296,6 +304,33 @@ class _Gases:
         )
         systematic = {k: v * slope for k, v in (systematic | outside).items()}
         return found.scaled(slope), systematic
+
+    def _column_error(
+        self, gas: str, d: GasDiagnostics, air_cm2: Array, slopes: Mapping[str, Array]
+    ) -> Array:
+        """Total error of the slant columns, (row,).
+
+        A mole fraction is wrong against the air that was found with it, and the column
+        is the better known for that.
+        """
+        end, n = self.end, air_cm2.shape[1]
+        total, along = d.total_covariance, air_cm2
+        if slopes:
+            vmr = end.state[gas]
+            parts = [np.einsum("rlk,l->rk", one, vmr) for one in slopes.values()]
+            along = np.concatenate([air_cm2, *parts], axis=1)
+            whole = end.diagnostics(
+                gas,
+                tuple(slopes),
+                assumed=self.assumed,
+                smoothing_known=self.smoothing_known,
+            )
+            slope = end.space.slope(end.vector)[end.space[gas]]
+            scale = np.concatenate([slope, np.ones(along.shape[1] - n)])
+            total = whole.total_covariance * scale[:, None] * scale
+            total[:n, :n] = d.total_covariance  # with what is not in the fit
+        spread = ((along @ total) * along).sum(axis=1)
+        return np.asarray(np.sqrt(spread.clip(0.0)))
 
     def _layer(self, gas: str, *, agreed: bool) -> dict[str, Any]:
         """Return the variables of the layer of a gas."""

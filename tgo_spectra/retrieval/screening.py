@@ -50,18 +50,20 @@ class Screening:
     """What to leave out, and what stands out and stays.
 
     ``spikes``: (row, pixel); ``static``: (bin, pixel); ``light``: (pixel,), high in
-    most bins and not masked.
+    most bins and not masked; ``share``: (bin,), of the values that count and are left
+    out, for whichever reason.
     """
 
     spikes: BoolArray
     static: BoolArray
     light: BoolArray
+    share: Array
 
     @classmethod
     def none(cls, used: BoolArray, n_bins: int) -> Screening:
         """Of spectra of which nothing is left out."""
         nothing = np.zeros((n_bins, used.shape[1]), dtype=bool)
-        return cls(np.zeros_like(used), nothing, nothing[0])
+        return cls(np.zeros_like(used), nothing, nothing[0], np.zeros(n_bins))
 
     def masked(self, bins: IntArray) -> BoolArray:
         """All that is left out, (row, pixel)."""
@@ -93,7 +95,15 @@ def screen(residual: Array, used: BoolArray, bins: IntArray, n_bins: int) -> Scr
         light = high.any(axis=0) & (shared > 0.5 * n_bins)
     else:
         light = high[0]
-    return Screening(spikes, high & ~light, light)
+    static = high & ~light
+    left_out = used & (spikes | static[bins])
+    share = np.array(
+        [
+            left_out[bins == number].sum() / max(used[bins == number].sum(), 1)
+            for number in range(n_bins)
+        ]
+    )
+    return Screening(spikes, static, light, share)
 
 
 def standing_out(residual: Array, used: BoolArray) -> BoolArray:

@@ -285,7 +285,7 @@ class Uncertainties(Section, frozen=True):
     spectroscopy: NonNegative = 0.05
     """Line intensities, relative, of each gas by itself."""
     waves: NonNegative = 2e-4
-    """Amplitude of waves in the baseline, of each period; in the fit (inferred)."""
+    """Amplitude of waves in the baseline, each period; in the fit (inferred)."""
 
 
 class Setup(Section, frozen=True, kw_only=True):
@@ -435,8 +435,7 @@ class Tikhonov(Section, frozen=True):
     alpha: Positive | None = None
     """Strength, a pure number; default: by `choice`."""
     assumed_covariance: Literal["prior", "none"] = "prior"
-    """Covariance of the truth for the smoothing error: that of the a priori, or none,
-    and no smoothing error."""
+    """Covariance of the truth for the smoothing error; none: no smoothing error."""
 
     def checks(self) -> Checks:
         """Return what must hold between its values."""
@@ -472,8 +471,9 @@ class SoUncertainties(Uncertainties, frozen=True):
     drift_px: NonNegative = number("so.drift_uncertainty")
     """Shift of the wavenumber scale over 60 km of tangent altitude."""
     outer_orders: NonNegative = 1.0
-    """Light of the outermost orders: what lies beyond is about as much."""
-    zero_level: NonNegative = 0.01  # of the light of the Sun, in all spectra (inferred)
+    """Light of the outermost orders, relative: what lies beyond is about as much."""
+    zero_level: NonNegative = 0.01
+    """Light added to all spectra, of that of the Sun (inferred)."""
 
 
 class SoSystematics(SoUncertainties, frozen=True):
@@ -487,9 +487,14 @@ class SoSystematics(SoUncertainties, frozen=True):
     """Tangent altitude of all rows."""
     in_fit: bool = True
     """Fit these sources with their sizes as a priori, all or none: one alone takes the
-    errors of the others for its own. "onion" and "slant" fit none."""
+    errors of the others for its own. Methods but "oe" and "tikhonov" fit none."""
     temperature_correlation_km: Positive = 10.0
     """Correlation of the temperature's error along altitude."""
+    broadening: NonNegative = 0.15
+    """Pressure widths, relative, each gas by itself: the factor from air to CO2 is good
+    to 10 % (inferred), editions of a list differ by 12 % (CH4, order 136)."""
+    interferents: NonNegative = 1.0
+    """Amounts of absent interferents that the table has, those of the atmosphere."""
     shift_px: NonNegative = 0.0
     """Shift of all bins; zero since the shift is fitted."""
 

@@ -55,6 +55,9 @@ class Block:
         many, none is made from it. ``"-"``: not written.
     correlation_km : float
         Length over which the a priori of a profile is correlated.
+    searched : bool
+        Whether the spectra are searched for it: its a priori helps where they say
+        nothing and does not say how far it can be.
     """
 
     name: str
@@ -64,6 +67,7 @@ class Block:
     log: bool = False
     variable: str = ""
     correlation_km: float = 0.0
+    searched: bool = False
 
     def __post_init__(self) -> None:
         if self.log and not (self.prior > 0.0).all():
@@ -94,6 +98,7 @@ def independent(
     size: int = 1,
     per: Literal["level", "bin", "product"] = "product",
     variable: str = "",
+    searched: bool = False,
 ) -> Block:
     """Return a block of independent elements; a sigma of zero keeps them fixed.
 
@@ -104,7 +109,8 @@ def independent(
     """
     variance = max(sigma**2, FIXED)
     start = np.full(size, prior)
-    return Block(name, start, variance * np.eye(size), per, variable=variable)
+    covariance = variance * np.eye(size)
+    return Block(name, start, covariance, per, variable=variable, searched=searched)
 
 
 def profile(

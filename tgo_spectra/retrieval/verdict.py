@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import xarray as xr
 
 from tgo_spectra import quality
 from tgo_spectra.readers.quality import level1_bits
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     import numpy.typing as npt
+    import xarray as xr
 
     from tgo_spectra.retrieval.conclusion import Conclusion
     from tgo_spectra.retrieval.noise import Noise
@@ -133,10 +133,12 @@ def of_fit(end: Conclusion) -> set[str]:
         found.add("lines_disagree")
     if end.screening.light.any():
         found.add("pattern_in_residual")
-    if (end.screening.static.mean(axis=1) > MASKED).any():
+    if (end.screening.share > MASKED).any():
         found.add("poor_fit")
+    if end.at_edge:
+        found.add("parameter_at_limit")
     for block in end.space.blocks:
-        if block.per == "level":
+        if block.per == "level" or block.searched:
             continue
         off = np.abs(end.vector[end.space[block.name]] - block.prior)
         variance = np.diag(block.covariance)
@@ -168,13 +170,15 @@ def of_product(level1: xr.Dataset, attrs: Mapping[Any, Any]) -> set[str]:
 def with_product(result: xr.Dataset, level1: xr.Dataset) -> xr.Dataset:
     """Add to the flag of a result what its product says; see `of_product`."""
     own = quality.pack(of_product(level1, result.attrs))
-    if "quality_flag" in result:
-        flag = result["quality_flag"].variable
-    else:
-        ended = bool(np.all(result.get("converged", True)))
-        none = quality.pack([] if ended else ["not_converged"])
-        flag = xr.Variable((), none, attributes_of("quality_flag", none.dtype))
-    return result.assign(quality_flag=(flag.dims, flag.data | own, flag.attrs))
+    if "quality_flag" in result.variables:
+        # in its place: to assign to a Dataset takes as long as a pass of the fit
+        flag = result.variables["quality_flag"]
+        flag.data = flag.data | own
+        return result
+    ended = bool(np.all(result.get("converged", True)))
+    none = quality.pack([] if ended else ["not_converged"])
+    attrs = attributes_of("quality_flag", none.dtype)
+    return result.assign(quality_flag=((), none | own, attrs))
 
 
 UNSEEN = quality.pack(["few_spectra"])

@@ -330,7 +330,7 @@ def _of_wanted(
         contained(data, name),
     )
     # over the pressure of the surface, which is not known better than others are
-    air, _ = sizes(setup).get("pressure", (0.0, ""))
+    air, *_ = sizes(setup).get("pressure", (0.0, ""))
     relative = (error**2 + (air * column) ** 2) ** 0.5
     return limited | {
         f"{name}_normalised": (column * scale, scaled),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.polynomial import legendre
 
-from tgo_spectra.retrieval.elements import sizes_of
+from tgo_spectra.retrieval.elements import Size, sizes_of
 from tgo_spectra.retrieval.models.lno.fit import spectrum
 from tgo_spectra.retrieval.models.lno.model import (
     detector_position,
@@ -52,7 +52,7 @@ DUST_DEPTH = 0.5
 gases are mixed (inferred)."""
 
 
-def sizes(setup: NadirSetup) -> dict[str, tuple[float, str]]:
+def sizes(setup: NadirSetup) -> dict[str, Size]:
     """Return size (1 sigma) and unit of the sources that are on, by name."""
     wish = setup.systematics
     return sizes_of(wish, SOURCES) if wish.enabled else {}
@@ -67,7 +67,7 @@ def other_models(
     """
     given = setup.instrument
     found = {}
-    for source, (size, _) in sizes(setup).items():
+    for source, (size, *_) in sizes(setup).items():
         changed = {
             "resolution": {"resolving_power": given.resolving_power * (1.0 - size)},
             "aotf_centre": {"aotf_offset_cm1": given.aotf_offset_cm1 + size},
@@ -102,7 +102,7 @@ def _changes(
 ) -> dict[str, Array]:
     base, _, _ = spectrum(model, depths, state)
     found: dict[str, Array] = {}
-    for source, (size, _) in sizes(setup).items():
+    for source, (size, *_) in sizes(setup).items():
         if source in others:
             found[source] = spectrum(others[source], depths, state)[0] - base
         elif source in ("temperature", "pressure"):

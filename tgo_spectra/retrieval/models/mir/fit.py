@@ -113,8 +113,10 @@ def space_of(scene: MirScene) -> StateSpace:
     return StateSpace(
         (
             *gases,
-            independent(SHIFT, register.shift_sigma_px, size=count, per="bin"),
-            independent(STRETCH, stretch),
+            independent(
+                SHIFT, register.shift_sigma_px, size=count, per="bin", searched=True
+            ),
+            independent(STRETCH, stretch, searched=True),
             independent(EXPONENT, 0.0, variable="-"),
             *(
                 independent(
@@ -381,6 +383,7 @@ def solve_mir(
             rule="fit.no_rows",
         )
     shifts = coarse_shifts(scene, evaluator, space.prior)
+    reach = scene.setup.registration.search_px
     result = fit(
         evaluator,
         expansion_of(scene, space),
@@ -405,5 +408,7 @@ def solve_mir(
         line_sigma=scene.setup.systematics.spectroscopy,
         tested=scene.setup.gases,
         layer=scene.setup.detection.layer(scene.altitude_km),
+        # where the search ended at its edge and the fit went on
+        at_edge=bool((np.abs(result.state[SHIFT]) > reach + 1.0).any()),
     )
     return MirSolution(result, end, evaluator, shifts)

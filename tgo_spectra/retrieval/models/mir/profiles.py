@@ -13,7 +13,7 @@ from tgo_spectra.retrieval.measurement import given_atmosphere, planet_radius
 from tgo_spectra.retrieval.models.mir.fit import MirSolution, solve_mir
 from tgo_spectra.retrieval.models.mir.scene import MirScene, make_mir_scene, order_rows
 from tgo_spectra.retrieval.models.mir.systematics import mir_changes, sizes
-from tgo_spectra.retrieval.models.so.profile_output import air_of
+from tgo_spectra.retrieval.models.so.sources import given_air
 from tgo_spectra.retrieval.profile_variables import profile_dataset
 from tgo_spectra.spectroscopy import tables
 
@@ -249,7 +249,7 @@ def level2_of(
         scene.setup.detection,
         np.concatenate([view @ limb.air_column_cm2 for view, limb in seen]),
         {
-            **air_of(scene.levels),
+            **given_air(scene.levels),
             "order": orders,
             "spectrum_bin": np.array(bins),
             "bin_order": np.array(fitted),

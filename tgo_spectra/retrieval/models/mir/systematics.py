@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tgo_spectra import geometry
-from tgo_spectra.retrieval.elements import sizes_of
+from tgo_spectra.retrieval.elements import Size, sizes_of
 from tgo_spectra.retrieval.models.mir.fit import MirEvaluator, known_blocks
 from tgo_spectra.retrieval.models.mir.scene import SHAPE_SOURCES, limbs_of
 
@@ -46,7 +46,7 @@ SOURCES = {
 """Key of the setup's section ``systematics`` and unit, by name of the error."""
 
 
-def sizes(setup: MirSetup) -> dict[str, tuple[float, str]]:
+def sizes(setup: MirSetup) -> dict[str, Size]:
     """Return size (1 sigma) and unit of the sources by name, in the fit or not."""
     found = sizes_of(setup.systematics, SOURCES)
     if not setup.systematics.enabled:
@@ -54,7 +54,7 @@ def sizes(setup: MirSetup) -> dict[str, tuple[float, str]]:
     for element, sigma in setup.registration.shape_sigma.items():
         if sigma > 0.0 and element in SHAPE_SOURCES:
             source, _, unit = SHAPE_SOURCES[element]
-            found[source] = sigma, unit
+            found[source] = Size(sigma, unit)
     return found
 
 
@@ -68,7 +68,7 @@ def mir_changes(evaluator: MirEvaluator, state: State) -> dict[str, list[Array]]
     base = evaluator.spectra(state)
     inside = {"waves", *known_blocks(scene).values()}
     found: dict[str, list[Array]] = {}
-    for source, (size, _) in sizes(scene.setup).items():
+    for source, (size, *_) in sizes(scene.setup).items():
         if source in inside:
             continue
         if source == "zero_level":

@@ -238,13 +238,14 @@ def peeled(whole: Scene, atmosphere: xr.Dataset) -> tuple[Shells, Solution, Arra
     setup = whole.setup
     shaped = [gas for gas in setup.gases if np.any(whole.prior_vmr[gas])]
     shapes = {gas: scene.prior_profile(gas, setup, whole.air) for gas in shaped}
-    start, iterations = 0, 0
+    iterations = 0
     state: State | None = None
     for number in range(setup.onion.passes if shaped else 1):
         parts = shells(whole, atmosphere, shapes)
         space = _space_of(parts)
         if state is None:
-            start, state = registration.first_guess(parts.scene, space.prior)
+            guess = registration.first_guess(parts.scene, space.prior)
+            state = guess.state
         peeling = _Peeling(parts, space)
         held = np.diag(space.covariance) ** -1.0
         found = descend(
@@ -292,10 +293,11 @@ def peeled(whole: Scene, atmosphere: xr.Dataset) -> tuple[Shells, Solution, Arra
             gain=gain,
         ),
         converged=bool(found.converged[0]),
+        at_edge=guess.at_edge,
     )
     solution = Solution(
         end=end,
-        coarse_shift_px=start,
+        coarse_shift_px=guess.shift_px,
         truncation_residual=evaluator.truncation(state),
         evaluator=evaluator,
         smoothing_known=False,

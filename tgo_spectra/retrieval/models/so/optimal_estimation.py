@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tgo_spectra.errors import RetrievalError
+from tgo_spectra.retrieval.conclusion import first_waves
 from tgo_spectra.retrieval.elements import ELEMENTS, elements_of
 from tgo_spectra.retrieval.joint import Information, Result, combine, fit, inform
 from tgo_spectra.retrieval.linear import EXPONENT, SHIFT, STRETCH
@@ -52,13 +54,22 @@ FAR = 1.2
 derivative was taken."""
 
 FAR_AIR = {
-    sources.TEMPERATURE: 3.0,
-    sources.PRESSURE: 0.04,
-    sources.POINTING: 0.4,
+    sources.TEMPERATURE: 5.0,
+    sources.PRESSURE: 0.15,
+    sources.POINTING: 1.0,
+    sources.BROADENING: 0.2,
 }
-"""The same of the air, K and 1, and of the pointing, km, where the spectra tell of it:
+"""The same of the air, K and 1, of the pointing, km, and of the widths of lines, 1,
+where the spectra tell of it:
 with a temperature 7 K off, and a step from there, methane of a layer moved by 50 pptv
 for what the step leaves out."""
+
+FIRST_STEPS = 3
+"""Linearisations of gases and shifts alone before derivatives are taken."""
+
+NEAR = 1.0
+"""Their rule of convergence, see `LIMIT` of `tgo_spectra.retrieval.solve`: the step
+that is left is taken."""
 
 ANCHORS = 3
 """How often derivatives are taken anew at most."""
@@ -102,8 +113,10 @@ def common_blocks(setup: HasCommon, n_bins: int) -> tuple[Block, ...]:
     register, aerosol = setup.registration, setup.aerosol
     stretch = register.stretch_sigma_px if register.stretch else 0.0
     return (
-        independent(SHIFT, register.shift_sigma_px, size=n_bins, per="bin"),
-        independent(STRETCH, stretch),
+        independent(
+            SHIFT, register.shift_sigma_px, size=n_bins, per="bin", searched=True
+        ),
+        independent(STRETCH, stretch, searched=True),
         independent(EXPONENT, aerosol.exponent_sigma, prior=aerosol.exponent),
     )
 
@@ -139,20 +152,20 @@ def solve(scene: Scene) -> Solution:
 def solve_jointly(scene: Scene) -> Solution:
     """Fit all bins at once."""
     space = space_of(scene)
-    start, first = registration.first_guess(scene, space.prior)
+    guess = registration.first_guess(scene, space.prior)
 
-    def once(evaluator: Evaluator, guess: State) -> Result[Linearised]:
+    def once(evaluator: Evaluator, at: State) -> Result[Linearised]:
         return fit(
             evaluator,
             expansion_of(evaluator.scene, space),
             space,
-            guess,
+            at,
             max_iterations=scene.setup.max_iterations,
             solver=scene.setup.solver,
         )
 
-    result, evaluator = settled(scene, space, first, once)
-    return solution_of(result, space, start, evaluator, space.constraint)
+    result, evaluator = settled(scene, space, guess.state, once)
+    return solution_of(result, space, guess, evaluator, space.constraint)
 
 
 def settled(
@@ -172,6 +185,10 @@ def settled(
         (model, where to start) to where it ended.
     """
     evaluator = Evaluator(scene, measurement_of(scene))
+    first = _gases_first(scene, first)
+    if sources.wave_sigma(scene.setup) > 0.0:
+        evaluator, first = _without_waves(evaluator, space, first)
+        scene = evaluator.scene
     result = fit_once(evaluator, first)
     iterations, begun = result.iterations, dict(space.prior)
     for _ in range(ANCHORS):
@@ -184,6 +201,57 @@ def settled(
         result = fit_once(evaluator, begun)
         iterations += result.iterations
     return replace(result, iterations=iterations), evaluator
+
+
+def _without_waves(
+    evaluator: Evaluator, space: StateSpace, first: State
+) -> tuple[Evaluator, State]:
+    """Free the spectra of waves in the baseline; go on from where that leads.
+
+    Derivatives are those at the state from which it starts.
+    """
+    scene = evaluator.scene
+    prepared = scene.prepared
+    first, waves, factor = first_waves(
+        evaluator.whitened(first),
+        expansion_of(scene, space),
+        first,
+        prepared.altitude_km,
+        scene.limb.altitude_km,
+        space.constraint,
+        sources.wave_sigma(scene.setup),
+    )
+    free = replace(prepared, transmittance=prepared.transmittance / factor)
+    scene = replace(scene, prepared=free, waves=waves)
+    other = Evaluator(scene, measurement_of(scene))
+    other.derivatives = evaluator.derivatives
+    return other, first
+
+
+def _gases_first(scene: Scene, first: State) -> State:
+    """Return a state near the end of the fit, where derivatives are to be taken.
+
+    That of a fit of gases and shifts alone, after a few steps: the derivative to a
+    temperature is in proportion to how much of a gas there is.
+    """
+    if not sources.known_blocks(scene.setup):
+        return first
+    plain = scene.setup.replace(systematics={"in_fit": False})
+    alone = replace(scene, setup=plain)
+    space = space_of(alone)
+    try:
+        found = fit(
+            Evaluator(alone, measurement_of(alone)),
+            expansion_of(alone, space),
+            space,
+            {name: first[name] for name in space.prior},
+            max_iterations=FIRST_STEPS,
+            solver=plain.solver,
+            limit=NEAR,
+        )
+    except RetrievalError:
+        return first
+    return {**first, **found.state}
 
 
 def _is_far(space: StateSpace, begun: State, ended: Result[Linearised]) -> bool:
@@ -203,11 +271,11 @@ def _is_far(space: StateSpace, begun: State, ended: Result[Linearised]) -> bool:
 def _solve_separately(scene: Scene) -> Solution:
     """Fit each bin by itself and combine what they say with one a priori."""
     space = space_of(scene)
-    start, first = registration.first_guess(scene, space.prior)
+    guess = registration.first_guess(scene, space.prior)
     result, evaluator = settled(
-        scene, space, first, lambda model, guess: _combined(model, space, guess)
+        scene, space, guess.state, lambda model, at: _combined(model, space, at)
     )
-    return solution_of(result, space, start, evaluator, space.constraint)
+    return solution_of(result, space, guess, evaluator, space.constraint)
 
 
 def _combined(whole: Evaluator, space: StateSpace, guess: State) -> Result[Linearised]:

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.floating]
 
 __all__ = [
-    "air_of",
     "assembled",
     "band_of",
     "bins_of",
@@ -171,17 +170,14 @@ def assembled(
         Attributes, from `choices`.
     """
     end = solution.end
+    found = sources.found_air(scene, end)
     return profile_dataset(
         level1,
         view_of(scene, end),
         end,
         scene.setup.detection,
-        scene.rows @ scene.limb.air_column_cm2,
-        {
-            **bins_of(scene.prepared),
-            **air_of(scene.levels),
-            **sources.found_air(scene, end),
-        },
+        found.air_cm2,
+        {**bins_of(scene.prepared), **found.variables},
         record
         | {
             "truncation_residual": solution.truncation_residual,
@@ -192,7 +188,8 @@ def assembled(
             "masked_spikes": int(end.screening.spikes.sum()),
             **solution.choices,
         },
-        sizes=systematics.sizes(scene.setup),
+        slopes=found.slopes,
+        sizes=systematics.taken_sizes(scene),
         assumed=solution.assumed,
         smoothing_known=solution.smoothing_known,
     )
@@ -201,12 +198,6 @@ def assembled(
 def bins_of(prepared: Prepared) -> dict[str, object]:
     """Return the numbers of the bins in the product, and the bin of each spectrum."""
     return {"bin": prepared.bin_numbers, "spectrum_bin": prepared.spectrum_bin}
-
-
-def air_of(levels: xr.Dataset) -> dict[str, object]:
-    """Return the air that a fit of gases takes as given."""
-    names = ("pressure", "temperature", "number_density")
-    return {name: levels[name].values for name in names}
 
 
 def view_of(scene: Scene, end: Conclusion) -> level2.View:

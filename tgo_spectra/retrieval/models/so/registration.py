@@ -7,7 +7,7 @@ spectra at more heights, linearised, so that the fit starts near its end.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.polynomial import legendre
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.floating]
     IntArray = npt.NDArray[np.intp]
 
-__all__ = ["first_guess"]
+__all__ = ["FirstGuess", "first_guess"]
 
 SEARCH_HEIGHTS = 3
 """Of the heights below, those of the whole-pixel search."""
@@ -35,6 +35,9 @@ HEIGHTS_KM = (4.0, 10.0, 18.0, 1.0, 26.0, 36.0, 48.0, 62.0)
 """Heights above the lowest row at which spectra are looked at."""
 
 ROWS_PER_HEIGHT = 4
+
+LOOKS = 3
+"""Whole-pixel searches at most: one that ends at its edge is made again from there."""
 
 FACTOR_RANGE = (0.2, 5.0)
 """Factors on the reference profiles outside are not believed: one linear step."""
@@ -53,12 +56,14 @@ FACTOR_SIGMA = 0.3
 class _Search:
     """Model on a detector longer by the search range, at some heights.
 
-    ``value``, ``slope`` (per pixel of shift): (pixel, height); ``factors``: derivative
-    to a factor on the reference of each gas, (gas, pixel, height). A gas whose a priori
-    is zero has the reference `TRACE`; ``sigma``: what a factor may be;
-    ``polynomials``: of the baseline, on the fitted pixels.
+    ``centre``: whole-pixel shift of its middle; ``value``, ``slope`` (per pixel of
+    shift): (pixel, height); ``factors``: derivative to a factor on the reference of
+    each gas, (gas, pixel, height). A gas whose a priori is zero has the reference
+    `TRACE`; ``sigma``: what a factor may be; ``polynomials``: of the baseline, on the
+    fitted pixels.
     """
 
+    centre: int
     heights: IntArray
     value: Array
     slope: Array
@@ -69,7 +74,24 @@ class _Search:
     polynomials: Array
 
 
-def first_guess(scene: Scene, prior: State) -> tuple[int, State]:
+class FirstGuess(NamedTuple):
+    """Where a fit should start.
+
+    Attributes
+    ----------
+    shift_px : int
+        Whole-pixel shift, true wavenumber minus the product's.
+    state : State
+    at_edge : bool
+        Whether the last search ended at its edge: the spectra may lie beyond.
+    """
+
+    shift_px: int
+    state: State
+    at_edge: bool
+
+
+def first_guess(scene: Scene, prior: State) -> FirstGuess:
     """Register the product and scale the reference profiles.
 
     Parameters
@@ -80,13 +102,17 @@ def first_guess(scene: Scene, prior: State) -> tuple[int, State]:
 
     Returns
     -------
-    coarse_shift : int
-        Whole-pixel shift, true wavenumber minus the product's.
-    state : State
-        Where a fit should start.
+    FirstGuess
     """
-    search = _look(scene)
-    whole = _whole_pixels(scene, search)
+    reach, centre = scene.setup.registration.search_px, 0
+    for _ in range(LOOKS):
+        search = _look(scene, centre)
+        whole = _whole_pixels(scene, search)
+        at_edge = abs(whole) == reach > 0
+        if not at_edge:
+            break
+        centre += whole
+    centre = search.centre
     n_bins = scene.prepared.n_bins
     sums = np.zeros((n_bins, 2))
     stretch = np.zeros(2)
@@ -113,18 +139,18 @@ def first_guess(scene: Scene, prior: State) -> tuple[int, State]:
     for g, gas in enumerate(gases):
         factor = _profile_factor(scene, search, factors[g], search.faint[g])
         state[gas] = factor * (TRACE if search.faint[g] else state[gas])
-    state[SHIFT] = whole + moved
+    state[SHIFT] = centre + whole + moved
     state[STRETCH] = np.clip([along], -1.0, 1.0)
-    return whole, state
+    return FirstGuess(centre + whole, state, at_edge)
 
 
-def _look(scene: Scene) -> _Search:
-    """Evaluate the model at the heights of the search."""
+def _look(scene: Scene, centre: int) -> _Search:
+    """Evaluate the model at the heights of the search, shifts counted from a centre."""
     reach = scene.setup.registration.search_px
     pixels = np.arange(
         scene.prepared.pixels[0] - reach, scene.prepared.pixels[-1] + reach + 1
     )
-    operator = scene.operator(0.0, pixels=pixels)
+    operator = scene.operator(float(centre), pixels=pixels)
     heights = _search_heights(scene)
     vmr = {gas: np.asarray(scene.prior_vmr[gas]) for gas in scene.setup.gases}
     limb = forward.at_heights(scene.limb, heights)
@@ -141,6 +167,7 @@ def _look(scene: Scene) -> _Search:
     dispersion = scene.prepared.dispersion(pixels.astype(float))
     position = detector_position(scene.prepared.pixels)
     return _Search(
+        centre=centre,
         heights=heights,
         value=value.astype(float),
         slope=shift * dispersion[:, None],

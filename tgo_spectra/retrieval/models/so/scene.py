@@ -37,6 +37,7 @@ __all__ = [
     "Scene",
     "detector_position",
     "make_scene",
+    "nearest",
     "of_rows",
     "with_air",
     "with_rows",
@@ -66,7 +67,9 @@ class Scene:
     profile levels; ``limb``: path geometry; ``rows``: heights to rows;
     ``jacobian_rows``: heights of the Jacobian's fields to rows; ``points_km`` and
     ``air``: quadrature points and the atmosphere there; ``offsets``: departures of the
-    instrument from the setup's, by names of `tgo_spectra.retrieval.elements.ELEMENTS`.
+    instrument from the setup's, by names of `tgo_spectra.retrieval.elements.ELEMENTS`;
+    ``wider``: how much wider than the table's the lines of gases are, relative;
+    ``waves``: amplitudes of those of which the spectra are free already.
     """
 
     prepared: Prepared
@@ -81,6 +84,8 @@ class Scene:
     air: xr.Dataset
     planet_radius_km: float
     offsets: Mapping[str, float] = field(default_factory=dict)
+    wider: Mapping[str, float] = field(default_factory=dict)
+    waves: Array | None = None
 
     def operator(
         self,
@@ -162,6 +167,11 @@ def height_grid(prepared: Prepared, step_km: float) -> Array:
     return np.arange(low, high + 0.5 * step_km, step_km)
 
 
+def nearest(points_km: Array, altitude_km: Array) -> npt.NDArray[np.intp]:
+    """Return which point is next to each altitude."""
+    return np.asarray(np.abs(points_km[:, None] - altitude_km).argmin(axis=0))
+
+
 def sparse_heights(
     heights_km: Array, steps_km: Sequence[tuple[float, float]]
 ) -> npt.NDArray[np.intp]:
@@ -218,7 +228,7 @@ def make_scene(
     points = forward.quadrature_altitudes(altitude, heights)
     air = atmospheres.on_altitudes(atmosphere, points)
     # the levels are among the points, within the 1e-6 km of their merging
-    levels = air.isel(altitude=np.abs(points[:, None] - altitude).argmin(axis=0))
+    levels = air.isel(altitude=nearest(points, altitude))
     levels = levels.assign_coords(altitude=altitude)
     coefficients = coefficients_on(band, setup.gases, air)
     limb = forward.limb(
@@ -275,17 +285,24 @@ def of_rows(scene: Scene, chosen: npt.NDArray[np.bool_]) -> Scene:
     )
 
 
-def with_air(scene: Scene, air: xr.Dataset, *, jacobian_rank: int | None = 4) -> Scene:
-    """Return the scene with other air on its quadrature points."""
+def with_air(
+    scene: Scene,
+    air: xr.Dataset,
+    *,
+    gases: tuple[str, ...] | None = None,
+    jacobian_rank: int | None = 4,
+) -> Scene:
+    """Return the scene with other air on its quadrature points, and other gases."""
     limb = scene.limb
+    gases = gases or tuple(limb.gases)
     made = forward.limb(
         altitude_km=limb.altitude_km,
         height_km=limb.height_km,
         points_km=scene.points_km,
         number_density_cm3=air["number_density"].values,
         planet_radius_km=scene.planet_radius_km,
-        vectors={gas: scene.band.vectors[gas] for gas in limb.gases},
-        coefficients=coefficients_on(scene.band, tuple(limb.gases), air),
+        vectors={gas: scene.band.vectors[gas] for gas in gases},
+        coefficients=coefficients_on(scene.band, gases, air, scene.wider),
         jacobian_rank=jacobian_rank,
         dtype=limb.dtype,
     )
@@ -294,23 +311,39 @@ def with_air(scene: Scene, air: xr.Dataset, *, jacobian_rank: int | None = 4) ->
 
 
 def coefficients_on(
-    band: BandTable, gases: tuple[str, ...], air: xr.Dataset
+    band: BandTable,
+    gases: tuple[str, ...],
+    air: xr.Dataset | Mapping[str, Array],
+    wider: Mapping[str, float] | None = None,
 ) -> dict[str, Array]:
-    """Coefficients of the gases' vectors at the pressures and temperatures of `air`."""
+    """Coefficients of the gases' vectors at the pressures and temperatures of `air`.
+
+    Lorentz widths go with the pressure: lines that are ``wider`` (relative, by gas) are
+    those of the table at a higher one.
+    """
     for gas in gases:
         if gas not in band.coefficients:
             message = f"the table has no {gas}; it has {', '.join(band.coefficients)}"
             raise TableError(message, field="gases", value=gas, rule="table.no_gas")
-    together = interpolate_coefficients(
-        np.concatenate([band.coefficients[gas] for gas in gases]),
-        band.ln_pressure,
-        band.temperature_k,
-        air["pressure"].values,
-        air["temperature"].values,
-        doppler_limit=True,
-    )
-    ends = np.cumsum([len(band.coefficients[gas]) for gas in gases])
-    return dict(zip(gases, np.split(together, ends[:-1]), strict=True))
+    found: dict[str, Array] = {}
+    widths = {gas: (wider or {}).get(gas, 0.0) for gas in gases}
+    for width in dict.fromkeys(widths.values()):
+        some = [gas for gas in gases if widths[gas] == width]
+        pressure = np.asarray(air["pressure"], dtype=float)
+        if width:
+            highest = np.exp(band.ln_pressure[-1])
+            pressure = np.minimum(pressure * (1.0 + width), highest)
+        together = interpolate_coefficients(
+            np.concatenate([band.coefficients[gas] for gas in some]),
+            band.ln_pressure,
+            band.temperature_k,
+            pressure,
+            np.asarray(air["temperature"], dtype=float),
+            doppler_limit=True,
+        )
+        ends = np.cumsum([len(band.coefficients[gas]) for gas in some])
+        found |= zip(some, np.split(together, ends[:-1]), strict=True)
+    return {gas: found[gas] for gas in gases}
 
 
 def prior_profile(gas: str, setup: HasPriors, levels: xr.Dataset) -> Array:

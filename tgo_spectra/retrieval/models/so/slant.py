@@ -23,7 +23,7 @@ from tgo_spectra.forward import ray
 from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.instruments.response import tabulated as operators
 from tgo_spectra.retrieval import level2, verdict
-from tgo_spectra.retrieval.elements import element_of, settings
+from tgo_spectra.retrieval.elements import Size, element_of, settings
 from tgo_spectra.retrieval.measurement import planet_radius, scalar, smooth_wavenumber
 from tgo_spectra.retrieval.models.so import slant_ends, slant_rows, sources
 from tgo_spectra.retrieval.models.so.profile_output import band_of, choices
@@ -171,13 +171,13 @@ def _spectra(level1: xr.Dataset) -> dict[str, object]:
     return found
 
 
-def sources_of_rows(setup: RetrievalSetup) -> dict[str, tuple[float, str]]:
+def sources_of_rows(setup: RetrievalSetup) -> dict[str, Size]:
     """Return size (1 sigma) and unit of the errors of single spectra, by source.
 
     Those of `tgo_spectra.retrieval.models.so.systematics` that act on one spectrum: its
-    place is given, and its shift is its own.
+    place is given, its shift is its own, and absent gases have no column.
     """
-    alike = ("pointing", "drift", "waves", "shift")
+    alike = ("pointing", "drift", "waves", "shift", "interferents")
     on = setup.systematics.enabled
     return {k: v for k, v in sizes(setup).items() if on and k not in alike}
 
@@ -214,6 +214,10 @@ def line_of_sight(
         source: tuple(coefficients_on(band, setup.gases, moved).values())
         for source, moved in _moved_air(band, setup, air).items()
     }
+    if width := sources_of_rows(setup).get("broadening"):
+        wider = dict.fromkeys(setup.gases, width.magnitude)
+        found = coefficients_on(band, setup.gases, air, wider)
+        others["broadening"] = tuple(found.values())
     reference = []
     for gas in setup.gases:
         profile = prior_profile(gas, setup, air)
@@ -233,7 +237,7 @@ def _moved_air(
 ) -> dict[str, xr.Dataset]:
     """Air warmer, and at a lower pressure, by 1 sigma: its own where it states one."""
     found = {}
-    for source, (size, _) in sources_of_rows(setup).items():
+    for source, (size, *_) in sources_of_rows(setup).items():
         if source in ("temperature", "pressure"):
             stated = air.get(f"{source}_uncertainty", np.full(air.altitude.size, size))
             sigma, none = np.asarray(stated, float), np.zeros(air.altitude.size)
@@ -327,7 +331,7 @@ def _others(
     """Instrument and weights as they may really be, by source of error."""
     setup = instrument.setup
     found = {}
-    for name, (size, _) in sources_of_rows(setup).items():
+    for name, (size, *_) in sources_of_rows(setup).items():
         if name in sight.other_coefficients:
             other = replace(sight, coefficients=sight.other_coefficients[name])
             found[name] = instrument, _weights(other, air)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tgo_spectra.retrieval.joint import Result
     from tgo_spectra.retrieval.linear import Linearised
     from tgo_spectra.retrieval.models.so.evaluation import Evaluator
+    from tgo_spectra.retrieval.models.so.registration import FirstGuess
     from tgo_spectra.retrieval.state import State, StateSpace
 
     Array = npt.NDArray[np.floating]
@@ -82,7 +83,7 @@ class Solution:
 def solution_of(
     result: Result[Linearised],
     space: StateSpace,
-    coarse_shift_px: int,
+    guess: FirstGuess,
     evaluator: Evaluator,
     constraint: Array,
     *,
@@ -96,7 +97,8 @@ def solution_of(
     ----------
     result : Result
     space : StateSpace
-    coarse_shift_px : int
+    guess : FirstGuess
+        Where the fit started.
     evaluator : Evaluator
         The model as fitted.
     constraint : array, shape (state, state)
@@ -113,16 +115,18 @@ def solution_of(
         scene.limb.altitude_km,
         constraint=constraint,
         wave_sigma=wave_sigma(scene.setup),
+        waves=scene.waves,
         known=known_blocks(scene.setup),
         beside=changes(evaluator, result.state),
         screened=bool(elements_of(scene.setup)),
         line_sigma=scene.setup.systematics.spectroscopy,
         tested=scene.setup.gases,
         layer=scene.setup.detection.layer(scene.limb.altitude_km),
+        at_edge=guess.at_edge,
     )
     return Solution(
         end=end,
-        coarse_shift_px=coarse_shift_px,
+        coarse_shift_px=guess.shift_px,
         truncation_residual=evaluator.truncation(result.state),
         evaluator=evaluator,
         assumed=end.space.covariance if assumed is not None else None,

@@ -1,15 +1,15 @@
 """What else is known to be uncertain, as elements of the state of a fit of SO spectra.
 
-Temperature and pressure on the line of sight, pointing, light of far orders, zero level
-and drift of the wavenumber scale. Each has an a priori of its known size and acts
-through a derivative taken once: to fit an element with its a priori is to add
-K_b S_b K_b^T to the covariance of the noise (Rodgers 2000, section 4.1.2), but for what
-the spectra themselves tell of it.
+Temperature and pressure on the line of sight, pointing, widths of lines, light of far
+orders, zero level and drift of the wavenumber scale. Each has an a priori of its known
+size and acts through a derivative taken once: to fit an element with its a priori is to
+add K_b S_b K_b^T to the covariance of the noise (Rodgers 2000, section 4.1.2), but for
+what the spectra themselves tell of it.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,6 +48,7 @@ __all__ = [
     "PRESSURE",
     "SOURCES",
     "TEMPERATURE",
+    "FoundAir",
     "air_prior",
     "air_within",
     "anchored",
@@ -56,6 +57,7 @@ __all__ = [
     "corrections",
     "derivative",
     "found_air",
+    "given_air",
     "known_blocks",
     "moved_air",
     "names_of",
@@ -66,7 +68,8 @@ __all__ = [
 TEMPERATURE, PRESSURE = "temperature_correction", "pressure_correction"
 POINTING, ORDERS = "pointing_offset", "outer_orders"
 ZERO = "zero_level"
-ANCHORED = (TEMPERATURE, PRESSURE, POINTING)
+BROADENING = "broadening_correction"
+ANCHORED = (TEMPERATURE, PRESSURE, POINTING, BROADENING)
 """What a scene can be moved to: the spectra are not linear in it."""
 
 SOURCES = {
@@ -75,9 +78,13 @@ SOURCES = {
     POINTING: "pointing",
     ORDERS: "outer_orders",
     ZERO: "zero_level",
+    BROADENING: "broadening",
     DRIFT: "drift",
 }
 """Name of the error by each block; the drift last: spectra are not linear in it."""
+
+GIVEN = ("pressure", "temperature", "number_density")
+"""What an atmosphere gives on the levels."""
 
 AIR = {TEMPERATURE: 7.0, PRESSURE: 20.0}
 """Corrections of the air, and km between their knots, linear in between: finer ones
@@ -91,7 +98,7 @@ PRESSURE_LENGTH_KM = 40.0
 """Correlation of the pressure's error along altitude (inferred: it follows from
 temperatures below over scale heights)."""
 
-STEP_K, STEP_LOG_PRESSURE, STEP_KM = 2.0, 0.02, 0.1
+STEP_K, STEP_LOG_PRESSURE, STEP_KM, STEP_WIDTH = 2.0, 0.02, 0.1, 0.05
 """Of derivatives, by differences."""
 
 DRIFT_KM = 60.0
@@ -145,6 +152,9 @@ def blocks_of(scene: Scene) -> list[Block]:
             sizes = wish.outer_orders * np.array(ORDER_SIZES[: _order_count(scene)])
             none = np.zeros(sizes.size)
             blocks.append(Block(name, none, np.diag(sizes**2), variable="-"))
+        elif name == BROADENING:
+            count = len(scene.limb.gases)
+            blocks.append(independent(name, wish.broadening, size=count, variable="-"))
         else:
             blocks.append(independent(name, size[name], variable=f"fitted_{name}"))
     return blocks
@@ -189,48 +199,107 @@ def corrections(scene: Scene, state: State) -> tuple[Array, Array]:
     return found[TEMPERATURE], found[PRESSURE]
 
 
-def found_air(scene: Scene, end: Conclusion) -> dict[str, Array]:
-    """Return the corrections of the air on the levels, with their errors."""
-    found: dict[str, Array] = {}
+def given_air(levels: xr.Dataset) -> dict[str, Array]:
+    """Return pressure, temperature and number density on the levels."""
+    return {name: levels[name].values for name in GIVEN}
+
+
+@dataclass(frozen=True)
+class FoundAir:
+    """The air that a fit has found on its line of sight: what its amounts go with.
+
+    Attributes
+    ----------
+    variables : dict of array, shape (level,)
+        Pressure, temperature and number density, and their corrections with errors.
+    air_cm2 : array, shape (row, level)
+        Slant column of air that the rows see.
+    slopes : dict of array, shape (row, level, element)
+        Its derivative to the elements of a block, by name.
+    """
+
+    variables: Mapping[str, Array]
+    air_cm2: Array
+    slopes: Mapping[str, Array]
+
+
+def found_air(scene: Scene, end: Conclusion) -> FoundAir:
+    """Return the air and the pointing that a fit has found.
+
+    Parameters
+    ----------
+    scene : Scene
+        As the fit was given it.
+    end : Conclusion
+    """
+    state, limb, rows = end.state, scene.limb, scene.rows
+    variables = given_air(scene.levels)
+    relative: dict[str, Array] = {}
+    if any(name in state for name in AIR):
+        air = _moved(scene.band, given_air(scene.air), *corrections(scene, state))
+        limb = replace(limb, air_cm2=_air_cm2(limb, scene, air["number_density"]))
+        at = scenes.nearest(scene.points_km, limb.altitude_km)
+        variables = {name: values[at] for name, values in air.items()}
     for name, step in AIR.items():
-        if name in end.space:
-            own = end.space[name]
-            hats = forward.hat_matrix(knots_km(scene, step), scene.limb.altitude_km)
-            found[name] = hats @ end.vector[own]
-            spread = (hats @ end.covariance[own, own] * hats).sum(axis=1)
-            found[f"{name}_error"] = np.sqrt(spread)
-    return found
+        if name not in state:
+            continue
+        own = end.space[name]
+        hats = forward.hat_matrix(knots_km(scene, step), limb.altitude_km)
+        variables[name] = hats @ end.vector[own]
+        spread = (hats @ end.covariance[own, own] * hats).sum(axis=1)
+        variables[f"{name}_error"] = np.sqrt(spread)
+        # n ~ p / T
+        warm = -1.0 / variables["temperature"][:, None]
+        relative[name] = hats * (warm if name == TEMPERATURE else 1.0)
+    slopes = {}
+    if POINTING in state:
+        offset = float(state[POINTING][0])
+        up, here, down = (
+            pointed(scene, offset + step).rows @ limb.air_column_cm2
+            for step in (STEP_KM, 0.0, -STEP_KM)
+        )
+        slopes[POINTING] = ((up - down) / (2.0 * STEP_KM))[:, :, None]
+    else:
+        here = rows @ limb.air_column_cm2
+    slopes |= {name: here[:, :, None] * part for name, part in relative.items()}
+    return FoundAir(variables, here, slopes)
 
 
-def moved_air(
-    air: xr.Dataset, scene: Scene, warmer_k: Array, log_p: Array
-) -> xr.Dataset:
-    """Return the air at other temperatures and pressures, within the table."""
-    return air_within(air, scene.band, warmer_k, log_p)
+def moved_air(scene: Scene, warmer_k: Array, log_p: Array) -> xr.Dataset:
+    """Return a scene's air at other temperatures and pressures, within its table."""
+    return air_within(scene.air, scene.band, warmer_k, log_p)
 
 
 def air_within(
     air: xr.Dataset, band: BandTable, warmer_k: Array, log_p: Array
 ) -> xr.Dataset:
     """Return the air at other temperatures and pressures, within a table."""
+    moved = _moved(band, given_air(air), warmer_k, log_p)
+    return air.assign({k: ("altitude", v) for k, v in moved.items()})
+
+
+def _moved(
+    band: BandTable, given: Mapping[str, Array], warmer_k: Array, log_p: Array
+) -> dict[str, Array]:
+    """Return pressure, temperature and number density, moved."""
     low, high = band.temperature_k[[0, -1]]
-    given = air["temperature"].values
-    temperature = np.clip(given + warmer_k, low, high)
+    temperature = np.clip(given["temperature"] + warmer_k, low, high)
     highest = np.exp(band.ln_pressure[-1])
-    pressure = np.minimum(air["pressure"].values * np.exp(log_p), highest)
-    factor = pressure / air["pressure"].values * given / temperature
-    return air.assign(
-        temperature=("altitude", temperature),
-        pressure=("altitude", pressure),
-        number_density=("altitude", air["number_density"].values * factor),
-    )
+    pressure = np.minimum(given["pressure"] * np.exp(log_p), highest)
+    factor = pressure / given["pressure"] * given["temperature"] / temperature
+    density = given["number_density"] * factor
+    return dict(zip(GIVEN, (pressure, temperature, density), strict=True))
 
 
 def anchored(scene: Scene, state: State) -> Scene:
-    """Return the scene with the air and the pointing that a fit has found."""
-    changed = scene
+    """Return the scene with air, widths of lines and pointing that a fit has found."""
+    changed, air = scene, scene.air
+    if BROADENING in state:
+        wider = dict(zip(scene.limb.gases, state[BROADENING].tolist(), strict=True))
+        changed = replace(changed, wider=wider)
     if any(name in state for name in AIR):
-        air = moved_air(scene.air, scene, *corrections(scene, state))
+        air = moved_air(scene, *corrections(scene, state))
+    if air is not scene.air or changed is not scene:
         changed = scenes.with_air(changed, air)
     if POINTING in state:
         changed = pointed(changed, float(state[POINTING][0]))
@@ -282,14 +351,14 @@ def _by_air(
     """Differences by a hat of temperature or of pressure at each knot."""
     limb = forward.at_heights(scene.limb, scene.limb.jacobian_heights)
     middle = operator.apply(seen_by, forward.node_transmittance(limb, state))
-    hats = forward.hat_matrix(knots, scene.points_km)
+    hats, given = forward.hat_matrix(knots, scene.points_km), given_air(scene.air)
     none = np.zeros(scene.points_km.size)
     fields = np.zeros((limb.height_km.size, knots.size, len(middle)), middle.dtype)
     for index, hat in enumerate(hats.T):
         warmer, log_p = (
             (step * hat, none) if kind == TEMPERATURE else (none, step * hat)
         )
-        air = moved_air(scene.air, scene, warmer, log_p)
+        air = _moved(scene.band, given, warmer, log_p)
         # rays above see nothing of it
         top = scene.points_km[np.flatnonzero(hat)[-1]]
         below = np.flatnonzero(limb.height_km <= top)
@@ -300,28 +369,34 @@ def _by_air(
 
 
 def _with_air(
-    limb: forward.Limb, scene: Scene, air: xr.Dataset, changed: npt.NDArray[np.bool_]
+    limb: forward.Limb,
+    scene: Scene,
+    air: Mapping[str, Array],
+    changed: npt.NDArray[np.bool_],
 ) -> forward.Limb:
     """Return a limb with other air, of which the transmittance alone is asked.
 
     ``changed``: points at which the air is another.
     """
-    density = air["number_density"].values
-    columns = ray.layer_columns(
-        scene.planet_radius_km + limb.height_km,
-        scene.planet_radius_km + scene.points_km,
-        density,
-        top_scale_km=ray.top_scale_height(scene.points_km, density),
-    )
-    found = scenes.coefficients_on(
-        scene.band, tuple(limb.gases), air.isel(altitude=changed)
-    )
+    columns = _air_cm2(limb, scene, air["number_density"])
+    there = {name: values[changed] for name, values in air.items()}
+    found = scenes.coefficients_on(scene.band, tuple(limb.gases), there, scene.wider)
     gases = {}
     for gas, path in limb.gases.items():
         coefficients = path.coefficients.copy()
         coefficients[:, changed] = found[gas]
         gases[gas] = replace(path, coefficients=coefficients)
     return replace(limb, gases=gases, air_cm2=columns)
+
+
+def _air_cm2(limb: forward.Limb, scene: Scene, density: Array) -> Array:
+    """Slant columns of air under the hats of the points, (height, point)."""
+    sight = ray.LineOfSight(
+        height_km=np.asarray(limb.height_km, dtype=np.float64),
+        points_km=np.asarray(scene.points_km, dtype=np.float64),
+        radius_km=scene.planet_radius_km,
+    )
+    return np.asarray(sight.air(density))
 
 
 def _by_temperature(
@@ -345,6 +420,27 @@ def _by_pressure(
     knots = knots_km(scene, AIR[PRESSURE])
     # downwards: the lowest pressures may be at the edge of the table
     return _by_air(scene, state, seen_by, knots, -STEP_LOG_PRESSURE, PRESSURE)
+
+
+def _by_broadening(
+    scene: Scene,
+    state: State,
+    seen_by: Operator,
+    _fields: forward.PixelFields,
+    _depth: Array,
+) -> Array:
+    """Change by the widths of the lines of each gas, relative; downwards, as above."""
+    limb = forward.at_heights(scene.limb, scene.limb.jacobian_heights)
+    middle = operator.apply(seen_by, forward.node_transmittance(limb, state))
+    fields = []
+    for gas, path in limb.gases.items():
+        width = scene.wider.get(gas, 0.0) - STEP_WIDTH
+        c = scenes.coefficients_on(scene.band, (gas,), scene.air, {gas: width})[gas]
+        gases = {**limb.gases, gas: replace(path, coefficients=c)}
+        narrow = forward.node_transmittance(replace(limb, gases=gases), state)
+        fields.append((middle - operator.apply(seen_by, narrow)) / STEP_WIDTH)
+    heights = np.stack(fields).transpose(2, 0, 1)
+    return seen_by_rows(scene.jacobian_rows, np.ascontiguousarray(heights))
 
 
 def _by_pointing(
@@ -423,5 +519,6 @@ _DERIVATIVES: Mapping[str, Callable[..., Array]] = {
     POINTING: _by_pointing,
     ORDERS: _by_orders,
     ZERO: _by_zero_level,
+    BROADENING: _by_broadening,
     DRIFT: _by_drift,
 }

@@ -19,7 +19,9 @@ from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.retrieval.elements import (
     ELEMENTS,
     OTHERS,
+    Size,
     fitted_sources,
+    settings,
     sizes_of,
 )
 from tgo_spectra.retrieval.linear import SHIFT
@@ -40,22 +42,38 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.floating]
     AirOf = Callable[[Scene, xr.Dataset], Scene]
 
-__all__ = ["changes", "sizes"]
+__all__ = ["changes", "sizes", "taken_sizes"]
 
 EXPLAINED = 0.98
 """Part of the variance of a correlated temperature error that is followed."""
 
 
-BESIDE = {"shift": ("shift_px", "pixel"), "spectroscopy": ("spectroscopy", "1")}
+BESIDE = {
+    "shift": ("shift_px", "pixel"),
+    "spectroscopy": ("spectroscopy", "1"),
+    "interferents": ("interferents", "1"),
+}
 """Key and unit of the sources that never stand in the fit."""
 
 
-def sizes(setup: RetrievalSetup) -> dict[str, tuple[float, str]]:
-    """Return size (1 sigma) and unit of the sources by name, in the fit or not."""
+def sizes(setup: RetrievalSetup) -> dict[str, Size]:
+    """Return the sources by name, in the fit or not."""
     wish, fitted = setup.systematics, fitted_sources(setup)
-    settings = {row.source: (row.source, row.unit) for row in ELEMENTS.values()}
-    every = sizes_of(wish, OTHERS | settings | BESIDE)
+    every = sizes_of(wish, OTHERS | settings() | BESIDE)
     return {k: v for k, v in every.items() if wish.enabled or k in fitted}
+
+
+def taken_sizes(scene: Scene) -> dict[str, Size]:
+    """Return `sizes` with the atmosphere's own uncertainty where it states one."""
+    found = sizes(scene.setup)
+    for source in found.keys() & {"temperature", "pressure"}:
+        stated = f"{source}_uncertainty"
+        if stated in scene.levels:
+            _, covariance = sources.air_prior(scene, source)
+            largest = float(np.sqrt(np.diag(covariance).max()))
+            origin = f"{stated} of the atmosphere, largest over altitude"
+            found[source] = Size(largest, found[source].unit, origin)
+    return found
 
 
 def changes(
@@ -77,7 +95,7 @@ def changes(
     scene = evaluator.scene
     base = _spectra(evaluator, scene, state)
     found: dict[str, list[Array]] = {}
-    for source, (size, _) in sizes(scene.setup).items():
+    for source, (size, *_) in sizes(scene.setup).items():
         if source in fitted_sources(scene.setup) or source == "waves":
             continue
         if source in ("drift", "outer_orders", "zero_level"):
@@ -88,6 +106,11 @@ def changes(
             others = _other_air(scene, source, air_of or scenes.with_air)
         elif source == "spectroscopy":
             others = _stronger(scene, size)
+        elif source == "broadening":
+            others = _broader(scene, size, air_of or scenes.with_air)
+        elif source == "interferents":
+            others = _absent(scene)
+            shifted = {**state, **_absent_amounts(scene, size)}
         elif source == "pointing":
             others = iter([sources.pointed(scene, size)])
         elif source == "shift":
@@ -96,6 +119,8 @@ def changes(
         else:
             others = iter([_instrument(scene, source, size)])
         found[source] = [_spectra(evaluator, one, shifted) - base for one in others]
+        if not found[source]:
+            del found[source]
     return found
 
 
@@ -104,6 +129,9 @@ def _spectra(like: Evaluator, scene: Scene, state: State) -> Array:
     evaluator = Evaluator(scene, replace(like.measurement, rows=scene.rows))
     evaluator.depth = like.depth
     evaluator.anchor, evaluator.derivatives = like.anchor, like.derivatives
+    if scene.offsets == like.scene.offsets:
+        evaluator.operator, evaluator.built = like.operator, like.built
+        evaluator.settings = like.settings
     return evaluator.spectra(state)
 
 
@@ -125,7 +153,7 @@ def _other_air(scene: Scene, kind: str, air_of: AirOf) -> Iterator[Scene]:
         upwards = 1.0 if vector.sum() >= 0.0 else -1.0
         change = hats @ (np.sqrt(value) * upwards * vector)
         pair = (change, none) if kind == "temperature" else (none, change)
-        yield air_of(scene, sources.moved_air(scene.air, scene, *pair))
+        yield air_of(scene, sources.moved_air(scene, *pair))
 
 
 def _by_block(
@@ -139,6 +167,27 @@ def _by_block(
         evaluator.scene, name, state, evaluator.operator, fields, evaluator.depth
     )
     return [size * column for column in columns.transpose(1, 0, 2)]
+
+
+def _broader(scene: Scene, size: float, air_of: AirOf) -> Iterator[Scene]:
+    """Give the scene with the lines of each gas wider, their strength the same."""
+    for gas in scene.limb.gases:
+        yield air_of(replace(scene, wider={gas: size}), scene.air)
+
+
+def _absent_amounts(scene: Scene, size: float) -> dict[str, Array]:
+    """Amounts of the gases that are not fitted and of which table and air tell."""
+    return {
+        gas: size * scene.levels[f"{gas}_vmr"].values
+        for gas in scene.setup.interferents_absent
+        if gas in scene.band.coefficients and f"{gas}_vmr" in scene.levels
+    }
+
+
+def _absent(scene: Scene) -> Iterator[Scene]:
+    """Give the scene with each gas that is not fitted."""
+    for gas in _absent_amounts(scene, 1.0):
+        yield scenes.with_air(scene, scene.air, gases=(*scene.limb.gases, gas))
 
 
 def _stronger(scene: Scene, size: float) -> Iterator[Scene]:

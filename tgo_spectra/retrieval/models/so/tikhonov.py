@@ -51,7 +51,8 @@ def solve(scene: Scene) -> Solution:
     space = space_of(scene)
     rule = _Rule(scene, space)
     expand = expansion_of(scene, space)
-    start, first = registration.first_guess(scene, space.prior)
+    guess = registration.first_guess(scene, space.prior)
+    first = guess.state
     evaluator = Evaluator(scene, measurement_of(scene))
 
     def smooth(alpha: float, guess: State, begun: _Begun) -> Result[Linearised]:
@@ -90,7 +91,7 @@ def solve(scene: Scene) -> Solution:
     return solution_of(
         result,
         space,
-        start,
+        guess,
         evaluator,
         alpha * rule.shape + rule.fixed,
         assumed=space.covariance if known else None,

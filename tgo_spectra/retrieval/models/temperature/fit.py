@@ -112,13 +112,13 @@ def solve_temperature(scene: TemperatureScene) -> TemperatureSolution:
         The fit diverges.
     """
     space = space_of_temperature(scene)
-    coarse, first = _first_guess(scene, space.prior)
+    guess = _first_guess(scene, space.prior)
     evaluator = TemperatureEvaluator(scene, measurement_of(scene.gas))
     result = fit(
         evaluator,
         expansion_of_temperature(scene, space),
         space,
-        first,
+        guess.state,
         max_iterations=scene.setup.max_iterations,
         solver=scene.setup.solver,
     )
@@ -132,20 +132,22 @@ def solve_temperature(scene: TemperatureScene) -> TemperatureSolution:
         wave_sigma=scene.setup.systematics.waves,
         beside=temperature_changes(evaluator, result.state),
         screened=False,
+        at_edge=guess.at_edge,
     )
     residual = evaluator.truncation(result.state)
-    return TemperatureSolution(result, end, evaluator, coarse, residual)
+    return TemperatureSolution(result, end, evaluator, guess.shift_px, residual)
 
 
-def _first_guess(scene: TemperatureScene, prior: State) -> tuple[int, dict[str, Array]]:
+def _first_guess(scene: TemperatureScene, prior: State) -> registration.FirstGuess:
     """Register the product; take the pressure from the amount of CO2 seen.
 
     The temperature starts from the a priori.
     """
     gas = scene.gas
     start = space_of(gas).prior
-    coarse, found = registration.first_guess(gas, start)
+    guess = registration.first_guess(gas, start)
+    found = guess.state
     at = int(np.abs(scene.altitude_km - scene.reference_km).argmin())
     factor = float(found["co2"][at] / start["co2"][at])
     seen = {name: found[name] for name in (SHIFT, STRETCH, *scene.setup.fitted)}
-    return coarse, {**prior, **seen, LOG_PRESSURE: np.log([factor])}
+    return guess._replace(state={**prior, **seen, LOG_PRESSURE: np.log([factor])})

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from tgo_spectra.retrieval.conclusion import Conclusion
     from tgo_spectra.retrieval.diagnostics import GasDiagnostics
+    from tgo_spectra.retrieval.elements import Size
     from tgo_spectra.retrieval.models.temperature.fit import TemperatureSolution
     from tgo_spectra.retrieval.models.temperature.scene import TemperatureScene
     from tgo_spectra.retrieval.state import Block
@@ -265,7 +266,7 @@ def _air_variables(
 
 
 def _gas_variables(
-    gas: str, end: Conclusion, units: Mapping[str, tuple[float, str]]
+    gas: str, end: Conclusion, units: Mapping[str, Size]
 ) -> dict[str, object]:
     """Name the profile of a gas fitted beside the temperature, and its errors."""
     own = end.space[gas]

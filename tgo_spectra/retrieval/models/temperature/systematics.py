@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tgo_spectra.forward.sight import hydrostatic_log_ratio
-from tgo_spectra.retrieval.elements import OTHERS, element_of, settings, sizes_of
+from tgo_spectra.retrieval.elements import (
+    OTHERS,
+    Size,
+    element_of,
+    settings,
+    sizes_of,
+)
 from tgo_spectra.retrieval.models.so import sources
 from tgo_spectra.retrieval.models.so.optimal_estimation import prior_sigma
 from tgo_spectra.retrieval.models.temperature.evaluation import (
@@ -53,7 +59,7 @@ AIR = {
 """Key of the setup's section ``composition`` and unit, by name of the error."""
 
 
-def sizes(setup: TemperatureSetup) -> dict[str, tuple[float, str]]:
+def sizes(setup: TemperatureSetup) -> dict[str, Size]:
     """Return size (1 sigma) and unit of the sources that are on, by name."""
     wish = setup.systematics
     found = sizes_of(setup.composition, AIR)
@@ -62,7 +68,7 @@ def sizes(setup: TemperatureSetup) -> dict[str, tuple[float, str]]:
     light = {name: OTHERS[name] for name in LIGHT}
     found |= sizes_of(wish, lines | settings() | light)
     if set(setup.interferents) - set(setup.fitted):
-        found["interferents"] = 1.0, "1"
+        found["interferents"] = Size(1.0, "1")
     return {k: v for k, v in found.items() if wish.enabled or k == "waves"}
 
 
@@ -78,7 +84,7 @@ def temperature_changes(
     base = evaluator.spectra(state)
     air = other_air(scene)
     found: dict[str, list[Real]] = {}
-    for source, (size, _) in sizes(scene.setup).items():
+    for source, (size, *_) in sizes(scene.setup).items():
         if source == "waves":
             continue
         if source in air:
@@ -104,7 +110,7 @@ def other_air(scene: TemperatureScene) -> dict[str, TemperatureScene]:
     """Return the scenes whose air or line of sight is another, by source."""
     setup, air = scene.setup, scene.setup.composition
     found = {}
-    for source, (size, _) in sizes(setup).items():
+    for source, (size, *_) in sizes(setup).items():
         if source == "composition":
             found[source] = with_composition(scene, air.relative_error)
         elif source == "homopause":

@@ -281,6 +281,7 @@ def conclude_profile(
         result.iterations,
         lambda _: errors,
         converged=result.converged,
+        at_edge=False,  # shifts are found without a search
     )
 
 
