@@ -99,6 +99,16 @@ def votable(names, rows, status="OK", words="", last="", kind="char"):
     ).encode()
 
 
+def waits(connection):
+    """Whether the other side has not closed a connection."""
+    try:
+        return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -119,8 +129,10 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         site = self.server
         with site.lock:
-            site.busy += 1
-            site.busiest = max(site.busiest, site.busy)
+            site.open.add(self.connection)
+            # what a client has read and left is no longer its own
+            waiting = [one for one in site.open if waits(one)]
+            site.busiest = max(site.busiest, len(waiting))
         try:
             self.answer(site)
         except (BrokenPipeError, ConnectionResetError):
@@ -128,7 +140,7 @@ class Handler(BaseHTTPRequestHandler):
         finally:
             self.close_connection = True
             with site.lock:
-                site.busy -= 1
+                site.open.discard(self.connection)
 
     def answer(self, site):
         parts = urlsplit(self.path)
@@ -267,7 +279,7 @@ class Site(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.lock = threading.Lock()
-        self.sent, self.busy, self.busiest = 0, 0, 0
+        self.sent, self.busiest, self.open = 0, 0, set()
         self.times, self.faults, self.files = {}, {}, {}
         self.answers, self.slow, self.later, self.tap_faults = None, 0, 0.0, []
         self.refusal = votable((), (), "ERROR", "no such column: <i>x</i>")
