@@ -31,7 +31,8 @@ def label(tmp_path_factory):
 @pytest.fixture(scope="module")
 def level1(label):
     """About 160 spectra of four bins."""
-    return tgo.open_product(label).load().isel(spectrum=slice(0, None, 3))
+    rows = tgo.open_product(label).load()
+    return rows.isel(spectrum=np.flatnonzero(np.arange(rows.sizes["spectrum"]) % 3))
 
 
 @pytest.fixture(scope="module")

@@ -130,7 +130,7 @@ def test_grid__of_a_constant_is_the_constant(weights):
 
 def test_mean__unbiased_where_clipping_is_not():
     rng = np.random.default_rng(3)
-    truth, sigma, n = 0.01, 0.05, 300
+    truth, sigma, n = 0.01, 0.05, 150
     noisy = [truth + sigma * rng.normal() for _ in range(n)]
     grid = Grid(latitude=[-90, 90])
     ds = grid_level2([profile(x, sigma) for x in noisy], grid)

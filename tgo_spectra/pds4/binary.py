@@ -147,18 +147,8 @@ def decode(
 
     Integers become float64 if a missing value or a scale is declared. `valid` are the
     texts of valid_minimum and valid_maximum, `bits` those of integers narrower than
-    their type, `where` the file and field for warnings.
-
-    Raises
-    ------
-    ProductError
-        ``table.field_value_data_type_mismatch`` for a value that this type of result
-        cannot hold.
-
-    Warns
-    -----
-    TgoWarning
-        See `tgo_spectra.pds4.constants.warn_of_values`.
+    their type, `where` the file and field for warnings. ProductError
+    (``table.field_value_data_type_mismatch``): a value that the result cannot hold.
     """
     result = decoded_dtype(stored.dtype, fills, scale, offset, bits)
     values = np.array(stored, dtype=result)

@@ -178,17 +178,8 @@ def check_product(
 def findings_of(source: Source, *, exact: bool = False) -> list[Finding]:
     """Say all that is wrong with a product; nothing is raised, repaired or warned of.
 
-    Parameters
-    ----------
-    source : Source
-        The label.
-    exact : bool
-        As for `check_product`.
-
-    Returns
-    -------
-    list of Finding
-        In the order of the files; the first error is the primary one.
+    In the order of the files; the first error is the primary one. `source` is the
+    label, `exact` as for `check_product`.
     """
     check = _Check(False, True, exact, ())
     check.product(source)

@@ -212,20 +212,9 @@ def _floating(text: str, dtype: np.dtype[Any]) -> Any:
 def stored_constants(
     texts: tuple[str, ...], dtype: np.dtype[Any], bits: int | None = None
 ) -> Constants:
-    """Return special constants as values of a binary type.
+    """Return special constants as values of a binary type in native byte order.
 
-    Parameters
-    ----------
-    texts : tuple of str
-        As in the label.
-    dtype : dtype
-        Of what is stored, in native byte order.
-    bits : int, optional
-        Of an integer that is narrower than `dtype`.
-
-    Returns
-    -------
-    Constants
+    `texts` are as in the label; `bits` those of an integer narrower than `dtype`.
 
     Examples
     --------
@@ -288,15 +277,9 @@ def integer_constants(
 ) -> Constants:
     """Return special constants as integers that are written as text, of any size.
 
-    Parameters
-    ----------
-    texts : tuple of str
-        As in the label. Words are left out, as by `real_constants`.
-    base : int, optional
-        Of the numbers in the cells, and so of their constants.
-    length : int
-        Characters of a cell; a constant that needs more is a decimal number, and said
-        to be. 0: not known.
+    Words are left out, as by `real_constants`. `base`: of the numbers in the cells, and
+    so of their constants; `length`: characters of a cell, 0 if not known; a constant
+    that needs more is a decimal number, and said to be.
 
     Examples
     --------
@@ -368,21 +351,8 @@ def limits(
 ) -> tuple[list[Any], list[tuple[str, str]]]:
     """Return valid_minimum and valid_maximum as numbers, and which are none.
 
-    Parameters
-    ----------
-    valid : tuple of str
-        As in the label; empty if not given.
-    dtype : dtype
-        Of what is stored.
-    bits : int, optional
-        Of an integer that is narrower than `dtype`.
-
-    Returns
-    -------
-    found : list of (number or None)
-        Lowest and highest valid value; None: no such limit.
-    notes : list of (str, str)
-        Limits that are of no use.
+    `valid` are the texts of the label, empty if not given; None is no such limit. As in
+    `stored_constants` otherwise.
 
     Examples
     --------
@@ -429,20 +399,10 @@ def warn_of_values(
 ) -> None:
     """Warn of values that are kept as data and may stand for something else.
 
-    Parameters
-    ----------
-    stored : ndarray
-        Numbers before scaling.
-    missing : ndarray of bool, of its shape
-        Which are no data.
-    constants : Constants
-        Special constants. A value that differs from one by no more than the digits
-        written or single precision may have been meant by it, and so may a complex
-        number of which both parts equal a real constant.
-    valid : tuple of (number or None)
-        Lowest and highest valid value.
-    where : str
-        File and field, for the message.
+    A value that differs from a special constant by no more than the digits written or
+    single precision may have been meant by it, and so may a complex number of which
+    both parts equal a real constant. `stored`: numbers before scaling; `missing`, of
+    its shape: which are no data; `valid`: lowest and highest; `where`: file and field.
     """
     kind = stored.dtype.kind
     if kind in "fc":

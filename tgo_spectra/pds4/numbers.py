@@ -228,14 +228,9 @@ def parse_integers(
     values: np.ndarray,
     states: np.ndarray,
 ) -> tuple[int, int]:
-    """Parse integer cells; the arguments are those of `parse_reals` (values int64).
+    """Parse integer cells as `parse_reals`, values int64; count blank and bad cells.
 
     A value outside the 64-bit range is ``BAD``.
-
-    Returns
-    -------
-    n_blank, n_other : int
-        Number of blank cells and of bad cells.
     """
     n_blank = 0
     n_bad = 0

@@ -87,22 +87,9 @@ def missing_cells(
 ) -> Iterator[Finding]:
     """Count the cells of a number field that are blank or hold a special constant.
 
-    Parameters
-    ----------
-    table : Table
-        The table.
-    item : Field
-        One of its fields.
-    values : ndarray, shape ``(record, *repetitions)``
-        What was read of it.
-    blank_is : {"error", "warning", "info"}
-        Severity of blank cells.
-
-    Yields
-    ------
-    Finding
-        With the place of the first such cell; `value` is their number. Special
-        constants are information.
+    A finding has the place of the first such cell, and their number as value; special
+    constants are information, blank cells what `blank_is` says. `values`, (record,
+    *repetitions): what was read of the field.
     """
     if item.data_type not in _NUMBERS or values.dtype.kind != "f":
         return
@@ -135,25 +122,10 @@ def missing_cells(
 
 
 def refuse_disorder(table: Table, names: Collection[str]) -> set[str]:
-    """Refuse fields whose values neither rise nor fall all the way.
+    """Refuse fields without groups whose values neither rise nor fall all the way.
 
-    Parameters
-    ----------
-    table : Table
-        The table.
-    names : collection of str
-        Fields without groups that must rise or fall from record to record; names
-        that the table does not have are left alone.
-
-    Returns
-    -------
-    set of str
-        The names found.
-
-    Raises
-    ------
-    ProductError
-        ``table.records_not_monotonic``, with the first record out of order.
+    Names that the table does not have are left alone, the others returned. ProductError
+    (``table.records_not_monotonic``) with the first record out of order.
     """
     found = [f for f in table.layout.fields if f.name in names and not f.groups]
     for item in found:

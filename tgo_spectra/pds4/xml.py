@@ -83,16 +83,9 @@ def _tree(text: bytes) -> tuple[ET.Element, bool]:
 def parse_xml(text: bytes, path: str) -> ET.Element:
     """Parse XML bytes; a DOCTYPE, deep nesting or bad syntax is refused.
 
-    Raises
-    ------
-    ProductError
-        ``label.schema`` (too large), ``label.doctype_refused``, ``label.too_deep``,
-        ``label.not_xml``.
-
-    Warns
-    -----
-    TgoWarning
-        ``label.schema``, if the root element has no namespace.
+    ProductError ``label.schema`` (too large), ``label.doctype_refused``,
+    ``label.too_deep``, ``label.not_xml``; TgoWarning ``label.schema``, if the root
+    element has no namespace.
     """
     if len(text) > LABEL_BYTES_MAX:
         msg = f"label larger than {LABEL_BYTES_MAX} bytes"

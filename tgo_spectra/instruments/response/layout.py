@@ -2,7 +2,7 @@
 
 Shared by the operator of the fit and by that of the exact derivatives: windows of the
 line shape in cells, blocks of pixels, and per (pixel, order) the parameters of the
-kernel.
+kernel. From these the blocks of the fit are filled.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from tgo_spectra.errors import InstrumentError
 from tgo_spectra.instruments.so import (
     SoInstrument,
     aotf_centre,
+    aotf_transmission,
     covered_orders,
     ils_parameters,
 )
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Integers = NDArray[np.int64]
 
-__all__ = ["Layout", "arrange", "reference_wavenumber"]
+__all__ = ["Layout", "arrange", "fill", "reference_wavenumber"]
 
 #: Chebyshev points at which the kernel is evaluated in a cell.
 CELL_SAMPLES = 8
@@ -272,3 +273,66 @@ def _check(
         if fault:
             msg = f"{field} {what}"
             raise InstrumentError(msg, field=field, value=value, rule="operator.inputs")
+
+
+def fill(
+    layout: Layout,
+    area: Floats,
+    nu_c: float,
+    settings: SoInstrument,
+    kinds: int,
+    dtype: type[np.floating],
+) -> tuple[NDArray[np.floating], Floats]:
+    """Fill the blocks of a layout and normalise them.
+
+    One block at a time: in double precision it stays in the cache.
+
+    ``area``, (pixel, order): blaze over the sigma of the line shape; ``nu_c``:
+    wavenumber to which the slope refers, cm-1; ``kinds`` of rows, two to four. Returns
+    the entries, normalised, of type ``dtype``, and the sums over the nodes before that,
+    (pixel, order, kind).
+    """
+    from tgo_spectra.instruments.response.kernel import fill_blocks, normalise_blocks
+
+    aotf = aotf_transmission(layout.sample, layout.aotf_centre_cm1, settings)
+    mix = np.ascontiguousarray(layout.weight @ layout.matrix)
+    out = np.empty(layout.size, dtype=dtype)
+    sums = np.zeros((*layout.centre.shape, kinds))
+    stops = np.append(layout.offset[1:, 0], layout.size)
+    scratch = np.empty(int((stops - layout.offset[:, 0]).max()))
+    for b, stop in enumerate(stops):
+        start = int(layout.offset[b, 0])
+        data = scratch[: stop - start]
+        data[:] = 0.0
+        pixels = slice(layout.limits[b], layout.limits[b + 1])
+        where = (
+            layout.limits[b : b + 2],
+            layout.node_low[b : b + 1],
+            layout.node_high[b : b + 1],
+            layout.offset[b : b + 1] - start,
+        )
+        fill_blocks(
+            layout.centre,
+            layout.sigma,
+            layout.delta,
+            area,
+            layout.scale,
+            layout.first,
+            layout.last,
+            settings.ils_amplitude,
+            nu_c,
+            layout.lowest,
+            layout.middle,
+            layout.cell_width_cm1,
+            layout.points,
+            aotf,
+            layout.starts,
+            mix,
+            *where,
+            data,
+            sums,
+        )
+        total = np.zeros((layout.pixels.size, kinds))
+        total[pixels] = sums[pixels].sum(axis=1)
+        normalise_blocks(total, *where, data, out[start:stop])
+    return out, sums

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from tgo_spectra.errors import InstrumentError
-from tgo_spectra.instruments.response.filling import fill
-from tgo_spectra.instruments.response.layout import arrange
+from tgo_spectra.instruments.response.layout import arrange, fill
 from tgo_spectra.instruments.so import (
     SoInstrument,
     blaze,
