@@ -41,13 +41,6 @@ def assert_valid(shared):
     return check
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    for item in items:
-        if "shared" in getattr(item, "fixturenames", ()):
-            item.add_marker("shared")
-
-
 @pytest.fixture(scope="session")
 def tables(tmp_path_factory):
     """Folder of the absorption tables that tests build, each once."""
@@ -97,27 +90,69 @@ def small_product(occultation):
     return make
 
 
-#: Files whose tests share something that takes long to make: each in one worker, and
-#: before all others.
-TOGETHER = (
-    "test_20_netcdf",
-    "test_45_cached_tables",
-    "test_50_forward",
-    "test_64_temperature",
-    "test_66_coverage",
+#: Files in the order in which workers take them: long ones that share something that
+#: takes long to make. While the first compiles the kernels of the fits, the other
+#: worker reads products.
+FIRST = (
     "test_66_methods",
-    "test_69_nadir",
-    "test_68_interferents",
+    "readers",
     "test_68_hcl_hdo",
-    "test_68_acs_mir",
-    "test_90_samples",
+    "test_66_coverage",
+    "test_64_temperature",
     "test_91_closed_loop",
+    "test_90_samples",
+    "test_68_interferents",
+    "test_68_acs_mir",
+    "test_69_contract",
+    "test_66_selection",
+    "test_63_honesty",
+    "test_62_elements",
+    "test_50_forward",
+    "test_69_nadir",
+    "test_45_cached_tables",
+    "test_20_netcdf",
 )
+
+#: Files whose tests are long and share nothing: workers take them one by one, last.
+APART = (
+    "test_51_jacobians",
+    "test_69_kinds",
+    "test_80_batch",
+    "test_80_batch_files",
+    "test_85_archive_index",
+    "test_86_archive_download",
+    "test_90_terminal",
+    "test_92_golden",
+    "test_95_examples",
+)
+
+
+def scope_of(nodeid):
+    """What a worker takes as a whole."""
+    name = Path(nodeid.split("::", 1)[0]).stem
+    if name in APART:
+        return nodeid
+    is_reader = name.startswith(("test_2", "test_3")) and name not in FIRST
+    return "readers" if is_reader else name
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    for item in items:
+        if "shared" in getattr(item, "fixturenames", ()):
+            item.add_marker("shared")
+    if hasattr(config, "workerinput"):
+        scopes = {item.nodeid: scope_of(item.nodeid) for item in items}
+        ranks = {name: number for number, name in enumerate(FIRST)}
+        ranks |= dict.fromkeys(
+            (one for one in scopes.values() if "::" in one), len(FIRST) + 1
+        )
+        items.sort(key=lambda item: ranks.get(scopes[item.nodeid], len(FIRST)))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Share the tests between workers by the list above.
+    """Share the tests between workers by the lists above.
 
     Not by the plugin's own marks, which do nothing with pytest 9.2 (pytest-xdist 3.8
     writes them into a name that this pytest no longer reads).
@@ -126,7 +161,7 @@ def pytest_xdist_make_scheduler(config, log):
 
     class Scheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid):
-            name = Path(nodeid.split("::", 1)[0]).stem
-            return name if name in TOGETHER else nodeid
+            return scope_of(nodeid)
 
+    config.option.loadscopereorder = False
     return Scheduling(config, log)

@@ -19,7 +19,7 @@ from tgo_spectra.instruments import so as instrument
 from tgo_spectra.instruments.response import tabulated as operator
 from tgo_spectra.spectroscopy.tables import table_arrays
 
-PIXELS = np.arange(40, 280, 6)
+PIXELS = np.arange(40, 280, 12)
 LEVELS = np.arange(0.0, 81.0, 4.0)
 HEIGHTS = np.arange(2.0, 42.0, 2.0)
 CENTRES = np.linspace(5.0, 37.0, 9)

@@ -245,15 +245,20 @@ def disturbed(quiet, seed, factor=None, noise_of=None):
     )
 
 
+def every_third(level1):
+    """Spectra of all bins, a third of them."""
+    return level1.isel(spectrum=slice(0, None, 3))
+
+
 def flags(result):
     return set(quality.names(result.quality_flag.values))
 
 
 def test_retrieval__of_white_noise_is_trusted(quiet):
-    result = tgo.retrieve(disturbed(quiet, 1), "so_136")
+    result = tgo.retrieve(every_third(disturbed(quiet, 1)), "so_136")
     assert flags(result) == {"reference_atmosphere", "interferents_missing"}
     assert abs(float(result.ch4_layer_vmr)) < 3.0 * float(result.ch4_layer_vmr_error)
-    assert float(result.ch4_layer_vmr_error) < 1.2e-11
+    assert float(result.ch4_layer_vmr_error) < 2.1e-11
     assert not result.ch4_detected.any()
 
 

@@ -568,7 +568,8 @@ def test_plot__map_of_columns_has_their_units():
 def test_shipped_setup__retrieves_its_orders(tmp_path, name, order):
     setup = tgo.load_setup(name)
     path = tgo.simulate_product(tmp_path, order=order, table=setup.table, seed=3)
-    level2 = tgo.retrieve(tgo.open_product(path), setup)
+    level1 = tgo.open_product(path).isel(spectrum=slice(0, None, 3))
+    level2 = tgo.retrieve(level1, setup)
     assert int(level2.converged) == 1
     assert 0.95 < float(level2.reduced_chi_square) < 1.05
     truth = xr.open_dataset(next(tmp_path.glob("*.nc")))

@@ -24,7 +24,6 @@ __all__ = [
     "Bands",
     "average_field",
     "expand_rows",
-    "reduce_each",
     "reduce_rows",
     "sum_depths",
 ]
@@ -71,9 +70,7 @@ def reduce_rows(
     polynomials: Array,
     position: Array,
     dispersion: Array,
-    shift_px: Array,
-    stretch_px: float,
-    exponent: float,
+    moved: Array,
     depth: Array,
     model: Array,
     residual: Array,
@@ -82,6 +79,8 @@ def reduce_rows(
     gradient: Array,
 ) -> int:
     """Fill the last five arguments; return the first undetermined row, or -1.
+
+    A row that is undetermined has no number as its residual, and says nothing.
 
     Parameters
     ----------
@@ -92,8 +91,8 @@ def reduce_rows(
         Fields of the gases as the rows see them; its type is that of the wide sums.
     polynomials : array, shape (coefficient, pixel)
     position, dispersion : array, shape (pixel,)
-    shift_px : array, shape (row,)
-        Shift and, below, stretch relative to the operator's.
+    moved : array, shape (row, 3)
+        Shift and stretch relative to the operator's, pixel; exponent of the aerosol.
     depth : array, shape (row,)
     model, residual : array, shape (row, pixel)
     baseline : array, shape (row, coefficient)
@@ -107,15 +106,16 @@ def reduce_rows(
     columns = np.empty((n_base + 1, n_pixels))
     wide = np.empty((n_field + n_base + 1, n_pixels), dtype=gas.dtype)
     inner = np.empty((n_base, n_base))
-    right = np.empty((n_base, n_field))
+    right, solution = np.empty((n_base, n_field)), np.empty((n_base, 1))
+    failed = -1
     for row in range(n_rows):
         for p in range(n_pixels):
-            px = shift_px[row] + stretch_px * position[p]
+            px = moved[row, 0] + moved[row, 1] * position[p]
             offset = px * dispersion[p]
             first, second = four[row, 1, p], four[row, 2, p]
             aerosol = -depth[row] * four[row, 3, p]
             value = four[row, 0, p] + offset * (first + 0.5 * offset * second)
-            value += exponent * aerosol
+            value += moved[row, 2] * aerosol
             spectrum[p] = value
             slope = (first + offset * second) * dispersion[p]
             wide[n_gas, p] = slope
@@ -126,14 +126,22 @@ def reduce_rows(
                 columns[c, p] = polynomials[c, p] * value * w
             columns[n_base, p] = transmittance[row, p] * w
         products = np.dot(columns, columns.T)
-        inner[:, :] = products[:n_base, :n_base]
-        solution = np.empty((n_base, 1))
-        solution[:, 0] = products[:n_base, n_base]
+        for c in range(n_base):
+            solution[c, 0] = products[c, n_base]
+            for d in range(n_base):
+                inner[c, d] = products[c, d]
         if not _cholesky_solve(inner, solution):
-            return row
-        baseline[row] = solution[:, 0]
+            if failed < 0:
+                failed = row
+            residual[row, :] = np.nan
+            gradient[row, :] = 0.0
+            for f in range(n_field):
+                for g in range(n_field):
+                    gram[row, f, g] = 1.0 if f == g else 0.0
+            continue
         scale[:] = 0.0
         for c in range(n_base):
+            baseline[row, c] = solution[c, 0]
             for p in range(n_pixels):
                 scale[p] += solution[c, 0] * polynomials[c, p]
         for p in range(n_pixels):
@@ -152,8 +160,9 @@ def reduce_rows(
             for p in range(n_pixels):
                 wide[n_field + c, p] = columns[c, p]
         sums = np.dot(wide, wide.T)
-        inner[:, :] = products[:n_base, :n_base]
         for c in range(n_base):
+            for d in range(n_base):
+                inner[c, d] = products[c, d]
             for f in range(n_field):
                 right[c, f] = sums[n_field + c, f]
         _cholesky_solve(inner, right)
@@ -164,54 +173,7 @@ def reduce_rows(
                 for c in range(n_base):
                     total -= sums[f, n_field + c] * right[c, g]
                 gram[row, f, g] = total
-    return -1
-
-
-@compiled()
-def reduce_each(
-    transmittance: Array,
-    weight: Array,
-    four: Array,
-    gas: Array,
-    polynomials: Array,
-    position: Array,
-    dispersion: Array,
-    moved: Array,
-    depth: Array,
-    residual: Array,
-    baseline: Array,
-    gram: Array,
-    gradient: Array,
-) -> None:
-    """Fill the last four arguments, each row by itself, as `reduce_rows`.
-
-    ``moved`` (row, 3): shift and stretch relative to the operator's, exponent. A row
-    that is undetermined has no number as its residual, and says nothing.
-    """
-    model = np.empty((1, transmittance.shape[1]))
-    for row in range(transmittance.shape[0]):
-        one = slice(row, row + 1)
-        failed = reduce_rows(
-            transmittance[one],
-            weight[one],
-            four[one],
-            gas[one],
-            polynomials,
-            position,
-            dispersion,
-            moved[row, :1],
-            moved[row, 1],
-            moved[row, 2],
-            depth[one],
-            model,
-            residual[one],
-            baseline[one],
-            gram[one],
-            gradient[one],
-        )
-        if failed >= 0:
-            residual[row], gradient[row] = np.nan, 0.0
-            gram[row] = np.eye(gram.shape[1])
+    return failed
 
 
 @compiled(fastmath=True)
@@ -341,7 +303,9 @@ def expand_rows(
             left = np.empty((rows * k, levels), dtype=path.dtype)
             right = np.zeros((rows * k, levels), dtype=path.dtype)
             for r in range(rows):
-                left[r * k : (r + 1) * k] = path[r, e0:e1]
+                for e in range(k):
+                    for a in range(levels):
+                        left[r * k + e, a] = path[r, e0 + e, a]
                 _weigh(
                     gram[r, e0:e1, f0:f1], path[r, f0:f1], right[r * k : (r + 1) * k]
                 )
@@ -353,7 +317,9 @@ def expand_rows(
             if i == j:
                 small = np.empty((rows * k, elements + 1), dtype=path.dtype)
                 for r in range(rows):
-                    small[r * k : (r + 1) * k] = tail[r, f0:f1]
+                    for e in range(k):
+                        for b in range(elements + 1):
+                            small[r * k + e, b] = tail[r, f0 + e, b]
                 seen = np.dot(left.T, small)
                 for a in range(levels):
                     for b in range(elements):

@@ -219,6 +219,10 @@ def linearise(
     baseline = np.empty((n_rows, n_base))
     gram = np.empty((n_rows, n_field, n_field))
     gradient = np.empty((n_rows, n_field))
+    moved = np.empty((n_rows, 3))
+    moved[:, 0] = m.shift_px(state, built)
+    moved[:, 1] = float(state[STRETCH][0]) - built[1]
+    moved[:, 2] = float(state[EXPONENT][0])
     undetermined = reduce_rows(
         m.transmittance,
         m.weight,
@@ -227,9 +231,7 @@ def linearise(
         np.ascontiguousarray(m.polynomials),
         m.position,
         m.dispersion_cm1,
-        m.shift_px(state, built),
-        float(state[STRETCH][0]) - built[1],
-        float(state[EXPONENT][0]),
+        moved,
         depth,
         model,
         residual,

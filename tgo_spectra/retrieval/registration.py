@@ -62,7 +62,7 @@ def compare_shifts(
     step : array, shape (row, 2 reach + 1, field)
         What is free, off where the derivatives are taken.
     """
-    from tgo_spectra.retrieval.kernels import reduce_each
+    from tgo_spectra.retrieval.kernels import reduce_rows
 
     fixed = np.ascontiguousarray
     count, pixels = measured.shape
@@ -71,8 +71,9 @@ def compare_shifts(
     y, w = fixed(measured[:, some]), fixed(weight[:, some])
     base = fixed(polynomials[:, some])
     four = np.zeros((count, 4, y.shape[1]))
-    still, zero = np.zeros(y.shape[1]), np.zeros((count, 3))
-    residual, baseline = np.empty(y.shape), np.empty((count, len(base)))
+    still, zero, none = np.zeros(y.shape[1]), np.zeros((count, 3)), np.zeros(count)
+    model, residual = np.empty((2, *y.shape))
+    baseline = np.empty((count, len(base)))
     gram = np.empty((count, number + 3, number + 3))
     gradient = np.empty((count, number + 3))
     shifts = value.shape[1] - pixels + 1
@@ -80,9 +81,9 @@ def compare_shifts(
     for at in range(shifts):
         seen = slice(at, at + pixels, every)
         four[:, 0] = value[:, seen]
-        reduce_each(
+        reduce_rows(
             y, w, four, fixed(fields[:, :, seen], dtype=float), base, still, still,
-            zero, zero[:, 0], residual, baseline, gram, gradient,
+            zero, none, model, residual, baseline, gram, gradient,
         )  # fmt: skip
         chi[:, at] = (residual**2).sum(axis=1)
         pull = gradient[:, :number]

@@ -219,6 +219,13 @@ def _multiply(
 
 
 @compiled()
+def _copy(values: NDArray[np.floating], out: NDArray[np.floating]) -> None:
+    """Copy a row: an assignment to a slice takes seconds to compile."""
+    for i in range(out.size):
+        out[i] = values[i]
+
+
+@compiled()
 def apply_blocks(
     limits: Integers,
     node_low: Integers,
@@ -261,7 +268,7 @@ def apply_blocks(
             total += part
         for kind in range(number):
             for local in range(count):
-                out[kind, limits[b] + local] = total[kind * count + local]
+                _copy(total[kind * count + local], out[kind, limits[b] + local])
 
 
 @compiled()
@@ -315,7 +322,7 @@ def apply_products(
             total += part
         for local in range(count):
             for f in range(number):
-                out[limits[b] + local, f] = total[local * number + f]
+                _copy(total[local * number + f], out[limits[b] + local, f])
 
 
 @compiled()
@@ -406,11 +413,11 @@ def apply_model(
                 for c in range(narrow):
                     total_few[row, c] += part_few[row, c]
         for local in range(count):
-            out[2, limits[b] + local] = slope[local]
-            seen[limits[b] + local] = total_more[local]
+            _copy(slope[local], out[2, limits[b] + local])
+            _copy(total_more[local], seen[limits[b] + local])
         for kind in range(2):
             for local in range(count):
-                out[kind, limits[b] + local] = total[kind * count + local]
+                _copy(total[kind * count + local], out[kind, limits[b] + local])
         for f in range(1 + number):
             for local in range(count):
-                few[f, limits[b] + local] = total_few[f * count + local]
+                _copy(total_few[f * count + local], few[f, limits[b] + local])

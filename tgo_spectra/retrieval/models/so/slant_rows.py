@@ -316,22 +316,22 @@ class _Rows:
         near: Array,
     ) -> _Reduced:
         """Eliminate the baselines of a batch at some states."""
-        from tgo_spectra.retrieval.kernels import reduce_each
+        from tgo_spectra.retrieval.kernels import reduce_rows
 
         n, fixed = self.n_gas, np.ascontiguousarray
         count, fields = batch.size, n + 3
         y, weight = self.y[batch], self.weight[batch]
         moved = states[:, n:].copy()
         moved[:, 0] -= near
-        residual = np.empty(y.shape)
+        model, residual = np.empty((2, *y.shape))
         baseline = np.empty((count, len(self.polynomials)))
         gram, gradient = np.empty((count, fields, fields)), np.empty((count, fields))
         # a gas without lines is nearly a baseline: double keeps what is left positive
-        reduce_each(
+        reduce_rows(
             y, weight, fixed(four), fixed(gas, dtype=float),
             self.polynomials, self.position,
-            fixed(dispersion), moved, self.depth[batch], residual, baseline, gram,
-            gradient,
+            fixed(dispersion), moved, self.depth[batch], model, residual, baseline,
+            gram, gradient,
         )  # fmt: skip
         return _Reduced(gram, gradient, residual, baseline)
 
