@@ -666,7 +666,7 @@ def test_pressure_error__covers_other_air(table, mass, co2):
     print(f"off {off.max():.2%}, noise {noise.max():.2%}, total {total.max():.2%}")
     assert (off < 2.0 * total).all()
     assert (off > 3.0 * noise).any()
-    assert total[found.altitude.values[sensed] < 100.0].max() < 0.02
+    assert total[found.altitude.values[sensed] < 100.0].max() < 0.03
 
 
 def test_pointing_error__is_what_higher_tangent_points_do(clean):
