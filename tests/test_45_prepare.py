@@ -493,6 +493,14 @@ def test_tables_build__merges_lists_of_one_gas(generated, small, tmp_path, capsy
     assert cli.main([*call, "--lines", f"ch4={old}:air"]) == 64
 
 
+def test_lines_info__compares_with_the_ledger(generated, capsys):
+    ends = [record(2999.0, 1e-27), record(3201.0, 1e-27)]
+    path = write(generated / "a", METHANE[0][::100], ends)
+    assert cli.main(["lines", "info", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert "a sample: isotopologue 1: 20 of 2000 lines" in said
+
+
 def test_setups__tell_where_their_tables_are(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cli.main(["setups"]) == 0

@@ -46,13 +46,14 @@ def lines_fetch(gas: str, window: tuple[float, float], out: str | None, **how: A
 @lines.command("info")
 @click.argument("path", type=EXISTING)
 def lines_info(path: str) -> None:
-    """Check a line list strictly and describe it."""
+    """Check a line list strictly, describe it, and compare it with the ledger."""
     import numpy as np
 
+    from tgo_spectra.spectroscopy.ledger import is_sample, shares, with_edition
     from tgo_spectra.spectroscopy.linelist import read_line_list
     from tgo_spectra.spectroscopy.partition import molecule_formula
 
-    ds = read_line_list(path)
+    ds = with_edition(read_line_list(path))
     number = ds["wavenumber"].values
     say(f"{'lines':22}{number.size}")
     molecule = int(ds["molecule"].values[0])
@@ -61,6 +62,10 @@ def lines_info(path: str) -> None:
     say(f"{'isotopologues':22}{known}")
     say(f"{'wavenumber':22}{number[0]:.3f} .. {number[-1]:.3f} cm-1")
     say(f"{'summed intensity':22}{float(ds['intensity'].sum()):.4g}")
+    judged = shares(ds)
+    what = "a sample: " if is_sample(judged) else ""
+    for share in judged:
+        say(f"{'ledger':22}{what}{share.in_words()}")
     for key, value in ds.attrs.items():
         say(f"{key:22}{value}")
 

@@ -289,12 +289,12 @@ def _joined(parts: Sequence[xr.Dataset], record: Sequence[Part]) -> xr.Dataset:
     used = [
         (ds, part) for ds, part in zip(parts, record, strict=True) if part.taken > 0
     ]
+    hashes = " ".join(part.sha256 for _, part in used)
+    if len(used) > 1:  # the record has those of the parts
+        hashes = hashlib.sha256(hashes.encode()).hexdigest()
     attrs: dict[str, Any] = {
         "source_file": " + ".join(part.lines for _, part in used),
-        # of the hashes of the parts, which stand in the record
-        "source_sha256": hashlib.sha256(
-            " ".join(part.sha256 for _, part in used).encode()
-        ).hexdigest(),
+        "source_sha256": hashes,
     }
     for key in ("edition", "citation"):
         texts = dict.fromkeys(str(ds.attrs.get(key, "not stated")) for ds, _ in used)
