@@ -88,8 +88,8 @@ def setup_of(order, folder):
     band, gases = CASES[order]
     setup = tgo.load_setup(f"so_{order}")
     # what the samples do not hold, but the window is known to
-    absent = () if order == 190 else ("co2 magnetic dipole band", "o3")
-    prior = dict(setup.prior)
+    absent = () if order == 190 else ("co2", "co2 magnetic dipole band", "o3")
+    prior = {gas: prior for gas, prior in setup.prior.items() if gas in gases}
     if "co2" in gases:  # the main gas: known to a few per cent everywhere
         prior["co2"] = Prior(relative_sigma=0.05)
     return setup.replace(
