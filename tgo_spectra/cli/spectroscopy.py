@@ -92,7 +92,8 @@ def tables() -> None:
     "gas_lines",
     multiple=True,
     metavar="GAS=FILE[:BROADENING]",
-    help="Line list of a gas; BROADENING is co2, self, air or air*FACTOR.",
+    help="Line list of a gas; several of one gas are merged, the newest last."
+    " BROADENING is co2, self, air, air*FACTOR or co2-or-air*FACTOR.",
 )
 @click.option("--range", "window", nargs=2, type=float, metavar="LO HI", default=None)
 @click.option("--out", default=None, type=PATH, help="Table to write; default: cache.")
@@ -160,21 +161,44 @@ def _build_shipped(
 def _read_lists(
     gas_lines: tuple[str, ...],
 ) -> dict[str, tuple[xr.Dataset, str | tuple[str, float]]]:
+    from tgo_spectra.spectroscopy.collecting import isotopologues_of_gas
+    from tgo_spectra.spectroscopy.ledger import is_sample, shares, with_edition
     from tgo_spectra.spectroscopy.linelist import read_line_list
+    from tgo_spectra.spectroscopy.merging import merge
 
-    parts = []
+    files: dict[str, list[str]] = {}
+    choices: dict[str, str | tuple[str, float]] = {}
     for item in gas_lines:
         gas, _, rest = item.partition("=")
         file, _, broadening = rest.partition(":")
         if not gas or not file:
             message = f"--lines wants GAS=FILE[:BROADENING], not {item!r}"
             raise click.UsageError(message)
-        parts.append((gas, file, _broadening(broadening or "co2")))
-    return {gas: (read_line_list(file), choice) for gas, file, choice in parts}
+        choice = _broadening(broadening or "co2")
+        if choices.setdefault(gas, choice) != choice:
+            message = f"the lists of {gas} name two kinds of broadening"
+            raise click.UsageError(message)
+        files.setdefault(gas, []).append(file)
+    inputs = {}
+    for gas, names in files.items():
+        lines, record = merge([with_edition(read_line_list(name)) for name in names])
+        if len(record) > 1:
+            for part in record:
+                say(f"{gas}: {part.in_words()}", err=True)
+        judged = shares(lines)
+        if is_sample(judged):
+            words = "; ".join(share.in_words() for share in judged)
+            say(f"warning: {gas}: a sample of a list: {words}", err=True)
+            lines = lines.assign_attrs(completeness=f"a sample: {words}")
+        numbers = isotopologues_of_gas(gas, files)
+        chosen = lines["isotopologue"].isin(numbers).values.nonzero()[0]
+        inputs[gas] = lines.isel(line=chosen), choices[gas]
+    return inputs
 
 
 def _broadening(text: str) -> str | tuple[str, float]:
     kind, star, factor = text.partition("*")
+    kind = kind.replace("-", " ")
     if not star:
         return kind
     try:

@@ -282,7 +282,7 @@ def build_table(
             "fine_step": step,
             "first_cell": first,
             **errors,
-            **_provenance(lines),
+            **_provenance(lines, first * width, last * width),
             "node_tolerance": tolerance,
             "rank_tolerance": rank_tolerance,
         }
@@ -400,16 +400,25 @@ def _in_words(broadening: Broadening) -> str:
 
 
 def _provenance(
-    lines: Mapping[str, tuple[xr.Dataset, Broadening]],
+    lines: Mapping[str, tuple[xr.Dataset, Broadening]], low: float, high: float
 ) -> dict[str, str | float]:
-    """Return where the lines come from, in attributes."""
+    """Return where the lines come from and which were used, in attributes."""
+    from tgo_spectra.spectroscopy.lineparameters import line_arrays, uncertainty_codes
+
     attrs: dict[str, str | float] = {
         "wing": WING,
         "wing_units": "cm-1",
         "software": f"tgo_spectra {__version__}",
     }
     for gas, (source, broadening) in lines.items():
+        chosen = line_arrays(source, low, high, broadening, wing=WING, gas=gas)
         attrs[f"{gas}_broadening"] = _in_words(broadening)
+        attrs[f"{gas}_widths"] = chosen.broadening
+        attrs[f"{gas}_line_count"] = chosen.position.size
+        numbers = np.unique(chosen.isotopologue).tolist()
+        attrs[f"{gas}_isotopologues"] = " ".join(map(str, numbers))
+        attrs[f"{gas}_unknown_lower_state_energy"] = chosen.unknown_energy
+        attrs[f"{gas}_intensity_codes"] = uncertainty_codes(source, "intensity")
         for name, key in (
             ("lines", "source_file"),
             ("lines_sha256", "source_sha256"),
@@ -417,6 +426,9 @@ def _provenance(
             ("citation", "citation"),
         ):
             attrs[f"{gas}_{name}"] = str(source.attrs.get(key, "not stated"))
+        for key in ("parts", "completeness"):
+            if key in source.attrs:
+                attrs[f"{gas}_{key}"] = str(source.attrs[key])
     return attrs
 
 

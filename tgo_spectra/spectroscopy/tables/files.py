@@ -23,7 +23,7 @@ from tgo_spectra.files.storage import (
     new_netcdf,
     read_stored,
 )
-from tgo_spectra.paths import expanded
+from tgo_spectra.paths import cache_folder, expanded
 from tgo_spectra.spectroscopy.tables.cells import (
     CELL_POINTS,
     restored_weights,
@@ -31,18 +31,15 @@ from tgo_spectra.spectroscopy.tables.cells import (
     unsigned,
     whole_weights,
 )
-from tgo_spectra.spectroscopy.tables.user import (
-    USER_TABLES,
-    build_commands,
-    user_table_path,
-)
 
 if TYPE_CHECKING:
     import xarray as xr
 
 __all__ = [
+    "find_table",
     "list_tables",
     "open_table",
+    "prepared_path",
     "table_gases",
     "table_path",
     "verify_table",
@@ -80,14 +77,63 @@ def list_tables() -> tuple[str, ...]:
     return tuple(sorted(name[:-3] for name in names if name.endswith(".nc")))
 
 
-def table_path(name_or_path: str | Path) -> Path:
-    """Return the file of a shipped table, of one built by the user, or the path given.
+def prepared_path(name: str) -> Path:
+    """Return where a table that ``tgo-spectra prepare`` makes is kept.
+
+    Parameters
+    ----------
+    name : str
+        Name of the table in setups.
+
+    Returns
+    -------
+    pathlib.Path
+        In the user's cache; it need not exist.
+
+    Examples
+    --------
+    >>> prepared_path("so_126_130_hcl").name
+    'so_126_130_hcl.nc'
+    """
+    return cache_folder("tables") / f"{name}.nc"
+
+
+def find_table(name_or_path: str | Path) -> Path | None:
+    """Return the file of a table, None if there is none.
+
+    A table that was prepared comes before one of the package with the same name: who
+    made it wants its lines. The result says which it was by the table's hash.
 
     Parameters
     ----------
     name_or_path : str or path
-        Name of a shipped table, see `list_tables`; name of one that the user builds,
-        see `tgo_spectra.spectroscopy.tables.user`; or a file.
+        As `table_path` takes it.
+
+    Returns
+    -------
+    pathlib.Path or None
+
+    Examples
+    --------
+    >>> find_table("no_such_table") is None
+    True
+    """
+    path = expanded(name_or_path)
+    places = [path]
+    if isinstance(name_or_path, str) and name_or_path.isidentifier():
+        shipped = Path(str(files("tgo_spectra.spectroscopy") / "data"))
+        places = [prepared_path(name_or_path), shipped / f"{name_or_path}.nc", path]
+    return next((place for place in places if place.is_file()), None)
+
+
+def table_path(name_or_path: str | Path) -> Path:
+    """Return the file of a table that was prepared or is shipped, or the path given.
+
+    Parameters
+    ----------
+    name_or_path : str or path
+        Name of a table that ``tgo-spectra prepare`` made, name of a shipped one, see
+        `list_tables`, or a file.
 
     Returns
     -------
@@ -97,33 +143,19 @@ def table_path(name_or_path: str | Path) -> Path:
     Raises
     ------
     TableError
-        None of these; for a table to be built, with the commands that build it.
+        ``table.unknown``: none of these.
 
     Examples
     --------
     >>> table_path("so_134_136").name
     'so_134_136.nc'
     """
-    if isinstance(name_or_path, str) and name_or_path in list_tables():
-        return Path(str(files("tgo_spectra.spectroscopy") / "data")) / (
-            f"{name_or_path}.nc"
-        )
-    path = expanded(name_or_path)
-    if isinstance(name_or_path, str) and name_or_path in USER_TABLES:
-        path = user_table_path(name_or_path)
-        if not path.is_file():
-            commands = " && ".join(build_commands(name_or_path))
-            message = (
-                f"no table {name_or_path!r}: its lines are not shipped with the "
-                f"package. Build it once with: {commands}"
-            )
-            raise TableError(
-                message, path=path, value=name_or_path, rule="table.not_built"
-            )
-    if not path.is_file():
+    path = find_table(name_or_path)
+    if path is None:
         message = (
             f"no table {str(name_or_path)!r}: neither a file nor one of "
-            f"{', '.join(list_tables())}"
+            f"{', '.join(list_tables())}; the table of a setup that is not among them "
+            "is made with 'tgo-spectra prepare SETUP'"
         )
         raise TableError(message, value=str(name_or_path), rule="table.unknown")
     return path
