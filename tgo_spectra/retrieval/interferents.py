@@ -109,7 +109,7 @@ def check_interferents(
         Names the interferent: fit it, or name it in ``interferents_absent``.
     """
     known = set(setup.gases) | {name.lower() for name in setup.interferents_absent}
-    if "co2" in setup.gases:  # whether the list holds the band, its edition tells
+    if "co2" in setup.gases:  # where the list lacks the band, the table says so
         known.add("co2 magnetic dipole band")
     for window in gas_windows():
         here = window.channel == setup.channel and order in window.orders
