@@ -12,7 +12,8 @@ import pytest
 import tgo_spectra as tgo
 from tgo_spectra import quality
 from tgo_spectra.errors import SetupError
-from tgo_spectra.retrieval.interferents import check_setup, gas_windows
+from tgo_spectra.retrieval.interferents import check_setup, depth_of, gas_windows
+from tgo_spectra.simulate import simulate_level1
 from tgo_spectra.spectroscopy.linelist import read_line_list
 
 sys.path.append(str(Path(__file__).parent))
@@ -164,6 +165,8 @@ def test_interferents__left_out_are_repeated_and_raise_chi_square(cases):
 
 # forgotten
 
+SIZED = {(134, "hdo"), (136, "hdo"), (136, "co2")}
+
 
 @pytest.mark.parametrize(
     ("order", "gas", "names", "forgotten"),
@@ -192,6 +195,7 @@ def test_interferents__neither_fitted_nor_named_is_refused(
     write(names)
     with pytest.raises(SetupError, match=f"{forgotten}' absorbs") as caught:
         tgo.load_setup(path)
+    assert ("% at 5 km" in str(caught.value)) == ((order, forgotten) in SIZED)
     assert caught.value.rule == "setup.interferent"
     assert caught.value.value == names
     write([*names, forgotten.upper()])
@@ -216,6 +220,22 @@ def test_interferents__what_the_list_lacks_is_said_all_the_same(level1):
     out = tgo.retrieve(few, setup)
     assert out.attrs["interferents_absent"] == "o3; co2 magnetic dipole band"
     assert int(out.quality_flag) & quality.pack(["interferents_missing"])
+
+
+@pytest.mark.parametrize("gas", ["co2", "hdo"])
+@pytest.mark.parametrize("order", [134, 136])
+def test_depths__are_those_of_the_table(order, gas):
+    made = simulate_level1(
+        order=order, gases=(gas,), n_orders=10, n_bins=1, aerosol_depth=0.0,
+        noisy_pixels=(), seed=1, seconds=3, altitude_range=(5.0, 6.0),
+    )  # fmt: skip
+    light = made.truth["transmittance_clean"].values
+    row = light[np.argmin(made.truth["tangent_altitude"].values)][20:]
+    x = np.linspace(-1.0, 1.0, row.size)
+    smooth = np.polynomial.Polynomial.fit(x, row, 4)(x)
+    known = depth_of(gas, "so", order)
+    assert 100.0 * np.ptp(row - smooth) == pytest.approx(known.percent[0], rel=0.15)
+    assert list(known.percent) == sorted(known.percent, reverse=True)
 
 
 def test_windows__know_of_hydrogen_chloride_and_semi_heavy_water():
