@@ -227,7 +227,7 @@ def test_interferents__what_the_list_lacks_is_said_all_the_same(level1):
 def test_depths__are_those_of_the_table(order, gas):
     made = simulate_level1(
         order=order, gases=(gas,), n_orders=10, n_bins=1, aerosol_depth=0.0,
-        noisy_pixels=(), seed=1, seconds=3, altitude_range=(5.0, 6.0),
+        noisy_pixels=(), seed=1, seconds=9, altitude_range=(5.0, 45.0),
     )  # fmt: skip
     light = made.truth["transmittance_clean"].values
     row = light[np.argmin(made.truth["tangent_altitude"].values)][20:]
