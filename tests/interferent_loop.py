@@ -94,7 +94,7 @@ def methane_setup(folder: Path, order: int, *, fitted: bool):
     if not fitted:
         raw["gases"] = ["h2o", "ch4"]
         raw["prior"] = {gas: raw["prior"][gas] for gas in raw["gases"]}
-        raw["interferents_absent"] += ["co2 magnetic dipole band", "o3"]
+        raw["interferents_absent"] += ["co2", "co2 magnetic dipole band", "o3"]
     return tgo.load_setup("so_134").replace(
         name=f"interferents_{order}",
         orders=[order],

@@ -11,3 +11,4 @@ from pathlib import Path
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 LISTS, SAMPLES = SHARED / "linelists", SHARED / "samples"
+FULL = SHARED / "samples_full"

@@ -714,3 +714,32 @@ def test_kernels_refuse_arrays_that_do_not_fit():
         shape.sum_lines(0.0, 1.0, 0, one, one, one, one)
     with pytest.raises(ValueError):
         shape.sum_lines(0.0, 0.0, 5, one, one, one, one)
+
+
+REAL = {
+    "co2": ("co2_alliso_2200-4500_S1e-29_hitran2012.par.gz", "self"),
+    "hdo": ("h2o_iso456_HDO_complete_0-22708_hitran2012.par.gz", ("air", 1.7)),
+}
+
+
+@pytest.mark.parametrize(
+    ("gas", "low", "high"),
+    [
+        ("co2", 2990.0, 3210.0),
+        ("co2", 3340.0, 3360.0),
+        ("co2", 3680.0, 3740.0),
+        ("hdo", 2700.0, 2760.0),
+    ],
+)
+def test_real_lines_against_wofz(shared, gas, low, high):
+    """Beside the peaks too: to 1e-5 of the local value above 1e-3 of the peak."""
+    name, broadening = REAL[gas]
+    lines = read_line_list(shared / "linelists" / name)
+    grid = np.arange(low, high, 0.0014)
+    chosen = line_arrays(lines, low, high, broadening, gas=gas)
+    for pressure, kelvin in ((600.0, 220.0), (30.0, 180.0), (0.3, 140.0)):
+        found = cross_section_grid(chosen, grid, pressure, kelvin)[0]
+        high_enough = np.flatnonzero(found > 1e-3 * found.max())
+        some = np.random.default_rng(1).choice(high_enough, 60)
+        state = line_parameters(chosen, pressure, kelvin)
+        np.testing.assert_allclose(found[some], wofz_sum(grid[some], state), rtol=1e-5)

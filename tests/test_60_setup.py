@@ -17,7 +17,7 @@ channel = "so"
 orders = [134]
 table = "so_134_136"
 gases = ["h2o", "ch4"]
-interferents_absent = ["hdo", "co2 magnetic dipole band", "o3"]
+interferents_absent = ["hdo", "co2", "co2 magnetic dipole band", "o3"]
 """
 
 

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 import tgo_spectra as tgo
+from tgo_spectra import quality
 from tgo_spectra.errors import SetupError
-from tgo_spectra.retrieval.interferents import check_setup, gas_windows
+from tgo_spectra.retrieval.interferents import check_setup, depth_of, gas_windows
+from tgo_spectra.simulate import simulate_level1
 from tgo_spectra.spectroscopy.linelist import read_line_list
 
 sys.path.append(str(Path(__file__).parent))
@@ -151,7 +153,7 @@ def test_interferents__left_out_are_repeated_and_raise_chi_square(cases):
         thin = case.level1.isel(spectrum=slice(0, None, 2))
         found[name] = tgo.retrieve(thin, case.setup)
     out = found["left out"].attrs
-    assert out["interferents_absent"] == "hdo; co2 magnetic dipole band; o3"
+    assert out["interferents_absent"] == "hdo; co2; co2 magnetic dipole band; o3"
     assert out["interferents_included"] == "h2o ch4"
     assert found["fitted"].attrs["interferents_included"] == "h2o ch4 co2 o3"
     assert found["fitted"].attrs["interferents_absent"] == "hdo"
@@ -163,14 +165,17 @@ def test_interferents__left_out_are_repeated_and_raise_chi_square(cases):
 
 # forgotten
 
+SIZED = {(134, "hdo"), (136, "hdo"), (136, "co2")}
+
 
 @pytest.mark.parametrize(
     ("order", "gas", "names", "forgotten"),
     [
-        (134, "ch4", ["h2o", "co2 magnetic dipole band", "o3"], "hdo"),
-        (134, "ch4", ["h2o", "hdo", "o3"], "co2 magnetic dipole band"),
-        (134, "ch4", ["h2o", "hdo", "co2 magnetic dipole band"], "o3"),
-        (136, "h2o", ["co2 magnetic dipole band", "o3"], "hdo"),
+        (134, "ch4", ["h2o", "co2", "co2 magnetic dipole band", "o3"], "hdo"),
+        (136, "ch4", ["h2o", "hdo", "co2 magnetic dipole band", "o3"], "co2"),
+        (134, "ch4", ["h2o", "hdo", "co2", "o3"], "co2 magnetic dipole band"),
+        (134, "ch4", ["h2o", "hdo", "co2", "co2 magnetic dipole band"], "o3"),
+        (136, "h2o", ["co2", "co2 magnetic dipole band", "o3"], "hdo"),
         (190, "co", ["co2"], "h2o"),
         (129, "hcl", ["h2o", "co2"], "hdo"),
         (121, "hdo", ["h2o", "hcl"], "co2"),
@@ -190,6 +195,7 @@ def test_interferents__neither_fitted_nor_named_is_refused(
     write(names)
     with pytest.raises(SetupError, match=f"{forgotten}' absorbs") as caught:
         tgo.load_setup(path)
+    assert ("% at 5 km" in str(caught.value)) == ((order, forgotten) in SIZED)
     assert caught.value.rule == "setup.interferent"
     assert caught.value.value == names
     write([*names, forgotten.upper()])
@@ -197,16 +203,39 @@ def test_interferents__neither_fitted_nor_named_is_refused(
 
 
 def test_interferents__forgotten_in_a_setup_made_by_hand_are_refused(level1):
-    made = tgo.load_setup("so_134").replace(interferents_absent=["hdo", "o3"])
-    with pytest.raises(SetupError, match="dipole") as caught:
+    made = tgo.load_setup("so_134").replace(interferents_absent=[])
+    with pytest.raises(SetupError, match="'o3'") as caught:
         tgo.retrieve(level1.isel(spectrum=slice(0, None, 20)), made)
     assert caught.value.rule == "setup.interferent"
 
 
 def test_interferents__carbon_dioxide_stands_for_its_dipole_band():
-    gases, absent = ["h2o", "ch4", "co2"], ["hdo", "o3"]
-    shipped = tgo.load_setup("so_134")
-    check_setup(shipped.replace(gases=gases, interferents_absent=absent))
+    check_setup(tgo.load_setup("so_134").replace(interferents_absent=["o3"]))
+
+
+def test_interferents__what_the_list_lacks_is_said_all_the_same(level1):
+    """The list of CO2 is older than its dipole band: the table says so."""
+    setup = tgo.load_setup("so_134").replace(interferents_absent=["o3"])
+    few = level1.isel(spectrum=slice(0, None, 8))
+    out = tgo.retrieve(few, setup)
+    assert out.attrs["interferents_absent"] == "o3; co2 magnetic dipole band"
+    assert int(out.quality_flag) & quality.pack(["interferents_missing"])
+
+
+@pytest.mark.parametrize("gas", ["co2", "hdo"])
+@pytest.mark.parametrize("order", [134, 136])
+def test_depths__are_those_of_the_table(order, gas):
+    made = simulate_level1(
+        order=order, gases=(gas,), n_orders=10, n_bins=1, aerosol_depth=0.0,
+        noisy_pixels=(), seed=1, seconds=9, altitude_range=(5.0, 45.0),
+    )  # fmt: skip
+    light = made.truth["transmittance_clean"].values
+    row = light[np.argmin(made.truth["tangent_altitude"].values)][20:]
+    x = np.linspace(-1.0, 1.0, row.size)
+    smooth = np.polynomial.Polynomial.fit(x, row, 4)(x)
+    known = depth_of(gas, "so", order)
+    assert 100.0 * np.ptp(row - smooth) == pytest.approx(known.percent[0], rel=0.15)
+    assert list(known.percent) == sorted(known.percent, reverse=True)
 
 
 def test_windows__know_of_hydrogen_chloride_and_semi_heavy_water():

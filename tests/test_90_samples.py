@@ -9,7 +9,16 @@ import functools
 
 import numpy as np
 import pytest
-from samples import BANDS, CASES, air_of, build, renoised, sample, setup_of
+from samples import (
+    BANDS,
+    CASES,
+    air_of,
+    all_absorbers,
+    build,
+    renoised,
+    sample,
+    setup_of,
+)
 
 import tgo_spectra as tgo
 from tgo_spectra.retrieval.measurement import prepare
@@ -125,3 +134,19 @@ def test_prepare__row_altitudes_and_radius_match_the_truth():
     np.testing.assert_allclose(
         prepared.altitude_km, truth.tangent_altitude.values[prepared.rows], atol=0.01
     )
+
+
+@pytest.mark.parametrize("order", [134, 136])
+def test_all_absorbers__shipped_setups_are_right_unchanged(order):
+    """HDO, CO2 and the light of ten neighbours in the spectra: all are in the fit."""
+    found, layer, chi_square = all_absorbers(order, copies=12, seed=order)
+    for gas, z in found.items():
+        coverage = np.mean(np.abs(z) < 1.0)
+        print(f"order {order} {gas}: mean z {z.mean():+.3f}, coverage {coverage:.1%}")
+        assert abs(z.mean()) < 0.1
+        assert 0.62 <= coverage <= 0.74
+    assert set(found) == {"h2o", "ch4", "hdo"}
+    mean, error = layer.mean(), layer.std(ddof=1) / np.sqrt(layer.size)
+    print(f"order {order}: methane {mean:+.2f} +- {error:.2f} pptv from the truth")
+    assert abs(mean) < max(3.0 * error, 5.0)
+    assert 0.99 <= chi_square.mean() <= 1.01

@@ -1,8 +1,8 @@
 """Occultations with a known truth, noise drawn again and again, and what fits say.
 
 Truths are made on levels 0.125 km apart in double precision, with light of ten
-neighbouring orders on either side (eight in order 136, where the table ends), bins at
-shifts of their own and a field of view by quadrature; the fit has levels 1 km apart.
+neighbouring orders on either side, bins at shifts of their own and a field of view by
+quadrature; the fit has levels 1 km apart.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def occultation(atmosphere="standard", ch4=0.0, order=134, shift_px=None):
     air["h2o_vmr"][:] *= options["h2o"]
     made = simulate_level1(
         order=order,
-        table="so_129_138",
-        n_orders=10 if order <= 134 else 8,
+        table="so_134_136",
+        n_orders=10,
         atmosphere=air,
         vmr={"ch4": ch4},
         aerosol_depth=options["dust"],

@@ -203,7 +203,6 @@ def _plan(n: int, seed: int) -> list[dict[str, Any]]:
                 "temperature_c": -6.0 + 8.0 * float(np.sin(1.3 * k)),
                 "orbit": 6000 + 50 * k,
                 "aerosol_depth": 1.0 + 0.3 * float(np.sin(k)),
-                "gases": ("h2o", "ch4"),
                 "seed": seed + k,
             }
         )

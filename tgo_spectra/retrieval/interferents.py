@@ -16,12 +16,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
+    "HEIGHTS_KM",
+    "Depth",
     "GasWindow",
     "WindowSetup",
     "check_interferents",
     "check_setup",
+    "depth_of",
     "gas_windows",
 ]
+
+HEIGHTS_KM = (5.0, 15.0, 30.0)
+"""Tangent heights of the depths in the list."""
 
 
 class GasWindow(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -34,11 +40,30 @@ class GasWindow(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     source: str
 
 
+class Depth(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How much of the light of an order an absorber takes, in percent.
+
+    At `HEIGHTS_KM`: the largest difference over the pixels, less a polynomial.
+    """
+
+    name: str
+    channel: str
+    order: int
+    percent: tuple[float, float, float]
+
+
 class _Windows(Struct, frozen=True, forbid_unknown_fields=True):
     window: tuple[GasWindow, ...]
+    depth: tuple[Depth, ...]
 
 
 @functools.cache
+def _shipped() -> _Windows:
+    source = resources.files("tgo_spectra.retrieval") / "interferents.toml"
+    raw = tomllib.loads(source.read_text(encoding="utf-8"))
+    return msgspec.convert(raw, _Windows)
+
+
 def gas_windows() -> tuple[GasWindow, ...]:
     """Return all windows of the shipped list.
 
@@ -47,9 +72,32 @@ def gas_windows() -> tuple[GasWindow, ...]:
     >>> sorted({window.gas for window in gas_windows()})
     ['ch4', 'co', 'co2', 'h2o', 'hcl', 'hdo']
     """
-    source = resources.files("tgo_spectra.retrieval") / "interferents.toml"
-    raw = tomllib.loads(source.read_text(encoding="utf-8"))
-    return msgspec.convert(raw, _Windows).window
+    return _shipped().window
+
+
+def depth_of(name: str, channel: str, order: int) -> Depth | None:
+    """Return how much of the light an absorber takes, None where that is not known.
+
+    Parameters
+    ----------
+    name : str
+        Gas, or absorption without a gas of its own.
+    channel : str
+    order : int
+
+    Returns
+    -------
+    Depth or None
+
+    Examples
+    --------
+    >>> depth_of("co2", "so", 134).percent
+    (0.6, 0.31, 0.07)
+    """
+    for depth in _shipped().depth:
+        if (depth.name, depth.channel, depth.order) == (name, channel, order):
+            return depth
+    return None
 
 
 class WindowSetup(Protocol):
@@ -109,7 +157,7 @@ def check_interferents(
         Names the interferent: fit it, or name it in ``interferents_absent``.
     """
     known = set(setup.gases) | {name.lower() for name in setup.interferents_absent}
-    if "co2" in setup.gases:  # whether the list holds the band, its edition tells
+    if "co2" in setup.gases:  # where the list lacks the band, the table says so
         known.add("co2 magnetic dipole band")
     for window in gas_windows():
         here = window.channel == setup.channel and order in window.orders
@@ -117,9 +165,12 @@ def check_interferents(
             continue
         for name in window.interferents:
             if name not in known:
+                depth = depth_of(name, setup.channel, order)
+                height = f"{HEIGHTS_KM[0]:g} km"
+                size = f" ({depth.percent[0]:g} % at {height})" if depth else ""
                 message = (
-                    f"{name!r} absorbs in the {window.gas} window of order {order}: "
-                    f"fit it, or name it in interferents_absent"
+                    f"{name!r} absorbs in the {window.gas} window of order {order}"
+                    f"{size}: fit it, or name it in interferents_absent"
                 )
                 raise SetupError(
                     message,

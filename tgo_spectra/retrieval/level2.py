@@ -18,7 +18,7 @@ from tgo_spectra.mars import MEAN_RADIUS_KM
 from tgo_spectra.retrieval import verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     import numpy.typing as npt
     import xarray as xr
@@ -73,6 +73,12 @@ class Setup(Protocol):
         """SHA-256 of all choices."""
 
 
+def _lacking(table: Mapping[Any, object] | None, gases: Iterable[str]) -> list[str]:
+    """Return what the lists of a table lack of the gases that are fitted."""
+    absent = str((table or {}).get("absent", "")).split("; ")
+    return [name for name in absent if name.partition(" ")[0] in set(gases)]
+
+
 def provenance(
     level1: xr.Dataset,
     setup: Setup,
@@ -102,6 +108,8 @@ def provenance(
     method, instrument_model, masked_pixels : str
         In words.
     interferents_absent : tuple of str
+        Named by the setup; what the table lacks of the gases fitted is added, such as
+        the magnetic dipole band of CO2 where its list is older than the band.
     baseline_degree : int
     n_orders : int
         Neighbouring orders on each side whose light is added.
@@ -118,12 +126,13 @@ def provenance(
     dict
     """
     radius_km, radius_source = radius or (MEAN_RADIUS_KM, "mean radius")
+    absent = dict.fromkeys([*interferents_absent, *_lacking(table, setup.gases)])
     record: dict[str, object] = {
         "method": method,
         "setup": setup.name,
         "setup_hash": setup.hash(),
         "interferents_included": " ".join(setup.gases),
-        "interferents_absent": "; ".join(interferents_absent) or "none named",
+        "interferents_absent": "; ".join(absent) or "none named",
         "baseline_degree": baseline_degree,
         "n_orders": n_orders,
         "masked_pixels": masked_pixels,

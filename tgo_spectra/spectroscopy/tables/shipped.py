@@ -12,15 +12,13 @@ the table's attribute ``absent``.
 from __future__ import annotations
 
 import time
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from tgo_spectra.errors import LineListError
+from tgo_spectra.spectroscopy.ledger import with_edition
 from tgo_spectra.spectroscopy.linelist import read_line_list
+from tgo_spectra.spectroscopy.merging import merge
 from tgo_spectra.spectroscopy.tables.build import build_table
 from tgo_spectra.spectroscopy.tables.files import table_gases, write_table
 
@@ -31,6 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ["BANDS", "ShippedBand", "ShippedGas", "band_lines", "build_shipped"]
 
+HITRAN2012 = (
+    "HITRAN2012: Rothman et al. 2013, JQSRT 130, 4, doi:10.1016/j.jqsrt.2013.07.002; "
+)
 HITRAN_CITATION = (
     "HITRAN2020: Gordon et al. 2022, JQSRT 277, 107949, "
     "doi:10.1016/j.jqsrt.2021.107949; "
@@ -45,27 +46,23 @@ class ShippedGas:
 
     Attributes
     ----------
-    lines : str
-        File name of the list.
-    extra : tuple of str
-        Files with further columns of the same lines.
+    lists : tuple of str
+        File names of the lists, the oldest edition first; they are merged.
     broadening : str or tuple
         As in `tgo_spectra.spectroscopy.tables.build_table`.
+    extra : tuple of str
+        Files with further columns of the same lines, of a gas with one list.
     edition : str
-        Edition of HITRAN, as far as known, and what the list lacks.
+        Edition of HITRAN and what the list lacks; default: what the lists say.
     citation : str
         What to cite.
-    unknown_energy : int
-        Lines of the list whose lower state energy HITRAN does not know: left out,
-        since their intensities in the cold are unknown too.
     """
 
-    lines: str
-    extra: tuple[str, ...]
+    lists: tuple[str, ...]
     broadening: str | tuple[str, float]
-    edition: str
+    extra: tuple[str, ...] = ()
+    edition: str = ""
     citation: str = HITRAN_CITATION
-    unknown_energy: int = 0
 
 
 @dataclass(frozen=True)
@@ -96,41 +93,56 @@ class ShippedBand:
 
 
 _CO = "co_alliso_3-14478_hitran2020"
+_WATER_2020 = "h2o_iso123_2000-3333_hitran2020online.par.gz"
+_WATER_MAIN_2020 = "h2o_iso1_3333-4500_hitran2020online.par.gz"
+_METHANE_2026 = "ch4_iso1_nu3bands_2731-3274_hitranonline2026-03.par.gz"
 _WATER = ShippedGas(
-    "h2o_iso123_2000-3333_hitran2020online.par.gz",
-    (),
+    ("h2o_alliso_2200-4500_hitran2012.par.gz", _WATER_2020, _WATER_MAIN_2020),
     ("air", 1.7),
-    "HITRAN2020 (HITRANonline, June 2024)",
+    citation=HITRAN2012 + HITRAN_CITATION,
+)
+_HDO = ShippedGas(
+    ("h2o_iso456_HDO_complete_0-22708_hitran2012.par.gz",),
+    ("air", 1.7),
+    citation=HITRAN2012 + HITRAN_CITATION,
+)
+_CARBON_DIOXIDE = ShippedGas(
+    (
+        "co2_alliso_2200-4500_S1e-29_hitran2012.par.gz",
+        "co2_iso1_4000-5000_hitran2020online.par.gz",
+    ),
+    "self",
+    citation=HITRAN2012 + HITRAN_CITATION,
+)
+# the newer list has the nu3 band and two hot bands of 12CH4 only, with other widths
+_METHANE = ShippedGas(
+    ("ch4_alliso_2600-3300_S1e-27_hitran2012.par.gz", _METHANE_2026),
+    ("air", 1.3),
+    citation=HITRAN2012 + HITRAN_CITATION,
 )
 _WATER_MAIN = ShippedGas(
-    "h2o_iso1_3333-4500_hitran2020online.par.gz",
-    (),
+    (_WATER_MAIN_2020,),
     ("air", 1.7),
-    "HITRAN2020 (HITRANonline, 2024); main isotopologue only",
-)
-_METHANE = ShippedGas(
-    "ch4_iso1_nu3bands_2731-3274_hitranonline2026-03.par.gz",
-    (),
-    ("air", 1.3),
-    "HITRANonline, March 2026, edition not stated: HITRAN2020 or later; "
-    "12CH4 nu3 and two hot bands only",
+    edition="HITRAN2020 (HITRANonline, 2024); main isotopologue only",
 )
 _CARBON_MONOXIDE = ShippedGas(
-    f"{_CO}.par.gz",
-    (f"{_CO}_H2-He-CO2-broadening.txt.gz", f"{_CO}_CO2-shifts.txt.gz"),
+    (f"{_CO}.par.gz",),
     "co2",
+    (f"{_CO}_H2-He-CO2-broadening.txt.gz", f"{_CO}_CO2-shifts.txt.gz"),
     "HITRAN2020",
     HITRAN_CITATION + CO2_CITATION,
 )
-_METHANE_ABSENT = ("hdo", "co2 magnetic dipole band", "o3")
+_METHANE_ABSENT = ("co2 magnetic dipole band", "o3")
 
 # Order m begins at 22.473 m (pixel 0) and ends at 22.653 m (pixel 319).
 BANDS: dict[str, ShippedBand] = {
+    # orders 133 to 136 with ten neighbours on either side
     "so_134_136": ShippedBand(
-        (2872.0, 3220.0),
-        (128, 142),
-        {"h2o": _WATER, "ch4": _METHANE},
+        (2760.0, 3311.0),
+        (123, 146),
+        {"h2o": _WATER, "ch4": _METHANE, "hdo": _HDO, "co2": _CARBON_DIOXIDE},
         absent=_METHANE_ABSENT,
+        step=0.0014,
     ),
     "so_189_190": ShippedBand(
         (4107.0, 4443.5),
@@ -152,47 +164,42 @@ BANDS: dict[str, ShippedBand] = {
         {
             "co": _CARBON_MONOXIDE,
             "co2": ShippedGas(
-                "co2_iso1_4000-5000_hitran2020online.par.gz",
-                (),
+                ("co2_iso1_4000-5000_hitran2020online.par.gz",),
                 "self",
-                "HITRAN2020 (HITRANonline, 2024); main isotopologue only",
+                edition="HITRAN2020 (HITRANonline, 2024); main isotopologue only",
             ),
             "h2o": _WATER_MAIN,
         },
         absent=("co2 isotopologues 2-12", "h2o isotopologues 2, 3", "hdo"),
         step=0.0016,
     ),
-    # the ends of the 3.3 um methane region, with side orders
-    "so_129_138": ShippedBand(
-        (2760.0, 3265.0),
-        (123, 144),
-        {"h2o": _WATER, "ch4": _METHANE},
-        absent=_METHANE_ABSENT,
-    ),
     # limits of hydrocarbons; the list of ethene begins at 2917 and ends at 3200 cm-1
     "so_134_hydrocarbons": ShippedBand(
         (2872.0, 3175.0),
         (128, 140),
         {
-            "h2o": _WATER,
-            "ch4": _METHANE,
+            "h2o": ShippedGas((_WATER_2020,), ("air", 1.7)),
+            "ch4": ShippedGas(
+                (_METHANE_2026,),
+                ("air", 1.3),
+                edition="HITRANonline, March 2026, edition not stated: HITRAN2020 or "
+                "later; 12CH4 nu3 and two hot bands only",
+            ),
             "c2h4": ShippedGas(
-                "c2h4_iso1_2917-3200_hitran2020online.par.gz",
-                (),
+                ("c2h4_iso1_2917-3200_hitran2020online.par.gz",),
                 "air",
-                "HITRAN2020 (HITRANonline, 2025 or before); main isotopologue only; "
-                "1370 lines of unknown lower state energy (5 % of the intensity at "
-                "296 K) left out",
-                unknown_energy=1370,
+                edition="HITRAN2020 (HITRANonline, 2025 or before); main isotopologue "
+                "only; 1370 lines of unknown lower state energy (5 % of the intensity "
+                "at 296 K) left out",
             ),
             "c2h6": ShippedGas(
-                "c2h6_iso1_2802-3071_hitran2020online.par.gz",
-                (),
+                ("c2h6_iso1_2802-3071_hitran2020online.par.gz",),
                 "air",
-                "HITRAN2020 (HITRANonline, 2025 or before); main isotopologue only",
+                edition="HITRAN2020 (HITRANonline, 2025 or before); main isotopologue "
+                "only",
             ),
         },
-        absent=(*_METHANE_ABSENT, "c2h4 lines above 3200 cm-1"),
+        absent=("hdo", *_METHANE_ABSENT, "c2h4 lines above 3200 cm-1"),
     ),
 }
 
@@ -228,25 +235,16 @@ def band_lines(
     folder = Path(lines_dir)
     read = {}
     for gas, source in BANDS[band].gases.items():
-        with warnings.catch_warnings():
-            if source.unknown_energy:
-                warnings.filterwarnings("ignore", ".*unknown_lower_state_energy")
-            lines = read_line_list(
-                folder / source.lines,
-                extra=[folder / name for name in source.extra] or None,
-                edition=source.edition,
+        extra = [folder / name for name in source.extra] or None
+        lists = [
+            with_edition(
+                read_line_list(
+                    folder / name, extra=extra, edition=source.edition or None
+                )
             )
-        known = lines["lower_state_energy"].values != -1.0
-        if np.count_nonzero(~known) != source.unknown_energy:
-            message = f"{source.unknown_energy} lines of unknown energy were expected"
-            raise LineListError(
-                message,
-                path=folder / source.lines,
-                field="lower_state_energy",
-                value=int(np.count_nonzero(~known)),
-                rule="line_list.unknown_lower_state_energy",
-            )
-        lines = lines.isel(line=known)
+            for name in source.lists
+        ]
+        lines, _ = merge(lists)
         lines.attrs["citation"] = source.citation
         read[gas] = (lines, source.broadening)
     return read
@@ -261,8 +259,8 @@ def build_shipped(
 ) -> list[Path]:
     """Build shipped tables anew from the line lists they name.
 
-    The error against line-by-line calculation is measured over the whole band with 20
-    atmospheres and 20 tangent heights each.
+    The error against line-by-line calculation is measured over the whole band with six
+    atmospheres and 20 tangent heights each; a table off by more than 1e-4 is refused.
 
     Parameters
     ----------
@@ -301,9 +299,10 @@ def build_shipped(
             band.window,
             band=name,
             step=band.step,
-            verify_atmospheres=20,
+            verify_atmospheres=6,
             verify_heights=20,
             verify_width=float("inf"),
+            largest_error=1e-4,
             workers=workers,
         )
         table.attrs["build_cpu_seconds"] = round(time.process_time() - begin, 1)
@@ -312,8 +311,9 @@ def build_shipped(
         )
         table.attrs["orders"] = f"SO {band.orders[0]}-{band.orders[1]}"
         table.attrs["absent"] = "; ".join(band.absent)
-        editions = {gas.edition for gas in band.gases.values()}
-        table.attrs["edition"] = "; ".join(sorted(editions))
+        editions = [str(lines.attrs["edition"]) for lines, _ in lists.values()]
+        parts = [part for text in editions for part in text.split("; ")]
+        table.attrs["edition"] = "; ".join(dict.fromkeys(parts))
         citations = {gas.citation for gas in band.gases.values()}
         table.attrs["citation"] = max(citations, key=len)
         written.append(write_table(table, Path(out_dir) / f"{name}.nc"))
