@@ -76,6 +76,21 @@ def noisy(data):
     return level1, truth, retrieve_uvis(level1, data, setup_of(), air_of(truth))
 
 
+def test_residual__is_among_all_spectra_and_pixels(noisy):
+    from matplotlib.figure import Figure
+
+    from tgo_spectra.plots import plot_fit
+
+    level1, _, level2 = noisy
+    assert level2.residual.shape == level1.transmittance.shape
+    row = int(np.isfinite(level2.residual.values).any(axis=1).argmax())
+    axes = tuple(Figure().subplots(2))
+    top, _ = plot_fit(level1, level2, row, axes)
+    fitted = top.get_lines()[1]
+    assert np.isfinite(fitted.get_ydata()).any()
+    np.testing.assert_array_equal(fitted.get_xdata(), level1.wavelength)
+
+
 def model_of(rng, nuisances=2):
     terms, rows, nodes, levels, pixels, points = 3, 4, 2, 3, 11, 20
     return uvis_fit.Model(
