@@ -45,6 +45,7 @@ from dataclasses import asdict
 import numpy as np
 import parts
 import trust
+from draws import kept_in
 from line import Line
 
 import tgo_spectra as tgo
@@ -71,6 +72,7 @@ def main(draws: int, wanted: list[str]) -> None:
             results[name] = {
                 "version": tgo.__version__,
                 "minutes": round((time.time() - begun) / 60, 1),
+                "code": kept_in().stem,
                 "lines": [asdict(line) for line in lines],
             }
             RESULTS.write_text(json.dumps(results, indent=1) + "\n", "utf-8")

@@ -23,6 +23,8 @@ from worlds import ROWS, TABLE
 
 import tgo_spectra as tgo
 
+INDEPENDENT = 15
+"""Levels of a profile that say something of their own (degrees of freedom)."""
 FAR, OFTEN_FAR = 3.0, 2.0
 """Total errors from the truth: never, and in at most 5 % of the draws, unwarned."""
 
@@ -90,7 +92,7 @@ def line_of(row, found):
     return Line(
         row.name, "0; 5 %", f"{wrong}; {100 * fair:.0f} %", passed, text_of(found),
         {
-            "bias, pptv": f"{bias.mean():+.1f} +- {bias.std():.1f}",
+            "bias; its scatter, pptv": f"{bias.mean():+.1f}; {bias.std():.1f}",
             "stated, pptv": f"{total:.1f}",
             "largest z": f"{max(map(z_of, found)):.1f}",
             "detected, %: layer, levels": f"{100 * layer:.0f}, {100 * levels:.0f}",
@@ -107,15 +109,21 @@ def wrong_instrument(pool, draws):
 
     Wrong without warning: the methane of 5-30 km further than 3 total errors from the
     truth, or a false detection, without a severe bit; the second figure is of the draws
-    further than 2. Errors of lines are listed with all their heights together.
+    further than 2. Unknown lines are at several ranges of heights in turn. One draw of
+    a row says that it can be right, not that it always is: see the number of draws.
     """
     found = drawn(pool, rows_of(TABLE, max(draws // 25, 1) if draws else 0))
     return [line_of(ROWS[key], several) for key, several in found.items()]
 
 
+def scatter(found, part=0.68, levels=INDEPENDENT):
+    """Two standard errors of a share that is ``part`` in the long run."""
+    return 2.0 * float(np.sqrt(part * (1.0 - part) / (levels * len(found))))
+
+
 def within(what, value, low, high, draws):
     """Line of a part that lies within limits, in percent."""
-    limit = f"{100 * low:g}-{100 * high:g} %"
+    limit = f"{100 * low:.3g}-{100 * min(high, 1.0):.3g} %"
     return Line(what, limit, f"{value:.1%}", low <= value <= high, draws)
 
 
@@ -125,7 +133,10 @@ def at_most(what, value, high, draws):
 
 
 def white_noise(pool, draws):
-    """White noise and the right instrument."""
+    """White noise and the right instrument.
+
+    Limits are those of many draws, wider by two standard errors of the draws there are.
+    """
     lines = []
     for (_, name), found in drawn(pool, rows_of("white-noise", draws)).items():
         text = text_of(found)
@@ -137,14 +148,16 @@ def white_noise(pool, draws):
                 mean, one, two = coverage(found, gas, kind)
                 label = f"{name}, {gas}, {what}"
                 # the total has what is right here: it may cover more
-                least = (0.66, 0.71), (0.945, 0.965)
-                if kind == "total":
-                    least = (0.66, 1.0), (0.945, 1.0)
+                most = (1.0, 1.0) if kind == "total" else (0.71, 0.965)
+                more, far = scatter(found), scatter(found, 0.955)
+                room = 0.05 + 2.0 / np.sqrt(INDEPENDENT * len(found))
                 lines += [
-                    Line(f"{label}: mean z", "< 0.05", f"{mean:+.3f}",
-                         abs(mean) < 0.05, text),
-                    within(f"{label}: within 1 sigma", one, *least[0], text),
-                    within(f"{label}: within 2 sigma", two, *least[1], text),
+                    Line(f"{label}: mean z", f"< {room:.2f}", f"{mean:+.3f}",
+                         abs(mean) < room, text),
+                    within(f"{label}: within 1 sigma", one, 0.66 - more,
+                           most[0] + more, text),
+                    within(f"{label}: within 2 sigma", two, 0.945 - far,
+                           most[1] + far, text),
                 ]  # fmt: skip
         bias = np.array([one["bias"] for one in found])
         stated = np.array([one["total"] for one in found])
@@ -173,22 +186,23 @@ def white_noise(pool, draws):
 
 
 def kinds_of_noise(pool, draws):
-    """Noise that is not what the file says."""
+    """Noise that is not what the file says.
+
+    Parts within one error by the noise as it was found, levels against the truth seen
+    through the kernel; limits are wider by two standard errors of the draws there are.
+    """
     keys = rows_of("noise", max(draws // 25, 1) if draws else 0)
     lines = []
     for (_, name), found in drawn(pool, keys).items():
         text = text_of(found)
-        values = {
-            "CH4 levels": coverage(found, "ch4", "total")[1],
-            "H2O levels": coverage(found, "h2o", "total")[1],
-            "layer": share(found, lambda one: z_of(one) < 1.0),
-        }
-        # of a share of n draws, two of its standard errors
-        spread = 2.0 * np.sqrt(0.68 * 0.32 / len(found))
-        for what, value in values.items():
-            room = spread if what == "layer" else 0.0
-            lines.append(within(f"{name}: {what} within 1 total error", value,
-                                0.62 - room, 0.84 + room, text))  # fmt: skip
+        layer = share(found, lambda one: abs(one["bias"]) < one["noise"])
+        for what, value, room in (
+            ("CH4 levels", coverage(found, "ch4", "noise")[1], scatter(found)),
+            ("H2O levels", coverage(found, "h2o", "noise")[1], scatter(found)),
+            ("layer", layer, scatter(found, levels=1)),
+        ):
+            label = f"{name}: {what} within 1 sigma"
+            lines.append(within(label, value, 0.62 - room, 0.84 + room, text))
         lines.append(counted(name, found, text))
     return lines
 
