@@ -10,7 +10,12 @@ import pytest
 import tgo_spectra as tgo
 from tgo_spectra import quality
 from tgo_spectra.retrieval import consistency, noise, pattern, verdict
+from tgo_spectra.retrieval.end import End
+from tgo_spectra.retrieval.layer import of_layer
+from tgo_spectra.retrieval.linear import Expansion
+from tgo_spectra.retrieval.regularisation import exponential_covariance
 from tgo_spectra.retrieval.screening import screen
+from tgo_spectra.retrieval.state import Block, StateSpace, independent
 from tgo_spectra.retrieval.whitened import Whitened
 
 ROWS, PIXELS, BINS = 240, 200, 4
@@ -154,6 +159,101 @@ def test_screening__a_broken_row_leaves_as_a_whole():
     assert found.spikes.sum() == PIXELS
 
 
+@pytest.mark.parametrize("fraction", [0.05, 0.2])
+def test_screening__spikes_count_in_what_is_left_out(fraction):
+    """As static pixels do: where much is left out the rest is not believed."""
+    rng = np.random.default_rng(12)
+    residual = rng.standard_normal((ROWS, PIXELS))
+    hit = np.zeros_like(USED)
+    hit[:, 1::2] = rng.random((ROWS, PIXELS // 2)) < 2.0 * fraction
+    hit &= np.isin(BIN, [1])[:, None]  # of one bin
+    residual[hit] += 30.0
+    found = screen(residual, USED, BIN, BINS)
+    assert found.share[1] == pytest.approx(fraction, rel=0.6)
+    assert (found.share[[0, 2, 3]] < 0.01).all()
+    assert (found.share[1] > verdict.MASKED) == (fraction > verdict.MASKED)
+
+
+def end_of(fields, wave_sigma=0.0):
+    """End of a fit of three elements that all rows share."""
+    none = np.zeros_like(fields[:, 0])
+    seen = Whitened.plain(fields, none, np.ones_like(none))
+    space = StateSpace((independent("amount", 1.0, size=fields.shape[1]),))
+    expand = Expansion(space, {}, BIN, ("amount",), common=())
+    return End(seen, expand, HEIGHT, np.arange(5.0), None, wave_sigma)
+
+
+def test_along_rows__is_the_covariance_of_correlated_rows():
+    """Against the product with the whole matrix of the rows' correlation."""
+    rng = np.random.default_rng(13)
+    end = end_of(rng.normal(size=(ROWS, 3, PIXELS)))
+    gain = rng.normal(size=(2, 3))
+    rho = np.array([0.5, 0.0, 0.2])
+    measured = noise.Noise(1.3, np.zeros(5), rho, 1e-9, 1e-9)
+    whole = np.zeros((ROWS, ROWS))
+    for number in range(BINS):
+        mine = np.flatnonzero(number == BIN)
+        for lag, value in enumerate(rho, 1):
+            whole[mine[lag:], mine[:-lag]] = whole[mine[:-lag], mine[lag:]] = value
+    seen = np.einsum("qe,rep->rqp", gain, end.seen.fields)
+    expected = 1.3 * np.einsum("rqp,rs,stp->qt", seen, whole, seen)
+    np.testing.assert_allclose(end.along_rows(gain, BIN, measured), expected)
+    nothing = noise.Noise(1.0, np.zeros(5), 0.0 * rho, 1e-9, 1e-9)
+    assert not end.along_rows(gain, BIN, nothing).any()
+
+
+def test_pattern__in_units_of_what_waves_leave():
+    """White noise less the waves fitted to it: one again, on the average of draws."""
+    found = {"raw": [], "told": []}
+    for seed in range(24):
+        rng = np.random.default_rng(seed)
+        end = end_of(np.zeros((ROWS, 1, PIXELS)), wave_sigma=10.0)
+        residual = rng.standard_normal((ROWS, PIXELS))
+        columns = end.modes[:, :, None, None] * end.waves
+        flat = columns.transpose(1, 3, 0, 2).reshape(residual.size, -1)
+        left = residual.ravel()
+        left = left - flat @ np.linalg.solve(flat.T @ flat, flat.T @ left)
+        left = left.reshape(residual.shape)
+        found["raw"].append(pattern.stacked(left, USED, HEIGHT))
+        found["told"].append(
+            pattern.stacked(left, USED, HEIGHT, expected=end.left_by_waves())
+        )
+    assert np.mean(found["told"]) == pytest.approx(1.0, abs=0.05)
+    assert np.mean(found["raw"]) < 0.94
+
+
+@pytest.mark.parametrize("rough", [False, True])
+def test_layer__smoothing_is_of_what_it_sees_elsewhere(rough):
+    """With an a priori it is what the posterior has beyond noise; else it is there."""
+    rng = np.random.default_rng(14)
+    altitude = np.arange(30.0)
+    covariance = exponential_covariance(altitude, np.full(30, 2.0), 4.0)
+    space = StateSpace((Block("ch4", np.zeros(30), covariance, "level"),))
+    root = rng.normal(size=(40, 30))
+    matrix = root.T @ root * 0.05
+    constraint = space.constraint
+    if rough:
+        step = np.diff(np.eye(30), axis=0)
+        constraint = 3.0 * step.T @ step
+    inside = np.arange(5, 15)
+    made = of_layer(matrix, constraint, space, np.zeros(30), np.zeros(30), inside)
+    off = made.kernel.copy()
+    assert off[inside].sum() == pytest.approx(1.0, abs=1e-3)
+    off[inside] = 0.0
+    smoothing = off @ covariance @ off
+    assert smoothing > 0.0
+    if not rough:
+        # the a priori of the levels outside holds theirs alone
+        outside = np.setdiff1d(np.arange(30), inside)
+        basis = np.zeros((30, 21))
+        basis[inside, 0], basis[outside, 1 + np.arange(20)] = 1.0, 1.0
+        held = np.zeros((21, 21))
+        held[1:, 1:] = np.linalg.inv(covariance[np.ix_(outside, outside)])
+        whole = np.linalg.inv(basis.T @ matrix @ basis + held)[0, 0]
+        white = made.weights @ matrix @ made.weights
+        assert white + smoothing == pytest.approx(whole, rel=1e-4)
+
+
 def test_masked__row_by_row_as_if_the_pixels_were_never_there():
     """Masking afterwards equals fitting the baselines without those pixels."""
     rng = np.random.default_rng(9)
@@ -287,3 +387,15 @@ def test_retrieval__correlated_noise_widens_the_errors(quiet):
     assert not quality.severe(result.quality_flag.values)
     ratio = result.ch4_layer_vmr_noise_error / white.ch4_layer_vmr_noise_error
     assert 1.3 < float(ratio) < 1.7
+
+
+@pytest.mark.parametrize("shift", [-8.0, 7.8])
+def test_retrieval__a_far_shift_that_fits_is_no_reason_against_it(shift):
+    """The search goes on from its edge; how far the scale is off says nothing."""
+    from tgo_spectra.simulate import simulate_level1
+
+    made = simulate_level1(order=136, snr=2200.0, seed=3, shift_px=shift,
+                           bin_shift_px=(0.0,) * 4)  # fmt: skip
+    result = tgo.retrieve(made.level1.isel(spectrum=slice(0, None, 4)), "so_136")
+    assert not quality.severe(result.quality_flag.values), flags(result)
+    np.testing.assert_allclose(result.wavenumber_shift, shift, atol=0.1)

@@ -154,7 +154,11 @@ def test_layer__is_the_least_squares_estimate_of_one_mole_fraction():
     held[1:, 1:] = np.linalg.inv(space.covariance[np.ix_(outside, outside)])
     inverse = np.linalg.inv(columns.T @ columns + held)
     assert made.value == pytest.approx((inverse @ columns.T @ y)[0], rel=1e-5)
-    assert made.variance == pytest.approx(inverse[0, 0], rel=1e-5)
+    elsewhere = made.kernel.copy()
+    elsewhere[inside] = 0.0
+    variance = made.weights @ k.T @ k @ made.weights + made.undetermined
+    variance += elsewhere @ space.covariance @ elsewhere
+    assert variance == pytest.approx(inverse[0, 0], rel=1e-5)
     assert made.kernel[inside].sum() == pytest.approx(1.0, abs=1e-5)
 
 
@@ -164,7 +168,7 @@ def test_layer__no_lines_no_limit():
     zero = np.zeros(space.size)
     made = layer.of_layer(blind, space.constraint, space, zero, zero, np.array([1, 2]))
     assert made.value == 0.0
-    assert made.variance > 1e5  # a thousand a priori sigmas
+    assert made.undetermined > 1e5  # a thousand a priori sigmas
 
 
 def test_layer__is_stored_with_its_bounds(level1):

@@ -167,7 +167,7 @@ class Conclusion:
             count = self.space.block(name).size
             more[:count, :count] += self.along_rows[name][:count, :count]
             # nor much smaller what differs from row to row
-            more = _at_least(more, ROWS_LEAST * white)
+            more = _at_least(_positive(more, white), ROWS_LEAST * white)
         total = d.total_covariance - d.noise_covariance + more
         return replace(
             d,
@@ -398,6 +398,17 @@ def _at_least(covariance: Array, variance: Array) -> Array:
     return np.asarray(covariance * np.sqrt(wider[:, None] * wider))
 
 
+def _positive(covariance: Array, variance: Array) -> Array:
+    """Return what is next to a measured covariance and is one: none is negative.
+
+    ``variance`` (element,): its units.
+    """
+    scale = np.sqrt(np.where(variance > 0.0, variance, 1.0))
+    values, vectors = np.linalg.eigh(covariance / scale[:, None] / scale)
+    made = (vectors * values.clip(0.0)) @ vectors.T
+    return np.asarray(made * scale[:, None] * scale)
+
+
 def joined(responses: Array) -> Array:
     """Response to one change, with its sign, or the root of the squares of several."""
     if responses.shape[1] == 1:
@@ -462,11 +473,11 @@ def _estimate(end: Conclusion, made: Layer, name: str) -> LayerEstimate:
     # of what the estimate sees beside its layer, whatever the constraint
     elsewhere = made.kernel.copy()
     elsewhere[made.elements] = 0.0
-    left = 0.0
+    left = made.undetermined
     for block in space.blocks:
         if block.name not in end.known:
             off = elsewhere[space[block.name]]
-            left += float(off @ block.covariance @ off)
+            left += max(float(off @ block.covariance @ off), 0.0)
     agreement = end.agreements[name]
     systematic["lines"] = float(agreement.error[-1])
     systematic |= {k: float(v[-1]) for k, v in end.errors[name].items()}

@@ -38,12 +38,15 @@ class Layer:
     kernel : array, shape (element,)
         Its derivative to the true state; its sum over the layer's levels is one. What
         it has elsewhere is smoothing, and errors by known sources.
+    undetermined : float
+        Squared error by what no line says: next to nothing, or without bounds.
     """
 
     value: float
     elements: IntArray
     weights: Array
     kernel: Array
+    undetermined: float
 
 
 def of_layer(
@@ -96,6 +99,7 @@ def of_layer(
         elements=elements,
         weights=weights,
         kernel=data_matrix @ weights,
+        undetermined=float(posterior[0, 0] ** 2 * held[0, 0]),
     )
 
 
