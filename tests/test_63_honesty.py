@@ -399,3 +399,19 @@ def test_retrieval__a_far_shift_that_fits_is_no_reason_against_it(shift):
     result = tgo.retrieve(made.level1.isel(spectrum=slice(0, None, 4)), "so_136")
     assert not quality.severe(result.quality_flag.values), flags(result)
     np.testing.assert_allclose(result.wavenumber_shift, shift, atol=0.1)
+
+
+@pytest.mark.parametrize("name", ["layer", "level"])
+def test_agreement__one_manifold_makes_no_detection(name):
+    """What is left without any one of them must stand by itself."""
+    column = {"level": 0, "layer": 1}[name]
+    shift, variance = np.zeros((3, 2)), np.full((3, 2), 4.0)
+    found = consistency.Agreement(0.5, shift, variance, np.full(3, 1 / 3))
+    chosen = slice(column, column + 1)
+    error = np.array([2.0])
+    assert found.needed(error, chosen) == pytest.approx(3.0 * np.sqrt(8.0))
+    # without the second manifold most of it is gone
+    shift[1, column] = -40.0
+    assert found.needed(error, chosen) == pytest.approx(40.0 + 3.0 * np.sqrt(8.0))
+    # of which one alone is seen nothing more can be asked
+    assert consistency.Agreement.none(2).needed(error, chosen) == -np.inf

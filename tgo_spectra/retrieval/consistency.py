@@ -48,9 +48,13 @@ LEAST_SHARE = 0.03
 WIDEST_PX = 12
 """Wider manifolds are cut: many pixels as one group hide a narrow feature."""
 
-DOUBTFUL, UNLIKELY_SIGMAS = 0.1, 2.0
+DOUBTFUL, UNLIKELY_SIGMAS = 0.1, 1.5
 """Probability of the disagreement below which all of a change beyond its expectation
 counts as error; else only what is beyond this many standard errors of the change."""
+
+LEFT_OUT_SIGMAS = 3.0
+"""Of its own error by which a detection must stay without any one manifold: one feature
+makes none."""
 
 SMALLEST_EIGENVALUE = 1e-3
 """Directions of the scaled covariance below say nothing but rounding."""
@@ -92,6 +96,15 @@ class Agreement:
         expected = 1.0 if self.probability < DOUBTFUL else UNLIKELY_SIGMAS**2
         excess = (self.shift**2 - expected * self.variance).max(axis=0)
         return np.asarray(np.sqrt(np.clip(excess, 0.0, None)))
+
+    def needed(self, error: Array, chosen: slice) -> Array:
+        """Return from where on no single manifold makes a detection, (quantity,).
+
+        ``error``, (quantity,): of the ``chosen`` quantities, with all manifolds.
+        """
+        without = np.sqrt(error**2 + self.variance[:, chosen])
+        least = LEFT_OUT_SIGMAS * without - self.shift[:, chosen]
+        return np.asarray(least.max(axis=0, initial=-np.inf))
 
 
 def manifolds(information: Array) -> tuple[IntArray, Array]:

@@ -254,6 +254,14 @@ class _Gases:
             detection.minimum_response,
         )
         agreed = agreement is None or agreement.probability > limits.AGREED
+        if agreement is not None:
+            slope = end.space.slope(end.vector)[end.space[gas]]
+            least = slope * agreement.needed(d.total_error / slope, slice(slope.size))
+            found = replace(
+                found,
+                detected=found.detected & (vmr > least),
+                by_flag=np.maximum(found.by_flag, least),
+            )
         column, error = (
             level2.all_rows(level1, self.view.rows, values)
             for values in (air_cm2 @ vmr, self._column_error(gas, d, air_cm2, slopes))
@@ -346,10 +354,11 @@ class _Gases:
         }
         error = data[f"{name}_error"][0]
         value, k = np.asarray(one.value), detection.layer_detection_sigma
+        alone = self.end.agreements[gas].needed(np.atleast_1d(error), slice(-1, None))
         return data | limit_variables(
             f"{gas}_layer",
             limits.upper_limit(value, error, detection.limit_sigma),
-            (value > k * error) & agreed,
+            (value > k * error) & (value > alone[0]) & agreed,
             None,
             (k, detection.limit_sigma),
             contained(data, name),
