@@ -465,7 +465,7 @@ def test_onion__systematic_errors_equal_peeling_the_changed_spectra(in_shells):
 def test_onion__stores_systematic_errors(thin, setup):
     result = tgo.retrieve(thin, setup, method="onion")
     validate(result, 2)
-    for source, size, _ in systematics.sizes(setup.replace(method="onion")):
+    for source, (size, _) in systematics.sizes(setup.replace(method="onion")).items():
         if source == "waves":  # in the fits of least squares alone
             continue
         assert result[f"ch4_vmr_systematic_{source}"].attrs["magnitude"] == size
@@ -532,7 +532,7 @@ def test_systematics__stored_one_by_one_and_added(thin, setup):
     result = tgo.retrieve(thin, setup)
     validate(result, 2)
     squares = result["ch4_vmr_systematic_lines"] ** 2
-    for source, size, _ in systematics.sizes(setup):
+    for source, (size, _) in systematics.sizes(setup).items():
         one = result[f"ch4_vmr_systematic_{source}"]
         assert one.attrs["magnitude"] == size
         squares = squares + one**2
