@@ -101,7 +101,7 @@ def test_retrieve_nadir__what_else_is_wrong_is_covered(option, worst):
     squares = sum(
         whole[f"co_column_systematic_{name}"] ** 2
         for name in ("temperature", "pressure", "spectroscopy", "resolution",
-                     "aotf_centre", "aotf_width", "dust", "surface")
+                     "aotf_centre", "aotf_width", "dust", "zero_level", "surface")
     )  # fmt: skip
     np.testing.assert_allclose(squares, whole.co_column_systematic_error**2)
     assert (whole.quality_flag == 0).all()

@@ -78,6 +78,8 @@ class NadirSystematics(Section, frozen=True):
     dust: NonNegative = 0.05
     """Part of the light that dust scatters back from amid the gas (inferred: an optical
     depth of some tenths over a bright surface)."""
+    zero_level: NonNegative = 0.04
+    """Light added to all spectra, of that of the surface (inferred)."""
     surface: NonNegative = 1e-3
     """Reflectance of the surface that the baseline leaves: coefficient of the next
     degree, relative (inferred)."""

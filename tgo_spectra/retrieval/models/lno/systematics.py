@@ -43,6 +43,7 @@ SOURCES = {
     "aotf_centre": ("aotf_centre", "cm-1"),
     "aotf_width": ("aotf_width", "1"),
     "dust": ("dust", "1"),
+    "zero_level": ("zero_level", "1"),
     "surface": ("surface", "1"),
 }
 """Key of the setup's section ``systematics`` and unit, by name of the error."""
@@ -113,6 +114,8 @@ def _changes(
             found[source] = size * (
                 spectrum(model, DUST_DEPTH * depths, state)[0] - base
             )
+        elif source == "zero_level":
+            found[source] = size * (1.0 - base)
         elif source == "surface":
             shape = np.zeros(model.baseline.shape[1] + 1)
             shape[-1] = size

@@ -25,14 +25,17 @@ from tgo_spectra.retrieval.profile_variables import (
 from tgo_spectra.variables import dataset
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
+    import numpy.typing as npt
     import xarray as xr
 
     from tgo_spectra.retrieval.conclusion import Conclusion
     from tgo_spectra.retrieval.models.uvis.fit import Profile
     from tgo_spectra.retrieval.models.uvis.scene import UvisScene
 
+    Array = npt.NDArray[np.floating]
     Variables = dict[str, Any]
 
 __all__ = ["retrieve_ozone", "retrieve_uvis"]
@@ -239,6 +242,16 @@ def _of_profile(end: Conclusion, name: str) -> diagnostics.GasDiagnostics:
     return replace(d, total_covariance=total, total_error=error)
 
 
+def _of_density(
+    systematic: Mapping[str, Array], by_air: Array, air_cm3: Array
+) -> dict[str, Array]:
+    """Errors of the number density, which does not know of the air that it is over."""
+    found = dict(systematic)
+    if "air_density" in found:
+        found["air_density"] = found["air_density"] + by_air
+    return {source: change * air_cm3 for source, change in found.items()}
+
+
 def limits_of(
     end: Conclusion, scene: UvisScene, setup: UvisSetup
 ) -> tuple[diagnostics.GasDiagnostics, limits.Limits]:
@@ -290,7 +303,7 @@ def _profile_variables(
         "o3_number_density": vmr * air,
         **error_variables(
             "o3_number_density", d.noise_error * air, d.smoothing_error * air,
-            {source: change * air for source, change in systematic.items()}, sizes,
+            _of_density(systematic, vmr * scene.air_error, air), sizes,
         ),
         "aerosol_extinction": (profile.state[1], haze),
         "aerosol_extinction_error": (_of_profile(end, "continuum_0").total_error, haze),

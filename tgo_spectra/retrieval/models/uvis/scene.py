@@ -59,6 +59,8 @@ class UvisScene:
     level_km : array, shape (level,)
     pressure_pa, temperature_k, air_cm3, prior_vmr : array, shape (level,)
         Of the atmosphere; the last as `prior_source` says.
+    air_error : array, shape (level,)
+        Relative, of the air's density: the atmosphere's own or that of the setup.
     prior_source : str
         "setup", "atmosphere" or "zero".
     shift : array, shape (pixel, wavelength)
@@ -89,6 +91,7 @@ class UvisScene:
     temperature_k: Array
     air_cm3: Array
     prior_vmr: Array
+    air_error: Array
     prior_source: str
     shift: Array
     wider: Array
@@ -241,6 +244,7 @@ def build_scene(
         temperature_k=at_levels["temperature"].values,
         air_cm3=at_levels["number_density"].values,
         prior_vmr=prior,
+        air_error=_air_error(at_levels, setup.systematics.air_density),
         prior_source=prior_source,
         shift=seen.shift.toarray(),
         wider=(wider.value - seen.value).toarray(),
@@ -311,6 +315,15 @@ def _prior(air: xr.Dataset, setup: UvisSetup) -> tuple[Array, str]:
     if "o3_vmr" in air:
         return np.asarray(air["o3_vmr"].values, dtype=float), "atmosphere"
     return np.zeros(air.sizes["altitude"]), "zero"
+
+
+def _air_error(levels: xr.Dataset, size: float) -> Array:
+    """Relative error of the density at the levels; none where its size is zero."""
+    stated = {"pressure_uncertainty", "temperature_uncertainty"} <= set(levels)
+    if not stated or size == 0.0:
+        return np.full(levels.sizes["altitude"], size)
+    warmth = levels["temperature_uncertainty"].values / levels["temperature"].values
+    return np.asarray(np.hypot(levels["pressure_uncertainty"].values, warmth))
 
 
 def _pixels(level1: xr.Dataset, setup: UvisSetup) -> tuple[Array, npt.NDArray[np.intp]]:

@@ -105,7 +105,8 @@ class UvisSystematics(Section, frozen=True):
     line_width: NonNegative = 0.1
     """Of the line shape, relative (inferred)."""
     air_density: NonNegative = 0.05
-    """Of Rayleigh scattering, relative."""
+    """Of the air, relative, which scatters and over which mole fractions are; the
+    atmosphere's own uncertainty where it states one."""
     aerosol_form: NonNegative = 1e-3
     """Aerosol that is no polynomial of the continuum's degree: the next coefficient,
     relative to the optical depth (inferred: a power of the wavelength needs 3e-5)."""

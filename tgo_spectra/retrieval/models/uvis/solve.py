@@ -348,7 +348,12 @@ def _profile_systematic(
         @ uvis_fit.gradient_of(profile.model, final.slope, change)
         for source, change in changes.items()
     }
-    return {
+    found: dict[str, dict[str, Array]] = {
         name: {source: step[space[name]] for source, step in steps.items()}
         for name in space.names("level")
     }
+    # spectra tell of ozone, its mole fraction is that over the air
+    if scene.air_error.any():
+        more = profile.state[0] * scene.air_error
+        found["o3"]["air_density"] = found["o3"].get("air_density", 0.0) - more
+    return found
