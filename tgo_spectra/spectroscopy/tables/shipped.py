@@ -144,6 +144,14 @@ BANDS: dict[str, ShippedBand] = {
         absent=_METHANE_ABSENT,
         step=0.0014,
     ),
+    # orders 119 to 124 with ten neighbours on either side
+    "so_119_124_hdo": ShippedBand(
+        (2445.0, 3040.0),
+        (109, 134),
+        {"hdo": _HDO, "h2o": _WATER, "co2": _CARBON_DIOXIDE},
+        absent=("hcl",),
+        step=0.0012,
+    ),
     "so_189_190": ShippedBand(
         (4107.0, 4443.5),
         (183, 196),
