@@ -49,7 +49,7 @@ def case():
     wave = 1.3 + 0.4 * np.sin(air.altitude.values / 7.0)
     true["h2o_vmr"] = air["h2o_vmr"].copy(data=air["h2o_vmr"].values * wave)
     made = simulate_level1(
-        order=134, table="so_129_138", n_orders=10, atmosphere=true,
+        order=134, n_orders=10, atmosphere=true,
         vmr={"ch4": 2e-9}, noisy_pixels=(), n_bins=1, seed=7,
     )  # fmt: skip
     clean = made.truth["transmittance_clean"] * made.truth["calibration_factor"]

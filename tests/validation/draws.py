@@ -48,7 +48,7 @@ def options_of(row, truth):
     }  # fmt: skip
     if row.order in (134, 136):
         # as far as the light of the fit's own model reaches
-        options |= {"table": "so_129_138", "n_orders": 10 if row.order == 134 else 8}
+        options |= {"table": "so_134_136", "n_orders": 10}
     options |= {**row.options, **row.vary(truth, rng)}
     gases = dict(options.get("vmr", {}))
     if row.order in (134, 136):

@@ -192,7 +192,8 @@ def settled(
     result = fit_once(evaluator, first)
     iterations, begun = result.iterations, dict(space.prior)
     for _ in range(ANCHORS):
-        if not result.converged or not _is_far(space, begun, result):
+        # derivatives from elsewhere may be why it did not settle
+        if result.converged and not _is_far(space, begun, result):
             break
         begun = dict(result.state)
         here = sources.anchored(scene, begun)
