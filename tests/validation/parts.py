@@ -52,7 +52,8 @@ def draw(job):
             out["z"][gas].append(f.z)
             out["total"][gas].append(f.total_z)
             out["knowledge"][gas].append(f.knowledge_z)
-            out["one"][gas].append(float(rng.choice(f.z)))
+            if f.z.size:  # of carbon dioxide the a priori knows all
+                out["one"][gas].append(float(rng.choice(f.z)))
         methane = found["ch4"]
         out["detected"].append(methane.detected)
         part = (altitude >= 10.0) & (altitude <= 30.0) & methane.good
