@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,12 @@ from lxml import etree
 from shared_folder import SHARED
 
 import tgo_spectra as tgo
+
+# a table that was prepared comes before that of the package: none of this machine's
+_CACHE = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+os.environ.setdefault("MPLCONFIGDIR", str(Path(_CACHE) / "matplotlib"))
+_OWN_CACHE = tempfile.TemporaryDirectory(prefix="tgo-spectra-cache-")
+os.environ["XDG_CACHE_HOME"] = _OWN_CACHE.name
 
 
 @pytest.fixture(scope="session")

@@ -340,6 +340,51 @@ def test_mixture_of_broadeners(synthetic):
     assert "0.2 air: gamma_air" in result.attrs["broadening"]
 
 
+def test_widths_by_co2_line_by_line_where_the_list_has_them(synthetic):
+    lines = read_line_list(synthetic)
+    n = lines.sizes["line"]
+    without = line_arrays(lines, 3000.0, 3060.0, ("co2 or air", 1.7))
+    air = line_arrays(lines, 3000.0, 3060.0, ("air", 1.7))
+    assert without.broadening == air.broadening
+    np.testing.assert_array_equal(without.gamma, air.gamma)
+    has = np.arange(n) % 3 == 0
+    some = lines.assign(
+        gamma_co2=("line", np.where(has, 0.1, np.nan)),
+        n_co2=("line", np.where(has, 0.6, np.nan)),
+        delta_co2=("line", np.where(np.arange(n) % 6 == 0, -0.004, np.nan)),
+    )
+    mixed = line_arrays(some, 3000.0, 3060.0, ("co2 or air", 1.7))
+    np.testing.assert_array_equal(mixed.gamma[0], np.where(has, 0.1, air.gamma[0]))
+    np.testing.assert_array_equal(mixed.exponent[0], np.where(has, 0.6, lines["n_air"]))
+    shift = np.where(np.arange(n) % 6 == 0, -0.004, lines["delta_air"])
+    np.testing.assert_array_equal(mixed.shift, shift)
+    assert f"({has.sum()} lines)" in mixed.broadening
+    assert f"({n - has.sum()} lines)" in mixed.broadening
+    every = some.assign(gamma_co2=("line", np.full(n, 0.1)), n_co2=lines["n_air"])
+    whole = line_arrays(every, 3000.0, 3060.0, ("co2 or air", 1.7))
+    assert whole.broadening.startswith("co2: gamma_co2, n_co2")
+    with pytest.raises(LineListError, match="co2 or air"):
+        line_arrays(lines, 3000.0, 3060.0, ("co2 or air", -1.0))
+
+
+def test_lines_of_unknown_energy_are_in_no_cross_section(synthetic):
+    lines = read_line_list(synthetic)
+    energy = lines["lower_state_energy"].values.copy()
+    energy[::4] = -1.0
+    gone = lines.assign(lower_state_energy=("line", energy))
+    grid = np.arange(3020.0, 3021.0, 0.002)
+    found = absorption_cross_section(gone, grid, 300.0, 180.0, "air")
+    wanted = absorption_cross_section(
+        lines.isel(line=np.flatnonzero(energy != -1.0)), grid, 300.0, 180.0, "air"
+    )
+    np.testing.assert_array_equal(found, wanted)
+    inside = (lines["wavenumber"] > 2995.0) & (lines["wavenumber"] < 3046.0)
+    assert found.attrs["unknown_lower_state_energy"] == (energy[inside] == -1.0).sum()
+    none = lines.assign(lower_state_energy=("line", np.full(energy.size, -1.0)))
+    with pytest.raises(LineListError, match=r"but \d+ of unknown lower state energy"):
+        line_arrays(none, 3000.0, 3060.0, "air")
+
+
 def carbon_dioxide(folder):
     rows = [
         record(nu, 1e-21, molecule=2) for nu in (2290.0, 2300.0, 2306.5, 2316.0, 2330.0)

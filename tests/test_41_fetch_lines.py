@@ -153,7 +153,7 @@ def test_mirror(tmp_path):
     lines = read_line_list(path)
     assert lines.attrs["edition"] == "x"
     assert hashlib.sha256(packed).hexdigest() in lines.attrs["source"]
-    with pytest.raises(LineListError, match=r"no list of ch4 covers 2980 .*2990-3010"):
+    with pytest.raises(LineListError, match=r"no complete list .* 2980 .*2990-3010"):
         fetch_lines("ch4", 2980.0, 3003.5, tmp_path, mirror=mirror)
     with pytest.raises(LineListError, match="no line within"):
         fetch_lines("ch4", 3001.1, 3001.2, tmp_path, mirror=mirror)
@@ -202,5 +202,10 @@ def test_shared_lists_as_mirror(tmp_path, shared):
     path = fetch_lines("co", 4200.0, 4300.0, tmp_path, mirror=mirror)
     lines = read_line_list(path, strict=True)
     assert 100 < lines.sizes["line"] < 1000
-    with pytest.raises(LineListError, match="1percent"):  # never taken by itself
-        fetch_lines("ch4", 2900.0, 3200.0, tmp_path, mirror=mirror)
+    # not the sample, which covers the range too, and not the newer list of some bands
+    path = fetch_lines("ch4", 2900.0, 3200.0, tmp_path, mirror=mirror)
+    lines = read_line_list(path)
+    assert lines.sizes["line"] > 20_000
+    assert lines.attrs["edition"] == "HITRAN2012"
+    with pytest.raises(LineListError, match=r"ch4_alliso_1percent\S+ is a sample of"):
+        fetch_lines("ch4", 4200.0, 4300.0, tmp_path, mirror=mirror)

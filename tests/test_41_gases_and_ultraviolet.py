@@ -10,6 +10,7 @@ import pytest
 
 from tgo_spectra.errors import LineListError
 from tgo_spectra.spectroscopy import gas_info, gas_names
+from tgo_spectra.spectroscopy.collecting import isotopologues_of_gas
 from tgo_spectra.spectroscopy.partition import partition_sum
 from tgo_spectra.spectroscopy.ultraviolet import (
     ozone_cross_section,
@@ -32,10 +33,24 @@ def test_every_gas_is_the_molecule_of_its_formula_and_mass(gas, capsys):
     info = gas_info(gas)
     isotopologue = min(info.isotopologues or [1])
     name = hapi.moleculeName(info.molecule)
-    assert name.lower() == {"hdo": "h2o"}.get(gas, FORMULAE[gas].lower())
+    molecule = info.parent or gas
+    assert name.lower() == {"hdo": "h2o"}.get(molecule, FORMULAE[molecule].lower())
     mass = hapi.molecularMass(info.molecule, isotopologue)
     assert info.mass == pytest.approx(mass, abs=1e-3)
     assert partition_sum(info.molecule, isotopologue, 200.0) > 1.0
+
+
+def test_isotopologues_that_are_gases_of_their_own():
+    for gas in ("ch4_13", "co2_636", "co2_628", "co2_627"):
+        info = gas_info(gas)
+        assert gas.startswith(info.parent)
+        assert info.own_abundance
+        assert len(info.isotopologues) == 1
+        assert info.molecule == gas_info(info.parent).molecule
+        both = isotopologues_of_gas(info.parent, [info.parent, gas])
+        assert info.isotopologues[0] not in both
+        assert isotopologues_of_gas(gas, [info.parent, gas]) == info.isotopologues
+        assert info.isotopologues[0] in isotopologues_of_gas(info.parent)
 
 
 @pytest.mark.parametrize("gas", gas_names())

@@ -253,7 +253,9 @@ def test_good_lists(tmp_path):
         "molecule": 6, "isotopologue": 1, "wavenumber": 3000.0, "intensity": 1.234e-20,
         "einstein_a": 1.0, "gamma_air": 0.05, "gamma_self": 0.065,
         "lower_state_energy": 100.0, "n_air": 0.7, "delta_air": -0.006,
-        "upper_statistical_weight": 9.0, "lower_statistical_weight": 11.0,
+        "upper_statistical_weight": 9.0, "lower_statistical_weight": 11.0, "band": b"<",
+        "wavenumber_code": 4, "intensity_code": 5, "gamma_air_code": 5,
+        "gamma_self_code": 5, "n_air_code": 5, "delta_air_code": 5,
     }  # fmt: skip
     assert lines.attrs["edition"] == "HITRAN2020"
     content = (tmp_path / "x.par").read_bytes()
@@ -272,6 +274,16 @@ def test_good_lists(tmp_path):
     np.testing.assert_array_equal(
         read_line_list(packed)["wavenumber"], lines["wavenumber"]
     )
+
+
+def test_bands_are_the_quanta_without_their_blanks(tmp_path):
+    quanta = "    0 0 1 0 1F2", "    0 0 0 0 1A1"
+    other = "0 0 1  0 1F2   ", "0 0 0 0 1A1    "
+    rows = [row(k, c68="".join(both)) for k, both in enumerate((quanta, other))]
+    lines = read_line_list(write(tmp_path, rows))
+    assert set(lines["band"].values) == {b"0 0 1 0 1F2<0 0 0 0 1A1"}
+    blank = read_line_list(write(tmp_path, [row(c128=" " * 18)]))
+    assert blank["intensity_code"].item() == 0
 
 
 def test_fortran_exponents_on_request(tmp_path):

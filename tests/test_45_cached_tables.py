@@ -9,7 +9,7 @@ from tgo_spectra import cli
 from tgo_spectra.paths import cache_folder
 from tgo_spectra.spectroscopy.linelist import read_line_list
 from tgo_spectra.spectroscopy.tables import cache as caching
-from tgo_spectra.spectroscopy.tables import grid as states
+from tgo_spectra.spectroscopy.tables import scratch
 from tgo_spectra.spectroscopy.tables.build import build_table
 from tgo_spectra.spectroscopy.tables.files import open_table, verify_table, write_table
 
@@ -144,15 +144,15 @@ def test_tasks_keep_their_order():
 
     numbers = list(range(20))
     for workers in (1, 3):
-        found = states.run_tasks(square, [(n,) for n in numbers], workers)
+        found = scratch.run_tasks(square, [(n,) for n in numbers], workers)
         assert found == [n**2 for n in numbers]
 
 
-def test_states_reach_300_k(lines, made):
+def test_states_reach_320_k_and_2000_pa(lines, made):
     table = open_table(made)
-    assert table["temperature"].values[[0, -1]].tolist() == [100.0, 300.0]
+    assert table["temperature"].values[[0, -1]].tolist() == [90.0, 320.0]
     assert table["pressure"].values[0] == pytest.approx(1e-3)
-    assert table["pressure"].values[-1] > 1200.0
+    assert table["pressure"].values[-1] > 2000.0
     built = build_table(lines, WINDOW, band="x", atmospheres=8, verify_atmospheres=0)
     for name in built.variables:
         np.testing.assert_array_equal(built[name].values, table[name].values)

@@ -11,18 +11,10 @@ import xarray as xr
 from tgo_spectra.errors import TableError
 from tgo_spectra.spectroscopy import tables
 from tgo_spectra.spectroscopy.absorption import cross_section_grid
-from tgo_spectra.spectroscopy.tables import (
-    build as building,
-)
-from tgo_spectra.spectroscopy.tables import (
-    error_estimate as measuring,
-)
-from tgo_spectra.spectroscopy.tables import (
-    quadrature as nodes,
-)
-from tgo_spectra.spectroscopy.tables import (
-    training,
-)
+from tgo_spectra.spectroscopy.tables import build as building
+from tgo_spectra.spectroscopy.tables import cells, compression, scratch, training
+from tgo_spectra.spectroscopy.tables import error_estimate as measuring
+from tgo_spectra.spectroscopy.tables import grid as states
 from tgo_spectra.spectroscopy.tables.shipped import BANDS
 
 WINDOW = (3010.0, 3014.0)
@@ -96,12 +88,12 @@ def test_moments_of_one_are_exact(table):
     cell = table["node_cell"].values
     sums = np.zeros((table.sizes["cell"], 5))
     np.add.at(sums, cell, table["node_weight"].values)
-    exact = nodes.legendre_values(50, 5).sum(axis=0)
+    exact = cells.legendre_values(50, 5).sum(axis=0)
     np.testing.assert_allclose(sums, np.tile(exact, (40, 1)), atol=1e-8)
 
 
 def test_discrete_moments_are_not_integrals():
-    sums = nodes.legendre_values(50, 5).sum(axis=0)
+    sums = cells.legendre_values(50, 5).sum(axis=0)
     assert sums[0] == 50.0
     assert abs(sums[2]) > 5e-3  # its integral is zero
 
@@ -129,6 +121,95 @@ def test_equal_inputs_give_equal_tables(table, lines):
     xr.testing.assert_identical(again, table)
 
 
+class Stop(Exception):
+    """A build that is interrupted."""
+
+
+@pytest.mark.parametrize(
+    ("stage", "pieces"),
+    [("cross sections of ch4", 22), ("choice of wavenumbers", 43), ("vectors", 44)],
+)
+def test_interrupted_build_goes_on(table, lines, tmp_path, monkeypatch, stage, pieces):
+    """Stopped in each stage: the rest is made, what was made is not made again."""
+    count = scratch.Progress.done
+
+    def stop(self, name, share, *, made, text):
+        count(self, name, share, made=made, text=text)
+        if name == stage:
+            raise Stop
+
+    folder = tmp_path / "pieces"
+    how = {"band": "small", "verify_atmospheres": 0, "scratch": folder}
+    with monkeypatch.context() as patch:
+        patch.setattr(scratch.Progress, "done", stop)
+        with pytest.raises(Stop):
+            tables.build_table(lines, WINDOW, workers=1, **how)
+    before = {file.name for file in folder.iterdir()}
+    assert len(before) == pieces
+    again, made = [], scratch.keep
+
+    def kept(path, make):
+        again.append(path.name)
+        return made(path, make) and again.append(f"made {path.name}") is None
+
+    monkeypatch.setattr(states, "keep", kept)
+    monkeypatch.setattr(building, "keep", kept)
+    whole = tables.build_table(lines, WINDOW, workers=2, memory_gb=1.0, **how)
+    xr.testing.assert_identical(whole, table)
+    assert before <= set(again)
+    assert not before & {name[5:] for name in again if name.startswith("made ")}
+    assert not folder.exists()
+
+
+def test_progress__says_what_is_left(lines, tmp_path, monkeypatch):
+    monkeypatch.setattr(scratch, "REPORT_SECONDS", 0.0)
+    said = []
+    tables.build_table(
+        lines, (3010.0, 3011.0), band="small", atmospheres=8, verify_atmospheres=1,
+        verify_width=1.0, largest_error=1.0, workers=1, report=said.append,
+    )  # fmt: skip
+    assert said[0].startswith("small: cross sections of h2o 1 of 21, about ")
+    assert said[0].endswith(" s left")
+    assert any("choice of wavenumbers 1 of 1" in line for line in said)
+    assert any("vectors ch4: " in line for line in said)
+    assert said[-1].startswith("small: line by line 1 of 1, about 0 s left")
+
+
+def test_memory__too_little_is_refused_with_what_is_needed(lines):
+    with pytest.raises(TableError, match=r"needs .* GB of memory, allowed are 0\.3 GB"):
+        tables.build_table(lines, WINDOW, memory_gb=0.3)
+    assert scratch.workers_within(2.0, 0.5e9, 8, "x") == 3
+    assert scratch.workers_within(2.0, 0.5e9, 2, "x") == 2
+
+
+def test_room__a_disk_too_small_is_refused_before_the_start(tmp_path):
+    with pytest.raises(TableError, match="GB of disk"):
+        scratch.check_room(tmp_path, 1e18)
+
+
+def test_error__a_table_that_is_too_coarse_is_refused(lines):
+    """Loose tolerances: the measured error decides, not what was asked for."""
+    with pytest.raises(TableError, match="is off by") as caught:
+        tables.build_table(
+            lines, WINDOW, tolerance=1e-2, rank_tolerance=1e-2, atmospheres=8,
+            largest_error=1e-4,
+        )  # fmt: skip
+    assert caught.value.rule == "table.error"
+    assert caught.value.value > 1e-4
+
+
+def test_rounding__is_bounded_where_lines_are_saturated(monkeypatch):
+    """Steps are made finer until rounding costs little, down to single precision."""
+    lines = {"co2": (synthetic_lines(2, 40, 3e-21, 5), "self")}
+    how = {"verify_atmospheres": 1, "verify_width": 4.0}
+    made = tables.build_table(lines, WINDOW, **how)
+    assert made.attrs["quantisation_error_transmittance"] <= 3e-5
+    assert made.attrs["line_by_line_error_transmittance"] <= 5e-4
+    monkeypatch.setattr(compression, "FINEST_STEP", compression.FIRST_STEP)
+    with pytest.raises(TableError, match="is off by"):
+        tables.build_table(lines, WINDOW, largest_error=1e-4, **how)
+
+
 def test_cross_sections_of_the_table(table, lines):
     state = ([50.0, 300.0], [160.0, 203.0])
     number = table["node_wavenumber"].values
@@ -147,9 +228,9 @@ def test_cross_sections_of_the_table(table, lines):
     ("pressure", "temperature", "named"),
     [
         (1e-5, 200.0, "pressure"),
-        (2000.0, 200.0, "pressure"),
-        (100.0, 95.0, "temperature"),
-        (100.0, 310.0, "temperature"),
+        (2010.0, 200.0, "pressure"),
+        (100.0, 85.0, "temperature"),
+        (100.0, 330.0, "temperature"),
         (100.0, np.nan, "temperature"),
         (np.nan, 200.0, "pressure"),
         (-1.0, 200.0, "pressure"),
@@ -197,14 +278,14 @@ def test_interpolation_is_exact_on_the_grid_and_for_cubics():
     )
 
 
-def test_states_between_three_pressures():
+def test_states_between_three_pressures(tmp_path):
     """The low-pressure states that are filled in agree with computed ones."""
     lines = synthetic_lines(1, 30, 3e-21, 1)
     pressure, temperature = building.default_pressures(), np.array([100.0, 180.0])
-    band = training.Band(WINDOW[0], 0.002, pressure, temperature)
+    band = training.Band(WINDOW[0], 0.002, 2000, pressure, temperature, tmp_path)
     function = building._function("h2o", lines, ("air", 1.7), *WINDOW)
-    building.fill_states(band, "h2o", function, 2000, 1)
-    made = band.sigma["h2o"].reshape(pressure.size, 2, 2000)
+    building.fill_states(band, "h2o", function, 1)
+    made = band.sigma("h2o").reshape(pressure.size, 2, 2000)
     low = pressure < 30.0
     for k, kelvin in enumerate(temperature):
         exact = function(band.wavenumber, pressure[low], np.full(low.sum(), kelvin))
@@ -249,6 +330,49 @@ def test_round_trip(table, written):
         np.testing.assert_array_equal(again[name].values, table[name].values)
         assert again[name].dims == table[name].dims
     assert tables.verify_table(written) == again.attrs["content_sha256"]
+
+
+def test_files__hold_whole_numbers_of_few_bits(table, written):
+    import netCDF4
+
+    with netCDF4.Dataset(written) as file:
+        assert file.getncattr("format") == "tgo_spectra absorption table 2"
+        assert file["node_place"].dtype == np.uint8
+        assert file["node_count"].dtype == np.uint8
+        assert "node_wavenumber" not in file.variables
+        assert "cell_start" not in file.variables
+        assert int(file["node_count"][:].sum()) == table.sizes["node"]
+        assert int(file["node_place"][:].max()) < cells.CELL_POINTS
+
+
+def test_files__of_the_former_format_are_read(table, tmp_path):
+    """Without steps of the weights a table is written, and read, as floats."""
+    import netCDF4
+
+    attrs = {k: v for k, v in table.attrs.items() if k != "weight_step"}
+    former = table.copy()
+    former.attrs = attrs
+    path = tables.write_table(former, tmp_path / "former.nc")
+    with netCDF4.Dataset(path) as file:
+        assert file.getncattr("format") == "tgo_spectra absorption table 1"
+        assert file["node_weight"].dtype == np.float64
+    again = tables.open_table(path)
+    for name in table.variables:
+        np.testing.assert_array_equal(again[name].values, table[name].values)
+
+
+@pytest.mark.parametrize("values", [[0, -1, 1, 2**30, -(2**30)], [-(2**31), 2**31 - 1]])
+def test_signed__undoes_unsigned(values):
+    whole = np.array(values, np.int32)
+    np.testing.assert_array_equal(cells.signed(cells.unsigned(whole)), whole)
+
+
+def test_restored_weights__are_the_same_again(table):
+    """To the bit, since a file holds the rounded ones."""
+    weight, cell = table["node_weight"].values, table["node_cell"].values
+    whole = cells.whole_weights(weight, 1e-4)
+    again = cells.restored_weights(whole, cell, table.sizes["cell"], 1e-4)
+    np.testing.assert_array_equal(again, weight)
 
 
 def test_every_changed_byte_of_the_data_is_seen(written):

@@ -14,11 +14,11 @@ from tgo_spectra import cli
 from tgo_spectra.errors import RetrievalError, TableError
 from tgo_spectra.files.netcdf import open_verified, write_level2
 from tgo_spectra.instruments import so as instrument
-from tgo_spectra.retrieval import isotopes
+from tgo_spectra.retrieval import isotopes, preparation
 from tgo_spectra.retrieval.models.so import optimal_estimation
 from tgo_spectra.simulate import simulate_level1
+from tgo_spectra.spectroscopy import ledger
 from tgo_spectra.spectroscopy.partition import isotopologue_abundance
-from tgo_spectra.spectroscopy.tables import user as user_tables
 from tgo_spectra.variables import validate
 
 sys.path.append(str(Path(__file__).parent))
@@ -35,13 +35,12 @@ COPIES = 400
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_setup__names_a_table_of_its_gases_and_orders(name):
+def test_setup__needs_a_table_of_its_gases_and_orders(name):
     setup = tgo.load_setup(name)
-    table = user_tables.USER_TABLES[setup.table]
-    assert set(setup.gases) == set(table.gases)
-    assert set(setup.orders) <= set(table.orders)
+    need = preparation.table_need(setup)
+    assert set(setup.gases) <= set(need.gases)
     assert setup.instrument.n_orders == 10
-    low, high = table.window
+    low, high = need.window
     for order in setup.orders:
         reach = setup.instrument.n_orders
         for celsius, pixel, side, end in ((20.0, -6.0, -1, low), (-25.0, 325.0, 1, high)):  # noqa: E501  # fmt: skip
@@ -53,44 +52,33 @@ def test_setup__names_a_table_of_its_gases_and_orders(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_missing_table__the_error_gives_the_commands(tmp_path, monkeypatch, name):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+def test_missing_table__the_error_gives_the_command(tmp_path, monkeypatch, name):
     setup = tgo.load_setup(name)
+    monkeypatch.setattr(preparation, "find_table", lambda _: None)
     with pytest.raises(TableError) as caught:
         simulate_level1(order=setup.orders[0], altitude_range=(10.0, 20.0))
     assert caught.value.rule == "table.not_built"
-    text = str(caught.value)
-    for command in user_tables.build_commands(setup.table):
-        assert command in text
-    for gas in setup.gases:
-        assert f"tgo-spectra lines fetch {gas} --range" in text
+    assert f"tgo-spectra prepare {name} --fetch" in str(caught.value)
 
 
-def test_commands__build_a_table_that_is_found_by_its_name(tmp_path, monkeypatch):
-    """The commands of the error, with a window cut down and generated lines."""
+def test_command__builds_a_table_that_is_found_by_its_name(tmp_path, monkeypatch):
+    """The command of the error, with a window cut down and generated lines."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
-    small = user_tables.UserTable(
-        (2921, 2924), (130,), {"hcl": "co2", "hdo": "air*1.7"}, 0.002
-    )
-    monkeypatch.setitem(user_tables.USER_TABLES, "so_126_130_hcl", small)
-    for gas, lines in (("hcl", bands.hcl_fundamental()), ("hdo", bands.hdo_nu1())):
+    monkeypatch.setattr(ledger, "_ledger", dict)
+    monkeypatch.setattr(preparation, "_window", lambda _: (2921.2, 2923.9))
+    for gas, lines in (
+        ("hcl", bands.hcl_fundamental()),
+        ("hdo", bands.hdo_nu1()),
+        ("h2o", bands.h2o_2nu2()),
+    ):
         bands.hapi_list(lines, tmp_path / f"my_{gas}.data")
-    *fetches, build = map(_words, user_tables.build_commands("so_126_130_hcl"))
-    for words in fetches:
-        assert cli.main([*words, "--file", f"my_{words[2]}.data"]) == 0
-    assert cli.main(build) == 0
+    command = ["prepare", "so_129_130_hcl", "--lines", str(tmp_path)]
+    assert cli.main(command) == 0
     table = tgo.spectroscopy.tables.open_table("so_126_130_hcl")
-    assert table.attrs["hdo_broadening"] == "air x 1.7"
+    assert table.attrs["hdo_broadening"] == "co2 or air x 1.7"
+    # the generated list of HDO has columns of CO2
+    assert table.attrs["hdo_widths"].startswith("co2: gamma_co2, n_co2")
     assert table.attrs["hcl_broadening"] == "co2"
-
-
-def _words(command):
-    import shlex
-
-    program, *words = shlex.split(command)
-    assert program == "tgo-spectra"
-    return words
 
 
 # hydrogen chloride
@@ -397,6 +385,33 @@ def test_deuterium__is_written_and_read(tmp_path, occultation_pair):
     attributes = back.deuterium_ratio_flag.attrs
     assert attributes["flag_meanings"].split() == list(isotopes.FLAGS)
     assert back.attrs["maximum_h2o_error"] == 15e-6
+
+
+def test_deuterium__command_finds_the_water_of_each_occultation(tmp_path, capsys):
+    hdo, h2o = handmade("hdo", 1e-8), handmade("h2o", 40e-6)
+    poorer = h2o.assign(h2o_averaging_kernel=0.5 * h2o.h2o_averaging_kernel)
+    day = np.timedelta64(1, "D")
+    for name, ds in {
+        "a_hdo": hdo,
+        "b_poorer": poorer,
+        "c_water": h2o,
+        "d_other_day": h2o.assign(time=h2o.time + 2 * day),
+        "e_alone": hdo.assign(time=hdo.time + day),
+    }.items():
+        ds = ds.assign_attrs(product_lid=f"urn:{name}", product_version="1.0")
+        write_level2(ds, tmp_path / "l2" / f"{name}.nc")
+    call = ["deuterium", str(tmp_path / "l2"), "--out", str(tmp_path / "ratios")]
+    assert cli.main(call) == 2
+    said = capsys.readouterr()
+    assert "water of c_water.nc" in said.out
+    assert "e_alone.nc: no profile of water was seen at the same time" in said.err
+    (made,) = (tmp_path / "ratios").iterdir()
+    found = open_verified(made)
+    expected = isotopes.deuterium_ratio(hdo, h2o)
+    np.testing.assert_allclose(found.deuterium_ratio, expected.deuterium_ratio)
+    assert "urn:a_hdo" in str(found.attrs["input_products"])
+    assert "urn:c_water" in str(found.attrs["input_products"])
+    assert isotopes.best_water([hdo, None], [poorer, h2o]) == [1, None]
 
 
 def test_hdo__errors_cover(tables):

@@ -64,11 +64,16 @@ FORMULAE: dict[str, str] = {
     "h2o2": "H2O2",
     "ho2": "HO2",
     "no2": "NO2",
+    "ch4_13": "13CH4",
+    "co2_636": "16O13C16O",
+    "co2_628": "16O12C18O",
+    "co2_627": "16O12C17O",
 }
 """Chemical formulae by gas key."""
 
 GASES: tuple[str, ...] = tuple(FORMULAE)
-"""Gas keys, as in variable names; ``hdo`` is a gas of its own."""
+"""Gas keys, as in variable names; ``hdo`` and single isotopologues are gases of their
+own."""
 
 _SPECIES: dict[str, str] = {
     "ch4": "methane",

@@ -31,6 +31,8 @@ from tgo_spectra.paths import expanded
 from tgo_spectra.pds4 import Source, archive_members
 from tgo_spectra.readers.finding import find_label, split_place
 from tgo_spectra.retrieval.registry import beside, files_of, kind_of_setup
+from tgo_spectra.retrieval.setups import shipped
+from tgo_spectra.spectroscopy.tables.files import find_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,18 +111,21 @@ def _inputs(path: Path) -> Iterator[tuple[str, Any]]:
 
 def _tables_hash(setup: Setup | None) -> str:
     """Hash of the setup's tables; without a setup, of all that could be chosen."""
-    shipped = Path(str(resources.files("tgo_spectra.spectroscopy") / "data"))
     if setup is None:
         setups = Path(str(resources.files("tgo_spectra") / "setups"))
-        files = [*sorted(setups.glob("*.toml")), *sorted(shipped.glob("*.nc"))]
+        names = {name for _, one in shipped() for name in files_of(one)}
+        files = [*sorted(setups.glob("*.toml")), *map(_table_file, sorted(names))]
     else:
-        names = [(shipped / f"{name}.nc", expanded(name)) for name in files_of(setup)]
-        files = [inside if inside.is_file() else given for inside, given in names]
+        files = [_table_file(name) for name in files_of(setup)]
     return "".join(
         # a missing table is the retrieval's to report
         f"|{_file_hash(file, file.stat().st_mtime_ns) if file.is_file() else file}"
         for file in files
     )
+
+
+def _table_file(name: str) -> Path:
+    return find_table(name) or expanded(name)
 
 
 @functools.lru_cache(maxsize=64)

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 import click
 
 from tgo_spectra._version import __version__
-from tgo_spectra.cli import archive, levels, retrieval, simulation, spectroscopy
+from tgo_spectra.cli import (
+    archive,
+    isotopes,
+    levels,
+    preparation,
+    retrieval,
+    simulation,
+    spectroscopy,
+)
 from tgo_spectra.cli.terminal import configure, exit_code
 
 if TYPE_CHECKING:
@@ -28,8 +36,8 @@ def cli(verbose: bool) -> None:
 for _command in (
     *(simulation.demo, levels.info, retrieval.retrieve, levels.map_),
     *(simulation.simulate, archive.index, archive.find, archive.verify),
-    *(archive.fetch, retrieval.setups, levels.export),
-    *(spectroscopy.lines, spectroscopy.tables),
+    *(archive.fetch, retrieval.setups, levels.export, isotopes.deuterium),
+    *(preparation.prepare, spectroscopy.lines, spectroscopy.tables),
 ):
     cli.add_command(_command)
 

@@ -129,15 +129,17 @@ def _changed(setup: str, changes: tuple[str, ...]) -> Any:
 
 @click.command()
 def setups() -> None:
-    """List the shipped retrieval setups: kind, product, orders, gases."""
+    """List the shipped retrieval setups: kind, product, orders, gases, table."""
+    from tgo_spectra.retrieval.preparation import table_state
     from tgo_spectra.retrieval.setups import shipped
 
-    head = ("name", "kind", "channel", "observation", "orders", "gases")
+    head = ("name", "kind", "channel", "observation", "orders", "gases", "table")
     rows = [head]
     for kind, setup in shipped():
         orders = " ".join(map(str, setup.orders)) or "-"
         about = (kind.name, setup.channel, kind.observation)
-        rows.append((setup.name, *about, orders, " ".join(setup.gases)))
+        gases = " ".join(setup.gases)
+        rows.append((setup.name, *about, orders, gases, table_state(setup)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (cell.ljust(size) for cell, size in zip(row, widths, strict=True))

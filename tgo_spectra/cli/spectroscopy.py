@@ -46,13 +46,14 @@ def lines_fetch(gas: str, window: tuple[float, float], out: str | None, **how: A
 @lines.command("info")
 @click.argument("path", type=EXISTING)
 def lines_info(path: str) -> None:
-    """Check a line list strictly and describe it."""
+    """Check a line list strictly, describe it, and compare it with the ledger."""
     import numpy as np
 
+    from tgo_spectra.spectroscopy.ledger import is_sample, shares, with_edition
     from tgo_spectra.spectroscopy.linelist import read_line_list
     from tgo_spectra.spectroscopy.partition import molecule_formula
 
-    ds = read_line_list(path)
+    ds = with_edition(read_line_list(path))
     number = ds["wavenumber"].values
     say(f"{'lines':22}{number.size}")
     molecule = int(ds["molecule"].values[0])
@@ -61,6 +62,10 @@ def lines_info(path: str) -> None:
     say(f"{'isotopologues':22}{known}")
     say(f"{'wavenumber':22}{number[0]:.3f} .. {number[-1]:.3f} cm-1")
     say(f"{'summed intensity':22}{float(ds['intensity'].sum()):.4g}")
+    judged = shares(ds)
+    what = "a sample: " if is_sample(judged) else ""
+    for share in judged:
+        say(f"{'ledger':22}{what}{share.in_words()}")
     for key, value in ds.attrs.items():
         say(f"{key:22}{value}")
 
@@ -92,7 +97,8 @@ def tables() -> None:
     "gas_lines",
     multiple=True,
     metavar="GAS=FILE[:BROADENING]",
-    help="Line list of a gas; BROADENING is co2, self, air or air*FACTOR.",
+    help="Line list of a gas; several of one gas are merged, the newest last."
+    " BROADENING is co2, self, air, air*FACTOR or co2-or-air*FACTOR.",
 )
 @click.option("--range", "window", nargs=2, type=float, metavar="LO HI", default=None)
 @click.option("--out", default=None, type=PATH, help="Table to write; default: cache.")
@@ -100,6 +106,7 @@ def tables() -> None:
 @click.option("--step", default=0.002, show_default=True, help="Fine step, cm-1.")
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1))
 @click.option("--processes", is_flag=True, help="Processes in place of threads.")
+@click.option("--memory", default=2.0, show_default=True, help="GB it may take.")
 @click.option("--cache", default=None, type=PATH, help="Folder of the cache.")
 @click.option("--refresh", is_flag=True, help="Build even if it is in the cache.")
 @click.option("--shipped", multiple=True, metavar="NAME", help="Rebuild shipped ones.")
@@ -133,6 +140,8 @@ def tables_build(
         refresh=how["refresh"],
         workers=how["workers"],
         processes=how["processes"],
+        memory_gb=how["memory"],
+        report=lambda line: say(line, err=True),
     )
     if out is not None:
         path = write_table(open_table(path), out)
@@ -157,21 +166,44 @@ def _build_shipped(
 def _read_lists(
     gas_lines: tuple[str, ...],
 ) -> dict[str, tuple[xr.Dataset, str | tuple[str, float]]]:
+    from tgo_spectra.spectroscopy.collecting import isotopologues_of_gas
+    from tgo_spectra.spectroscopy.ledger import is_sample, shares, with_edition
     from tgo_spectra.spectroscopy.linelist import read_line_list
+    from tgo_spectra.spectroscopy.merging import merge
 
-    parts = []
+    files: dict[str, list[str]] = {}
+    choices: dict[str, str | tuple[str, float]] = {}
     for item in gas_lines:
         gas, _, rest = item.partition("=")
         file, _, broadening = rest.partition(":")
         if not gas or not file:
             message = f"--lines wants GAS=FILE[:BROADENING], not {item!r}"
             raise click.UsageError(message)
-        parts.append((gas, file, _broadening(broadening or "co2")))
-    return {gas: (read_line_list(file), choice) for gas, file, choice in parts}
+        choice = _broadening(broadening or "co2")
+        if choices.setdefault(gas, choice) != choice:
+            message = f"the lists of {gas} name two kinds of broadening"
+            raise click.UsageError(message)
+        files.setdefault(gas, []).append(file)
+    inputs = {}
+    for gas, names in files.items():
+        lines, record = merge([with_edition(read_line_list(name)) for name in names])
+        if len(record) > 1:
+            for part in record:
+                say(f"{gas}: {part.in_words()}", err=True)
+        judged = shares(lines)
+        if is_sample(judged):
+            words = "; ".join(share.in_words() for share in judged)
+            say(f"warning: {gas}: a sample of a list: {words}", err=True)
+            lines = lines.assign_attrs(completeness=f"a sample: {words}")
+        numbers = isotopologues_of_gas(gas, files)
+        chosen = lines["isotopologue"].isin(numbers).values.nonzero()[0]
+        inputs[gas] = lines.isel(line=chosen), choices[gas]
+    return inputs
 
 
 def _broadening(text: str) -> str | tuple[str, float]:
     kind, star, factor = text.partition("*")
+    kind = kind.replace("-", " ")
     if not star:
         return kind
     try:

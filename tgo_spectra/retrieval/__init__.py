@@ -71,7 +71,8 @@ def retrieve(
     SetupError
         No setup fits the product, or the setup is wrong or not for the product.
     TableError
-        The absorption table lacks a gas or does not cover the orders.
+        The absorption table is not there (``table.not_built``; the message names the
+        command that makes it), lacks a gas or does not cover the orders.
     AtmosphereError
         The atmosphere lacks a variable or is not physical.
     RetrievalError
@@ -94,11 +95,13 @@ def retrieve(
     (True, '1')
     """
     from tgo_spectra.retrieval.measurement import selected
+    from tgo_spectra.retrieval.preparation import require_table
     from tgo_spectra.retrieval.verdict import with_product
 
     if isinstance(level1, str | Path):
         setup, level1 = _opened(Path(level1), setup)
     chosen, row = chosen_for(level1, setup)
+    require_table(chosen)
     if method is not None:
         chosen = _with_method(chosen, row, method)
     spectra = selected(level1, row.needs)

@@ -24,12 +24,22 @@ from tgo_spectra.spectroscopy.partition import isotopologue_abundance
 from tgo_spectra.variables import dataset
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
     import xarray as xr
 
     Array = npt.NDArray[np.floating]
 
-__all__ = ["FLAGS", "VSMOW", "Profile", "deuterium_ratio", "smoothed", "water_share"]
+__all__ = [
+    "FLAGS",
+    "VSMOW",
+    "Profile",
+    "best_water",
+    "deuterium_ratio",
+    "smoothed",
+    "water_share",
+]
 
 VSMOW = 1.5576e-4
 """Deuterium atoms per hydrogen atom of Vienna Standard Mean Ocean Water (Hagemann,
@@ -220,6 +230,46 @@ def deuterium_ratio(
     return result
 
 
+def best_water(
+    hdo: Sequence[xr.Dataset | None], h2o: Sequence[xr.Dataset | None]
+) -> list[int | None]:
+    """Find for each profile of HDO the best one of water of the same occultation.
+
+    Parameters
+    ----------
+    hdo, h2o : sequence of Dataset or None
+        Level 2 with ``time`` and the averaging kernel of the gas; None where a file
+        has no such profile.
+
+    Returns
+    -------
+    list of int or None
+        For each HDO the place of the water with most degrees of freedom that was seen
+        within ten minutes; None where there is none.
+
+    Examples
+    --------
+    >>> best_water([None], [None])
+    [None]
+    """
+    waters = [(k, ds) for k, ds in enumerate(h2o) if ds is not None]
+    found: list[int | None] = []
+    for ds in hdo:
+        near = [
+            (float(np.trace(water["h2o_averaging_kernel"].values)), k)
+            for k, water in waters
+            if ds is not None and _apart(ds, water) <= MOST_SECONDS
+        ]
+        found.append(max(near)[1] if near else None)
+    return found
+
+
+def _apart(first: xr.Dataset, second: xr.Dataset) -> float:
+    """Seconds between two results."""
+    seconds = (first["time"].values - second["time"].values) / np.timedelta64(1, "s")
+    return float(abs(seconds))
+
+
 def _divided(heavy: Profile, light: Profile, gas: str) -> tuple[Array, ...]:
     """Ratio and its errors: by noise, by the resolution left over, in total."""
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -244,16 +294,14 @@ def _seconds_apart(hdo: xr.Dataset, h2o: xr.Dataset) -> float:
         if "time" not in ds.variables:
             message = f"the {gas} Dataset has no time"
             raise RetrievalError(message, field="time", rule="isotopes.missing")
-    apart = abs(hdo["time"].values - h2o["time"].values) / np.timedelta64(1, "s")
+    apart = _apart(hdo, h2o)
     if not apart <= MOST_SECONDS:
         message = (
             f"the profiles were seen {apart:g} s apart, more than {MOST_SECONDS:g} s: "
             "not one occultation"
         )
-        raise RetrievalError(
-            message, field="time", value=float(apart), rule="isotopes.time"
-        )
-    return float(apart)
+        raise RetrievalError(message, field="time", value=apart, rule="isotopes.time")
+    return apart
 
 
 def _common_levels(hdo: xr.Dataset, h2o: xr.Dataset) -> Array:

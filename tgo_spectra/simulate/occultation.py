@@ -120,11 +120,14 @@ def aerosol_depth(scenario: SoScenario, height_km: Array) -> Array:
 
 def _band(scenario: SoScenario) -> tuple[tables.BandTable, str]:
     from tgo_spectra.retrieval.choice import default_setup
+    from tgo_spectra.retrieval.preparation import require_table
     from tgo_spectra.retrieval.registry import files_of
 
     source = scenario.table
     if source is None:
-        (source,) = files_of(default_setup("so", scenario.order, "occultation"))
+        setup = default_setup("so", scenario.order, "occultation")
+        require_table(setup)
+        (source,) = files_of(setup)
     dataset = source if isinstance(source, xr.Dataset) else tables.open_table(source)
     return tables.table_arrays(dataset), str(dataset.attrs.get("content_sha256", ""))
 

@@ -69,6 +69,9 @@ class GasInfo:
         Never used unless asked for.
     air_factor_source : str
         Where the ratio comes from.
+    parent : str
+        Gas of which it is an isotopologue, empty for a gas of its own. Where both are
+        in one table, the parent's lines are those of its other isotopologues.
     references : tuple of str
         Of the lines, and of observations by TGO.
     windows : tuple of ObservedWindow
@@ -86,6 +89,7 @@ class GasInfo:
     air_factor: float | None = None
     air_factor_uncertainty: float | None = None
     air_factor_source: str = ""
+    parent: str = ""
     references: tuple[str, ...] = ()
     windows: tuple[ObservedWindow, ...] = ()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from tgo_spectra.errors import LineListError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["FIELDS", "LENGTH", "Field", "Records", "convert", "cut"]
+__all__ = ["CODES", "FIELDS", "LENGTH", "Field", "Records", "convert", "cut"]
 
 LENGTH = 160
 
@@ -50,6 +50,9 @@ FIELDS = {
     "upper_statistical_weight": Field(147, 153, 0.0, 1e6, blank=np.nan),
     "lower_statistical_weight": Field(154, 160, 0.0, 1e6, blank=np.nan),
 }
+
+# What the six uncertainty codes of columns 128 to 133 are of, in their order.
+CODES = ("wavenumber", "intensity", "gamma_air", "gamma_self", "n_air", "delta_air")
 
 # Formatted reading in Fortran ignores blanks before and behind a number (BLANK='NULL',
 # the default since Fortran 77). It ignores those within as well, which no writer
@@ -317,8 +320,8 @@ def _isotopologue(records: Records, known: tuple[int, ...]) -> NDArray[np.int32]
     return number
 
 
-def _check_codes(records: Records) -> None:
-    """Error codes and reference numbers: digits and blanks only."""
+def _codes(records: Records) -> dict[str, NDArray[np.int8]]:
+    """Uncertainty codes, blank as 0; they and the references are digits and blanks."""
     part = records.text[:, 127:145]
     bad = ~_INTEGER[part].all(axis=1)
     if bad.any():
@@ -326,12 +329,29 @@ def _check_codes(records: Records) -> None:
         raise records.fail(
             row, "codes", 128, 145, "error codes and references must be digits", "codes"
         )
+    digits = np.maximum(part.astype(np.int16) - _ZERO, 0).astype(np.int8)
+    return {f"{name}_code": digits[:, i].copy() for i, name in enumerate(CODES)}
+
+
+def _band(records: Records) -> NDArray[np.bytes_]:
+    """Upper and lower global quanta of each line, such as ``V11<GROUND``.
+
+    Editions write the same quanta with other blanks, so that only one is kept between
+    two words.
+    """
+    ends = [records.column(68, 82), records.column(83, 97)]
+    words = []
+    for column in ends:
+        known, place = np.unique(column, return_inverse=True)
+        tidy = [b" ".join(name.split()) for name in known.tolist()]
+        words.append(np.array(tidy, "S15")[place])
+    return np.char.add(np.char.add(words[0], b"<"), words[1])
 
 
 def convert(
     records: Records, isotopologues: dict[int, tuple[int, ...]], *, fortran: bool
-) -> dict[str, NDArray[np.float64] | NDArray[np.int32]]:
-    """Convert ``molecule``, ``isotopologue`` and the fields named in `FIELDS`.
+) -> dict[str, NDArray[Any]]:
+    """Convert ``molecule``, ``isotopologue``, `FIELDS`, ``band`` and `CODES`.
 
     `isotopologues`: those of each molecule of HITRAN; `fortran` accepts ``1.0D-20`` and
     ``1.0-120`` in the intensities.
@@ -347,11 +367,10 @@ def convert(
         low, high = min(isotopologues), max(isotopologues)
         why = f"the molecule is not known: HITRAN has numbers {low} to {high}"
         raise records.fail(0, "molecule", 1, 2, why, "molecule")
-    out: dict[str, NDArray[np.float64] | NDArray[np.int32]] = {
+    out: dict[str, NDArray[Any]] = {
         "molecule": molecule,
         "isotopologue": _isotopologue(records, isotopologues[number]),
     }
     for name, spec in FIELDS.items():
         out[name] = _number(records, name, spec, fortran=fortran)
-    _check_codes(records)
-    return out
+    return {**out, "band": _band(records), **_codes(records)}

@@ -222,10 +222,12 @@ def absorption_cross_section(
     pressure, temperature : float, array_like or DataArray
         Pa and K; scalars, or broadcast together (DataArrays by their dimensions,
         arrays by shape, then called ``state`` when 1-D).
-    broadening : {"co2", "self", "air"}, ("air", factor) or mapping, optional
+    broadening : {"co2", "self", "air"}, (name, factor) or mapping, optional
         What broadens the lines. ``self`` takes gamma_self with n_air and delta_air
-        (HITRAN has no others), the right choice for CO2 in CO2. With a factor,
-        gamma_air is multiplied by it; n_air and delta_air stay. A mapping of these
+        (HITRAN has no others), the right choice for CO2 in CO2. With ``("air",
+        factor)`` gamma_air is multiplied by it; n_air and delta_air stay. With ``("co2
+        or air", factor)`` each line is broadened by CO2 where the list has its width,
+        otherwise so; the attribute says how many are. A mapping of these
         names to mole fractions, such as ``{"co2": 0.95, "air": 0.05}``, must add up
         to 1; widths and shifts add up by mole fraction.
     isotopologues : sequence of int, optional
@@ -253,7 +255,8 @@ def absorption_cross_section(
     -------
     xarray.DataArray
         Dimensions of the state and ``wavenumber``; cm2 per molecule. Attributes name
-        broadening, isotopologues, factors, wing, accuracy and line list.
+        broadening, isotopologues, factors, wing, accuracy and line list, and how many
+        lines were left out since the energy of their lower state is unknown.
 
     Raises
     ------
@@ -306,6 +309,7 @@ def absorption_cross_section(
         "units": "cm2",
         "long_name": "absorption cross section per molecule",
         "broadening": chosen.broadening,
+        "unknown_lower_state_energy": chosen.unknown_energy,
         "isotopologues": ",".join(map(str, np.unique(chosen.isotopologue))),
         "isotopologue_factor": str(dict(isotopologue_factor or {})),
         "gas": gas or "not stated",

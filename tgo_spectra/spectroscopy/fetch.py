@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tgo_spectra.errors import LineListError
 from tgo_spectra.files.atomic import output_folder, writing
 from tgo_spectra.paths import cache_folder, expanded
@@ -24,6 +26,18 @@ from tgo_spectra.spectroscopy._origin import (
     write_origin,
 )
 from tgo_spectra.spectroscopy._unpack import PACKED_NAMES, plain_name, unpacked
+from tgo_spectra.spectroscopy.collecting import (
+    Found,
+    files_of,
+    find_lists,
+    isotopologues_of_gas,
+)
+from tgo_spectra.spectroscopy.ledger import (
+    edition_year,
+    shares,
+    too_short,
+    with_edition,
+)
 from tgo_spectra.spectroscopy.linelist import read_line_list
 from tgo_spectra.spectroscopy.partition import isotopologues_of
 
@@ -31,9 +45,9 @@ __all__ = ["fetch_lines"]
 
 _LOG = logging.getLogger(__name__)
 
-# GAS, anything, LOW-HIGH in cm-1, anything, suffix
-_MIRRORED = re.compile(
-    r"(?P<gas>[a-z0-9]+)_(?:.*_)?(?P<low>\d+(?:\.\d+)?)-(?P<high>\d+(?:\.\d+)?)"
+# anything, LOW-HIGH in cm-1, anything, suffix
+_RANGE = re.compile(
+    r"(?:.*_)?(?P<low>\d+(?:\.\d+)?)-(?P<high>\d+(?:\.\d+)?)"
     rf"(?:_[^.]*)?\.(?:par|data)(?:{PACKED_NAMES})?"
 )
 
@@ -100,9 +114,11 @@ def fetch_lines(
         Folder for the files, made if absent; default ``lines`` in the user's cache
         (``XDG_CACHE_HOME``). A list that lies there whole is not fetched again.
     mirror : path, optional
-        Folder with lists named ``GAS_..._LOW-HIGH....par`` (or ``.data``, and
-        ``.gz``), such as the cache of another machine; the one that covers the range
-        is cut to it. No network is used.
+        Folder of lists, such as the cache of another machine. Of those that cover the
+        range and hold what `tgo_spectra.spectroscopy.ledger` says they must, the one
+        of the newest edition is cut to it; a sample is refused by name. A range in a
+        name (``ch4_2900-3200.par``) is believed, else the first and the last line
+        count. No network is used.
     file : path, optional
         A list of your own, checked and cut to the range. No network is used.
     edition : str, optional
@@ -118,8 +134,9 @@ def fetch_lines(
     Raises
     ------
     LineListError
-        Nothing could be downloaded, or the hitran-api package is absent, or no list
-        or several lists of the mirror cover the range, or the list is malformed.
+        Nothing could be downloaded, or the hitran-api package is absent, or no list of
+        the mirror is complete in the range, or several are for all that is known, or
+        the list is malformed.
 
     Examples
     --------
@@ -185,28 +202,42 @@ def _keep(made: Path, origin: Origin, folder: Path, request: _Request) -> Path:
 
 
 def _in_mirror(request: _Request, mirror: Path) -> Path:
-    """Return the one list of the mirror that covers the range."""
+    """Return the list of the mirror that is complete in the range, the newest one."""
     if not mirror.is_dir():
         msg = "the mirror is not a folder"
         raise LineListError(msg, path=mirror, field="mirror", rule="fetch.mirror")
-    fitting, others = [], []
-    for path in sorted(mirror.iterdir()):
-        match = _MIRRORED.fullmatch(path.name)
-        if match is None or match["gas"] != request.gas:
+    numbers = isotopologues_of_gas(request.gas)
+    found, refused = find_lists(files_of(mirror), {gas_info(request.gas).molecule})
+    found = [one for one in found if np.isin(one.lines["isotopologue"], numbers).any()]
+    fitting: list[Found] = []
+    for one in found:
+        low, high = _reach(one)
+        if not (low <= request.low and request.high <= high):
             continue
-        others.append(path.name)
-        if float(match["low"]) <= request.low and request.high <= float(match["high"]):
-            fitting.append(path)
-    if len(fitting) == 1:
-        return fitting[0]
-    if fitting:
-        names = ", ".join(path.name for path in fitting)
+        judged = shares(one.lines, request.low, request.high, numbers)
+        short = "; ".join(share.in_words() for share in too_short(judged))
+        if one.refused or short:
+            why = f"{one.path.name} is not complete: {short}"
+            refused.append(one.refused or why)
+        else:
+            fitting.append(one)
+    years = [edition_year(str(one.lines.attrs["edition"])) for one in fitting]
+    newest = [
+        one for one, year in zip(fitting, years, strict=True) if year == max(years)
+    ]
+    if newest and (len(newest) == 1 or max(years)):
+        return max(newest, key=lambda one: _inside(one, request)).path
+    if newest:
+        names = ", ".join(one.path.name for one in newest)
         msg = f"several lists cover the range; name one as the file: {names}"
     else:
+        names = ", ".join(one.path.name for one in found) or "none"
         msg = (
-            f"no list of {request.gas} covers {request.low:g} to {request.high:g} cm-1;"
-            f" there are: {', '.join(others) or 'none'}"
+            f"no complete list of {request.gas} covers {request.low:g} to "
+            f"{request.high:g} cm-1; there are: {names}"
         )
+    if refused:
+        msg += f"; {'; '.join(refused)}"
     raise LineListError(
         msg,
         path=mirror,
@@ -216,10 +247,27 @@ def _in_mirror(request: _Request, mirror: Path) -> Path:
     )
 
 
+def _reach(one: Found) -> tuple[float, float]:
+    """Range of a list, cm-1: by its origin, its name, or its lines."""
+    origin, named = read_origin(one.path), _RANGE.fullmatch(one.path.name)
+    if origin is not None:
+        return origin.low, origin.high
+    if named is not None:
+        return float(named["low"]), float(named["high"])
+    wavenumber = one.lines["wavenumber"].values
+    return float(wavenumber.min()), float(wavenumber.max())
+
+
+def _inside(one: Found, request: _Request) -> int:
+    """Count the lines of a list in the range."""
+    wavenumber = one.lines["wavenumber"].values
+    return int(((wavenumber >= request.low) & (wavenumber <= request.high)).sum())
+
+
 def _from_file(request: _Request, source: Path, place: Path) -> tuple[Path, Origin]:
     """Cut a list to the range; its header goes with it."""
     known = read_origin(source)
-    lines = read_line_list(source, edition=request.edition)
+    lines = with_edition(read_line_list(source, edition=request.edition))
     raw = source.read_bytes()
     records = unpacked(raw, source).replace(b"\r\n", b"\n").splitlines()
     inside = [r for r in records if request.low <= float(r[3:15]) <= request.high]
@@ -284,7 +332,9 @@ def _from_service(request: _Request, place: Path) -> tuple[Path, Origin]:
         for iso in numbers
         if (info.molecule, iso) in hapi.ISO
     ]
-    groups = ["160-char"] if request.gas == "co2" else ["160-char", "Voigt_CO2"]
+    # the widths of CO2 in CO2 are those by itself, which every record has
+    own = info.default_broadening == "self"
+    groups = ["160-char"] if own else ["160-char", "Voigt_CO2"]
     made = place / f"{request.name}.data"
     try:
         with contextlib.redirect_stdout(io.StringIO()):

@@ -16,6 +16,7 @@ from tgo_spectra.errors import LineListError, TgoWarning
 from tgo_spectra.paths import expanded
 from tgo_spectra.spectroscopy._origin import HITRAN_CITATION, Origin, read_origin
 from tgo_spectra.spectroscopy._records import (
+    CODES,
     FIELDS,
     LENGTH,
     Field,
@@ -63,6 +64,14 @@ _ATTRS: dict[str, tuple[str, str]] = {
     "gamma_co2": ("cm-1 atm-1", "half-width, broadened by CO2, at 296 K"),
     "n_co2": ("1", "temperature exponent of gamma_co2"),
     "delta_co2": ("cm-1 atm-1", "pressure shift in CO2 at 296 K"),
+    "band": ("1", "upper and lower global quanta"),
+    **{
+        f"{name}_code": (
+            "1",
+            f"uncertainty code of HITRAN for {name}, 0 where unstated",
+        )
+        for name in CODES
+    },
 }
 
 _CO2_FIELDS = ("gamma_co2", "n_co2", "delta_co2")
@@ -264,8 +273,8 @@ def _flag(records: Records, energy: NDArray[Any], *, strict: bool) -> dict[str, 
     for name, bad, columns, why in (
         *blanks,
         ("unknown_lower_state_energy", unknown, (46, 55),
-         ("HITRAN does not know the lower state energy (-1), so the intensity is"
-         " right near 296 K only")),
+         ("HITRAN does not know the lower state energy (-1): left out of cross"
+          " sections, since the intensity is right near 296 K only")),
         ("duplicate_lines", duplicate, (1, 25),
          "the same transition stands in the list before"),
         ("missing_final_line_end", cut_off, (1, LENGTH),
@@ -352,8 +361,10 @@ def read_line_list(
     xarray.Dataset
         Over ``line``, sorted by wavenumber. Variables: molecule, isotopologue,
         wavenumber, intensity, einstein_a, gamma_air, gamma_self,
-        lower_state_energy, n_air, delta_air, statistical weights and, when there,
-        gamma_co2, n_co2, delta_co2 (NaN where missing). Units are in the attributes.
+        lower_state_energy, n_air, delta_air, statistical weights, band (upper and lower
+        global quanta, as bytes), the uncertainty codes of HITRAN (such as
+        intensity_code) and, when there, gamma_co2, n_co2, delta_co2 (NaN where
+        missing). Units are in the attributes.
 
     Raises
     ------

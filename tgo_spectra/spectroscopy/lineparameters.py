@@ -33,11 +33,15 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 __all__ = [
+    "CO2_OR_AIR",
+    "UNKNOWN_ENERGY",
     "Broadening",
     "LineArrays",
+    "default_broadening",
     "doppler_hwhm",
     "line_arrays",
     "line_parameters",
+    "uncertainty_codes",
 ]
 
 Broadening: TypeAlias = "str | tuple[str, float] | Mapping[str, float]"
@@ -48,10 +52,15 @@ SECOND_RADIATION_CM_K = 1.438776877
 REFERENCE_K = 296.0
 # Pa per atm, exact
 PASCAL_PER_ATM = 101325.0
+# cm-1, what HITRAN writes where it does not know the energy of a lower state
+UNKNOWN_ENERGY = -1.0
 # Mole fractions of a mixture must add up to 1 as well as this.
 _FRACTIONS = 1e-6
 # sqrt(2 ln2 R)/c with R = 8.314462618 J/(mol K), c = 299792458 m/s, M in g/mol
 DOPPLER_FACTOR = math.sqrt(2.0 * math.log(2.0) * 8314.462618) / 299792458.0
+
+CO2_OR_AIR = "co2 or air"
+"""Broadening by CO2 where a line has it, else by air times a factor."""
 
 _COLUMNS = {
     "co2": ("gamma_co2", "n_co2", "delta_co2"),
@@ -77,7 +86,10 @@ class LineArrays:
     shift : ndarray
         cm-1/atm, of the mixture.
     broadening : str
-        The choice in words, for attributes.
+        The choice in words, with the number of lines where it differs between lines,
+        for attributes.
+    unknown_energy : int
+        Lines left out since HITRAN does not know the energy of their lower state.
     """
 
     molecule: int
@@ -89,6 +101,32 @@ class LineArrays:
     exponent: Floats
     shift: Floats
     broadening: str
+    unknown_energy: int = 0
+
+
+def default_broadening(gas: str) -> Broadening:
+    """Return what broadens the lines of a gas on Mars, as the gas table has it.
+
+    Parameters
+    ----------
+    gas : str
+        Key of the gas table.
+
+    Returns
+    -------
+    broadening
+        ``"self"`` for CO2; by CO2 line by line where the list has it and else by air
+        times the documented factor; ``"co2"`` where there is none.
+
+    Examples
+    --------
+    >>> default_broadening("co2"), default_broadening("h2o"), default_broadening("hcl")
+    ('self', ('co2 or air', 1.7), 'co2')
+    """
+    info = gas_info(gas)
+    if info.default_broadening == "self" or info.air_factor is None:
+        return info.default_broadening
+    return CO2_OR_AIR, info.air_factor
 
 
 def doppler_hwhm(wavenumber_cm1: ArrayLike, temperature_k: ArrayLike, mass_g_mol: ArrayLike) -> Floats:  # noqa: E501  # fmt: skip
@@ -119,10 +157,12 @@ def _broadening_columns(lines: xr.Dataset, broadening: Broadening) -> tuple[Floa
     name: object = broadening
     if isinstance(broadening, tuple | list) and len(broadening) == 2:
         name, factor = broadening[0], float(broadening[1])
+    if name == CO2_OR_AIR and factor > 0.0:
+        return _co2_or_air(lines, factor)
     if name not in _COLUMNS or not (factor == 1.0 or name == "air") or not factor > 0.0:
         msg = (
-            "broadening must be 'co2', 'self', 'air', ('air', factor) or a mapping of"
-            " these names to mole fractions"
+            "broadening must be 'co2', 'self', 'air', ('air', factor), "
+            f"({CO2_OR_AIR!r}, factor) or a mapping of names to mole fractions"
         )
         raise LineListError(
             msg,
@@ -161,6 +201,24 @@ def _broadening_columns(lines: xr.Dataset, broadening: Broadening) -> tuple[Floa
     if factor != 1.0:
         label = f"air: gamma_air times {factor:g}, n_air, delta_air"
     return lines[width].values * factor, lines[exponent].values, deltas, label
+
+
+def _co2_or_air(lines: xr.Dataset, factor: float) -> tuple[Floats, Floats, Floats, str]:
+    """Widths by CO2 line by line where the list has them, else by air with a factor."""
+    gamma, exponent, shift, air = _broadening_columns(lines, ("air", factor))
+    known = np.zeros(gamma.size, bool)
+    if all(name in lines for name in _COLUMNS["co2"][:2]):
+        known = ~np.isnan(lines["gamma_co2"].values + lines["n_co2"].values)
+    if not known.any():
+        return gamma, exponent, shift, air
+    some = lines.isel(line=np.flatnonzero(known))
+    gamma, exponent, shift = gamma.copy(), exponent.copy(), shift.copy()
+    gamma[known], exponent[known], shift[known], co2 = _broadening_columns(some, "co2")
+    if known.all():
+        return gamma, exponent, shift, co2
+    counts = int(known.sum()), int((~known).sum())
+    label = f"{co2} ({counts[0]} lines); {air} ({counts[1]} lines)"
+    return gamma, exponent, shift, label
 
 
 def _mixture(lines: xr.Dataset, broadening: Broadening) -> tuple[Floats, Floats, Floats, str]:  # noqa: E501  # fmt: skip
@@ -234,11 +292,16 @@ def line_arrays(
     keep = (wavenumber >= low_cm1 - wing) & (wavenumber <= high_cm1 + wing)
     if isotopologues is not None:
         keep &= np.isin(iso, list(isotopologues))
+    # without the energy the intensity is known at 296 K only
+    unknown = keep & (lines["lower_state_energy"].values == UNKNOWN_ENERGY)
+    keep &= ~unknown
     if not keep.any():
         msg = (
             f"no line of isotopologues {isotopologues or 'all'} within {wing:g} cm-1 of"
             f" {low_cm1:g} to {high_cm1:g} cm-1"
         )
+        if unknown.any():
+            msg += f" but {int(unknown.sum())} of unknown lower state energy"
         raise LineListError(
             msg,
             path=lines.attrs.get("source_file"),
@@ -268,6 +331,7 @@ def line_arrays(
         exponent=np.asarray(exponent, float),
         shift=np.asarray(shift, float),
         broadening=label,
+        unknown_energy=int(unknown.sum()),
     )
 
 
@@ -296,6 +360,42 @@ def _gas_choice(
         for i in isotopologues or ():
             factors[i] = factors.get(i, 1.0) / total
     return isotopologues, factors
+
+
+def uncertainty_codes(lines: xr.Dataset, name: str) -> str:
+    """Say what uncertainty codes of HITRAN the lines have, by share of intensity.
+
+    Parameters
+    ----------
+    lines : xarray.Dataset
+        From `read_line_list`.
+    name : str
+        Parameter, such as ``intensity`` or ``gamma_air``.
+
+    Returns
+    -------
+    str
+        Such as ``4: 61 %, 5: 39 %``: code (of intensities 4 = 10 to 20 %, 5 = 5 to 10
+        %, 6 = 2 to 5 %, 7 = 1 to 2 %, 8 = below 1 %) and share of the summed intensity.
+        ``not stated`` for a list without codes.
+
+    References
+    ----------
+    Rothman et al. 2005, JQSRT 96, 139, table 5.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> lines = xr.Dataset({"intensity": ("line", [3.0, 1.0]),
+    ...     "intensity_code": ("line", [4, 6])})
+    >>> uncertainty_codes(lines, "intensity")
+    '4: 75 %, 6: 25 %'
+    """
+    if f"{name}_code" not in lines:
+        return "not stated"
+    share = np.bincount(lines[f"{name}_code"].values, weights=lines["intensity"].values)
+    share = 100.0 * share / share.sum()
+    return ", ".join(f"{code}: {part:.0f} %" for code, part in enumerate(share) if part >= 0.5)  # noqa: E501  # fmt: skip
 
 
 def line_parameters(

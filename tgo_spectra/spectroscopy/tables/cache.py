@@ -16,17 +16,16 @@ from typing import TYPE_CHECKING
 from tgo_spectra._version import __version__
 from tgo_spectra.errors import TableError
 from tgo_spectra.files.atomic import output_folder
-from tgo_spectra.files.storage import (
-    Stored,
-    clean_attributes,
-    content_hash,
-)
 from tgo_spectra.paths import cache_folder
-from tgo_spectra.spectroscopy.tables.build import build_table
+from tgo_spectra.spectroscopy.tables.build import (
+    MEMORY_GB,
+    build_table,
+    hash_of_lines,
+)
 from tgo_spectra.spectroscopy.tables.files import open_table, write_table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import xarray as xr
 
@@ -59,18 +58,6 @@ class TableSettings:
     atmospheres: int = 64
     verify_atmospheres: int = 2
     seed: int = 1
-
-
-def _list_hash(lines: xr.Dataset) -> str:
-    variables = {
-        str(name): Stored(
-            tuple(str(d) for d in variable.dims),
-            variable.values,
-            clean_attributes(variable.attrs),
-        )
-        for name, variable in lines.variables.items()
-    }
-    return content_hash(variables, clean_attributes(lines.attrs))
 
 
 def table_key(
@@ -110,7 +97,7 @@ def table_key(
         "settings": asdict(settings or TableSettings()),
         "gases": [
             # JSON makes a list of a tuple
-            [gas, _list_hash(data), choice]
+            [gas, hash_of_lines(data), choice]
             for gas, (data, choice) in lines.items()
         ],
     }
@@ -127,6 +114,8 @@ def cached_table(
     refresh: bool = False,
     workers: int = 2,
     processes: bool = False,
+    memory_gb: float = MEMORY_GB,
+    report: Callable[[str], None] | None = None,
 ) -> Path:
     """Return the file of a table, built if it is not in the cache.
 
@@ -144,11 +133,16 @@ def cached_table(
         Tasks of Dask at a time.
     processes : bool
         Processes in place of threads for the cross sections.
+    memory_gb : float
+        Memory the build may take, GB; it changes nothing of the table.
+    report : callable, optional
+        Takes lines of progress, see `build_table`.
 
     Returns
     -------
     pathlib.Path
-        A file for `open_table`, named after the band and the key.
+        A file for `open_table`, named after the band and the key. What a build that
+        was interrupted had finished lies beside it until it is finished.
 
     Raises
     ------
@@ -181,6 +175,9 @@ def cached_table(
         seed=chosen.seed,
         workers=workers,
         processes=processes,
+        memory_gb=memory_gb,
+        scratch=path.with_suffix(".pieces"),
+        report=report,
     )
     table.attrs["build_key"] = key
     output_folder(folder)

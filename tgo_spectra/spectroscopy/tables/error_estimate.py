@@ -1,4 +1,4 @@
-"""Compress the cross sections on the nodes, and measure what a table is off.
+"""Measure what a table is off.
 
 Errors are those of transmittance spectra at the finest resolution of the instrument,
 over random atmospheres that the table has not seen.
@@ -7,17 +7,21 @@ over random atmospheres that the table has not seen.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tgo_spectra.spectroscopy.tables.cells import CELL_POINTS, legendre_values
 from tgo_spectra.spectroscopy.tables.interpolation import interpolate_coefficients
+from tgo_spectra.spectroscopy.tables.scratch import in_pieces, run_tasks
 from tgo_spectra.spectroscopy.tables.training import (
-    CELL_POINTS,
     Band,
+    RandomPaths,
     draw,
     random_paths,
+    temperature_bounds,
 )
 
 if TYPE_CHECKING:
@@ -26,20 +30,24 @@ if TYPE_CHECKING:
     import xarray as xr
     from scipy.sparse import csr_array
 
+    from tgo_spectra.spectroscopy.tables.scratch import Progress
+
 __all__ = [
     "CrossSection",
     "Measure",
-    "choose_rank",
-    "decompose",
+    "Part",
     "line_shapes",
     "measure_direct",
     "on_nodes",
-    "packed",
 ]
 
-LEAST_RANK = 4
-FINEST_STEP = 2.0**-18  # of the height of the leading vector
-COARSEST_STEP = 2.0**-10
+PIXEL_PIECE = 500  # pixels of spectra made at a time, whatever the memory
+PIXEL_STEP = 0.05  # cm-1, less than half the narrowest width
+REACH = 0.65  # cm-1, of the line shape
+PATH_PIECE = 32  # paths whose spectra are made at a time, whatever the memory
+
+Part = tuple[NDArray[np.floating], NDArray[np.floating]]
+"""Coefficients (path, vector) and vectors (vector, node) of optical depths."""
 
 CrossSection = Callable[
     [NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]],
@@ -48,15 +56,12 @@ CrossSection = Callable[
 """Wavenumber cm-1, pressure Pa, temperature K to (state, wavenumber) in cm2."""
 
 
-def _midpoints(low: float, step: float, points: int) -> NDArray[np.float64]:
-    return np.asarray(low + (np.arange(points) + 0.5) * step, np.float64)
-
-
-def _pixels(nu: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Centres of pixels, less than half the narrowest width apart."""
-    margin = min(0.8, 0.25 * float(nu[-1] - nu[0]))
-    first, last = float(nu[0]) + margin, float(nu[-1]) - margin
-    return first + 0.05 * np.arange(int((last - first) / 0.05) + 1, dtype=np.float64)
+def _pixels(low: float, high: float) -> NDArray[np.float64]:
+    """Centres of pixels on an axis between two edges, cm-1."""
+    margin = min(0.8, 0.25 * (high - low))
+    first, last = low + margin, high - margin
+    count = int((last - first) / PIXEL_STEP) + 1
+    return first + PIXEL_STEP * np.arange(count, dtype=np.float64)
 
 
 def line_shapes(
@@ -75,7 +80,7 @@ def line_shapes(
 
     width = pixels.mean() / (16939.8009 * 2.355)  # SO resolution, Villanueva 2022
     gap = 0.2 * pixels.mean() / 3700.0
-    reach = round(0.65 / (nu[1] - nu[0]))
+    reach = round(REACH / (nu[1] - nu[0]))
     centre = np.searchsorted(nu, pixels)
     index = np.clip(centre[:, None] + np.arange(-reach, reach), 0, nu.size - 1)
     offset = nu[index] - pixels[:, None]
@@ -95,8 +100,6 @@ def on_nodes(
     """
     from scipy.sparse import block_diag, csr_array
 
-    from tgo_spectra.spectroscopy.tables.quadrature import legendre_values
-
     legendre = legendre_values(CELL_POINTS, weight.shape[1])
     # projection on the polynomials with their discrete Gram matrix
     dual = legendre @ np.linalg.inv(legendre.T @ legendre)
@@ -108,45 +111,76 @@ def on_nodes(
     return csr_array(shapes @ expand @ nodes.T)
 
 
-def decompose(
-    sigma: NDArray[np.float32], least_depth: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Decompose cross sections (state, node) with relative weight where they are large.
+@dataclass(frozen=True)
+class Spectra:
+    """Spectra at the instrument's finest, from the fine axis and from the nodes.
 
-    An error at a wavenumber that is opaque on most paths matters less by exactly its
-    opacity, so the nodes are weighted by 1 / (sigma + sigma_0), the cross section that
-    is opaque on the longest path. Inverse weights (node,), vectors (vector, node)
-    orthonormal in the weighted sense, singular values (vector,).
+    Attributes
+    ----------
+    low, step : float
+        Lower edge and step of the fine axis, cm-1.
+    pieces : tuple of (slice, ndarray)
+        Fine points, and the pixels whose line shapes lie in them.
+    reduced : csr_array
+        Line shapes of all pixels on the nodes, (pixel, node).
     """
-    scale = sigma.max(axis=0).astype(np.float64) + least_depth
-    weighted = sigma / scale
-    values, left = np.linalg.eigh(weighted @ weighted.T)
-    values, left = values[::-1][:60], left[:, ::-1][:, :60]
-    singular = np.sqrt(np.maximum(values, 0.0))
-    good = singular > 1e-7 * singular[0]
-    vectors = (left[:, good].T @ weighted) / singular[good, None]
-    return scale, vectors, singular[good]
+
+    low: float
+    step: float
+    pieces: tuple[tuple[slice, NDArray[np.float64]], ...]
+    reduced: csr_array
+
+    @classmethod
+    def of_nodes(
+        cls,
+        low: float,
+        step: float,
+        cells: int,
+        cell: NDArray[np.int32],
+        weight: NDArray[np.float64],
+    ) -> Spectra:
+        """Line shapes on an axis of whole cells with its nodes' cells and weights."""
+        from scipy.sparse import csr_array, vstack
+
+        pixels = _pixels(low, low + cells * CELL_POINTS * step)
+        pieces, reduced = [], []
+        for begin, end in in_pieces(pixels.size, PIXEL_PIECE):
+            some = pixels[begin:end]
+            edges = some[0] - REACH - 2.0 * step, some[-1] + REACH + 2.0 * step
+            first = max(int((edges[0] - low) / step) // CELL_POINTS, 0)
+            last = min(int((edges[1] - low) / step) // CELL_POINTS + 1, cells)
+            here = slice(first * CELL_POINTS, last * CELL_POINTS)
+            shape = line_shapes(_axis(low, step, here), some)
+            node = slice(*np.searchsorted(cell, [first, last]))
+            part = on_nodes(
+                shape, cell[node] - np.int32(first), weight[node], last - first
+            )
+            place = part.indices + node.start
+            reduced.append(
+                csr_array((part.data, place, part.indptr), (some.size, cell.size))
+            )
+            pieces.append((here, some))
+        return cls(low, step, tuple(pieces), csr_array(vstack(reduced)))
+
+    def full(
+        self, depth: Callable[[slice], NDArray[np.floating]]
+    ) -> NDArray[np.float64]:
+        """Return spectra (pixel, path) from depths (path, point) of pieces."""
+        parts = []
+        for here, pixels in self.pieces:
+            shape = line_shapes(_axis(self.low, self.step, here), pixels)
+            parts.append(shape @ np.exp(-depth(here)).T)
+        return np.asarray(np.concatenate(parts), np.float64)
+
+    def at_nodes(self, depth: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Return spectra (pixel, path) from depths (path, node)."""
+        return np.asarray(self.reduced @ np.exp(-depth).T, np.float64)
 
 
-def packed(
-    sigma: NDArray[np.float32], vectors: NDArray[np.float64], scale: NDArray[np.float64]
-) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.float64]]:
-    """Round vectors to whole steps and refit the coefficients to the rounded ones.
-
-    Of cross sections (state, node) in 1e-20 cm2, orthonormal vectors (vector, node)
-    over the scale (node,): vectors in steps, int32, the step of each (vector,), and
-    coefficients (vector, state), so that
-    ``sigma / scale = (whole * step).T @ coefficients``. Small vectors have coarse
-    steps, so that the rounding of each weighs the same and few bits are left.
-    """
-    weighted = sigma / scale
-    top = np.abs(vectors).max(axis=1)
-    reach = np.abs(weighted @ vectors.T).max(axis=0) * top
-    step = np.minimum(FINEST_STEP * reach.max() / reach, COARSEST_STEP)
-    whole = np.rint(vectors / top[:, None] / step[:, None]).astype(np.int32)
-    rounded = whole * step[:, None]
-    coefficients = np.linalg.lstsq(rounded.T, weighted.T, rcond=None)[0]
-    return whole, step, coefficients
+def _axis(low: float, step: float, points: slice) -> NDArray[np.float64]:
+    """Return fine points of a slice, cm-1."""
+    places = np.arange(points.start, points.stop) + 0.5
+    return np.asarray(low + places * step, np.float64)
 
 
 class Measure:
@@ -156,10 +190,10 @@ class Measure:
     ----------
     band : Band
         Cross sections.
-    cell, weight : ndarray
-        Nodes.
     point : ndarray of int64, (node,)
         Fine points of the nodes.
+    cell, weight : ndarray
+        Nodes.
     seed, atmospheres, heights : int
         Unseen set.
     """
@@ -175,57 +209,97 @@ class Measure:
         atmospheres: int,
         heights: int,
     ) -> None:
-        self.band = band
+        self.band, self.point = band, point
         self.depth = draw(band, seed, atmospheres, heights)
-        nu = band.wavenumber
-        pixels = _pixels(nu)
-        self.pixels = pixels
-        self.full = line_shapes(nu, pixels)
-        self.reduced = on_nodes(self.full, cell, weight, band.points // CELL_POINTS)
-        self.nodes = {gas: s[:, point] for gas, s in band.sigma.items()}
-        self.tau = {gas: d.T @ self.nodes[gas] for gas, d in self.depth.items()}
+        cells = band.points // CELL_POINTS
+        self.shapes = Spectra.of_nodes(band.low, band.step, cells, cell, weight)
+        self.tau = {gas: d.T @ band.sigma(gas, point) for gas, d in self.depth.items()}
+        self.paths = next(iter(self.depth.values())).shape[1]
+        self.total: NDArray[np.float64] = np.zeros((self.paths, point.size))
+        for tau in self.tau.values():
+            self.total += tau
+        self.exact = self._by_paths(lambda some: self.total[some])
+
+    def _by_paths(
+        self, depth: Callable[[slice], NDArray[np.float64]]
+    ) -> NDArray[np.float64]:
+        """Spectra (pixel, path) of depths on the nodes, few paths at a time."""
+        pieces = [slice(*piece) for piece in in_pieces(self.paths, PATH_PIECE)]
+        return np.hstack([self.shapes.at_nodes(depth(some)) for some in pieces])
 
     def full_spectra(self) -> NDArray[np.float64]:
         """Return the spectra from the fine axis, (pixel, path)."""
-        total = np.zeros((self.band.points, next(iter(self.depth.values())).shape[1]))
-        for gas, depth in self.depth.items():
-            total += self.band.sigma[gas].T @ depth
-        return np.asarray(self.full @ np.exp(-total))
 
-    def spectra(self, **other: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return the spectra from the nodes, cross sections of some gases replaced."""
-        total = np.zeros(self.tau[next(iter(self.tau))].shape)
-        for gas, tau in self.tau.items():
-            total += self.depth[gas].T @ other[gas] if gas in other else tau
-        return np.asarray(self.reduced @ np.exp(-total).T)
+        def depth(points: slice) -> NDArray[np.float64]:
+            total: NDArray[np.float64] = np.zeros(
+                (self.paths, points.stop - points.start)
+            )
+            for gas, weights in self.depth.items():
+                total += weights.T @ self.band.sigma(gas, points)
+            return total
+
+        return self.shapes.full(depth)
+
+    def path_coefficients(
+        self, gas: str, coefficients: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Carry coefficients (vector, state) to the paths, (path, vector)."""
+        return self.depth[gas].T.astype(np.float64) @ coefficients.T
+
+    def spectra(
+        self, *parts: Part, exact_but: str | None = None
+    ) -> NDArray[np.float64]:
+        """Return the spectra from the nodes, (pixel, path), of depths in parts.
+
+        Each part is coefficients (path, vector) and vectors (vector, node). The other
+        gases are exact where the one that is not is named.
+        """
+
+        def depth(some: slice) -> NDArray[np.float64]:
+            if exact_but is None:
+                total = np.zeros_like(self.total[some])
+            else:
+                total = self.total[some] - self.tau[exact_but][some]
+            for coefficients, vectors in parts:
+                total += coefficients[some] @ vectors
+            return total
+
+        return self._by_paths(depth)
 
 
-def choose_rank(
-    measure: Measure, gas: str, tolerance: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
-    """Scale, vectors and the smallest rank whose spectra are within the tolerance.
+@dataclass(frozen=True)
+class _Piece:
+    """A piece of a table, and the paths that are calculated on it line by line."""
 
-    The other gases stay exact. The tolerance of transmittance is less for a gas that
-    absorbs less than a tenth: its profile is to be as good as its noise allows.
-    """
-    sigma = measure.nodes[gas]
-    columns = measure.depth[gas].sum(axis=0)
-    signal = 1.0 - np.exp(-(measure.depth[gas].T @ sigma).max())
-    tolerance = tolerance * min(1.0, float(signal) / 0.1)
-    scale, vectors, singular = decompose(sigma, 1.0 / float(columns.max()))
-    exact = measure.spectra()
-    coefficients = vectors @ (sigma / scale).T
+    table: xr.Dataset
+    functions: Mapping[str, CrossSection]
+    shapes: Spectra
+    node: slice
+    wavenumber: NDArray[np.float64]
 
-    def error(rank: int) -> float:
-        rebuilt = (coefficients[:rank].T @ vectors[:rank]) * scale
-        change = measure.spectra(**{gas: rebuilt.astype(np.float32)}) - exact
-        return float(np.abs(change).max())
-
-    low, high = LEAST_RANK - 1, max(singular.size, LEAST_RANK)
-    while high - low > 1:  # errors fall with rank up to small ripples
-        middle = (low + high) // 2
-        low, high = (low, middle) if error(middle) <= tolerance else (middle, high)
-    return scale, vectors, high
+    def errors(self, paths: RandomPaths) -> tuple[float, float, int]:
+        """Largest error of one atmosphere, sum of squares, number of values."""
+        heights = next(iter(paths.column.values())).shape[0]
+        exact = np.zeros((heights, self.wavenumber.size))
+        fast = np.zeros((heights, self.node.stop - self.node.start))
+        state = paths.pressure_pa, paths.temperature_k
+        grid = np.log(self.table["pressure"].values), self.table["temperature"].values
+        for gas, function in self.functions.items():
+            column = paths.column[gas]
+            for some in np.array_split(np.arange(column.shape[1]), 4):
+                sigma = function(self.wavenumber, state[0][some], state[1][some])
+                exact += column[:, some] @ sigma
+            levels = interpolate_coefficients(
+                self.table[f"{gas}_coefficients"].values,
+                *grid,
+                *state,
+                doppler_limit=True,
+            )
+            vectors = self.table[f"{gas}_vectors"].values[:, self.node]
+            fast += (column @ levels.T) @ vectors
+        direct = self.shapes.full(lambda points: exact[:, points])
+        error = self.shapes.at_nodes(fast) - direct
+        return float(np.abs(error).max()), float((error**2).sum()), error.size
 
 
 def measure_direct(
@@ -237,43 +311,49 @@ def measure_direct(
     atmospheres: int,
     heights: int = 8,
     seed: int = 7,
+    workers: int = 1,
+    progress: Progress | None = None,
 ) -> tuple[float, float]:
     """Worst and rms error of transmittance of a table on a piece of its band, cm-1.
 
     Against line by line at each shell's own state on the full fine axis, at the
     resolution of the instrument, in random atmospheres that the table has not seen: the
-    error of nodes, moments, vectors, rounding and interpolation together.
+    error of nodes, moments, vectors, rounding and interpolation together. `workers`
+    atmospheres at a time.
     """
     cell_width = float(table.attrs["cell_width"])
     start = table["cell_start"].values
     first = int(np.clip(np.searchsorted(start, low), 0, start.size - 1))
     last = min(first + max(1, round(width / cell_width)), start.size)
-    node = slice(*np.searchsorted(table["node_cell"].values, [first, last]))
+    node = slice(*np.searchsorted(table["node_cell"].values, [first, last]).tolist())
     step = float(table.attrs["fine_step"])
-    pressure, temperature = table["pressure"].values, table["temperature"].values
-    points = (last - first) * CELL_POINTS
-    nu = _midpoints(float(start[first]), step, points)
-    full = line_shapes(nu, _pixels(nu))
-    cells = table["node_cell"].values[node] - np.int32(first)
-    reduced = on_nodes(full, cells, table["node_weight"].values[node], last - first)
+    begin, points = float(start[first]), (last - first) * CELL_POINTS
+    shapes = Spectra.of_nodes(
+        begin,
+        step,
+        last - first,
+        table["node_cell"].values[node] - np.int32(first),
+        table["node_weight"].values[node],
+    )
+    nu = _axis(begin, step, slice(0, points))
+    piece = _Piece(table, cross_sections, shapes, node, nu)
     generator = np.random.default_rng(seed)
-    errors = []
-    for _ in range(atmospheres):
-        paths = random_paths(generator, list(cross_sections), heights)
-        exact: NDArray[np.float64] = np.zeros((heights, points))
-        fast: NDArray[np.float64] = np.zeros((heights, cells.size))
-        for gas, function in cross_sections.items():
-            column = paths.column[gas]
-            exact += column @ function(nu, paths.pressure_pa, paths.temperature_k)
-            levels = interpolate_coefficients(
-                table[f"{gas}_coefficients"].values,
-                np.log(pressure),
-                temperature,
-                paths.pressure_pa,
-                paths.temperature_k,
-                doppler_limit=True,
-            )
-            fast += (column @ levels.T) @ table[f"{gas}_vectors"].values[:, node]
-        errors.append(reduced @ np.exp(-fast).T - full @ np.exp(-exact).T)
-    every = np.concatenate(errors, axis=1)
-    return float(np.abs(every).max()), float(np.sqrt(np.mean(every**2)))
+    bounds = temperature_bounds(table["temperature"].values)
+    top = float(table["pressure"].values[-1])
+    tasks = [
+        (
+            random_paths(
+                generator,
+                list(cross_sections),
+                heights,
+                temperature_k=bounds,
+                highest_pa=top,
+            ),
+        )
+        for _ in range(atmospheres)
+    ]
+    made = run_tasks(
+        piece.errors, tasks, workers, progress=progress, stage="line by line"
+    )
+    worst, squares, count = zip(*made, strict=True)
+    return max(worst), float(np.sqrt(sum(squares) / sum(count)))

@@ -1,6 +1,8 @@
 """Files of absorption tables: list, open, verify and write them.
 
-netCDF-4, vectors as whole steps, with a hash of the contents that opening checks.
+netCDF-4, vectors, weights and places of nodes as whole numbers of few bits, with a hash
+of the contents that opening checks. Format 1, which tables of earlier versions have,
+holds weights and wavenumbers as floats.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tgo_spectra.errors import OutputError, TableError
 from tgo_spectra.files.atomic import atomic_file
@@ -20,27 +23,32 @@ from tgo_spectra.files.storage import (
     new_netcdf,
     read_stored,
 )
-from tgo_spectra.paths import expanded
-from tgo_spectra.spectroscopy.tables.user import (
-    USER_TABLES,
-    build_commands,
-    user_table_path,
+from tgo_spectra.paths import cache_folder, expanded
+from tgo_spectra.spectroscopy.tables.cells import (
+    CELL_POINTS,
+    restored_weights,
+    signed,
+    unsigned,
+    whole_weights,
 )
 
 if TYPE_CHECKING:
     import xarray as xr
-    from numpy.typing import NDArray
 
 __all__ = [
+    "find_table",
     "list_tables",
     "open_table",
+    "prepared_path",
     "table_gases",
     "table_path",
     "verify_table",
     "write_table",
 ]
 
-_FORMAT = "tgo_spectra absorption table 1"
+_FORMATS = ("tgo_spectra absorption table 1", "tgo_spectra absorption table 2")
+_Data = dict[str, tuple[tuple[str, ...], NDArray[Any], dict[str, Any]]]
+_CELL_START = {"units": "cm-1", "long_name": "lower edge of the cell"}
 _COMMON = {
     "node_wavenumber": ("node",),
     "node_cell": ("node",),
@@ -69,14 +77,63 @@ def list_tables() -> tuple[str, ...]:
     return tuple(sorted(name[:-3] for name in names if name.endswith(".nc")))
 
 
-def table_path(name_or_path: str | Path) -> Path:
-    """Return the file of a shipped table, of one built by the user, or the path given.
+def prepared_path(name: str) -> Path:
+    """Return where a table that ``tgo-spectra prepare`` makes is kept.
+
+    Parameters
+    ----------
+    name : str
+        Name of the table in setups.
+
+    Returns
+    -------
+    pathlib.Path
+        In the user's cache; it need not exist.
+
+    Examples
+    --------
+    >>> prepared_path("so_126_130_hcl").name
+    'so_126_130_hcl.nc'
+    """
+    return cache_folder("tables") / f"{name}.nc"
+
+
+def find_table(name_or_path: str | Path) -> Path | None:
+    """Return the file of a table, None if there is none.
+
+    A table that was prepared comes before one of the package with the same name: who
+    made it wants its lines. The result says which it was by the table's hash.
 
     Parameters
     ----------
     name_or_path : str or path
-        Name of a shipped table, see `list_tables`; name of one that the user builds,
-        see `tgo_spectra.spectroscopy.tables.user`; or a file.
+        As `table_path` takes it.
+
+    Returns
+    -------
+    pathlib.Path or None
+
+    Examples
+    --------
+    >>> find_table("no_such_table") is None
+    True
+    """
+    path = expanded(name_or_path)
+    places = [path]
+    if isinstance(name_or_path, str) and name_or_path.isidentifier():
+        shipped = Path(str(files("tgo_spectra.spectroscopy") / "data"))
+        places = [prepared_path(name_or_path), shipped / f"{name_or_path}.nc", path]
+    return next((place for place in places if place.is_file()), None)
+
+
+def table_path(name_or_path: str | Path) -> Path:
+    """Return the file of a table that was prepared or is shipped, or the path given.
+
+    Parameters
+    ----------
+    name_or_path : str or path
+        Name of a table that ``tgo-spectra prepare`` made, name of a shipped one, see
+        `list_tables`, or a file.
 
     Returns
     -------
@@ -86,33 +143,19 @@ def table_path(name_or_path: str | Path) -> Path:
     Raises
     ------
     TableError
-        None of these; for a table to be built, with the commands that build it.
+        ``table.unknown``: none of these.
 
     Examples
     --------
     >>> table_path("so_134_136").name
     'so_134_136.nc'
     """
-    if isinstance(name_or_path, str) and name_or_path in list_tables():
-        return Path(str(files("tgo_spectra.spectroscopy") / "data")) / (
-            f"{name_or_path}.nc"
-        )
-    path = expanded(name_or_path)
-    if isinstance(name_or_path, str) and name_or_path in USER_TABLES:
-        path = user_table_path(name_or_path)
-        if not path.is_file():
-            commands = " && ".join(build_commands(name_or_path))
-            message = (
-                f"no table {name_or_path!r}: its lines are not shipped with the "
-                f"package. Build it once with: {commands}"
-            )
-            raise TableError(
-                message, path=path, value=name_or_path, rule="table.not_built"
-            )
-    if not path.is_file():
+    path = find_table(name_or_path)
+    if path is None:
         message = (
             f"no table {str(name_or_path)!r}: neither a file nor one of "
-            f"{', '.join(list_tables())}"
+            f"{', '.join(list_tables())}; the table of a setup that is not among them "
+            "is made with 'tgo-spectra prepare SETUP'"
         )
         raise TableError(message, value=str(name_or_path), rule="table.unknown")
     return path
@@ -128,8 +171,8 @@ def _read(path: Path) -> tuple[dict[str, Stored], dict[str, Any]]:
 
 def _checked_read(path: Path) -> tuple[dict[str, Stored], dict[str, Any]]:
     variables, attrs = _read(path)
-    if attrs.get("format") != _FORMAT:
-        message = f"not an absorption table: its format must be {_FORMAT!r}"
+    if attrs.get("format") not in _FORMATS:
+        message = f"not an absorption table: its format must be {_FORMATS[-1]!r}"
         raise TableError(
             message, path=path, value=attrs.get("format"), rule="table.format"
         )
@@ -194,23 +237,51 @@ def open_table(name_or_path: str | Path) -> xr.Dataset:
 
     path = table_path(name_or_path)
     variables, attrs = _checked_read(path)
-    data: dict[str, tuple[tuple[str, ...], NDArray[Any], dict[str, Any]]] = {}
+    dataset = xr.Dataset(_unpacked(variables, attrs), attrs=attrs)
+    _check_layout(dataset, path)
+    return dataset
+
+
+def _unpacked(variables: dict[str, Stored], attrs: dict[str, Any]) -> _Data:
+    """Return the variables of a table from those of its file."""
+    data: _Data = {}
     for name, stored in variables.items():
         values = stored.data
-        if name.endswith("_vectors") and values.dtype.kind == "i":
+        if name == "node_place":
+            data |= _unpacked_nodes(variables, attrs)
+            continue
+        if name in ("node_count", "node_weight") and "node_place" in variables:
+            continue
+        if name.endswith("_vectors") and values.dtype.kind in "iu":
             gas = name.removesuffix("_vectors")
+            whole = signed(values) if values.dtype.kind == "u" else values
             step = variables[f"{gas}_vector_step"].data.astype(np.float32)
-            values = (
-                values.astype(np.float32)
-                * step[:, None]
-                * variables[f"{gas}_node_scale"].data
-            )
+            values = whole.astype(np.float32) * step[:, None]
+            values *= variables[f"{gas}_node_scale"].data
         elif name.endswith("_coefficients"):
             values = values.astype(np.float64)
         data[name] = (stored.dims, values, stored.attrs)
-    dataset = xr.Dataset(data, attrs=attrs)
-    _check_layout(dataset, path)
-    return dataset
+    return data
+
+
+def _unpacked_nodes(variables: dict[str, Stored], attrs: dict[str, Any]) -> _Data:
+    """Return wavenumber, cell and weight of the nodes, and the edges of the cells."""
+    count, place = variables["node_count"].data, variables["node_place"].data
+    cells = np.arange(count.size)
+    cell = np.repeat(cells.astype(np.int32), count)
+    step = float(attrs["fine_step"])
+    low = int(attrs["first_cell"]) * float(attrs["cell_width"])
+    point = CELL_POINTS * cell.astype(np.int64) + place
+    weight = restored_weights(
+        signed(variables["node_weight"].data), cell, cells.size, attrs["weight_step"]
+    )
+    made = {
+        "node_wavenumber": (low + (point + 0.5) * step, variables["node_place"].attrs),
+        "node_cell": (cell, variables["node_count"].attrs),
+        "node_weight": (weight, variables["node_weight"].attrs),
+        "cell_start": (low + CELL_POINTS * step * cells, _CELL_START),
+    }
+    return {name: (_COMMON[name], *both) for name, both in made.items()}
 
 
 def table_gases(table: xr.Dataset) -> tuple[str, ...]:
@@ -258,8 +329,9 @@ def _check_layout(table: xr.Dataset, path: str | Path | None = None) -> None:
 
 
 def _stored(table: xr.Dataset) -> dict[str, Stored]:
-    """Return what a file holds: vectors in whole steps where the table has steps."""
+    """Return what a file holds: whole numbers where the table has steps."""
     out: dict[str, Stored] = {}
+    small = "weight_step" in table.attrs
     for key, variable in table.variables.items():
         name, dims = str(key), tuple(str(d) for d in variable.dims)
         values = np.asarray(variable.values)
@@ -268,10 +340,29 @@ def _stored(table: xr.Dataset) -> dict[str, Stored]:
             step = table[f"{gas}_vector_step"].values
             scale = table[f"{gas}_node_scale"].values.astype(np.float64)
             values = np.rint(values / step[:, None] / scale).astype(np.int32)
+            values = unsigned(values)
         elif name.endswith("_coefficients"):
             values = values.astype(np.float32)
+        elif name == "node_weight" and small:
+            values = unsigned(whole_weights(values, table.attrs["weight_step"]))
+        elif name == "node_wavenumber" and small:
+            name, values = "node_place", _places(table)
+        elif name == "node_cell" and small:
+            name, dims = "node_count", ("cell",)
+            values = np.bincount(values, minlength=table.sizes["cell"])
+            values = values.astype(np.uint8)
         out[name] = Stored(dims, values, clean_attributes(variable.attrs))
+    if small:
+        del out["cell_start"]
     return out
+
+
+def _places(table: xr.Dataset) -> NDArray[np.uint8]:
+    """Return the fine points of the nodes (node,), counted within their cells."""
+    cell = table["node_cell"].values
+    above = table["node_wavenumber"].values - table["cell_start"].values[cell]
+    place = np.rint(above / float(table.attrs["fine_step"]) - 0.5)
+    return np.asarray(place, np.uint8)
 
 
 def write_table(table: xr.Dataset, path: str | Path) -> Path:
@@ -303,7 +394,8 @@ def write_table(table: xr.Dataset, path: str | Path) -> Path:
     """
     _check_layout(table)
     variables = _stored(table)
-    attrs = clean_attributes({**table.attrs, "format": _FORMAT})
+    packed = "node_place" in variables
+    attrs = clean_attributes({**table.attrs, "format": _FORMATS[packed]})
     attrs["content_sha256"] = content_hash(variables, attrs)
     final = expanded(path)
     with atomic_file(final) as temporary, new_netcdf(temporary) as file:
@@ -318,7 +410,7 @@ def write_table(table: xr.Dataset, path: str | Path) -> Path:
                 stored.data.dtype,
                 stored.dims,
                 zlib=bool(stored.dims),
-                complevel=6,
+                complevel=9,
                 shuffle=True,
             )
             variable.setncatts(stored.attrs)

@@ -7,25 +7,26 @@ number of workers cannot change a bit of the result.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tgo_spectra.spectroscopy.tables.scratch import keep, piece_name, run_tasks
 from tgo_spectra.spectroscopy.tables.training import SCALE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from tgo_spectra.spectroscopy.tables.error_estimate import CrossSection
+    from tgo_spectra.spectroscopy.tables.scratch import Progress
     from tgo_spectra.spectroscopy.tables.training import Band
 
-__all__ = ["default_pressures", "default_temperatures", "fill_states", "run_tasks"]
+__all__ = ["default_pressures", "default_temperatures", "fill_states", "states_bytes"]
 
 QUADRATIC_PA = 25.0
-
-T = TypeVar("T")
 
 
 def default_pressures() -> NDArray[np.float64]:
@@ -33,17 +34,18 @@ def default_pressures() -> NDArray[np.float64]:
 
     Returns
     -------
-    ndarray of float64, (34,)
-        1e-3 to 1203 Pa, step 0.5 in ln p, 0.25 above 99 Pa, where lines become
-        Lorentzian and the end of the spline is near.
+    ndarray of float64, (36,)
+        1e-3 to 2003 Pa, step 0.5 in ln p, 0.25 above 99 Pa, where lines become
+        Lorentzian and the end of the spline is near. On low ground the air of Mars
+        weighs 1200 Pa and more.
 
     Examples
     --------
-    >>> default_pressures()[[0, -1]]
-    array([1.00e-03, 1.2026e+03])
+    >>> default_pressures()[[0, -1]].round(3)
+    array([1.000e-03, 2.003e+03])
     """
-    coarse, fine = 0.5 * np.arange(24), 11.5 + 0.25 * np.arange(11)
-    return np.asarray(1e-3 * np.exp(np.unique(np.concatenate([coarse, fine]))))
+    coarse, fine = 0.5 * np.arange(23), np.linspace(11.5, 14.51, 13)
+    return np.asarray(1e-3 * np.exp(np.concatenate([coarse, fine])))
 
 
 def default_temperatures() -> NDArray[np.float64]:
@@ -51,57 +53,16 @@ def default_temperatures() -> NDArray[np.float64]:
 
     Returns
     -------
-    ndarray of float64, (22,)
-        100 to 300 K, step 10 K, and 105 K, where hot lines vary fastest.
+    ndarray of float64, (21,)
+        90 to 320 K in equal steps of ln T, 7 %: line intensities go with 1/T. One
+        more at 93 K, where hot lines vary fastest and the spline ends.
 
     Examples
     --------
-    >>> default_temperatures()[[0, 1, 2, -1]]
-    array([100., 105., 110., 300.])
+    >>> default_temperatures()[[0, 1, 2, -1]].round(1)
+    array([ 90. ,  93. ,  96.2, 320. ])
     """
-    return np.insert(np.arange(100.0, 301.0, 10.0), 1, 105.0)
-
-
-def run_tasks(
-    function: Callable[..., T],
-    arguments: Iterable[tuple[Any, ...]],
-    workers: int,
-    *,
-    processes: bool = False,
-) -> list[T]:
-    """Call a function on many arguments as delayed tasks of Dask.
-
-    Parameters
-    ----------
-    function : callable
-        Called once per tuple of arguments.
-    arguments : iterable of tuple
-        Arguments, passed as they are.
-    workers : int
-        Threads or processes at a time.
-    processes : bool
-        Processes in place of threads.
-
-    Returns
-    -------
-    list
-        Results in the order of the arguments.
-
-    Examples
-    --------
-    >>> run_tasks(max, [(1, 2), (4, 3)], 2)
-    [2, 4]
-    """
-    from dask.base import compute
-    from dask.delayed import delayed
-
-    task = delayed(function, traverse=False)
-    scheduler = "processes" if processes else "threads"
-    if workers == 1 and not processes:
-        scheduler = "synchronous"
-    tasks = [task(*some) for some in arguments]
-    made = compute(*tasks, scheduler=scheduler, num_workers=workers)  # type: ignore[no-untyped-call]
-    return list(made)
+    return np.insert(np.geomspace(90.0, 320.0, 20), 1, 93.0)
 
 
 def _shares(
@@ -122,47 +83,70 @@ def _shares(
 
 
 def _at_temperature(
+    path: Path,
     cross_section: CrossSection,
     nu: NDArray[np.float64],
     pressure: NDArray[np.float64],
     kelvin: float,
-) -> NDArray[np.float32]:
-    """Cross sections of all pressures at one temperature, (pressure, point)."""
-    direct, filled, share = _shares(pressure)
-    values = SCALE * cross_section(nu, pressure[direct], np.full(direct.size, kelvin))
-    out = np.empty((pressure.size, nu.size), np.float32)
-    out[direct] = values
-    # row by row: one product for all rows would round by the shape of its blocks
-    for state, weights in zip(filled, share, strict=True):
-        out[state] = weights @ values[: share.shape[1]]
-    return out
+) -> bool:
+    """Keep cross sections of all pressures at one temperature, (pressure, point)."""
+
+    def make() -> NDArray[np.float32]:
+        direct, filled, share = _shares(pressure)
+        values = cross_section(nu, pressure[direct], np.full(direct.size, kelvin))
+        values *= SCALE
+        out = np.empty((pressure.size, nu.size), np.float32)
+        out[direct] = values
+        # row by row: one product for all rows would round by the shape of its blocks
+        for state, weights in zip(filled, share, strict=True):
+            out[state] = weights @ values[: share.shape[1]]
+        return out
+
+    return keep(path, make)
+
+
+def states_bytes(band: Band) -> float:
+    """Return the memory that the states of a gas at one temperature take."""
+    direct = _shares(band.pressure_pa)[0].size
+    # results as float64 and float32, and the ladder of grids of one sum
+    return band.points * (8.0 * direct + 4.0 * band.pressure_pa.size + 60.0)
 
 
 def fill_states(
     band: Band,
     gas: str,
     cross_section: CrossSection,
-    points: int,
     workers: int,
     *,
+    inputs: Sequence[object] = (),
     processes: bool = False,
+    progress: Progress | None = None,
 ) -> None:
-    """Compute the cross sections (cm2) of a gas at every state of the band, in place.
+    """Compute the cross sections (cm2) of a gas at every state of the band, as pieces.
 
     Up to `QUADRATIC_PA` a Voigt profile and the shift of its line are quadratic in
     pressure (the next term is the cube of Lorentz over Doppler width, 1e-6), so the
-    states there follow from those at three pressures. `workers` temperatures at a time;
-    for processes `cross_section` must pickle (Dask uses cloudpickle).
+    states there follow from those at three pressures. `workers` temperatures at a time,
+    each over the whole window: the sum of lines is not cut. `inputs` are what the
+    function depends on; for processes it must pickle (Dask uses cloudpickle).
     """
-    nu = np.asarray(band.low + (np.arange(points) + 0.5) * band.step, np.float64)
-    pressure, temperature = band.pressure_pa, band.temperature_k
-    sigma = np.empty((pressure.size, temperature.size, points), np.float32)
-    # a round of tasks at a time: results of one round wait in memory, not of all
-    rounds = max(2 * workers, 1)
-    for first in range(0, temperature.size, rounds):
-        some = temperature[first : first + rounds].tolist()
-        tasks = [(cross_section, nu, pressure, kelvin) for kelvin in some]
-        made = run_tasks(_at_temperature, tasks, workers, processes=processes)
-        for place, values in enumerate(made):
-            sigma[:, first + place] = values
-    band.sigma[gas] = sigma.reshape(-1, points)
+    nu = band.wavenumber
+    axis = [band.low, band.step, band.points]
+    files = [
+        band.folder
+        / piece_name(f"sigma-{gas}", *inputs, axis, band.pressure_pa, kelvin)
+        for kelvin in band.temperature_k.tolist()
+    ]
+    tasks = [
+        (file, cross_section, nu, band.pressure_pa, kelvin)
+        for file, kelvin in zip(files, band.temperature_k.tolist(), strict=True)
+    ]
+    run_tasks(
+        _at_temperature,
+        tasks,
+        workers,
+        processes=processes,
+        progress=progress,
+        stage=f"cross sections of {gas}",
+    )
+    band.files[gas] = files

@@ -17,63 +17,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tgo_spectra.numerics.accelerate import compiled, prange
+from tgo_spectra.spectroscopy.tables.cells import legendre_values
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["MOMENT_SLACK", "cell_abscissae", "choose_nodes", "legendre_values"]
+__all__ = ["MOMENT_SLACK", "choose_nodes"]
 
 # Moment j enters a pixel through the j-th derivative of the line shape of the
 # instrument over a cell of half width h: about (h / sigma)^j / j! times the 0-th,
 # h = 0.05, sigma = 0.075 cm-1. Errors of the higher moments count that much less;
 # the slack stays below the inverse of it, since derivatives are wanted as well.
 MOMENT_SLACK = (1.0, 1.5, 3.0, 8.0, 20.0)
-
-
-def cell_abscissae(points: int = 50) -> NDArray[np.float64]:
-    """Return the midpoints of a cell in its own coordinate, -1 to 1.
-
-    Parameters
-    ----------
-    points : int
-        Fine points in a cell.
-
-    Returns
-    -------
-    ndarray of float64, (point,)
-        u_i = (2 i + 1) / points - 1.
-
-    Examples
-    --------
-    >>> cell_abscissae(2)
-    array([-0.5,  0.5])
-    """
-    return np.asarray((2.0 * np.arange(points) + 1.0) / points - 1.0, np.float64)
-
-
-def legendre_values(points: int = 50, moments: int = 5) -> NDArray[np.float64]:
-    """Return the Legendre polynomials on the midpoints of a cell.
-
-    Parameters
-    ----------
-    points : int
-        Fine points in a cell.
-    moments : int
-        Polynomials, degree 0 upwards.
-
-    Returns
-    -------
-    ndarray of float64, (point, moment)
-        P_j(u_i).
-
-    Examples
-    --------
-    >>> legendre_values(2, 2)
-    array([[ 1. , -0.5],
-           [ 1. ,  0.5]])
-    """
-    values = np.polynomial.legendre.legvander(cell_abscissae(points), moments - 1)
-    return np.asarray(values, np.float64)
+_FAILING = 200  # rows added to a choice at a time
+_ROUNDS = 20  # of such additions; two or three are enough
 
 
 @compiled()
@@ -103,17 +60,17 @@ def _weights(
 
 
 @compiled()
-def _worst(
+def _row_errors(
     rows: NDArray[np.float64], error: NDArray[np.float64], slack: NDArray[np.float64]
-) -> float:
-    """Return the largest error of a moment over the rows, per point and slack."""
+) -> NDArray[np.float64]:
+    """Return the largest error of a moment of each row, per point and slack."""
     points = error.shape[0]
     residual = np.dot(rows, error)
-    worst = 0.0
+    worst = np.zeros(residual.shape[0])
     for r in range(residual.shape[0]):
         for j in range(residual.shape[1]):
             value = abs(residual[r, j]) / (points * slack[j])
-            worst = max(worst, value)
+            worst[r] = max(worst[r], value)
     return worst
 
 
@@ -162,7 +119,7 @@ def _choose_cell(
         error = legendre.copy()
         for a in range(count):
             error[chosen[a]] -= weights[a]
-        if _worst(rows, error, slack) <= tolerance:
+        if _row_errors(rows, error, slack).max() <= tolerance:
             break
     kept = weights.shape[0]
     order = np.argsort(chosen[:kept])
@@ -181,15 +138,24 @@ def _choose_all(
     chosen: NDArray[np.int64],
     weights: NDArray[np.float64],
 ) -> None:
-    """Fill the choices of every cell: rows are (cell, row, point)."""
+    """Fill the choices of every cell: rows and further ones are (cell, row, point)."""
     for cell in prange(rows.shape[0]):
-        picked, values = _choose_cell(rows[cell], legendre, slack, tolerance, unity)
-        error = legendre.copy()
-        for a in range(picked.size):
-            error[picked[a]] -= values[a]
-        if _worst(check[cell], error, slack) > tolerance:
-            both = np.concatenate((rows[cell], check[cell]))
-            picked, values = _choose_cell(both, legendre, slack, tolerance, unity)
+        known = np.ascontiguousarray(rows[cell])
+        unseen = np.ascontiguousarray(check[cell])
+        picked, values = _choose_cell(known, legendre, slack, tolerance, unity)
+        for _ in range(_ROUNDS):
+            error = legendre.copy()
+            for a in range(picked.size):
+                error[picked[a]] -= values[a]
+            off = _row_errors(unseen, error, slack)
+            if off.max() <= tolerance:
+                break
+            # only the rows that fail: the others are served by what serves them now
+            worst = np.argsort(-off)[: min(_FAILING, np.sum(off > tolerance))]
+            known = np.concatenate((known, unseen[worst]))
+            picked, values = _choose_cell(known, legendre, slack, tolerance, unity)
+            if picked.size == legendre.shape[0]:
+                break
         count[cell] = picked.size
         chosen[cell, : picked.size] = picked
         weights[cell, : picked.size] = values
@@ -211,8 +177,8 @@ def choose_nodes(
         Training: absorption (one minus transmittance) and its derivatives. A
         transmittance of one is always reproduced exactly, so it needs no row.
     check : ndarray of float64, (cell, row, point), optional
-        Further rows of the same kind. Most cells pass them unseen; those that do
-        not are chosen anew on both.
+        Further rows of the same kind. Many cells pass them unseen; others are chosen
+        anew with the rows that fail, until none does.
     moments : int
         Legendre moments reproduced.
     tolerance : float
@@ -242,8 +208,8 @@ def choose_nodes(
     weights = np.zeros((cells, points, moments))
     slack = np.asarray(MOMENT_SLACK[:moments], np.float64)
     _choose_all(
-        np.ascontiguousarray(rows, np.float64),
-        np.ascontiguousarray(rows[:, :1] if check is None else check, np.float64),
+        rows,
+        rows[:, :1] if check is None else check,
         legendre_values(points, moments),
         slack,
         tolerance,

@@ -15,6 +15,8 @@ from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.instruments import so as instrument
 from tgo_spectra.instruments.response import tabulated as operator
 from tgo_spectra.retrieval.elements import moved
+from tgo_spectra.spectroscopy import gas_info
+from tgo_spectra.spectroscopy.partition import isotopologue_abundance
 from tgo_spectra.spectroscopy.tables.interpolation import interpolate_coefficients
 from tgo_spectra.spectroscopy.tables.read import check_range
 
@@ -316,13 +318,18 @@ def prior_profile(gas: str, setup: HasPriors, levels: xr.Dataset) -> Array:
     prior = setup.prior.get(gas)
     if prior is not None and prior.constant is not None:
         return np.full(levels.sizes["altitude"], prior.constant)
-    name = f"{gas}_vmr"
+    share, name = 1.0, f"{gas}_vmr"
+    info = gas_info(gas)
+    if info.parent and name not in levels:
+        # what HITRAN takes for the Earth, of the gas that it is an isotopologue of
+        share = isotopologue_abundance(info.molecule, info.isotopologues[0])
+        name = f"{info.parent}_vmr"
     if name in levels:
-        return np.asarray(levels[name].values, dtype=float)
+        return share * np.asarray(levels[name].values, dtype=float)
     reference = reference_atmosphere(levels["altitude"].values)
     if name not in reference:
         message = (
             "no a priori: give `constant` in the setup or a profile in the atmosphere"
         )
         raise RetrievalError(message, field=name, rule="fit.no_prior")
-    return np.asarray(reference[name].values, dtype=float)
+    return share * np.asarray(reference[name].values, dtype=float)

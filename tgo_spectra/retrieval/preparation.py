@@ -1,0 +1,394 @@
+"""The absorption table that a setup needs: what it must hold, where it is, its making.
+
+A table with a name is shared by all shipped setups that name it, so that it is made for
+all of them; one that a setup names by its path is made there, for that setup.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tgo_spectra.errors import LineListError, SetupError, TableError
+from tgo_spectra.instruments import lno, so
+from tgo_spectra.retrieval.setup import TableSetup
+from tgo_spectra.retrieval.setups import list_setups, shipped
+from tgo_spectra.spectroscopy import gas_info, gas_names
+from tgo_spectra.spectroscopy.lineparameters import (
+    UNKNOWN_ENERGY,
+    default_broadening,
+    doppler_hwhm,
+)
+from tgo_spectra.spectroscopy.tables.files import (
+    find_table,
+    list_tables,
+    prepared_path,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from tgo_spectra.retrieval.setup import Setup
+    from tgo_spectra.spectroscopy.collecting import GasLines
+    from tgo_spectra.spectroscopy.lineparameters import Broadening
+
+__all__ = [
+    "TableNeed",
+    "fetched",
+    "lines_for",
+    "prepare_table",
+    "require_table",
+    "table_need",
+    "table_state",
+]
+
+CHANNELS = ("so", "lno")
+"""Those whose orders tell the window of a table."""
+WING_CM1 = 25
+"""Lines are taken this far outside the window."""
+MARGIN_CM1 = 2.0
+"""For the line shape of the instrument."""
+PIXELS = (-6, 325)
+"""The detector, with the shift of its wavenumbers that a fit searches."""
+CELSIUS = (20.0, -25.0)
+"""Temperatures of the instrument at which an order begins lowest and ends highest."""
+COLDEST_K = 110.0
+"""Of the air, for the fine step."""
+STEP_HWHM = 0.8
+"""Fine step of a table over the Doppler half width of its heaviest gas."""
+
+
+@dataclass(frozen=True)
+class TableNeed:
+    """What a table must hold.
+
+    Attributes
+    ----------
+    table : str
+        Its name or path, as setups name it.
+    setups : tuple of str
+        Setups that it is made for.
+    window : tuple of float
+        cm-1, whole numbers: all orders with their neighbours.
+    gases : dict of str to broadening
+        As `build_table` takes them.
+    step : float
+        Fine step, cm-1.
+    """
+
+    table: str
+    setups: tuple[str, ...]
+    window: tuple[float, float]
+    gases: dict[str, Broadening]
+    step: float
+
+    @property
+    def lines_range(self) -> tuple[float, float]:
+        """Range from which lines are needed, cm-1."""
+        return self.window[0] - WING_CM1, self.window[1] + WING_CM1
+
+
+def table_need(setup: Setup) -> TableNeed:
+    """Find out what the table of a setup must hold.
+
+    Parameters
+    ----------
+    setup : Setup
+        Of SO or LNO.
+
+    Returns
+    -------
+    TableNeed
+        For a table with a name: what all shipped setups with that name need, too.
+
+    Raises
+    ------
+    SetupError
+        ``setup.no_table``: this kind of setup has no table, or one whose window its
+        product tells. ``setup.table_shared``: an isotopologue is a gas of its own in
+        one setup, and not in another with the same table.
+
+    Examples
+    --------
+    >>> from tgo_spectra.retrieval.setups import load_setup
+    >>> need = table_need(load_setup("so_co2_temperature_low"))
+    >>> need.table, need.window
+    ('so_148_149_co2', (3096.0, 3606.0))
+    """
+    if not isinstance(setup, TableSetup) or setup.channel not in CHANNELS:
+        message = (
+            f"the setup {setup.name!r} is for the channel {setup.channel!r}, for which "
+            "no table can be prepared: see 'tgo-spectra tables build'"
+        )
+        raise SetupError(
+            message, field="channel", value=setup.channel, rule="setup.no_table"
+        )
+    sharing = [
+        other
+        for _, other in shipped()
+        if isinstance(other, TableSetup)
+        and other.table == setup.table
+        and setup.table.isidentifier()
+    ]
+    if setup not in sharing:
+        sharing.append(setup)
+    windows = [_window(one) for one in sharing]
+    low = math.floor(min(window[0] for window in windows))
+    high = math.ceil(max(window[1] for window in windows))
+    wanted = {gas for one in sharing for gas in one.gases}
+    for one in sharing:
+        split = [g for g in sorted(wanted - {*one.gases}) if gas_info(g).parent in one.gases]  # noqa: E501  # fmt: skip
+        if split:
+            message = (
+                f"{', '.join(split)} would be missing from {gas_info(split[0]).parent} "
+                f"in the setup {one.name!r}, which has the table {setup.table!r} too: "
+                "name a table of its own in the setup that fits it, such as 'own.nc'"
+            )
+            raise SetupError(
+                message, field="table", value=setup.table, rule="setup.table_shared"
+            )
+    gases = [gas for gas in gas_names() if gas in wanted]
+    heaviest = max(gas_info(gas).mass for gas in gases)
+    width = float(doppler_hwhm(0.5 * (low + high), COLDEST_K, heaviest))
+    return TableNeed(
+        table=setup.table,
+        setups=tuple(one.name for one in sharing),
+        window=(float(low), float(high)),
+        gases={gas: default_broadening(gas) for gas in gases},
+        step=min(math.floor(1e4 * STEP_HWHM * width) / 1e4, 0.002),
+    )
+
+
+def _window(setup: TableSetup) -> tuple[float, float]:
+    """Wavenumbers of all orders of a setup and their neighbours, cm-1."""
+    n = setup.instrument.n_orders  # type: ignore[attr-defined]
+    ends = []
+    for order in (min(setup.orders) - n, max(setup.orders) + n):
+        pair = []
+        for pixel, celsius in zip(PIXELS, CELSIUS, strict=True):
+            if setup.channel == "so":
+                at = so.pixel_wavenumber(order, [pixel], celsius, "archive")
+            else:
+                at = lno.pixel_wavenumber(order, [pixel], celsius)
+            pair.append(float(np.asarray(at)[0]))
+        ends.append(pair)
+    return min(ends[0]) - MARGIN_CM1, max(ends[1]) + MARGIN_CM1
+
+
+def table_state(setup: Setup) -> str:
+    """Say where the table of a setup is, or what makes it.
+
+    Parameters
+    ----------
+    setup : Setup
+
+    Returns
+    -------
+    str
+        ``-`` (it has none), ``in the package``, ``prepared``, the path of a file, or
+        the command to run.
+
+    Examples
+    --------
+    >>> from tgo_spectra.retrieval.setups import load_setup
+    >>> table_state(load_setup("uvis_o3"))
+    '-'
+    """
+    if not isinstance(setup, TableSetup):
+        return "-"
+    path = find_table(setup.table)
+    if path is None:
+        return f"run: {_command(setup)}"
+    if path == prepared_path(setup.table):
+        return "prepared"
+    return "in the package" if setup.table in list_tables() else str(path)
+
+
+def _command(setup: TableSetup) -> str:
+    if setup.channel not in CHANNELS:
+        return f"tgo-spectra tables build --out {setup.table}"
+    name = setup.name if setup.name in list_setups() else f"{setup.name}.toml"
+    return f"tgo-spectra prepare {name}"
+
+
+def require_table(setup: Setup) -> None:
+    """Refuse a setup whose table is not there, and say what to run.
+
+    Raises
+    ------
+    TableError
+        ``table.not_built``.
+    """
+    if isinstance(setup, TableSetup) and find_table(setup.table) is None:
+        lists = "--fetch', or with --lines FOLDER in its place where your lists are"
+        if setup.channel not in CHANNELS:
+            lists = "...'"
+        message = (
+            f"the setup {setup.name!r} needs the table {setup.table!r}, which is "
+            f"neither in the package nor prepared: run '{_command(setup)} {lists}; the "
+            f"package has {', '.join(list_tables())}"
+        )
+        raise TableError(
+            message, field="table", value=setup.table, rule="table.not_built"
+        )
+
+
+def fetched(need: TableNeed, report: Callable[[str], None]) -> list[Path]:
+    """Get the lists of a table from HITRANonline, or from the cache of former ones.
+
+    Parameters
+    ----------
+    need : TableNeed
+    report : callable
+        Takes a line for each gas.
+
+    Returns
+    -------
+    list of Path
+
+    Raises
+    ------
+    LineListError
+        As `fetch_lines`.
+    """
+    from tgo_spectra.spectroscopy.fetch import fetch_lines
+
+    paths = []
+    for gas in need.gases:
+        low, high = need.lines_range
+        report(f"{gas}: lines of {low:g}-{high:g} cm-1 from HITRANonline or the cache")
+        paths.append(fetch_lines(gas, low, high))
+    return paths
+
+
+def lines_for(
+    need: TableNeed,
+    paths: Iterable[Path],
+    report: Callable[[str], None],
+    *,
+    incomplete: bool = False,
+) -> dict[str, GasLines]:
+    """Collect the lines of a table from files, and judge them by the ledger.
+
+    Parameters
+    ----------
+    need : TableNeed
+    paths : iterable of Path
+        Files of any kind.
+    report : callable
+        Takes lines that say what is used, what is left out and why.
+    incomplete : bool
+        Take what there is; what is missing goes into the attributes of the table.
+
+    Returns
+    -------
+    dict of str to GasLines
+        By gas.
+
+    Raises
+    ------
+    LineListError
+        ``lists.incomplete``: lines are missing; the message names them all, and the
+        files that were left out.
+    """
+    from tgo_spectra.spectroscopy.collecting import collect
+
+    found, notes = collect(paths, list(need.gases), *need.lines_range)
+    for note in notes:
+        report(f"left aside: {note}")
+    for gas, one in found.items():
+        for note in one.aside:
+            report(f"left aside: {gas}: {note}")
+        for part in one.record:
+            if part.taken:
+                report(f"{gas}: {part.in_words()}")
+        if one.lines is not None:
+            energy = one.lines["lower_state_energy"].values
+            unknown = int(np.count_nonzero(energy == UNKNOWN_ENERGY))
+            if unknown:
+                report(f"{gas}: {unknown} lines of unknown lower energy are left out")
+        if one.unjudged:
+            report(one.unjudged)
+    missing = [text for one in found.values() for text in one.missing]
+    absent = [gas for gas, one in found.items() if one.lines is None]
+    if missing and (absent or not incomplete):
+        message = (
+            f"lines are missing for {need.table!r}: {'; '.join([*missing, *notes])}"
+        )
+        raise LineListError(
+            message,
+            field="lines",
+            value=absent or [gas for gas, one in found.items() if one.missing],
+            rule="lists.incomplete",
+        )
+    for text in missing:
+        report(f"missing and left out: {text}")
+    return found
+
+
+def prepare_table(
+    need: TableNeed,
+    paths: Sequence[Path],
+    report: Callable[[str], None],
+    *,
+    incomplete: bool = False,
+    workers: int = 2,
+    memory_gb: float = 2.0,
+) -> Path:
+    """Make the table that a setup needs from lists, and keep it where it is looked for.
+
+    Parameters
+    ----------
+    need : TableNeed
+    paths : sequence of Path
+        Files of any kind, the lists among them.
+    report : callable
+        Takes lines that say how far it is.
+    incomplete : bool
+        As `lines_for` takes it.
+    workers : int
+        Tasks at a time; no number of them changes the table.
+    memory_gb : float
+        Memory the build may take, GB.
+
+    Returns
+    -------
+    Path
+        The table.
+
+    Raises
+    ------
+    LineListError
+        As `lines_for`.
+    TableError
+        As `build_table`.
+    """
+    from tgo_spectra.spectroscopy.tables.cache import TableSettings, cached_table
+    from tgo_spectra.spectroscopy.tables.files import open_table, write_table
+
+    found = lines_for(need, paths, report, incomplete=incomplete)
+    inputs = {}
+    for gas, one in found.items():
+        if one.lines is not None:
+            notes = "; ".join([*one.missing, *filter(None, [one.unjudged])])
+            lines = one.lines.assign_attrs(completeness=notes or "judged complete")
+            inputs[gas] = lines, need.gases[gas]
+    low, high = need.window
+    gases = ", ".join(need.gases)
+    report(f"{need.table}: {low:g}-{high:g} cm-1, step {need.step:g} cm-1, {gases}")
+    named = need.table.isidentifier()
+    made = cached_table(
+        inputs,
+        need.window,
+        band=need.table if named else Path(need.table).stem,
+        settings=TableSettings(step=need.step),
+        workers=workers,
+        memory_gb=memory_gb,
+        report=report,
+    )
+    target = prepared_path(need.table) if named else Path(need.table)
+    return write_table(open_table(made), target)
