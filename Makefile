@@ -58,11 +58,11 @@ bench: $(STAMP) ## timings as ratios to peers, installed in .bench; one table at
 	$(BIN)/python tests/benchmarks/peers.py
 	$(BIN)/python -m pytest -q -s --override-ini=testpaths=tests/benchmarks --override-ini=python_files='bench_*.py' tests/benchmarks
 
-validate: $(STAMP) ## the validation campaign (about half an hour on two cores), writes its report
+validate: $(STAMP) ## the validation campaign (about two hours on two cores, goes on where it was stopped), writes its report
 	OMP_NUM_THREADS=1 $(BIN)/python tests/validation/campaign.py 1000
 
 golden: $(STAMP) ## make the golden files again: WHY="reason", and NAMES="so_oe ..." or all
 	OMP_NUM_THREADS=1 $(BIN)/python tests/golden/remake.py --why "$(WHY)" $(NAMES)
 
 clean: ## remove build products and the environment
-	rm -rf $(VENV) .bench .lowest docs/_build docs/auto_examples demo-output .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .bench .lowest .validation docs/_build docs/auto_examples demo-output .pytest_cache .mypy_cache .ruff_cache

@@ -9,26 +9,12 @@ from pathlib import Path
 
 import numpy as np
 from cases import ATMOSPHERES, GASES, case, coverage, fit, noisy, on_levels
+from line import Line
 from scipy import stats
 
 from tgo_spectra.retrieval.models.so import optimal_estimation
 
 TESTS = Path(__file__).resolve().parents[1]
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line of the report; `passed` is None where there is nothing to pass."""
-
-    what: str
-    limit: str
-    value: str
-    passed: bool | None
-    draws: str
-
-    def __post_init__(self) -> None:
-        if self.passed is not None:  # numpy's own kind of bool is not JSON
-            object.__setattr__(self, "passed", bool(self.passed))
 
 
 @dataclass(frozen=True)
