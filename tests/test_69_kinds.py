@@ -414,14 +414,14 @@ def test_resume_key__depends_on_kind_files_and_instrument(
 def test_cli__setups_lists_all_kinds(capsys):
     assert main(["setups"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    head = ["name", "kind", "channel", "observation", "orders", "gases"]
+    head = ["name", "kind", "channel", "observation", "orders", "gases", "table"]
     assert lines[0].split() == head
     cells = {line.split()[0]: re.split(r"\s{2,}", line) for line in lines[1:]}
     assert sorted(cells) == list_setups()
     assert cells["lno_189_190_co"][1:] == [
-        *("nadir", "lno", "nadir", "189 190", "co co2 h2o"),
+        *("nadir", "lno", "nadir", "189 190", "co co2 h2o", "in the package"),
     ]
-    assert cells["uvis_o3"][1:] == ["ozone", "uvis", "occultation", "-", "o3"]
+    assert cells["uvis_o3"][1:] == ["ozone", "uvis", "occultation", "-", "o3", "-"]
 
 
 def test_cli__retrieve_with_a_changed_setup(folder, products, tmp_path, capsys):
