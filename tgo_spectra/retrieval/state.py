@@ -127,8 +127,8 @@ def profile(
     Examples
     --------
     >>> block = profile("ch4", np.array([0.0, 4.0]), 0.0, 5e-9, 4.0)
-    >>> block.per, block.sigma.tolist(), round(block.covariance[0, 1] / 25e-18, 4)
-    ('level', [5e-09, 5e-09], 0.3679)
+    >>> block.per, block.sigma.tolist(), f"{block.covariance[0, 1] / 25e-18:.4f}"
+    ('level', [5e-09, 5e-09], '0.3679')
     """
     start, size = (np.array(np.broadcast_to(v, altitude_km.shape), dtype=float)
                    for v in (prior, sigma))  # fmt: skip
