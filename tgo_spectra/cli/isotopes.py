@@ -33,10 +33,11 @@ def deuterium(folder: str, out: str) -> None:
     from tgo_spectra.retrieval.isotopes import best_water
 
     files = sorted(Path(folder).rglob("*.nc"))
-    profiles = {gas: [_profile(file, gas) for file in files] for gas in ("hdo", "h2o")}
+    profiles = [_profiles(file) for file in files]
+    hdo, h2o = ([found.get(gas) for found in profiles] for gas in ("hdo", "h2o"))
     place, n_good, n_bad = output_folder(out), 0, 0
-    for k, water in enumerate(best_water(profiles["hdo"], profiles["h2o"])):
-        if profiles["hdo"][k] is None:
+    for k, water in enumerate(best_water(hdo, h2o)):
+        if hdo[k] is None:
             continue
         try:
             say(_divided(files[k], None if water is None else files[water], place))
@@ -67,8 +68,8 @@ def _divided(hdo: Path, h2o: Path | None, folder: Path) -> str:
     return f"{target}: {good} of {levels} levels without a flag, water of {h2o.name}"
 
 
-def _profile(file: Path, gas: str) -> xr.Dataset | None:
-    """Time and kernel of a gas in a file of level 2, None where it is of no use."""
+def _profiles(file: Path) -> dict[str, xr.Dataset]:
+    """Time and kernel of HDO and water in a file of level 2, if they are of use."""
     from tgo_spectra import quality
     from tgo_spectra.errors import TgoError
     from tgo_spectra.files.level2 import flags_of
@@ -78,12 +79,15 @@ def _profile(file: Path, gas: str) -> xr.Dataset | None:
         ds = open_verified(file)
     except TgoError as error:
         say(f"left out {file}: {without_place(str(error), file)}", err=True)
-        return None
-    needed = ["time", f"{gas}_averaging_kernel"]
-    if not set(needed) <= set(ds.variables) or ds["time"].ndim:
-        return None
+        return {}
+    needed = {gas: ["time", f"{gas}_averaging_kernel"] for gas in ("hdo", "h2o")}
+    needed = {
+        gas: names for gas, names in needed.items() if set(names) <= {*ds.variables}
+    }
+    if not needed or ds["time"].ndim:
+        return {}
     flags = flags_of(ds)
     if flags is not None and quality.severe(quality.overall(flags)):
         say(f"left out {file}: its quality_flag says that it is not to be used", err=True)  # noqa: E501  # fmt: skip
-        return None
-    return ds[needed].load()
+        return {}
+    return {gas: ds[names].load() for gas, names in needed.items()}
