@@ -70,7 +70,9 @@ def lines():
 
 def vmr():
     air = tgo.reference_atmosphere(LEVELS)
-    return {"h2o": air.h2o_vmr.values, "ch4": np.full(LEVELS.size, 2e-9)}
+    water, air_itself = air.h2o_vmr.values, np.full(LEVELS.size, 0.95)
+    methane = np.full(LEVELS.size, 2e-9)
+    return {"h2o": water, "ch4": methane, "hdo": 1e-3 * water, "co2": air_itself}
 
 
 def model(dtype, heights=HEIGHTS):

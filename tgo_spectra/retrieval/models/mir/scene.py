@@ -438,4 +438,4 @@ def _of_nodes(limb: forward.Limb, nodes: slice) -> forward.Limb:
             path, vectors=vectors[:, start:stop], directions=path.directions[nodes]
         )
         start = stop
-    return replace(limb, gases=gases, vectors=vectors)
+    return replace(limb, gases=gases, vectors=vectors, table=limb.table[nodes])
