@@ -18,8 +18,8 @@ import numpy as np
 
 from tgo_spectra.errors import RetrievalError
 from tgo_spectra.forward import ray
+from tgo_spectra.instruments.response import fields as seen
 from tgo_spectra.instruments.response import tabulated as operator
-from tgo_spectra.instruments.response.tabulated import apply_model
 from tgo_spectra.numerics.matrices import LIMIT, steady_product
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ __all__ = [
     "limb",
     "pixel_fields",
     "pixel_values",
+    "spline_matrix",
     "with_coefficients",
 ]
 
@@ -152,6 +153,14 @@ def hat_matrix(altitude_km: Array, points_km: Array) -> npt.NDArray[np.float64]:
     return matrix
 
 
+def spline_matrix(knots_km: Array, heights_km: Array) -> Array:
+    """Cubic interpolation from some heights to all, shape (height, knot)."""
+    from scipy.interpolate import make_interp_spline
+
+    spline = make_interp_spline(knots_km, np.eye(knots_km.size), k=3)
+    return np.asarray(spline(heights_km))
+
+
 def limb(
     *,
     altitude_km: Array,
@@ -223,17 +232,17 @@ def limb(
         for gas, c in coefficients.items()
         if gas in vectors
     }
-    seen = _turned(table, [turns[gas] for gas in vectors])
+    spanned = _turned(table, [turns[gas] for gas in vectors])
     gases, start = {}, 0
     for gas in vectors:
-        u = seen[:, start : start + turns[gas].shape[1]]
+        u = spanned[:, start : start + turns[gas].shape[1]]
         gases[gas] = _gas_path(
             u, turns[gas], coefficients[gas], air, hats, jacobian_rank
         )
         start += u.shape[1]
     last = height_km.size - 1
     chosen = np.unique(np.append(np.arange(0, last, jacobian_every), last))
-    return Limb(altitude_km, height_km, gases, air, hats, seen, table, chosen, dtype)
+    return Limb(altitude_km, height_km, gases, air, hats, spanned, table, chosen, dtype)
 
 
 def with_coefficients(
@@ -343,22 +352,46 @@ def _amounts(model: Limb, gas: str, vmr: Array) -> Array:
 
 def node_transmittance(model: Limb, vmr: Mapping[str, Array]) -> Array:
     """Monochromatic transmittance, shape (node, height)."""
+    return _transmittance(model.vectors, _weights(model, vmr))
+
+
+def _weights(model: Limb, vmr: Mapping[str, Array]) -> Array:
+    """Minus the weights of all vectors in the optical depth, (vector, height)."""
     weights = [_amounts(model, gas, vmr[gas]) for gas in model.gases]
-    # minus the optical depth
-    minus = np.negative(np.concatenate(weights)).astype(model.dtype)
-    if model.dtype == np.float32:
+    return np.negative(np.concatenate(weights)).astype(model.dtype)
+
+
+def _transmittance(vectors: Array, minus: Array) -> Array:
+    """Exponential of ``vectors @ minus``, (node, height)."""
+    if vectors.dtype == np.float32:
         from tgo_spectra.forward.kernels import transmit
 
-        depth = np.empty((len(model.vectors), minus.shape[1]), dtype=model.dtype)
-        brightest = float(transmit(model.vectors, minus, LIMIT, depth))
+        depth = np.empty((len(vectors), minus.shape[1]), dtype=vectors.dtype)
+        brightest = transmit(vectors, np.ascontiguousarray(minus), LIMIT, depth)
     else:
-        depth = steady_product(model.vectors, minus)
+        depth = steady_product(vectors, minus)
         brightest = float(depth.max())
         np.exp(depth, out=depth)
     if not brightest < LOG_TRANSMITTANCE_LIMIT:  # NaN included
         message = "transmittance beyond all bounds: the state has run away"
         raise RetrievalError(message, value=brightest, rule="fit.diverged")
     return depth
+
+
+def _parted(
+    model: Limb, seen_by: operator.Operator, vmr: Mapping[str, Array]
+) -> seen.Parted:
+    """Transmittance on the nodes, at all heights only where much light comes from."""
+    near, nodes = seen.near_orders(seen_by)
+    minus, chosen = _weights(model, vmr), model.jacobian_heights
+    values = _transmittance(model.vectors[nodes], minus)
+    sparse = np.empty((len(model.vectors), chosen.size), dtype=values.dtype)
+    np.take(values, chosen, axis=1, out=sparse[nodes], mode="clip")
+    low, high = int(seen_by.node_low.min()), int(seen_by.node_high.max())
+    for far in (slice(low, nodes.start), slice(nodes.stop, high)):
+        sparse[far] = _transmittance(model.vectors[far], minus[:, chosen])
+    spread = spline_matrix(model.height_km[chosen], model.height_km)
+    return seen.Parted(values, nodes.start, sparse, spread, near)
 
 
 @dataclass(frozen=True)
@@ -404,10 +437,15 @@ def _fields(
     vmr: Mapping[str, Array],
     factors: Array | None,
 ) -> PixelFields:
-    t = node_transmittance(model, vmr)
-    dense, few, _ = apply_model(seen_by, t, model.jacobian_heights, factors)
-    if "slope" in seen_by.kinds:  # the rows themselves, where they were made
-        dense[2] = operator.apply(seen_by, t, "slope")
+    few_heights = model.jacobian_heights.size < model.height_km.size
+    if "slope" in seen_by.kinds or not few_heights:
+        t = node_transmittance(model, vmr)
+        dense, few, _ = seen.apply_model(seen_by, t, model.jacobian_heights, factors)
+        if "slope" in seen_by.kinds:  # the rows themselves, where they were made
+            dense[2] = operator.apply(seen_by, t, "slope")
+    else:
+        parted = _parted(model, seen_by, vmr)
+        dense, few, _ = seen.apply_parted(seen_by, parted, factors)
     value, shift, slope = dense
     gas: dict[str, Array] = {}
     start = 1
@@ -451,9 +489,9 @@ def factor_fields(
         amounts = _amounts(model, gas, references[gas])
         depth = steady_product(path.vectors, amounts.astype(t.dtype))
         np.multiply(t, depth, out=columns[:, index * number : (index + 1) * number])
-    seen = operator.apply(seen_by, columns)
-    factors = -seen[:, number:].reshape(len(seen), -1, number).transpose(1, 0, 2)
-    return seen[:, :number], operator.apply(seen_by, t, "shift"), factors
+    fields = operator.apply(seen_by, columns)
+    factors = -fields[:, number:].reshape(len(fields), -1, number).transpose(1, 0, 2)
+    return fields[:, :number], operator.apply(seen_by, t, "shift"), factors
 
 
 def at_heights(model: Limb, heights: npt.NDArray[np.intp]) -> Limb:
