@@ -56,6 +56,9 @@ LEFT_OUT_SIGMAS = 3.0
 """Of its own error by which a detection must stay without any one manifold: one feature
 makes none."""
 
+ALONE_SHARE = 0.9
+"""Of the information that one manifold holds: the others cannot contradict it."""
+
 SMALLEST_EIGENVALUE = 1e-3
 """Directions of the scaled covariance below say nothing but rounding."""
 
@@ -86,6 +89,11 @@ class Agreement:
         """Of a gas of which one manifold alone is seen: nothing to compare."""
         nothing = np.zeros((0, count))
         return cls(1.0, nothing, nothing, np.zeros(0))
+
+    @property
+    def alone(self) -> bool:
+        """Whether one manifold tells nearly all."""
+        return bool(self.share.max(initial=0.0) > ALONE_SHARE or self.share.size < 2)
 
     @property
     def error(self) -> Array:
@@ -133,13 +141,16 @@ def manifolds(information: Array) -> tuple[IntArray, Array]:
     rest = information > 0.0
     for number in range(label.max() + 1):
         pixels = np.flatnonzero(label == number)
-        # the flanks that hold next to nothing do not make a peak wide
-        strong = pixels[information[pixels] > 0.02 * information[pixels].max()]
         if information[pixels].sum() < LEAST_SHARE * total:
             continue
-        inside = np.arange(strong[0], strong[-1] + 1)
-        parts = max(1, -(-inside.size // WIDEST_PX))
-        for part in np.array_split(inside, parts):
+        # the flanks that hold next to nothing do not make a peak wide, but are its own:
+        # what lies on the peak lies on them too
+        strong = pixels[information[pixels] > 0.02 * information[pixels].max()]
+        width = strong[-1] + 1 - strong[0]
+        cuts = np.linspace(
+            strong[0], strong[-1] + 1, max(1, -(-width // WIDEST_PX)) + 1
+        )
+        for part in np.split(pixels, np.searchsorted(pixels, cuts[1:-1])):
             group[part] = found
             rest[part] = False
             shares.append(float(information[part].sum()) / total)

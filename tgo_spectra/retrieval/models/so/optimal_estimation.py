@@ -71,8 +71,9 @@ NEAR = 1.0
 """Their rule of convergence, see `LIMIT` of `tgo_spectra.retrieval.solve`: the step
 that is left is taken."""
 
-ANCHORS = 3
-"""How often derivatives are taken anew at most."""
+ANCHORS, STEPS = 6, 3
+"""How often derivatives are taken anew at most, and linearisations before they are: to
+follow them for longer leads away from where they hold."""
 
 
 def space_of(scene: Scene) -> StateSpace:
@@ -154,13 +155,13 @@ def solve_jointly(scene: Scene) -> Solution:
     space = space_of(scene)
     guess = registration.first_guess(scene, space.prior)
 
-    def once(evaluator: Evaluator, at: State) -> Result[Linearised]:
+    def once(evaluator: Evaluator, at: State, steps: int) -> Result[Linearised]:
         return fit(
             evaluator,
             expansion_of(evaluator.scene, space),
             space,
             at,
-            max_iterations=scene.setup.max_iterations,
+            max_iterations=steps,
             solver=scene.setup.solver,
         )
 
@@ -172,7 +173,7 @@ def settled(
     scene: Scene,
     space: StateSpace,
     first: State,
-    fit_once: Callable[[Evaluator, State], Result[Linearised]],
+    fit_once: Callable[[Evaluator, State, int], Result[Linearised]],
 ) -> tuple[Result[Linearised], Evaluator]:
     """Fit, and again where elements ended far from where their derivatives were taken.
 
@@ -182,16 +183,17 @@ def settled(
     space : StateSpace
     first : State
     fit_once : callable
-        (model, where to start) to where it ended.
+        (model, where to start, linearisations) to where it ended.
     """
+    most = scene.setup.max_iterations
     evaluator = Evaluator(scene, measurement_of(scene))
     first = _gases_first(scene, first)
     if sources.wave_sigma(scene.setup) > 0.0:
         evaluator, first = _without_waves(evaluator, space, first)
         scene = evaluator.scene
-    result = fit_once(evaluator, first)
+    result = fit_once(evaluator, first, min(STEPS, most))
     iterations, begun = result.iterations, dict(space.prior)
-    for _ in range(ANCHORS):
+    for number in range(ANCHORS):
         # derivatives from elsewhere may be why it did not settle
         if result.converged and not _is_far(space, begun, result):
             break
@@ -199,7 +201,8 @@ def settled(
         here = sources.anchored(scene, begun)
         anchor = {name: begun[name] for name in sources.ANCHORED if name in begun}
         evaluator = Evaluator(here, measurement_of(here), anchor)
-        result = fit_once(evaluator, begun)
+        steps = most if number + 1 == ANCHORS else min(STEPS, most)
+        result = fit_once(evaluator, begun, steps)
         iterations += result.iterations
     return replace(result, iterations=iterations), evaluator
 
@@ -274,12 +277,17 @@ def _solve_separately(scene: Scene) -> Solution:
     space = space_of(scene)
     guess = registration.first_guess(scene, space.prior)
     result, evaluator = settled(
-        scene, space, guess.state, lambda model, at: _combined(model, space, at)
+        scene,
+        space,
+        guess.state,
+        lambda model, at, steps: _combined(model, space, at, steps),
     )
     return solution_of(result, space, guess, evaluator, space.constraint)
 
 
-def _combined(whole: Evaluator, space: StateSpace, guess: State) -> Result[Linearised]:
+def _combined(
+    whole: Evaluator, space: StateSpace, guess: State, steps: int
+) -> Result[Linearised]:
     """Fit each bin by itself and combine.
 
     The bins end at different states; they are linearised once more at the combined
@@ -297,7 +305,7 @@ def _combined(whole: Evaluator, space: StateSpace, guess: State) -> Result[Linea
             expand,
             space,
             guess,
-            max_iterations=setup.max_iterations,
+            max_iterations=steps,
             solver=setup.solver,
         )
         for model, expand in bins
