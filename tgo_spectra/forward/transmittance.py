@@ -358,7 +358,7 @@ def node_transmittance(model: Limb, vmr: Mapping[str, Array]) -> Array:
 def _weights(model: Limb, vmr: Mapping[str, Array]) -> Array:
     """Minus the weights of all vectors in the optical depth, (vector, height)."""
     weights = [_amounts(model, gas, vmr[gas]) for gas in model.gases]
-    return np.negative(np.concatenate(weights)).astype(model.dtype)
+    return np.asarray(-np.concatenate(weights), dtype=model.dtype)
 
 
 def _transmittance(vectors: Array, minus: Array) -> Array:

@@ -381,10 +381,9 @@ def _with_air(
     columns = _air_cm2(limb, scene, air["number_density"])
     there = {name: values[changed] for name, values in air.items()}
     found = scenes.coefficients_on(scene.band, tuple(limb.gases), there, scene.wider)
-    every = {}
-    for gas, path in limb.gases.items():
-        every[gas] = path.coefficients.copy()
-        every[gas][:, changed] = found[gas]
+    every = {gas: path.coefficients.copy() for gas, path in limb.gases.items()}
+    for gas, coefficients in every.items():
+        coefficients[:, changed] = found[gas]
     return forward.with_coefficients(limb, every, columns)
 
 
@@ -484,8 +483,7 @@ def _by_zero_level(
 ) -> Array:
     """Light added to all spectra, and to that of the Sun: (t + z) / (1 + z)."""
     value = scene.rows.astype(fields.value.dtype) @ fields.value.T
-    change = np.exp(depth).astype(value.dtype)[:, None] - value
-    return np.asarray(change[:, None, :])
+    return np.asarray((np.exp(depth).astype(value.dtype)[:, None] - value)[:, None, :])
 
 
 def _by_drift(
