@@ -250,7 +250,7 @@ def agreement(
         b = responses[:, mine] * scale
         spread = np.linalg.solve(held, b.T).T * scale
         shift[number] = -spread @ score[mine]
-        variance[number] = np.einsum("qi,ij,qj->q", spread, inner, spread)
+        variance[number] = ((spread @ inner) * spread).sum(axis=1)
     return Agreement(probability, shift, variance, shares)
 
 
