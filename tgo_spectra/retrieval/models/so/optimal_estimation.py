@@ -187,7 +187,7 @@ def settled(
     """
     most = scene.setup.max_iterations
     evaluator = Evaluator(scene, measurement_of(scene))
-    first = _gases_first(scene, first)
+    first = _gases_first(evaluator, first)
     if sources.wave_sigma(scene.setup) > 0.0:
         evaluator, first = _without_waves(evaluator, space, first)
         scene = evaluator.scene
@@ -200,7 +200,7 @@ def settled(
         begun = dict(result.state)
         here = sources.anchored(scene, begun)
         anchor = {name: begun[name] for name in sources.ANCHORED if name in begun}
-        evaluator = Evaluator(here, measurement_of(here), anchor)
+        evaluator = _like(evaluator, here, anchor)
         steps = most if number + 1 == ANCHORS else min(STEPS, most)
         result = fit_once(evaluator, begun, steps)
         iterations += result.iterations
@@ -227,25 +227,35 @@ def _without_waves(
     )
     free = replace(prepared, transmittance=prepared.transmittance / factor)
     scene = replace(scene, prepared=free, waves=waves)
-    other = Evaluator(scene, measurement_of(scene))
+    other = _like(evaluator, scene)
     other.derivatives = evaluator.derivatives
     return other, first
 
 
-def _gases_first(scene: Scene, first: State) -> State:
+def _like(evaluator: Evaluator, scene: Scene, anchor: State | None = None) -> Evaluator:
+    """Return a model that goes on from the aerosol of another: costs must compare."""
+    other = Evaluator(scene, measurement_of(scene), anchor or {})
+    other.depth = evaluator.depth
+    return other
+
+
+def _gases_first(evaluator: Evaluator, first: State) -> State:
     """Return a state near the end of the fit, where derivatives are to be taken.
 
     That of a fit of gases and shifts alone, after a few steps: the derivative to a
-    temperature is in proportion to how much of a gas there is.
+    temperature is in proportion to how much of a gas there is. The model takes over
+    the aerosol that is found.
     """
+    scene = evaluator.scene
     if not sources.known_blocks(scene.setup):
         return first
     plain = scene.setup.replace(systematics={"in_fit": False})
     alone = replace(scene, setup=plain)
     space = space_of(alone)
+    model = Evaluator(alone, measurement_of(alone))
     try:
         found = fit(
-            Evaluator(alone, measurement_of(alone)),
+            model,
             expansion_of(alone, space),
             space,
             {name: first[name] for name in space.prior},
@@ -255,6 +265,7 @@ def _gases_first(scene: Scene, first: State) -> State:
         )
     except RetrievalError:
         return first
+    evaluator.depth = model.depth
     return {**first, **found.state}
 
 
