@@ -58,8 +58,35 @@ __all__ = ["retrieve", "setups"]
     metavar="KEY=VALUE",
     help="One choice for it, such as altitude_reference=areoid.",
 )
-@click.option("--workers", default=1, show_default=True, type=click.IntRange(0))
-@click.option("--scheduler", default=None, help="Address of a running Dask scheduler.")
+@click.option(
+    "--workers",
+    default=1,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Worker processes; 0: none, and no limits.",
+)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    default=None,
+    metavar="SECONDS",
+    type=click.FloatRange(0.0, min_open=True),
+    help="Longest time of a product.  [default: 1800]",
+)
+@click.option(
+    "--memory",
+    "memory_gb",
+    default=None,
+    metavar="GB",
+    type=click.FloatRange(0.0, min_open=True),
+    help="Most memory of a worker.  [default: an equal share]",
+)
+@click.option(
+    "--scheduler",
+    default=None,
+    metavar="ADDRESS",
+    help="A running Dask scheduler; it is trusted with all that you may do.",
+)
 def retrieve(
     products: tuple[str, ...],
     out: str,
@@ -70,6 +97,8 @@ def retrieve(
     climatology_form: str | None,
     climatology_pairs: tuple[str, ...],
     workers: int,
+    timeout_s: float | None,
+    memory_gb: float | None,
     scheduler: str | None,
 ) -> None:
     """Retrieve PRODUCTS (labels, zips, folders, patterns); done ones are skipped.
@@ -83,7 +112,7 @@ def retrieve(
 
     from tgo_spectra.batch.journal import summary
     from tgo_spectra.batch.products import run
-    from tgo_spectra.batch.workers import connected
+    from tgo_spectra.batch.schedulers import connected
 
     chosen: Any = setups_given or None
     if changes:
@@ -91,11 +120,13 @@ def retrieve(
             message = "--set changes one setup: name it with one --setup"
             raise click.UsageError(message)
         chosen = _changed(setups_given[0], changes)
-    air: dict[str, Any] = {}
+    more: dict[str, Any] = {}
     if climatology or climatology_form or climatology_pairs:
-        air = _climatology(climatology, climatology_form, climatology_pairs)
+        more = _climatology(climatology, climatology_form, climatology_pairs)
+    limits = {"timeout_s": timeout_s, "memory_gb": memory_gb}
+    more |= {name: value for name, value in limits.items() if value is not None}
     with connected(scheduler) if scheduler is not None else nullcontext() as client:
-        rows = run(products, out, chosen, workers, atmosphere, client=client, **air)
+        rows = run(products, out, chosen, workers, atmosphere, client=client, **more)
     for row in rows:
         if row.state == "failed":
             # errors of the reader begin with the path already

@@ -36,9 +36,24 @@ __all__ = [
 # What the operating system says, our rule, and what to do.
 _FAULTS = (
     (
-        {errno.ENOSPC, errno.EDQUOT, errno.EFBIG},
+        {errno.ENOSPC, errno.EFBIG},
         "io.no_space",
         "no space left in {folder}; make room and run again",
+    ),
+    (
+        {errno.EDQUOT},
+        "io.quota",
+        "the quota of the disk is used up in {folder}; make room and run again",
+    ),
+    (
+        {errno.EIO},
+        "io.device",
+        "the disk reports an input/output error in {folder}; run again",
+    ),
+    (
+        {errno.ESTALE},
+        "io.stale",
+        "the disk was taken away meanwhile (stale file handle) in {folder}; run again",
     ),
     (
         {errno.EACCES, errno.EPERM, errno.EROFS},
