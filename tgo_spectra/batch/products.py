@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tgo_spectra._version import __version__
-from tgo_spectra.archive.gathering import Gathered, gather
+from tgo_spectra.archive.gathering import Gathered, LeftOut, gather
 from tgo_spectra.atmosphere.climatology.choices import (
     ClimatologyChoices,
     choose_climatology,
 )
 from tgo_spectra.atmosphere.reference import warn_of_reference
+from tgo_spectra.batch.claims import Claims
 from tgo_spectra.batch.engines import Here
 from tgo_spectra.batch.journal import ProductStatus, summary
 from tgo_spectra.batch.loop import Progress, work
@@ -196,22 +197,25 @@ def run_on(
     folder = expanded(out)
     level2 = output_folder(folder / "l2")
     sweep_temporary(level2)
-    record = Record(folder, map(str, paths), _facts(loaded, air, gathered))
-    for left in gathered.left_out:
-        message = f"{left.message}; taken is {left.taken}"
-        record.note(
-            ProductStatus(str(left.path), "left_out", rule=left.rule, message=message)
-        )
 
     def conditions(path: Path) -> str:
         return _conditions(path, loaded, air, limits)
 
     engine.use(Task(process or process_product, level2, loaded, air))
-    try:
-        bar = Progress(len(paths), shown=progress)
-        work(paths, engine, record, bar, conditions)
-    finally:
-        sweep_temporary(level2)  # of workers that were ended
+    with Claims(folder) as claims:
+        journal = folder / "journal.jsonl"
+        if not claims.take(journal.name):
+            journal = folder / f"journal-{claims.run}.jsonl"
+        claims.announce(journal)
+        facts = _facts(loaded, air, gathered)
+        record = Record(folder, map(str, paths), facts, journal.name)
+        for left in gathered.left_out:
+            record.note(_left_out(left))
+        try:
+            bar = Progress(len(paths), shown=progress)
+            work(paths, engine, record, claims, bar, conditions)
+        finally:
+            sweep_temporary(level2)  # of workers that were ended
     ordered = [record.rows[str(path)] for path in paths]
     _LOG.info("%s", summary(ordered))
     taken = {row.setup for row in ordered}
@@ -219,6 +223,11 @@ def run_on(
         if one.name not in taken:
             _LOG.warning("no product was fitted with the setup %s", one.name)
     return ordered
+
+
+def _left_out(left: LeftOut) -> ProductStatus:
+    message = f"{left.message}; taken is {left.taken}"
+    return ProductStatus(str(left.path), "left_out", rule=left.rule, message=message)
 
 
 def _conditions(path: Path, setups: tuple[Setup, ...], air: Any, limits: str) -> str:
