@@ -105,6 +105,11 @@ class Claims:
     def _file(self, name: str) -> Path:
         return self._folder / hashlib.sha256(name.encode()).hexdigest()[:24]
 
+    @property
+    def sign(self) -> Path:
+        """A file that is there while this run lives."""
+        return self._sign(self.run)
+
     def _sign(self, run: str) -> Path:
         return self._folder / f"{run}.run"
 

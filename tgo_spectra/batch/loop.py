@@ -15,15 +15,16 @@ import threading
 import time
 from collections import deque
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from tgo_spectra.batch.engines import Death
 from tgo_spectra.batch.journal import ProductStatus
 from tgo_spectra.errors import OutputError, Terminated
+from tgo_spectra.readers.finding import split_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
     from types import FrameType
 
     from tgo_spectra.batch.claims import Claims
@@ -38,7 +39,7 @@ _LOG = logging.getLogger(__name__)
 _STOPPING = frozenset(
     {
         *("io.no_space", "io.quota", "io.device", "io.stale"),
-        *("io.permission", "io.no_folder", "io.not_a_folder"),
+        *("io.permission", "io.no_folder", "io.not_a_folder", "batch.not_shared"),
     }
 )
 _WAIT_S = 1.0  # for an outcome, before the loop looks for anything else to do
@@ -178,6 +179,9 @@ class _Loop:
         self._end(replace(row, state="failed", message=message))
 
     def _end(self, row: ProductStatus) -> None:
+        if row.rule == "product.missing" and Path(split_place(row.product)[0]).exists():
+            message = "a worker does not see this product; all must see one disk"
+            row = replace(row, rule="batch.not_shared", message=message)
         self._record.note(row)
         self._claims.release(row.product)
         self._progress.advance(row)

@@ -194,15 +194,16 @@ def run_on(
     paths = gathered.paths
     loaded = load_setups(setup)
     air = _air(atmosphere, climatology, climatology_choices)
-    folder = expanded(out)
+    folder = expanded(out).absolute()
     level2 = output_folder(folder / "l2")
     sweep_temporary(level2)
 
     def conditions(path: Path) -> str:
         return _conditions(path, loaded, air, limits)
 
-    engine.use(Task(process or process_product, level2, loaded, air))
     with Claims(folder) as claims:
+        task = Task(process or process_product, level2, loaded, air, claims.sign)
+        engine.use(task)
         journal = folder / "journal.jsonl"
         if not claims.take(journal.name):
             journal = folder / f"journal-{claims.run}.jsonl"
@@ -257,6 +258,8 @@ def _air(
             from tgo_spectra.atmosphere.profile import read_atmosphere
 
             read_atmosphere(atmosphere)
+            if isinstance(atmosphere, str | Path):
+                return expanded(atmosphere).absolute()
         else:
             warn_of_reference()
         return atmosphere
@@ -273,7 +276,7 @@ def _find_products(products: str | Path | Iterable[str | Path]) -> Gathered:
     """Products, each once, in a stable order."""
     places: list[Path] = []
     for item in [products] if isinstance(products, str | Path) else products:
-        path = expanded(item)
+        path = expanded(item).absolute()
         if path.exists() or split_place(path)[1] or not glob.has_magic(str(path)):
             places.append(path)
         else:
