@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tgo_spectra.batch import claims
 from tgo_spectra.batch import products as batch
 from tgo_spectra.batch.engines import Here
 from tgo_spectra.batch.journal import read_lines
@@ -143,6 +145,7 @@ STOPPED = """
 import os, sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
+from tgo_spectra.batch import claims
 from tgo_spectra.batch import products as batch
 from tgo_spectra import cli
 from test_83_runs import process
@@ -205,7 +208,8 @@ class Faulty:
     def __init__(self, monkeypatch, number, code):
         self.left, self.code = number, code
         own = types.SimpleNamespace(**vars(os))  # not what reading calls
-        monkeypatch.setattr(atomic, "os", own)
+        for module in (atomic, claims):
+            monkeypatch.setattr(module, "os", own)
         for owner, name in (
             (Path, "touch"), (Path, "write_bytes"), (Path, "replace"), (Path, "open"),
             (Path, "mkdir"), (own, "fsync"), (own, "open"),
@@ -262,3 +266,134 @@ def test_run__the_nth_call_fails(tmp_path):
         rows = batch.run(folder, out, progress=False, process=whole)
         assert [row.state for row in rows] == ["done", "done"]
     assert number > 40
+
+
+# several runs on one folder
+
+
+def slow(path, out, setups, air):
+    time.sleep(0.02)
+    return process(path, out, setups, air)
+
+
+SHARING = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from tgo_spectra.batch import products as batch
+from test_83_runs import slow
+for k in range(int(sys.argv[4])):
+    sys.stdin.readline()
+    folder, out = f"{sys.argv[2]}/{k}", f"{sys.argv[3]}/{k}"
+    rows = batch.run(folder, out, progress=False, process=slow)
+    print(*(row.state for row in rows), flush=True)
+"""
+
+
+def test_run__several_share_a_folder(tmp_path):
+    """Each product once, in all rounds; each run knows of all at its end."""
+    n_runs, n_rounds = 3, 4
+    names = [*(f"p{k}" for k in range(20)), "raises-1"]
+    for k in range(n_rounds):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        make_products(tmp_path / "in" / str(k), names)
+    given = [str(Path(__file__).parent), str(tmp_path / "in"), str(tmp_path / "out")]
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", SHARING, *given, str(n_rounds)],
+            text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )
+        for _ in range(n_runs)
+    ]  # fmt: skip
+    for k in range(n_rounds):
+        for one in runs:
+            one.stdin.write("go\n")
+            one.stdin.flush()
+        states = [one.stdout.readline().split() for one in runs]
+        out = tmp_path / "out" / str(k)
+        assert tries(out) == dict.fromkeys(names, 1), k
+        assert [len(row) for row in states] == [len(names)] * n_runs
+        assert [row.count("failed") for row in states] == [1] * n_runs
+        assert quarantine(out) == {"raises-1": "some.rule"}
+        assert json.loads((out / "run.json").read_text())["results"]["failed"] == 1
+        assert len(list(out.glob("journal*.jsonl"))) == n_runs
+        assert not (out / "claims").exists()
+    for one in runs:
+        with one:
+            pass
+        assert one.returncode == 0
+
+
+def test_claims__of_dead_runs_are_taken_over(tmp_path, monkeypatch):
+    from tgo_spectra.batch.claims import Claims
+
+    now = [0.0]
+    monkeypatch.setattr(claims.time, "monotonic", lambda: now[0])
+    with Claims(tmp_path) as mine, Claims(tmp_path) as other:
+        assert mine.take("a")
+        assert not other.take("a")
+        mine.release("a")
+        mine.release("a")
+        assert other.take("a")
+        mine.release("a")  # not its own
+        assert not mine.take("a")
+        # a process of this host that is gone
+        with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+            pass
+        tag = mine.run.partition("-")[0]
+        other._file("b").write_text(f"{tag}-{gone.pid}-0")
+        assert mine.take("b")
+        # another host: by its signs of life alone, whatever its clock says
+        sign = tmp_path / "claims" / "0123abcd-1-0.run"
+        for text in ("0", "1", "2"):
+            sign.write_text(text)
+            mine._file("c").write_text(sign.stem)
+            os.utime(sign, (0, 0))
+            assert not mine.take("c")
+            now[0] += 50.0
+            assert not mine.take("c")
+        now[0] += 20.0
+        assert mine.take("c")
+        assert not other.take("c")
+        # left half-written
+        mine._file("d").write_text("")
+        assert not other.take("d")
+        now[0] += 61.0
+        assert other.take("d")
+    assert not list((tmp_path / "claims").glob("*[!n]"))
+
+
+def test_sweep__by_age_where_the_writer_cannot_be_asked(tmp_path):
+    from tgo_spectra.files.atomic import host_tag, sweep_temporary
+
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        pass
+    day = time.time() - 90_000.0
+    kept, swept = [], []
+    for host, pid, when, left in (
+        (host_tag(), os.getpid(), day, True),
+        (host_tag(), gone.pid, None, False),
+        ("0123abcd", gone.pid, None, True),  # a process of the same number elsewhere
+        ("0123abcd", os.getpid(), day, False),
+    ):
+        file = tmp_path / f"a.nc.tmp-{host}-{pid}-{len(kept) + len(swept):012x}"
+        file.write_text("half")
+        if when is not None:
+            os.utime(file, (when, when))
+        (kept if left else swept).append(file.name)
+    (tmp_path / "b.tmp-file").write_text("a user's")
+    assert sweep_temporary(tmp_path) == 2
+    assert {p.name for p in tmp_path.iterdir()} == {*kept, "b.tmp-file"}
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare")
+def test_host_tag__tells_containers_of_one_host_apart():
+    from tgo_spectra.files.atomic import host_tag
+
+    script = "from tgo_spectra.files.atomic import host_tag; print(host_tag())"
+    done = subprocess.run(
+        ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", script],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        pytest.skip(f"no other name space of processes here: {done.stderr.strip()}")
+    assert done.stdout.strip() != host_tag()

@@ -22,6 +22,7 @@ __all__ = [
     "ProductStatus",
     "journal_line",
     "journals",
+    "parse_line",
     "read_journal",
     "read_lines",
     "results",
@@ -86,6 +87,9 @@ class ProductStatus:
         return not quality.severe(quality.pack(self.quality))
 
 
+_FIELDS = frozenset(field.name for field in dataclasses.fields(ProductStatus))
+
+
 def journal_line(row: ProductStatus) -> str:
     """One row with the time (s since 1970) and a checksum, to tell torn lines apart."""
     text = json.dumps(dataclasses.asdict(row), sort_keys=True)
@@ -95,20 +99,26 @@ def journal_line(row: ProductStatus) -> str:
 
 def read_lines(path: Path) -> Iterator[tuple[float, ProductStatus]]:
     """Time (s since 1970; 0 if not stated) and row of each line that is whole."""
-    known = {field.name for field in dataclasses.fields(ProductStatus)}
-    with path.open(encoding="utf-8", errors="replace") as stream:
+    with path.open("rb") as stream:
         for line in stream:
-            try:
-                found = json.loads(line)
-                text = json.dumps(found["row"], sort_keys=True)
-                if found["check"] != _check(text):
-                    continue
-                row = {k: v for k, v in found["row"].items() if k in known}
-                if row.get("quality") is not None:
-                    row["quality"] = tuple(row["quality"])
-                yield float(found.get("time", 0.0)), ProductStatus(**row)
-            except (ValueError, LookupError, TypeError, AttributeError):
-                continue
+            found = parse_line(line)
+            if found is not None:
+                yield found
+
+
+def parse_line(line: bytes) -> tuple[float, ProductStatus] | None:
+    """Time (s since 1970; 0 if not stated) and row of a line; None if it is torn."""
+    try:
+        found = json.loads(line.decode("utf-8", "replace"))
+        text = json.dumps(found["row"], sort_keys=True)
+        if found["check"] != _check(text):
+            return None
+        row = {k: v for k, v in found["row"].items() if k in _FIELDS}
+        if row.get("quality") is not None:
+            row["quality"] = tuple(row["quality"])
+        return float(found.get("time", 0.0)), ProductStatus(**row)
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return None
 
 
 def journals(folder: Path) -> list[Path]:

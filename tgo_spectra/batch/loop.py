@@ -12,19 +12,22 @@ import logging
 import signal
 import sys
 import threading
+import time
 from collections import deque
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from tgo_spectra.batch.engines import Death
 from tgo_spectra.batch.journal import ProductStatus
 from tgo_spectra.errors import OutputError, Terminated
+from tgo_spectra.readers.finding import split_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
     from types import FrameType
 
+    from tgo_spectra.batch.claims import Claims
     from tgo_spectra.batch.engines import Engine
     from tgo_spectra.batch.record import Record
 
@@ -36,7 +39,7 @@ _LOG = logging.getLogger(__name__)
 _STOPPING = frozenset(
     {
         *("io.no_space", "io.quota", "io.device", "io.stale"),
-        *("io.permission", "io.no_folder", "io.not_a_folder"),
+        *("io.permission", "io.no_folder", "io.not_a_folder", "batch.not_shared"),
     }
 )
 _WAIT_S = 1.0  # for an outcome, before the loop looks for anything else to do
@@ -46,6 +49,7 @@ def work(
     paths: Sequence[Path],
     engine: Engine,
     record: Record,
+    claims: Claims,
     progress: Progress,
     key_of: Callable[[Path], str],
 ) -> None:
@@ -55,7 +59,7 @@ def work(
     known is written also where an error or a signal ends the loop: KeyboardInterrupt,
     or `Terminated`, which say how far it came; OutputError for faults of the folder.
     """
-    loop = _Loop(engine, record, progress, key_of)
+    loop = _Loop(engine, record, claims, progress, key_of)
     try:
         with progress, engine, _told_to_end():
             loop.run(paths)
@@ -77,12 +81,14 @@ class _Loop:
         self,
         engine: Engine,
         record: Record,
+        claims: Claims,
         progress: Progress,
         key_of: Callable[[Path], str],
     ) -> None:
-        self._engine, self._record, self._progress = engine, record, progress
-        self._key_of = key_of
+        self._engine, self._record, self._claims = engine, record, claims
+        self._progress, self._key_of = progress, key_of
         self._suspects: deque[Path] = deque()
+        self._elsewhere: deque[Path] = deque()
         self._running = 0
 
     def run(self, paths: Sequence[Path]) -> None:
@@ -90,7 +96,10 @@ class _Loop:
         while True:
             self._feed(fresh)
             if not self._running:
-                return
+                if not self._elsewhere:
+                    return
+                self._wait_for_others()
+                continue
             found = self._engine.finished(_WAIT_S)
             if found is not None:
                 self._running -= 1
@@ -103,18 +112,38 @@ class _Loop:
             if path is None:
                 break
             if str(path) not in self._record.crashes:
-                self._submit(path)
+                self._begin(path)
             elif not self._is_given_up(path):
                 self._suspects.append(path)
         while self._suspects and self._engine.room > 0:
             # beside others it may be named for what these do
             if self._running and not self._engine.certain:
                 return
-            self._submit(self._suspects.popleft())
+            self._begin(self._suspects.popleft())
 
-    def _submit(self, path: Path) -> None:
+    def _begin(self, path: Path) -> None:
+        """Give a product to the engine, unless another run has it or had it."""
+        if not self._claims.take(str(path)):
+            self._elsewhere.append(path)
+            return
+        self._record.hear(self._claims.others())
+        if str(path) in self._record.rows:
+            self._claims.release(str(path))
+            self._progress.advance(self._record.rows[str(path)])
+            return
         self._running += 1
         self._engine.submit(path)
+
+    def _wait_for_others(self) -> None:
+        """Look again at what other runs have; what one has left is taken over."""
+        waiting, self._elsewhere = self._elsewhere, deque()
+        for path in waiting:
+            if self._engine.room > 0:
+                self._begin(path)
+            else:
+                self._elsewhere.append(path)
+        if not self._running and self._elsewhere:
+            time.sleep(_WAIT_S)
 
     def _is_given_up(self, path: Path) -> bool:
         """Tell whether a former run gave it up, under these conditions; note it."""
@@ -143,13 +172,18 @@ class _Loop:
         if count < outcome.tries:
             _LOG.warning("%s %s; it is tried again", path, outcome.message)
             self._record.note(row)
+            self._claims.release(str(path))
             self._suspects.append(path)
             return
         message = f"{outcome.message} (try {count}, not tried again)"
         self._end(replace(row, state="failed", message=message))
 
     def _end(self, row: ProductStatus) -> None:
+        if row.rule == "product.missing" and Path(split_place(row.product)[0]).exists():
+            message = "a worker does not see this product; all must see one disk"
+            row = replace(row, rule="batch.not_shared", message=message)
         self._record.note(row)
+        self._claims.release(row.product)
         self._progress.advance(row)
         if row.rule in _STOPPING:
             fault = (row.message or "").removesuffix(f" [rule {row.rule}]")

@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tgo_spectra._version import __version__
-from tgo_spectra.archive.gathering import Gathered, gather
+from tgo_spectra.archive.gathering import Gathered, LeftOut, gather
 from tgo_spectra.atmosphere.climatology.choices import (
     ClimatologyChoices,
     choose_climatology,
 )
 from tgo_spectra.atmosphere.reference import warn_of_reference
+from tgo_spectra.batch.claims import Claims
 from tgo_spectra.batch.engines import Here
 from tgo_spectra.batch.journal import ProductStatus, summary
 from tgo_spectra.batch.loop import Progress, work
@@ -193,25 +194,29 @@ def run_on(
     paths = gathered.paths
     loaded = load_setups(setup)
     air = _air(atmosphere, climatology, climatology_choices)
-    folder = expanded(out)
+    folder = expanded(out).absolute()
     level2 = output_folder(folder / "l2")
     sweep_temporary(level2)
-    record = Record(folder, map(str, paths), _facts(loaded, air, gathered))
-    for left in gathered.left_out:
-        message = f"{left.message}; taken is {left.taken}"
-        record.note(
-            ProductStatus(str(left.path), "left_out", rule=left.rule, message=message)
-        )
 
     def conditions(path: Path) -> str:
         return _conditions(path, loaded, air, limits)
 
-    engine.use(Task(process or process_product, level2, loaded, air))
-    try:
-        bar = Progress(len(paths), shown=progress)
-        work(paths, engine, record, bar, conditions)
-    finally:
-        sweep_temporary(level2)  # of workers that were ended
+    with Claims(folder) as claims:
+        task = Task(process or process_product, level2, loaded, air, claims.sign)
+        engine.use(task)
+        journal = folder / "journal.jsonl"
+        if not claims.take(journal.name):
+            journal = folder / f"journal-{claims.run}.jsonl"
+        claims.announce(journal)
+        facts = _facts(loaded, air, gathered)
+        record = Record(folder, map(str, paths), facts, journal.name)
+        for left in gathered.left_out:
+            record.note(_left_out(left))
+        try:
+            bar = Progress(len(paths), shown=progress)
+            work(paths, engine, record, claims, bar, conditions)
+        finally:
+            sweep_temporary(level2)  # of workers that were ended
     ordered = [record.rows[str(path)] for path in paths]
     _LOG.info("%s", summary(ordered))
     taken = {row.setup for row in ordered}
@@ -219,6 +224,11 @@ def run_on(
         if one.name not in taken:
             _LOG.warning("no product was fitted with the setup %s", one.name)
     return ordered
+
+
+def _left_out(left: LeftOut) -> ProductStatus:
+    message = f"{left.message}; taken is {left.taken}"
+    return ProductStatus(str(left.path), "left_out", rule=left.rule, message=message)
 
 
 def _conditions(path: Path, setups: tuple[Setup, ...], air: Any, limits: str) -> str:
@@ -248,6 +258,8 @@ def _air(
             from tgo_spectra.atmosphere.profile import read_atmosphere
 
             read_atmosphere(atmosphere)
+            if isinstance(atmosphere, str | Path):
+                return expanded(atmosphere).absolute()
         else:
             warn_of_reference()
         return atmosphere
@@ -264,7 +276,7 @@ def _find_products(products: str | Path | Iterable[str | Path]) -> Gathered:
     """Products, each once, in a stable order."""
     places: list[Path] = []
     for item in [products] if isinstance(products, str | Path) else products:
-        path = expanded(item)
+        path = expanded(item).absolute()
         if path.exists() or split_place(path)[1] or not glob.has_magic(str(path)):
             places.append(path)
         else:

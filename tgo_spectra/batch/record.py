@@ -15,6 +15,7 @@ from tgo_spectra.batch.journal import (
     ProductStatus,
     journal_line,
     journals,
+    parse_line,
     read_lines,
     results,
 )
@@ -37,23 +38,29 @@ class Record:
     """
 
     def __init__(
-        self, folder: Path, products: Iterable[str], facts: dict[str, Any]
+        self,
+        folder: Path,
+        products: Iterable[str],
+        facts: dict[str, Any],
+        journal: str = "journal.jsonl",
     ) -> None:
         self.folder, self._facts = folder, facts
-        self._journal = folder / "journal.jsonl"
+        self._journal = folder / journal
+        self._products = set(products)
+        self._read_to: dict[str, int] = {}
         self.rows: dict[str, ProductStatus] = {}
         self.crashes: dict[str, list[ProductStatus]] = {}
         self._failed: dict[str, str] = {}
-        self._read(set(products))
+        self._read()
         self._written = 0.0
         self.write()
 
-    def _read(self, products: set[str]) -> None:
+    def _read(self) -> None:
         """Take what former runs say of these products."""
         last: dict[str, tuple[float, ProductStatus]] = {}
         crashes = collections.defaultdict(list)
         for when, row in self._former():
-            if row.product not in products or row.state == "left_out":
+            if row.product not in self._products or row.state == "left_out":
                 continue
             if row.resume_key and row.state in ("crashed", "failed"):
                 crashes[row.product].append(row)
@@ -72,6 +79,30 @@ class Record:
     def note(self, row: ProductStatus) -> None:
         """Write down what became of a product."""
         append_line(self._journal, journal_line(row))
+        self._take(row)
+        if time.monotonic() > self._written + _EVERY_S:
+            self.write()
+
+    def hear(self, others: Iterable[tuple[str, int]]) -> None:
+        """Take what other runs have written meanwhile: journal, and from where on."""
+        for name, start in others:
+            if name != self._journal.name:
+                self._read_to.setdefault(name, start)
+        for name, start in self._read_to.items():
+            file = self.folder / name
+            if not file.is_file() or file.stat().st_size <= start:
+                continue
+            with file.open("rb") as stream:
+                stream.seek(start)
+                for line in stream:
+                    if not line.endswith(b"\n"):
+                        break  # it is being written
+                    self._read_to[name] += len(line)
+                    found = parse_line(line)
+                    if found is not None and found[1].product in self._products:
+                        self._take(found[1])
+
+    def _take(self, row: ProductStatus) -> None:
         if row.state == "crashed":
             self.crashes.setdefault(row.product, []).append(row)
         elif row.state != "left_out":
@@ -79,8 +110,6 @@ class Record:
             self._failed.pop(row.product, None)
         if row.state == "failed":
             self._failed[row.product] = journal_line(row)
-        if time.monotonic() > self._written + _EVERY_S:
-            self.write()
 
     def write(self) -> None:
         """Write the views as they are now."""

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import logging
 import pickle
 import queue
 import socket
 import time
 from concurrent.futures import CancelledError
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from tgo_spectra.batch.engines import Death
 from tgo_spectra.errors import TgoError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from distributed import Client
+    from distributed.security import Security
 
 __all__ = ["OnCluster", "connected"]
 
@@ -43,10 +46,14 @@ _LEAST, _EACH = 8, 3  # items on the cluster: at least, and for each worker
 
 
 @contextlib.contextmanager
-def connected(address: str) -> Iterator[Client]:
-    """Connect to a running Dask scheduler, such as ``tcp://host:8786``.
+def connected(
+    place: str, tls: Mapping[str, str] | None = None, *, is_file: bool = False
+) -> Iterator[Client]:
+    """Connect to a running Dask scheduler, such as ``tls://host:8786``.
 
-    TgoError ``batch.scheduler``: it is no such address, nothing answers there within
+    `place` is its address, or the file that it writes. `tls` names the files ``ca``,
+    ``cert`` and ``key``; with them nothing goes unencrypted. TgoError
+    ``batch.scheduler``: it is no such address or file, nothing answers there within
     the time of Dask's setting ``distributed.comm.timeouts.connect``, or it is no
     scheduler.
     """
@@ -56,27 +63,61 @@ def connected(address: str) -> Iterator[Client]:
     seconds = dask.utils.parse_timedelta(
         dask.config.get("distributed.comm.timeouts.connect", "30s")
     )
-    _reach(address, seconds)
+    security = _security(tls or {})
+    address = _address_in(Path(place), seconds) if is_file else place
+    _reach(address, seconds, security)
     try:
         client = Client(  # type: ignore[no-untyped-call]
-            address, timeout=max(seconds, 1.0)
+            address, timeout=max(seconds, 1.0), security=security
         )
     except _OF_OTHER_SERVERS as error:
         message = f"no Dask scheduler answers there ({error})"
         raise _scheduler_error(message, address) from None
     with client:
-        if not client.scheduler_info()["workers"]:
-            _LOG.warning("the scheduler at %s has no workers yet; waiting", address)
         yield client
 
 
-def _reach(address: str, seconds: float) -> None:
+def _security(tls: Mapping[str, str]) -> Security:
+    from distributed.security import Security
+
+    missing = [name for name in ("ca", "cert", "key") if name not in tls] if tls else []
+    if missing:
+        message = f"certificates need all three of ca, cert and key; no {missing[0]}"
+        raise TgoError(message, field="tls", rule="batch.tls")
+    if not tls:
+        return Security()  # type: ignore[no-untyped-call]
+    given = {"tls_ca_file": tls["ca"]}
+    given |= {"tls_client_cert": tls["cert"], "tls_client_key": tls["key"]}
+    security = Security(  # type: ignore[no-untyped-call]
+        require_encryption=True, **given
+    )
+    try:
+        security.get_connection_args("client")  # type: ignore[no-untyped-call]
+    except OSError as error:
+        message = f"these certificates cannot be used: {error}"
+        raise TgoError(message, path=tls["cert"], rule="batch.tls") from None
+    return security
+
+
+def _address_in(file: Path, seconds: float) -> str:
+    """Address in the file of a scheduler, which may be about to be written."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            return str(json.loads(file.read_text(encoding="utf-8"))["address"])
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            if time.monotonic() + _AGAIN_S > until:
+                message = f"no file of a Dask scheduler within {seconds:g} s ({error})"
+                raise _scheduler_error(message, str(file)) from None
+            time.sleep(_AGAIN_S)
+
+
+def _reach(address: str, seconds: float, security: Security) -> None:
     """Open and close a connection; what is known to fail is not left to Dask.
 
     A Client that was not connected fails again, noisily, when it is freed.
     """
     from distributed.comm.addressing import parse_host_port
-    from distributed.security import Security
 
     scheme, mark, rest = address.rpartition("://")
     scheme = scheme if mark else "tcp"
@@ -89,9 +130,15 @@ def _reach(address: str, seconds: float) -> None:
         raise _scheduler_error(form, address) from None
     if not host or not 0 < port < 65_536 or not address.isprintable():
         raise _scheduler_error(form, address)
-    known = Security().get_connection_args("client")  # type: ignore[no-untyped-call]
+    known = security.get_connection_args("client")  # type: ignore[no-untyped-call]
     if scheme in ("tls", "wss") and not known.get("ssl_context"):
-        message = "this address needs certificates (Dask's distributed.comm.tls)"
+        message = (
+            "this address needs certificates (--tls-ca, --tls-cert, --tls-key, or "
+            "Dask's distributed.comm.tls)"
+        )
+        raise _scheduler_error(message, address)
+    if scheme in ("tcp", "ws") and security.require_encryption:
+        message = "with certificates the address begins with tls://"
         raise _scheduler_error(message, address)
     until = time.monotonic() + seconds
     while True:
@@ -142,8 +189,9 @@ class OnCluster:
         now = time.monotonic()
         if now >= self._looked + _WORKERS_S:
             self._looked = now
-            # from 2025 on a selection is given unless all are asked for
-            self._workers = len(self._client.scheduler_info()["workers"])
+            with _lost():
+                threads = self._client.nthreads()  # type: ignore[no-untyped-call]
+            self._workers = sum(threads.values())
         return max(_LEAST, _EACH * self._workers) - len(self._running)
 
     def submit(self, item: Any) -> None:
@@ -151,7 +199,7 @@ class OnCluster:
         with _lost():
             # pure=False: the key must not depend on hashing the task
             future = self._client.submit(
-                _perform, self._task, item, self._timeout_s, pure=False
+                _perform, self._task, item, str(Path.cwd()), self._timeout_s, pure=False
             )
         self._running[str(future.key)] = item, future
         future.add_done_callback(self._answers.put)  # type: ignore[no-untyped-call]
@@ -200,18 +248,24 @@ def _loaded(task: bytes) -> Callable[[Any], Any]:
     return loaded
 
 
-def _perform(task: bytes, item: Any, timeout_s: float | None) -> Any:
-    """Work on one item in a worker of the cluster; over its time the process ends."""
+def _perform(task: bytes, item: Any, folder: str, timeout_s: float | None) -> Any:
+    """Work on one item in a worker of the cluster; over its time the process ends.
+
+    `folder` is where the names of files in the task begin, if the worker has it.
+    """
     import faulthandler
 
     from distributed import get_worker
 
+    loaded = _loaded(task)  # what it imports does not count
     limited = timeout_s is not None and get_worker().nanny is not None
     if limited:
         # its thread needs no interpreter, so it works whatever the item does
         faulthandler.dump_traceback_later(timeout_s or 0.0, exit=True)
+    there = folder != str(Path.cwd()) and Path(folder).is_dir()
     try:
-        return _loaded(task)(item)
+        with contextlib.chdir(folder) if there else contextlib.nullcontext():
+            return loaded(item)
     finally:
         if limited:
             faulthandler.cancel_dump_traceback_later()
@@ -223,7 +277,8 @@ def _death(error: BaseException) -> Death:
 
     if not isinstance(error, KilledWorker):
         raise error
-    return Death("batch.worker_died", f"the process that worked on it ended: {error}")
+    worker = error.last_worker.address
+    return Death("batch.worker_died", f"the worker that had it ended, at {worker}")
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import socket
 import time
 import warnings
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ __all__ = ["Task", "process_product"]
 
 _LOG = logging.getLogger(__name__)
 
+_SEEN_S = 5.0
+
 
 @dataclass(frozen=True)
 class Task:
@@ -41,11 +44,14 @@ class Task:
     out: Path
     setups: tuple[Setup, ...]
     atmosphere: Any
+    token: Path | None = None
+    """A file of the run in the output folder, which a worker must see."""
 
     def __call__(self, path: Path) -> ProductStatus:
         """Process one product; every error becomes a row."""
         start = time.perf_counter()
         try:
+            self._look()
             found = self.process(path, self.out, self.setups, self.atmosphere)
             row = ProductStatus(**{"product": str(path), **found})
         except TgoError as error:
@@ -54,6 +60,18 @@ class Task:
             text = f"{type(error).__name__}: {error}"
             row = _failed(path, "batch.unexpected", text)
         return dataclasses.replace(row, seconds=round(time.perf_counter() - start, 3))
+
+    def _look(self) -> None:
+        """Refuse to work where the output folder is not that of the run."""
+        until = time.monotonic() + _SEEN_S
+        while self.token is not None and not self.token.is_file():
+            if time.monotonic() > until:
+                message = (
+                    f"the worker on {socket.gethostname()} does not see this folder of "
+                    "the run; it must be on a disk that all share"
+                )
+                raise OutputError(message, path=self.out, rule="batch.not_shared")
+            time.sleep(0.1)  # network disks show a new file late
 
 
 def process_product(

@@ -87,6 +87,12 @@ __all__ = ["retrieve", "setups"]
     metavar="ADDRESS",
     help="A running Dask scheduler; it is trusted with all that you may do.",
 )
+@click.option(
+    "--scheduler-file", default=None, type=PATH, help="File that a scheduler writes."
+)
+@click.option("--tls-ca", default=None, type=EXISTING, help="Its authority, PEM.")
+@click.option("--tls-cert", default=None, type=EXISTING, help="Your certificate, PEM.")
+@click.option("--tls-key", default=None, type=EXISTING, help="Its key, PEM.")
 def retrieve(
     products: tuple[str, ...],
     out: str,
@@ -100,6 +106,10 @@ def retrieve(
     timeout_s: float | None,
     memory_gb: float | None,
     scheduler: str | None,
+    scheduler_file: str | None,
+    tls_ca: str | None,
+    tls_cert: str | None,
+    tls_key: str | None,
 ) -> None:
     """Retrieve PRODUCTS (labels, zips, folders, patterns); done ones are skipped.
 
@@ -125,7 +135,19 @@ def retrieve(
         more = _climatology(climatology, climatology_form, climatology_pairs)
     limits = {"timeout_s": timeout_s, "memory_gb": memory_gb}
     more |= {name: value for name, value in limits.items() if value is not None}
-    with connected(scheduler) if scheduler is not None else nullcontext() as client:
+    files = {"ca": tls_ca, "cert": tls_cert, "key": tls_key}
+    tls = {name: file for name, file in files.items() if file is not None}
+    if scheduler is not None and scheduler_file is not None:
+        message = "--scheduler and --scheduler-file name one scheduler: give one"
+        raise click.UsageError(message)
+    place = scheduler if scheduler is not None else scheduler_file
+    if place is None and tls:
+        message = "--tls-ca, --tls-cert and --tls-key need --scheduler"
+        raise click.UsageError(message)
+    cluster: Any = nullcontext()
+    if place is not None:
+        cluster = connected(place, tls, is_file=scheduler is None)
+    with cluster as client:
         rows = run(products, out, chosen, workers, atmosphere, client=client, **more)
     for row in rows:
         if row.state == "failed":
