@@ -237,7 +237,8 @@ def ozone_level2() -> xr.Dataset:
 
 
 @pytest.mark.parametrize(
-    "kind", ["level2", "map", "map_all_axes", "columns", "map_columns", "ozone"]
+    "kind",
+    ["level2", "map", "map_all_axes", "map_sparse", "columns", "map_columns", "ozone"],
 )
 def test_files__cf_clean_also_after_open_and_save(tmp_path, kind):
     # the checker takes a time that grows with the square of the variables
@@ -246,7 +247,7 @@ def test_files__cf_clean_also_after_open_and_save(tmp_path, kind):
     if kind == "map":
         grid = Grid(latitude=[-90, 0, 90], solar_longitude=range(0, 361, 90))
         ds, write = grid_level2(ds, grid), write_map
-    elif kind == "map_all_axes":
+    elif kind in {"map_all_axes", "map_sparse"}:
         grid = Grid(
             latitude=[-90, 0, 90],
             longitude=[-180, 0, 180],
@@ -255,7 +256,8 @@ def test_files__cf_clean_also_after_open_and_save(tmp_path, kind):
             mars_year=[35, 36, 37],
             local_time_class=True,
         )
-        ds, write = grid_level2(ds, grid), write_map
+        form = "sparse" if kind == "map_sparse" else "dense"
+        ds, write = grid_level2(ds, grid, form=form), write_map
     elif kind == "columns":
         ds = columns_level2()
     elif kind == "map_columns":

@@ -477,7 +477,10 @@ GRID = tgo.Grid(latitude=[-90, 0, 90], mars_year=[35, 36])
 
 
 def test_map__columns_are_samples_at_their_own_places():
-    level3 = tgo.grid_level2(nadir(COLUMNS, ERRORS, LATITUDES), GRID).squeeze()
+    choice = {"weights": "inverse_variance"}
+    level3 = tgo.grid_level2(
+        nadir(COLUMNS, ERRORS, LATITUDES), GRID, **choice
+    ).squeeze()
     validate(level3, 3)
     w = ERRORS[1:] ** -2.0
     for field, factor in (("co_column", 1.0), ("co_column_normalised", 2.0)):
@@ -488,11 +491,14 @@ def test_map__columns_are_samples_at_their_own_places():
         )
         np.testing.assert_allclose(
             level3[f"{field}_standard_error_formal"],
-            [factor * 1e17, factor * w.sum() ** -0.5],
+            # noise is half of the error
+            [factor * 0.5e17, factor * 0.5 * w.sum() ** -0.5],
             rtol=1e-12,
         )
         best = np.array([5e17, 2e17])
         np.testing.assert_allclose(level3[f"{field}_best_upper_limit"], factor * best)
+        systematic = level3[f"{field}_systematic_error"].values
+        assert systematic[0] == pytest.approx(factor * 0.75**0.5 * 1e17)
         assert level3[f"{field}_detected_count"].values.tolist() == [1, 2]
         assert level3[f"{field}_mean"].attrs["units"] == "cm-2"
         assert level3[f"{field}_sum_wx2"].attrs["units"] == "cm-4"
@@ -506,14 +512,11 @@ def test_map__columns_left_out_and_choices():
     ds["co_column"][3] = np.nan
     count = tgo.grid_level2(ds, GRID)["co_column_count"].values.sum()
     assert count == 1
-    loose = tgo.grid_level2(ds, GRID, quality="all", minimum_averaging_kernel=0.0)
+    loose = tgo.grid_level2(ds, GRID, quality="all", minimum_response=0.0)
+    assert loose["co_column_count"].values.sum() == 2  # the third is known by nothing
+    ds["co_column_apriori"] = ("spectrum", np.zeros(4))
+    loose = tgo.grid_level2(ds, GRID, quality="all", minimum_response=0.0)
     assert loose["co_column_count"].values.sum() == 3
-    noise = tgo.grid_level2(
-        nadir(COLUMNS, ERRORS, LATITUDES), GRID, error="noise", gases=["co"]
-    )
-    for field, error in (("co_column", 0.5e17), ("co_column_normalised", 1e17)):
-        found = noise[f"{field}_standard_error_formal"].values.ravel()[0]
-        assert found == pytest.approx(error)
 
 
 def test_map__merges_to_the_whole_and_writes(tmp_path):
@@ -540,12 +543,17 @@ def test_map__columns_have_no_altitude(level2):
 def test_map__of_real_outputs(level2):
     lat = level2["lno"].latitude.values
     edges = [-90.0, float(np.median(lat)), 90.0]
-    level3 = tgo.grid_level2(list(level2.values()), tgo.Grid(latitude=edges))
+    level3 = tgo.grid_level2(
+        list(level2.values()), tgo.Grid(latitude=edges), weights="inverse_variance"
+    )
     for name in ("co_column_count", "co_column_normalised_count"):
         assert level3[name].values.tolist() == [2, 2]
     column = level2["lno"].co_column_normalised
     low = column[lat < edges[1]]
-    w = level2["lno"].co_column_normalised_error[lat < edges[1]] ** -2.0
+    noise = level2["lno"].co_column_noise_error / level2["lno"].co_column_error
+    freedom = level2["lno"].co_degrees_of_freedom_of_spectrum
+    noise = noise * level2["lno"].co_column_normalised_error / np.minimum(freedom, 1.0)
+    w = noise[lat < edges[1]] ** -2.0
     expected = float((w * low).sum() / w.sum())
     found = float(level3["co_column_normalised_mean"][0])
     assert found == pytest.approx(expected, rel=1e-12)

@@ -30,6 +30,7 @@ def profile(
     data = {
         f"{gas}_vmr": along(value, 2 * value),
         f"{gas}_vmr_error": along(1e-10, 1e-10),
+        f"{gas}_averaging_kernel": (("altitude", "altitude_in"), np.eye(2)),
         "latitude": along(10.0, 11.0),
         "longitude": along(20.0, 21.0),
         "local_true_solar_time": along(6.0, 6.1),
@@ -102,8 +103,10 @@ def test_repeated__nine_columns_of_text(tmp_path):
     ds = profile()
     path = tgo.write_bira(ds, tmp_path / "a.txt", "ch4")
     back = tgo.read_bira(path)
-    repeated(lambda: tgo.grid_level2([ds, back], GRID), "Dataset 1", path)
-    repeated(lambda: tgo.grid_level2([tgo.read_bira(path), back], GRID), path)
+    free = {"without_kernel": "prior_free"}
+    repeated(lambda: tgo.grid_level2([ds, back], GRID, **free), "Dataset 1", path)
+    again = tgo.read_bira(path)
+    repeated(lambda: tgo.grid_level2([again, back], GRID, **free), path)
 
 
 def test_repeated__spectra_of_nadir():
@@ -111,6 +114,7 @@ def test_repeated__spectra_of_nadir():
         {
             "co_column": ("spectrum", [1e17, 2e17]),
             "co_column_error": ("spectrum", [1e17, 1e17]),
+            "co_degrees_of_freedom_of_spectrum": ("spectrum", [1.0, 1.0]),
             "latitude": ("spectrum", [1.0, 2.0]),
         },
         attrs={"product_lid": "urn:x:nadir", "setup_hash": "1"},
@@ -296,6 +300,7 @@ def test_place__one_level_of_a_file_and_merged(tmp_path):
 def test_place__of_a_level_that_would_not_count_is_no_matter():
     ds = profile(latitude=[np.nan, 5.0])
     ds["ch4_averaging_kernel"] = (("altitude", "altitude_in"), np.diag([0.01, 0.9]))
+    ds["ch4_vmr_apriori"] = ("altitude", [0.0, 0.0])
     maps = tgo.grid_level2(ds, GRID)
     assert maps["ch4_count"].item() == 1
     assert maps.attrs["n_values_without_place"] == 0
@@ -306,6 +311,7 @@ def test_place__of_nadir_spectra():
         {
             "co_column": ("spectrum", [1e17, 2e17, 4e17]),
             "co_column_error": ("spectrum", [1e17, 1e17, 1e17]),
+            "co_degrees_of_freedom_of_spectrum": ("spectrum", [1.0, 1.0, 1.0]),
             "latitude": ("spectrum", [1.0, np.nan, -1e30]),
         },
         attrs={"product_lid": "urn:x:nadir"},

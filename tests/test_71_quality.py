@@ -51,6 +51,7 @@ def columns(*flags, n=4):
         {
             "co_column": ("spectrum", values),
             "co_column_error": ("spectrum", np.ones(n)),
+            "co_degrees_of_freedom_of_spectrum": ("spectrum", np.ones(n)),
             "latitude": ("spectrum", np.zeros(n)),
             "status": ("spectrum", np.zeros(n, np.int8)),
         }

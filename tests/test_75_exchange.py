@@ -143,7 +143,10 @@ def test_bira__reads_plain_columns_of_others_and_maps_them(tmp_path):
     np.testing.assert_allclose(ds.number_density, [4.6e12 / 55e-6, 2.1e11 / 3e-6])
     assert ds.h2o_vmr.attrs["units"] == "1"
     grid = tgo.Grid(latitude=[-90, 0, 90], altitude=[5, 11, 20], mars_year=[34, 35])
-    maps = tgo.grid_level2(ds, grid)
+    with pytest.raises(TgoError, match="no averaging kernel") as caught:
+        tgo.grid_level2(ds, grid)
+    assert caught.value.rule == "map.kernel"
+    maps = tgo.grid_level2(ds, grid, without_kernel="prior_free")
     found = maps.h2o_mean.values[np.isfinite(maps.h2o_mean.values)]
     np.testing.assert_allclose(sorted(found), [-3e-6, 55e-6])
 

@@ -17,6 +17,7 @@ def level2(value=1e-11):
         {
             "ch4_vmr": ("altitude", np.full(3, value)),
             "ch4_vmr_error": ("altitude", np.full(3, 2e-11)),
+            "ch4_averaging_kernel": (("altitude", "altitude_in"), np.eye(3)),
             "latitude": ("altitude", np.full(3, 12.0)),
             "solar_longitude": ((), 100.0),
         },
@@ -169,6 +170,10 @@ def test_map__of_a_folder(tmp_path, capsys):
     assert "2 profiles" in capsys.readouterr().out
     ds = open_verified(out)
     np.testing.assert_allclose(ds["ch4_mean"].sel(latitude=45), 2e-11)
+    thin = ["--form", "sparse", "--weights", "uniform", "--without-kernel", "leave_out"]
+    more = str(tmp_path / "thin.nc")
+    assert main(["map", str(tmp_path / "l2"), "--out", more, *thin]) == 0
+    assert open_verified(more)["ch4_mean"].dims == ("cell",)
     assert main(["map", str(tmp_path), "--out", str(out), "--grid", "x=1:2:1"]) == 1
     assert "unknown axis" in capsys.readouterr().err
 

@@ -73,7 +73,7 @@ if TYPE_CHECKING:
     from tgo_spectra.forward.limb import limb_transmittance as limb_transmittance
     from tgo_spectra.maps.grid import Grid as Grid
     from tgo_spectra.maps.maps import grid_level2 as grid_level2
-    from tgo_spectra.maps.maps import merge_maps as merge_maps
+    from tgo_spectra.maps.merging import merge_maps as merge_maps
     from tgo_spectra.mars import mars_year as mars_year
     from tgo_spectra.mars import solar_longitude as solar_longitude
     from tgo_spectra.readers import acs_spectra as acs_spectra

@@ -28,6 +28,7 @@ __all__ = [
     "CATALOGUE",
     "FORMULAE",
     "GASES",
+    "GATHERED",
     "MAP_AXES",
     "Variable",
     "annotate",
@@ -95,6 +96,9 @@ MAP_AXES: tuple[str, ...] = (
     "longitude",
 )
 """Dimensions a map may have, in their order (CF: others, T, Z, Y, X)."""
+
+GATHERED = "cell"
+"""Dimension of a map of those cells only that hold something."""
 
 _ANY_AXES: Dims = ("...",)
 """In the catalogue: any axes of a map, in their order."""
@@ -354,6 +358,8 @@ def _fits(dims: Dims, level: int, variable: Variable) -> bool:
     if dims in forms:
         return True
     if _ANY_AXES in forms:
+        if dims == (GATHERED,):
+            return True
         places = [MAP_AXES.index(d) if d in MAP_AXES else -1 for d in dims]
         return -1 not in places and places == sorted(set(places))
     return False

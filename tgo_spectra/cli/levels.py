@@ -15,7 +15,7 @@ from tgo_spectra.cli.terminal import (
     without_place,
 )
 
-__all__ = ["export", "info", "map_"]
+__all__ = ["export", "info", "map_", "merge"]
 
 
 class _Product(UserPath):
@@ -112,8 +112,8 @@ def _describe(ds: Any) -> list[str]:
 @click.option("--gas", "gases", multiple=True, help="Gas to map; default: all.")
 @click.option(
     "--weights",
-    type=click.Choice(["inverse_variance", "uniform"]),
-    default="inverse_variance",
+    type=click.Choice(["by_gas", "random_effects", "inverse_variance", "uniform"]),
+    default="by_gas",
     show_default=True,
 )
 @click.option(
@@ -123,6 +123,18 @@ def _describe(ds: Any) -> list[str]:
     show_default=True,
     help="good: leave out what its quality_flag says is not to be used.",
 )
+@click.option(
+    "--without-kernel",
+    type=click.Choice(["refuse", "leave_out", "prior_free"]),
+    default="refuse",
+    show_default=True,
+    help="Profiles that do not say what of them is a priori.",
+)
+@click.option(
+    "--form",
+    type=click.Choice(["dense", "sparse"]),
+    help="sparse: only cells that hold something; default: above a million cells.",
+)
 def map_(
     folder: str,
     out: str,
@@ -130,6 +142,8 @@ def map_(
     gases: tuple[str, ...],
     weights: Any,
     quality: Any,
+    without_kernel: Any,
+    form: Any,
 ) -> None:
     """Map the level-2 files in FOLDER."""
     from tgo_spectra.files.level2 import profiles
@@ -140,8 +154,26 @@ def map_(
     grid = Grid.from_spec(spec)
     # the map itself may lie in the folder, from before, and be damaged
     level2 = profiles(folder, leave_out=out)
-    how = {"weights": weights, "quality": quality}
+    how = {
+        "weights": weights,
+        "quality": quality,
+        "without_kernel": without_kernel,
+        "form": form,
+    }
     ds = grid_level2(level2, grid, gases=list(gases) or None, **how)
+    say(f"{ds.attrs['n_profiles']} profiles{left_out(ds)} -> {write_map(ds, out)}")
+
+
+@click.command()
+@click.argument("maps", nargs=-1, required=True, type=EXISTING)
+@click.option("--out", required=True, type=PATH, help="Map to write (.nc).")
+def merge(maps: tuple[str, ...], out: str) -> None:
+    """Merge MAPS of different observations: of single years, seasons or workers."""
+    from tgo_spectra.files.netcdf import write_map
+    from tgo_spectra.maps.maps import left_out
+    from tgo_spectra.maps.merging import merge_maps
+
+    ds = merge_maps(maps)
     say(f"{ds.attrs['n_profiles']} profiles{left_out(ds)} -> {write_map(ds, out)}")
 
 

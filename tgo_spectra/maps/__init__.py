@@ -1,5 +1,8 @@
 """Level 3: level-2 profiles and columns summed into the cells of a map."""
 
-from tgo_spectra.maps.maps import Grid, grid_level2, merge_maps
+from tgo_spectra.maps.dataset import dense
+from tgo_spectra.maps.grid import Grid
+from tgo_spectra.maps.maps import grid_level2
+from tgo_spectra.maps.merging import merge_maps
 
-__all__ = ["Grid", "grid_level2", "merge_maps"]
+__all__ = ["Grid", "dense", "grid_level2", "merge_maps"]

@@ -14,7 +14,7 @@ from tgo_spectra.variables import MAP_AXES, lookup
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Grid", "coordinate"]
+__all__ = ["Grid", "coordinate", "joined_cells", "possible"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -26,6 +26,7 @@ _POSSIBLE = {
     "mars_year": (-183.0, 200.0),  # from the telescope on (Piqueux et al. 2015)
     "solar_longitude": (-180.0, 360.0),
     "local_time_class": (0.0, 24.0),
+    "local_true_solar_time": (0.0, 24.0),
     "altitude": (-20.0, 1000.0),  # the lowest ground is at -8 km
     "pressure": (0.0, 5000.0),  # 1300 Pa on that ground
     "latitude": (-90.0, 90.0),
@@ -149,6 +150,14 @@ class Grid:
         return found
 
     @property
+    def cells(self) -> dict[str, Floats]:
+        """Lower and upper edge of each cell of each axis, shape (cell, 2)."""
+        return {
+            axis: np.stack([edges[:-1], edges[1:]], axis=1)
+            for axis, edges in self.axes.items()
+        }
+
+    @property
     def dims(self) -> tuple[str, ...]:
         """Names of the dimensions."""
         return tuple(self.axes)
@@ -213,8 +222,8 @@ class Grid:
         return np.where(outside, -1, flat)
 
 
-def coordinate(axis: str, edges: Floats) -> tuple[Any, Any]:
-    """Give coordinate and bounds of an axis by its edges, shape (cell + 1,)."""
+def coordinate(axis: str, pairs: Floats) -> tuple[Any, Any]:
+    """Give coordinate and bounds of an axis by its cells' edges, shape (cell, 2)."""
     known = lookup(axis)
     assert known is not None  # every axis of a map is in the catalogue
     attrs: dict[str, Any] = {**known.attributes(), "bounds": f"{axis}_bounds"}
@@ -222,16 +231,58 @@ def coordinate(axis: str, edges: Floats) -> tuple[Any, Any]:
         attrs["axis"] = _AXIS_LETTERS[axis]
     if axis in {"altitude", "pressure"}:
         attrs["positive"] = "up" if axis == "altitude" else "down"
-    pairs = np.stack([edges[:-1], edges[1:]], axis=1)
     centres: npt.NDArray[Any] = pairs.mean(axis=1)
-    if axis == "mars_year" and np.all(np.diff(edges) == 1):
-        centres = edges[:-1].astype(np.int32)
-        pairs = pairs.astype(np.int32)
+    bounds: npt.NDArray[Any] = pairs
+    if axis == "mars_year" and np.all(np.diff(pairs, axis=1) == 1):
+        centres = pairs[:, 0].astype(np.int32)
+        bounds = pairs.astype(np.int32)
     elif axis == "local_time_class":
         centres = np.arange(2, dtype=np.int32)
         attrs["flag_values"] = centres
         attrs["flag_meanings"] = "morning evening"
-    return (axis, centres, attrs), ((axis, "bound"), pairs)
+    return (axis, centres, attrs), ((axis, "bound"), bounds)
+
+
+def joined_cells(
+    axis: str, left: Floats, right: Floats
+) -> tuple[Floats, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Join the cells of an axis of two maps, ascending; cells shape (cell, 2).
+
+    Cells are the same if their edges agree to 1e-9 of the larger of one and the span of
+    the axis, on axes that wrap after whole turns too. Returns the cells of both, and
+    which of them those of `left` and of `right` are. TgoError ``map.merge``: two cells
+    overlap in part.
+
+    >>> years = np.array([[34.0, 35.0]]), np.array([[33.0, 34.0]])
+    >>> joined_cells("mars_year", *years)
+    (array([[33., 34.],
+           [34., 35.]]), array([1]), array([0]))
+    """
+    near = 1e-9 * max(1.0, float(np.ptp(left)), float(np.ptp(right)))
+    period = _PERIODS.get(axis)
+    if period is not None:
+        turns = np.floor((right[:, :1] - left[0, 0] + near) / period)
+        right = right - turns * period
+    # the last cell of the left that begins before one of the right, and the next
+    at = np.searchsorted(left[:, 0], right[:, 0] + near, side="right") - 1
+    same = (at >= 0) & (np.abs(left[at] - right).max(axis=1) <= near)
+    end = left[-1, 1] + 1.0 if period is None else left[0, 0] + period
+    starts = np.append(left[:, 0], max(end, right.max() if period is None else end))
+    apart = (at < 0) | (right[:, 0] >= left[at, 1] - near)
+    apart &= right[:, 1] <= starts[at + 1] + near
+    if not (same | apart).all():
+        wrong = int(np.argmin(same | apart))
+        message = "a cell overlaps others in part"
+        value = right[wrong].tolist()
+        raise TgoError(message, field=axis, value=value, rule="map.merge")
+    cells = np.concatenate([left, right[~same]])
+    order = np.argsort(cells[:, 0], kind="stable")
+    place = np.empty(order.size, dtype=np.int64)
+    place[order] = np.arange(order.size)
+    found = np.empty(len(right), dtype=np.int64)
+    found[same] = place[at[same]]
+    found[~same] = place[len(left) :]
+    return cells[order], place[: len(left)], found
 
 
 def _checked_edges(axis: str, edges: Sequence[float] | Floats) -> tuple[float, ...]:
@@ -260,6 +311,11 @@ def _checked_edges(axis: str, edges: Sequence[float] | Floats) -> tuple[float, .
     return tuple(float(edge) for edge in array)
 
 
+def possible(axis: str, values: Floats) -> Floats:
+    """Return places with NaN for those that cannot be, shape (sample,)."""
+    return np.where(_is_possible(axis, values), values, np.nan)
+
+
 def _is_possible(axis: str, values: Floats) -> npt.NDArray[np.bool_]:
     low, high = _POSSIBLE[axis]
     numbers = np.asarray(values, dtype=np.float64)
@@ -267,8 +323,7 @@ def _is_possible(axis: str, values: Floats) -> npt.NDArray[np.bool_]:
 
 
 def _cell_on_axis(axis: str, edges: Floats, values: Floats) -> npt.NDArray[np.int64]:
-    possible = _is_possible(axis, values)
-    values = np.where(possible, values, np.nan)
+    values = possible(axis, values)
     period = _PERIODS.get(axis)
     if period is not None:
         # a tiny negative value would be brought to first + 360 itself
@@ -277,5 +332,6 @@ def _cell_on_axis(axis: str, edges: Floats, values: Floats) -> npt.NDArray[np.in
     index = np.searchsorted(edges, values, side="right").astype(np.int64) - 1
     if axis == "latitude":
         index = np.where(values == edges[-1], edges.size - 2, index)
-    inside = possible & (index >= 0) & (index < edges.size - 1)
+    # what is not a number comes after all edges
+    inside = (index >= 0) & (index < edges.size - 1)
     return np.where(inside, index, -1)

@@ -12,55 +12,49 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
 from tgo_spectra.errors import TgoError
-from tgo_spectra.files.level2 import BETWEEN, KEY, Inputs, merged_inputs, profiles
-from tgo_spectra.files.netcdf import open_verified
-from tgo_spectra.files.observations import place_of
-from tgo_spectra.maps.grid import Grid, coordinate
+from tgo_spectra.files.level2 import BETWEEN, KEY, Inputs, profiles
+from tgo_spectra.maps.dataset import BY_GAS, map_dataset
 from tgo_spectra.maps.samples import (
+    CHI_SQUARE,
     FIELDS,
     VERTICAL,
+    Choice,
     column_samples,
     fields_of,
+    has_kernel,
     impossible_places,
     judged,
     profile_samples,
 )
-from tgo_spectra.maps.sums import (
-    HIGHEST,
-    LOWEST,
-    SUMS,
-    Weights,
-    add_samples,
-    new_sums,
-    statistics,
-)
+from tgo_spectra.maps.sums import CellSums, joined, summed
 from tgo_spectra.quality import REASONS
-from tgo_spectra.variables import GASES, attributes_of, lookup
+from tgo_spectra.variables import GASES, attributes_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+    import numpy.typing as npt
 
     from tgo_spectra.files.level2 import Level2Input
+    from tgo_spectra.maps.grid import Grid
+    from tgo_spectra.maps.samples import Judged, WithoutKernel
+    from tgo_spectra.maps.sums import Samples
 
-__all__ = ["Grid", "grid_level2", "left_out", "merge_maps"]
+__all__ = [
+    "NUMBERS",
+    "OF_REASON",
+    "grid_level2",
+    "inherited_names",
+    "input_keys",
+    "left_out",
+]
 
-Floats = npt.NDArray[np.float64]
+Weights = Literal["by_gas", "random_effects", "inverse_variance", "uniform"]
 
-# choices that two maps must share to be merged
-_CHOICES = (
-    "weights",
-    "error_used",
-    "sigma_level",
-    "minimum_averaging_kernel",
-    "vertical_correlation_km",
-    "quality",
-)
 # attributes of level 2 that a map repeats (each different value once), as level 2
 # names them; those of each gas follow the gas's key
 _INHERITED = (
@@ -80,15 +74,22 @@ _INHERITED = (
     "software",
     "processor_version",
 )
-_NUMBERS = (
+NUMBERS = (
     "n_profiles",
     "n_spectra",
     "n_profiles_left_out",
     "n_spectra_left_out",
     "n_products_of_unknown_quality",
+    "n_profiles_without_kernel",
 )
-_OF_REASON = "n_left_out_"  # and the name of the reason
+"""Attributes that add up."""
+OF_REASON = "n_left_out_"
+"""Start of attributes that add up; the name of the reason follows."""
 _INHERITED_OF_GAS = ("broadening", "edition", "citation", "lines", "lines_sha256")
+_ALL_INHERITED = (
+    *_INHERITED,
+    *(f"{gas}_{key}" for gas in GASES for key in _INHERITED_OF_GAS),
+)
 
 
 def grid_level2(
@@ -96,14 +97,17 @@ def grid_level2(
     grid: Grid,
     *,
     gases: Sequence[str] | None = None,
-    weights: Weights = "inverse_variance",
-    error: Literal["total", "noise"] = "total",
+    weights: Weights = "by_gas",
     sigma_level: float = 2.0,
-    minimum_averaging_kernel: float = 0.1,
+    minimum_response: float = 0.5,
     vertical_correlation_km: float | Literal["covariance"] | None = None,
     quality: Literal["good", "all"] = "good",
+    maximum_chi_square: float | None = 10.0,
+    without_kernel: WithoutKernel = "refuse",
+    proportional_errors: bool | None = None,
+    form: Literal["dense", "sparse"] | None = None,
 ) -> xr.Dataset:
-    """Sum level 2 into the cells of a grid and derive means and limits.
+    """Sum level 2 into the cells of a grid and derive means, errors and limits.
 
     One sample is one profile in one cell: the levels of a profile that fall into
     the same cell are averaged first (inverse variance), so that dense sampling does
@@ -121,50 +125,67 @@ def grid_level2(
         The cells.
     gases : sequence of str, optional
         Gases to map. Default: every gas that has a profile or a column.
-    weights : {"inverse_variance", "uniform"}, optional
-        Weight of a sample. Inverse variance is best when the errors make the
-        scatter; uniform when nature does. Default inverse variance.
-    error : {"total", "noise"}, optional
-        ``<gas>_vmr_error`` or ``<gas>_vmr_noise_error``, and the same of columns.
-        Default the total error, so that a profile which follows its prior is not taken
-        for a precise one.
+    weights : {"by_gas", "random_effects", "inverse_variance", "uniform"}, optional
+        Weight of a sample. Inverse variance is best when noise makes the scatter;
+        uniform when nature does; random effects go from the one to the other by the
+        spread that the samples of each cell have beyond their noise. Default by gas:
+        random effects for H2O, CO, O3, HCl and HDO, inverse variance for the rest; but
+        uniform where the errors follow the values, which would draw the mean to one
+        side. The attribute ``weights`` of each mean says which.
     sigma_level : float, optional
-        Multiple k of the standard error in limits. Default 2.
-    minimum_averaging_kernel : float, optional
-        Levels count where the averaging-kernel diagonal is larger, columns where
-        their degrees of freedom are. Default 0.1.
+        Multiple k of the standard error in limits. Default 2. ``standard_error``
+        times k covers as k standard deviations of the normal law do.
+    minimum_response : float, optional
+        Levels count where their response to the truth, the row sum of the averaging
+        kernel, is at least this, columns where their degrees of freedom are. Default
+        0.5: more measured than a priori.
     vertical_correlation_km : float or "covariance", optional
-        Length of the exponential correlation of errors between levels of one
-        profile, km, when they are averaged in a cell; 0 for independent errors;
-        "covariance" for ``<gas>_vmr_noise_covariance`` (with ``error="noise"``).
-        Default: fully correlated, the cautious choice (averaging inside a profile
-        then does not reduce the error).
+        Length of the exponential correlation of the noise between levels of one
+        profile, km, when they are averaged in a cell; 0 for independent noise;
+        "covariance" for ``<gas>_vmr_noise_covariance``. Default: fully correlated, the
+        cautious choice (averaging inside a profile then does not reduce the error).
     quality : {"good", "all"}, optional
         "good", the default: leave out profiles and spectra whose ``quality_flag`` has a
         severe reason (`tgo_spectra.quality.REASONS`). Of level 2 without that variable
         the quality is not known: what did not converge is left out, the rest is taken
         and counted. "all": take every result.
+    maximum_chi_square : float or None, optional
+        Leave out profiles with a higher reduced chi-square, flagged or not (not with
+        ``quality="all"``). Default 10: nothing above is a fit. None: no limit.
+    without_kernel : {"refuse", "leave_out", "prior_free"}, optional
+        What to do with level 2 without averaging kernels, such as profiles of someone
+        else: nothing tells where it only repeats its a priori. "refuse", the default,
+        is an error; "leave_out" counts them; "prior_free" says that they hold none.
+    proportional_errors : bool, optional
+        Whether errors are a part of the value: then weights are made of the relative
+        errors. Default: where level 2 was fitted as a logarithm.
+    form : {"dense", "sparse"}, optional
+        "sparse": one dimension ``cell``, of the cells that hold something; see
+        :func:`tgo_spectra.maps.dense`. Default: dense up to a million cells.
 
     Returns
     -------
     xarray.Dataset
-        Over the dimensions of the grid, for each gas: the sums ``<gas>_count``,
-        ``_sum_w``, ``_sum_wx``, ``_sum_wx2``, ``_sum_w2``, ``_sum_w2_variance``;
-        ``<gas>_mean`` (sign kept), ``<gas>_standard_error_formal`` (from the errors),
-        ``<gas>_standard_error_scatter`` (from the scatter, two samples or more),
-        ``<gas>_upper_limit`` (mean + k times the larger of the two),
-        ``<gas>_best_upper_limit`` (lowest limit of a single profile: max(value, 0)
-        + k times error), ``<gas>_detected_count`` (profiles with a detection),
-        ``<gas>_local_time_min`` and ``_max``. Cells without samples hold NaN. Of
-        columns the same, named ``<gas>_column_...`` and ``<gas>_column_normalised_...``
-        (cm-2; their weights are pure numbers, the variance taken in cm-4).
+        Over the dimensions of the grid, for each gas: ``<gas>_mean`` (sign kept),
+        ``<gas>_standard_error`` (of all that is known: the one that covers),
+        ``<gas>_systematic_error`` and ``<gas>_smoothing_error`` (its parts that do not
+        fall with the number), ``<gas>_upper_limit``, ``<gas>_best_upper_limit`` (lowest
+        limit of a single profile), ``<gas>_count``, ``<gas>_apriori_share``;
+        ``<gas>_standard_error_formal`` (from the noise), ``_standard_error_scatter``
+        (from the scatter, two samples or more), ``_reduced_chi_square``,
+        ``_effective_number``, ``_mean_latitude``, ``_mean_longitude``,
+        ``_mean_solar_longitude``, ``_mean_local_time``, ``_local_time_min`` and
+        ``_max``; ``<gas>_detected_count`` and the sums that they come from. Cells
+        without samples hold NaN. Of columns the same, named ``<gas>_column_...`` and
+        ``<gas>_column_normalised_...`` (cm-2; their weights are pure numbers, the
+        variance taken in cm-4).
 
     Raises
     ------
     TgoError
         Nothing to map, columns alone on a grid with a vertical axis, an unknown gas or
-        choice, a variable the grid needs is missing, or one observation is given
-        twice for the same quantity (``map.*``).
+        choice, a variable the grid needs is missing, no averaging kernel, or one
+        observation is given twice for the same quantity (``map.*``).
     OutputError
         A file fails its verification.
 
@@ -188,18 +209,22 @@ def grid_level2(
     ``n_spectra_left_out``, and by reason in ``n_left_out_poor_fit`` and so on (one may
     have several); ``n_products_of_unknown_quality`` are taken on trust.
 
-    Every profile holds a fixed a priori; where the averaging kernel is small the
-    mean tends to it. The formal error contains no spread of nature, the one from
-    the scatter does. Limits are made from the signed mean: a mean of limits would
-    not fall with the number of profiles. Spectra of one nadir product share the
-    atmosphere that was given: the formal error of their mean takes them for
-    independent and is too small by what they share.
+    Noise alone makes the weights. The systematic error, all of the total error of level
+    2 that is neither noise nor smoothing, is taken as common to all profiles, and so is
+    the smoothing error, or what the a priori held back by the values themselves if that
+    is more. The limit is the highest of the mean, the mean without its a priori and
+    zero, plus k errors, of which the random part is never below that of the noise: so
+    it is not below what the cell could have seen. A mean of limits would not fall with
+    the number of profiles. Of a single profile in a cell the scatter of nature is not
+    known: its standard error is that of the profile.
 
     References
     ----------
     Montmessin et al. (2021), A&A 650, A140, for the lowest limit of single profiles.
     DerSimonian and Laird (1986), Controlled Clinical Trials 7, 177, eq. 8,
-    doi:10.1016/0197-2456(86)90046-2, for the error from the scatter.
+    doi:10.1016/0197-2456(86)90046-2, for the spread of nature.
+    Hartung and Knapp (2001), Statistics in Medicine 20, 1771, doi:10.1002/sim.791, for
+    the error from the scatter of few samples.
 
     Examples
     --------
@@ -209,130 +234,174 @@ def grid_level2(
     ...      "ch4_vmr_error": ("altitude", [2e-11, 2e-11]),
     ...      "latitude": ("altitude", [61.0, 62.0])},
     ...     {"altitude": [10.0, 11.0]})
-    >>> maps = grid_level2(profile, Grid(latitude=[-90, 0, 90]))
+    >>> grid = Grid(latitude=[-90, 0, 90])
+    >>> maps = grid_level2(profile, grid, without_kernel="prior_free")
     >>> maps["ch4_mean"].values
     array([   nan, -1.e-11])
-    >>> maps["ch4_standard_error_formal"].values
+    >>> maps["ch4_standard_error"].values
     array([  nan, 2.e-11])
     """
-    _check_choices(weights, error, quality, gases, sigma_level, vertical_correlation_km)
-    size = int(np.prod(grid.shape, dtype=np.int64))
-    sums: dict[str, dict[str, Floats]] = {}
-    inherited: dict[str, set[str]] = {}
-    inputs = Inputs()
-    number = dict.fromkeys(_NUMBERS, 0)
-    flat = not set(VERTICAL) & set(grid.dims)
-    without_height: set[str] = set()
-    choice: dict[str, Any] = {
-        "error": error,
-        "minimum_kernel": minimum_averaging_kernel,
-        "sigma_level": sigma_level,
-    }
+    choice = Choice(
+        sigma_level,
+        minimum_response,
+        vertical_correlation_km,
+        without_kernel,
+        proportional_errors,
+    )
+    _check_choices(choice, weights, quality, gases, form)
+    found = _Summing(grid, choice)
     for ds in profiles(level2):
-        fields = fields_of(ds, gases, error)
-        inputs.add(ds, fields)
-        found = judged(ds, fields, everything=quality == "all")
-        number["n_products_of_unknown_quality"] += not found.known
-        for reason, n in found.reasons.items():
-            name = f"{_OF_REASON}{reason}"
-            number[name] = number.get(name, 0) + n
-        if found.keep is False:
-            number["n_profiles_left_out"] += 1
-            continue
-        number["n_profiles"] += 1
-        number["n_spectra_left_out"] += found.n_spectra
-        for key in _inherited(ds.attrs):
-            inherited.setdefault(key, set()).add(str(ds.attrs[key]))
-        for field, gas in fields.items():
-            if field == gas:
-                samples, lost = profile_samples(
-                    ds, gas, grid, correlation_km=vertical_correlation_km, **choice
-                )
-            elif flat:
-                samples, lost = column_samples(
-                    ds, field, gas, grid, wanted=found.keep, **choice
-                )
-                if field == f"{gas}_column":
-                    number["n_spectra"] += samples["cell"].size
-            else:
-                without_height.add(field)
-                continue
-            if lost.any():
-                reasons = impossible_places(ds, grid, lost)
-                inputs.leave_out(ds, reasons, int(lost.sum()))
-            into = sums.setdefault(field, new_sums(size))
-            add_samples(into, samples, weights)
-    if not sums and without_height:
-        message = "columns have no altitude: leave the vertical axis out of the grid"
-        raise TgoError(
-            message, field=" ".join(grid.dims), value=sorted(without_height),
-            rule="map.columns",
+        fields = fields_of(ds, gases)
+        found.add(
+            ds, fields, judged(
+                ds, fields, everything=quality == "all",
+                maximum_chi_square=maximum_chi_square,
+            ),
         )  # fmt: skip
+    sums = found.sums()
+    _check_found(sums, found, gases)
     for gas in gases or ():
         if not any(f"{gas}{ending}" in sums for ending in FIELDS):
-            sums[gas] = new_sums(size)
-    if not sums:
-        message = "no profile to map, and no gases named"
-        value = f"{number['n_profiles_left_out']} left out for their quality"
-        raise TgoError(message, value=value, rule="map.empty")
+            sums[gas] = CellSums.empty()
     attrs = {
         "weights": weights,
-        "error_used": error,
         "sigma_level": float(sigma_level),
-        "minimum_averaging_kernel": float(minimum_averaging_kernel),
-        "vertical_correlation_km": (
-            "full" if vertical_correlation_km is None else vertical_correlation_km
-        ),
+        "minimum_response": float(minimum_response),
+        "vertical_correlation_km": _text(vertical_correlation_km, "full"),
         "quality": quality,
-        **number,
-        **{key: BETWEEN.join(sorted(values)) for key, values in inherited.items()},
-        **inputs.attributes(),
+        "maximum_chi_square": _text(maximum_chi_square, "none"),
+        "without_kernel": without_kernel,
+        "proportional_errors": _text(proportional_errors, "by level 2"),
+        **found.number,
+        **{k: BETWEEN.join(sorted(values)) for k, values in found.inherited.items()},
+        **found.inputs.attributes(),
     }
-    return _derived(_as_dataset(sums, grid, attrs).assign({KEY: _keys(inputs.keys())}))
+    made = map_dataset(sums, grid.cells, attrs, form)
+    return made.assign({KEY: input_keys(found.inputs.keys())})
 
 
-def merge_maps(maps: Iterable[xr.Dataset | str | Path]) -> xr.Dataset:
-    """Merge maps of different profiles on one grid by adding their sums.
+class _Summing:
+    """Sums of a map while level 2 comes in, and what is to be said of it."""
 
-    Parameters
-    ----------
-    maps : iterable of Dataset or path
-        Maps of :func:`grid_level2` with the same grid and choices, of different
-        observations.
+    def __init__(self, grid: Grid, choice: Choice) -> None:
+        self._grid, self._choice = grid, choice
+        self._flat = not set(VERTICAL) & set(grid.dims)
+        self._waiting: dict[str, list[Samples]] = {}
+        self._n_waiting: dict[str, int] = {}
+        self._sums: dict[str, list[CellSums]] = {}
+        self.without_height: set[str] = set()
+        self.inherited: dict[str, set[str]] = {}
+        self.inputs = Inputs()
+        self.number = dict.fromkeys(NUMBERS, 0)
 
-    Returns
-    -------
-    xarray.Dataset
-        As :func:`grid_level2` would give from all profiles, to rounding.
+    def add(self, ds: xr.Dataset, fields: Mapping[str, str], found: Judged) -> None:
+        """Add level 2 of a product."""
+        self.inputs.add(ds, fields)
+        self.number["n_products_of_unknown_quality"] += not found.known
+        for reason, n in found.reasons.items():
+            name = f"{OF_REASON}{reason}"
+            self.number[name] = self.number.get(name, 0) + n
+        if found.keep is False:
+            self.number["n_profiles_left_out"] += 1
+            return
+        self.number["n_profiles"] += 1
+        self.number["n_spectra_left_out"] += found.n_spectra
+        for key in inherited_names(ds.attrs):
+            self.inherited.setdefault(key, set()).add(str(ds.attrs[key]))
+        bare = {
+            field for field, gas in fields.items() if not has_kernel(ds, field, gas)
+        }
+        self.number["n_profiles_without_kernel"] += bool(bare)
+        for field, gas in fields.items():
+            if field in bare and not self._taken(ds, field):
+                continue
+            if field != gas and not self._flat:
+                self.without_height.add(field)
+                continue
+            self._add_field(ds, field, gas, found)
 
-    Raises
-    ------
-    TgoError
-        No map, different grids, or different choices (``map.merge``); an observation
-        is in two of the maps (``map.repeated``).
+    def _taken(self, ds: xr.Dataset, field: str) -> bool:
+        """Whether a quantity without averaging kernel is to be mapped."""
+        if self._choice.without_kernel == "refuse":
+            message = (
+                "level 2 has no averaging kernel, so that nothing tells what is a "
+                "priori: say without_kernel='prior_free' or 'leave_out'"
+            )
+            where = ds.encoding.get("source") or ds.attrs.get("product_lid")
+            raise TgoError(message, path=where, field=field, rule="map.kernel")
+        return self._choice.without_kernel == "prior_free"
 
-    Examples
-    --------
-    >>> from tgo_spectra.maps.grid import Grid
-    >>> from tgo_spectra.maps.maps import grid_level2, merge_maps
-    >>> empty = grid_level2([], Grid(latitude=[-90, 90]), gases=["co"])
-    >>> merge_maps([empty, empty])["co_count"].values
-    array([0], dtype=int32)
-    """
-    merged: xr.Dataset | None = None
-    before = ""
-    for number, item in enumerate(maps, 1):
-        ds = item if isinstance(item, xr.Dataset) else open_verified(item)
-        place = place_of(ds, f"map {number}")
-        if merged is None:
-            merged, before = ds.copy(deep=True), place
+    def _add_field(self, ds: xr.Dataset, field: str, gas: str, found: Judged) -> None:
+        if field == gas:
+            samples, lost = profile_samples(ds, gas, self._grid, self._choice)
         else:
-            merged = _merged(merged, ds, (before, place))
-            before = f"{before}, {place}"
-    if merged is None:
-        message = "no map to merge"
-        raise TgoError(message, rule="map.merge")
-    return _derived(merged)
+            samples, lost = column_samples(
+                ds, field, gas, self._grid, self._choice, found.keep
+            )
+            if field == f"{gas}_column":
+                self.number["n_spectra"] += samples.cell.size
+        if lost.any():
+            reasons = impossible_places(ds, self._grid, lost)
+            self.inputs.leave_out(ds, reasons, int(lost.sum()))
+        self._waiting.setdefault(field, []).append(samples)
+        n = self._n_waiting.get(field, 0) + samples.cell.size
+        self._n_waiting[field] = n
+        if n > _TOGETHER:
+            self._sum(field)
+
+    def _sum(self, field: str) -> None:
+        """Sum what waits, so that memory holds the cells and not all samples."""
+        sums = self._sums.setdefault(field, [])
+        sums.append(summed(self._waiting.pop(field, [])))
+        self._n_waiting[field] = 0
+        if len(sums) > 1:
+            self._sums[field] = [joined(sums)]
+
+    def sums(self) -> dict[str, CellSums]:
+        """Return the sums of each quantity."""
+        for field in list(self._waiting):
+            self._sum(field)
+        return {field: sums[0] for field, sums in self._sums.items()}
+
+
+_TOGETHER = 500_000
+"""Samples that are summed at once: 100 MB."""
+
+
+def _check_found(
+    sums: Mapping[str, CellSums], found: _Summing, gases: Sequence[str] | None
+) -> None:
+    if sums:
+        return
+    if found.without_height:
+        message = "columns have no altitude: leave the vertical axis out of the grid"
+        raise TgoError(
+            message, value=sorted(found.without_height), rule="map.columns",
+        )  # fmt: skip
+    if not gases:
+        message = "no profile to map, and no gases named"
+        value = (
+            f"{found.number['n_profiles_left_out']} left out for their quality, "
+            f"{found.number['n_profiles_without_kernel']} without averaging kernel"
+        )
+        raise TgoError(message, value=value, rule="map.empty")
+
+
+def _text(choice: Any, otherwise: str) -> Any:
+    """Return a choice as an attribute can hold it."""
+    if choice is None:
+        return otherwise
+    return str(choice).lower() if isinstance(choice, bool) else choice
+
+
+def input_keys(values: npt.NDArray[np.int64]) -> xr.Variable:
+    """Give the variable of a map that knows its inputs, shape (input,)."""
+    return xr.Variable("input", values, attributes_of(KEY, values.dtype))
+
+
+def inherited_names(attrs: Mapping[Any, Any]) -> list[str]:
+    """Names of attributes that a map repeats."""
+    return [key for key in _ALL_INHERITED if key in attrs]
 
 
 def left_out(level3: xr.Dataset) -> str:
@@ -351,156 +420,54 @@ def left_out(level3: xr.Dataset) -> str:
         if attrs.get(key := f"n_{what}_left_out")
     )
     why = [
-        f"{attrs[key]} {reason.name}"
-        for reason in REASONS
-        if attrs.get(key := f"{_OF_REASON}{reason.name}")
+        f"{attrs[key]} {name}"
+        for name in (*(reason.name for reason in REASONS), CHI_SQUARE)
+        if attrs.get(key := f"{OF_REASON}{name}")
     ]
     unknown = attrs.get("n_products_of_unknown_quality")
     rest = f", {unknown} of unknown quality" if unknown else ""
     return f"{text} ({', '.join(why)}){rest}" if why else f"{text}{rest}"
 
 
-def _keys(values: npt.NDArray[np.int64]) -> xr.Variable:
-    return xr.Variable("input", values, attributes_of(KEY, values.dtype))
-
-
-def _merged(left: xr.Dataset, right: xr.Dataset, places: tuple[str, str]) -> xr.Dataset:
-    names = set(left.coords) | set(right.coords)
-    for name in sorted(map(str, names)):
-        if name not in right.coords or name not in left.coords:
-            message = "the maps have different axes"
-            raise TgoError(message, field=name, rule="map.merge")
-        if not np.array_equal(left[name].values, right[name].values):
-            message = "the maps have different cells"
-            raise TgoError(message, field=name, rule="map.merge")
-    for key in _CHOICES:
-        if left.attrs.get(key) != right.attrs.get(key):
-            both = f"{left.attrs.get(key)} and {right.attrs.get(key)}"
-            message = "the maps were made with different choices"
-            raise TgoError(message, field=key, value=both, rule="map.merge")
-    keys, inputs = merged_inputs(left, right, places)
-    arrays: dict[str, xr.DataArray | xr.Variable] = {KEY: _keys(keys)}
-    for field in dict.fromkeys([*_fields(left), *_fields(right)]):
-        for quantity in (*SUMS, *LOWEST, *HIGHEST):
-            name = f"{field}_{quantity}"
-            parts = [ds[name] for ds in (left, right) if name in ds]
-            first = parts[0]
-            if len(parts) == 1:
-                arrays[name] = first
-                continue
-            pair = (first.values, parts[1].values)
-            if quantity in SUMS:
-                values = np.add(*pair)
-            else:
-                values = (np.fmin if quantity in LOWEST else np.fmax)(*pair)
-            arrays[name] = first.copy(data=values)
-    attrs = {**left.attrs, **inputs}
-    of_reasons = [k for k in (*left.attrs, *right.attrs) if k.startswith(_OF_REASON)]
-    for key in (*_NUMBERS, *of_reasons):
-        attrs[key] = int(left.attrs.get(key, 0)) + int(right.attrs.get(key, 0))
-    for key in _inherited({**left.attrs, **right.attrs}):
-        both_values = {
-            value
-            for ds in (left, right)
-            for value in str(ds.attrs.get(key, "")).split(BETWEEN)
-            if value
-        }
-        attrs[key] = BETWEEN.join(sorted(both_values))
-    return xr.Dataset(arrays, coords=left.coords, attrs=attrs)
-
-
-def _inherited(attrs: Mapping[Any, Any]) -> list[str]:
-    """Names of attributes that a map repeats."""
-    of_gases = [f"{gas}_{key}" for gas in GASES for key in _INHERITED_OF_GAS]
-    return [key for key in (*_INHERITED, *of_gases) if key in attrs]
-
-
-def _as_dataset(
-    sums: dict[str, dict[str, Floats]], grid: Grid, attrs: dict[str, Any]
-) -> xr.Dataset:
-    arrays: dict[str, Any] = {}
-    for field, quantities in sums.items():
-        for name, flat in quantities.items():
-            whole = name.endswith("count")
-            values = flat.reshape(grid.shape)
-            arrays[f"{field}_{name}"] = (
-                grid.dims,
-                values.astype(np.int32) if whole else values,
-                _notes(field, name, attrs),
-            )
-    coords: dict[str, Any] = {}
-    for axis, edges in grid.axes.items():
-        coords[axis], coords[f"{axis}_bounds"] = coordinate(axis, edges)
-    return xr.Dataset(arrays, coords=coords, attrs=attrs)
-
-
-def _derived(ds: xr.Dataset) -> xr.Dataset:
-    """Add (or renew) what follows from the sums."""
-    k = float(ds.attrs["sigma_level"])
-    arrays: dict[str, Any] = {}
-    for field in _fields(ds):
-        sums = {name: ds[f"{field}_{name}"].values for name in SUMS}
-        results = statistics(sums, str(ds.attrs["weights"]), k)
-        dims = ds[f"{field}_count"].dims
-        for name, values in results.items():
-            arrays[f"{field}_{name}"] = (dims, values, _notes(field, name, ds.attrs))
-    return ds.assign(arrays)
-
-
-def _fields(ds: xr.Dataset) -> list[str]:
-    """Return gases and columns that a map holds."""
-    names = [f"{gas}{ending}" for gas in GASES for ending in FIELDS]
-    return [name for name in names if f"{name}_sum_w" in ds]
-
-
-def _notes(field: str, name: str, attrs: Mapping[str, Any]) -> dict[str, Any]:
-    """Attributes of one variable of a map: the catalogue's and the choices made."""
-    k = f"{attrs['sigma_level']:g}"
-    inverse = attrs["weights"] == "inverse_variance"
-    known = lookup(f"{field}_{name}")
-    assert known is not None  # every sum and result of every field is in the catalogue
-    notes: dict[str, Any] = {**known.attributes()}
-    if name.endswith("limit"):
-        notes["sigma_level"] = float(attrs["sigma_level"])
-    if name == "mean":
-        notes["ancillary_variables"] = (
-            f"{field}_count {field}_standard_error_formal "
-            f"{field}_standard_error_scatter"
-        )
-    if name == "upper_limit":
-        notes["comment"] = f"mean + {k} times the larger of the two standard errors"
-    if name.startswith("sum_"):
-        weight = "1/variance" if field in GASES else "1/variance, in cm-4"
-        notes["comment"] = f"weight = {weight if inverse else 1}"
-    return notes
+_CHOICES: dict[str, tuple[Any, ...]] = {
+    "weights": (BY_GAS, "random_effects", "inverse_variance", "uniform"),
+    "quality": ("good", "all"),
+    "without_kernel": ("refuse", "leave_out", "prior_free"),
+    "form": (None, "dense", "sparse"),
+}
 
 
 def _check_choices(
+    choice: Choice,
     weights: str,
-    error: str,
     quality: str,
     gases: Sequence[str] | None,
-    sigma_level: float,
-    correlation_km: float | str | None,
+    form: str | None,
 ) -> None:
-    if weights not in {"inverse_variance", "uniform"}:
-        message = "weights are 'inverse_variance' or 'uniform'"
-        raise TgoError(message, value=weights, rule="map.weights")
-    if error not in {"total", "noise"}:
-        message = "error is 'total' or 'noise'"
-        raise TgoError(message, value=error, rule="map.error")
-    if quality not in {"good", "all"}:
-        message = "quality is 'good' or 'all'"
-        raise TgoError(message, value=quality, rule="map.quality")
-    if not sigma_level > 0:
+    given = {
+        "weights": weights,
+        "quality": quality,
+        "without_kernel": choice.without_kernel,
+        "form": form,
+    }
+    for name, value in given.items():
+        if value not in _CHOICES[name]:
+            message = f"{name} is one of {', '.join(map(str, _CHOICES[name]))}"
+            raise TgoError(message, field=name, value=value, rule=f"map.{name}")
+    if not choice.sigma_level > 0:
         message = "the sigma level must be positive"
-        raise TgoError(message, value=sigma_level, rule="map.sigma_level")
-    if isinstance(correlation_km, str):
-        if correlation_km != "covariance" or error != "noise":
-            message = "the correlation is km or 'covariance', which wants error='noise'"
-            raise TgoError(message, value=correlation_km, rule="map.correlation")
-    elif correlation_km is not None and not correlation_km >= 0:
-        message = "the correlation length must not be negative"
+        raise TgoError(message, value=choice.sigma_level, rule="map.sigma_level")
+    if not 0.0 <= choice.minimum_response <= 1.0:
+        message = "the minimum response lies between 0 and 1"
+        raise TgoError(message, value=choice.minimum_response, rule="map.response")
+    correlation_km = choice.correlation_km
+    wrong = correlation_km is not None and not (
+        correlation_km == "covariance"
+        if isinstance(correlation_km, str)
+        else correlation_km >= 0
+    )
+    if wrong:
+        message = "the correlation is km, not negative, or 'covariance'"
         raise TgoError(message, value=correlation_km, rule="map.correlation")
     for gas in gases or ():
         if gas not in GASES:

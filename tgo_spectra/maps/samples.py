@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,8 @@ import numpy.typing as npt
 from tgo_spectra import quality
 from tgo_spectra.errors import TgoError
 from tgo_spectra.files.level2 import flags_of
-from tgo_spectra.maps.sums import Levels, cell_samples, single_samples
+from tgo_spectra.maps.grid import possible
+from tgo_spectra.maps.sums import Values, cell_samples, single_samples
 from tgo_spectra.variables import GASES
 
 if TYPE_CHECKING:
@@ -19,20 +21,23 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from tgo_spectra.maps.grid import Grid
+    from tgo_spectra.maps.sums import Samples
 
 __all__ = [
+    "CHI_SQUARE",
     "FIELDS",
     "VERTICAL",
+    "Choice",
     "Judged",
     "column_samples",
     "fields_of",
+    "has_kernel",
     "impossible_places",
     "judged",
     "profile_samples",
 ]
 
 Floats = npt.NDArray[np.float64]
-Samples = dict[str, npt.NDArray[Any]]
 
 FIELDS = ("", "_column", "_column_normalised")
 """What may be mapped of a gas, as endings of its key: mole fraction, columns."""
@@ -40,23 +45,35 @@ FIELDS = ("", "_column", "_column_normalised")
 VERTICAL = ("altitude", "pressure")
 """Axes that columns do not have."""
 
+_AS_GOOD_AS_ONE = 0.02
+"""Most that a response may differ from one where nothing says what is missing."""
+_ROUNDING = 1e-6
+"""Part of a variance below which a difference of two is none."""
 
-def fields_of(
-    ds: xr.Dataset, gases: Sequence[str] | None, error: str
-) -> dict[str, str]:
-    """Return the quantities of level 2 that a map can hold, each with its gas.
+WithoutKernel = Literal["refuse", "leave_out", "prior_free"]
 
-    Without names of gases: of all, without columns that have no error of this kind.
-    """
+
+@dataclass(frozen=True)
+class Choice:
+    """How values become samples, as in `tgo_spectra.grid_level2`."""
+
+    sigma_level: float
+    minimum_response: float
+    correlation_km: float | Literal["covariance"] | None
+    without_kernel: WithoutKernel
+    proportional_errors: bool | None
+
+
+def fields_of(ds: xr.Dataset, gases: Sequence[str] | None) -> dict[str, str]:
+    """Return the quantities of level 2 that a map can hold, each with its gas."""
     found = {}
     for gas in gases or GASES:
-        profile = ds.get(f"{gas}_vmr")
+        profile = ds.variables.get(f"{gas}_vmr")
         # a mole fraction that was held fixed is no result
         if profile is not None and profile.attrs.get("state") != "fixed":
             found[gas] = gas
-        has_error = error == "total" or f"{gas}_column_noise_error" in ds
         for ending in FIELDS[1:]:
-            if f"{gas}{ending}" in ds and (has_error or gases):
+            if f"{gas}{ending}" in ds.variables:
                 found[f"{gas}{ending}"] = gas
     return found
 
@@ -75,8 +92,30 @@ class Judged(NamedTuple):
     known: bool
 
 
-def judged(ds: xr.Dataset, fields: Iterable[str], *, everything: bool) -> Judged:
+CHI_SQUARE = "chi_square"
+"""Reason to leave a profile out: its reduced chi-square is above the highest."""
+
+
+def judged(
+    ds: xr.Dataset,
+    fields: Iterable[str],
+    *,
+    everything: bool,
+    maximum_chi_square: float | None,
+) -> Judged:
     """Say which spectra of a result, or whether a profile, is to be mapped."""
+    found = _judged(ds, fields, everything=everything)
+    ratio = ds.variables.get("reduced_chi_square")
+    if everything or maximum_chi_square is None or ratio is None or ratio.ndim:
+        return found
+    # not a number says nothing; what else is not below the highest is no fit
+    if float(ratio) <= maximum_chi_square or np.isnan(float(ratio)):
+        return found
+    return Judged(False, {**found.reasons, CHI_SQUARE: 1}, 0, found.known)
+
+
+def _judged(ds: xr.Dataset, fields: Iterable[str], *, everything: bool) -> Judged:
+    """Judge by the flags alone."""
     flags = flags_of(ds)
     known = flags is not None
     if flags is None:
@@ -96,49 +135,65 @@ def judged(ds: xr.Dataset, fields: Iterable[str], *, everything: bool) -> Judged
 
 def _flags_without_variable(ds: xr.Dataset) -> npt.NDArray[np.int32]:
     """Return what stands for the flags of a result without: what did not converge."""
-    if "status" in ds:
+    if "status" in ds.variables:
         return quality.pack_rows({"not_converged": ds["status"].values != 0})
     lost = "converged" in ds and not bool(ds["converged"])
     return np.asarray(quality.pack(["not_converged"] if lost else []))
 
 
+def has_kernel(ds: xr.Dataset, field: str, gas: str) -> bool:
+    """Whether level 2 says how much of a quantity is measured, how much a priori."""
+    name = "averaging_kernel" if field == gas else "degrees_of_freedom_of_spectrum"
+    return f"{gas}_{name}" in ds.variables
+
+
 def profile_samples(
-    ds: xr.Dataset,
-    gas: str,
-    grid: Grid,
-    *,
-    error: str,
-    minimum_kernel: float,
-    sigma_level: float,
-    correlation_km: float | str | None,
+    ds: xr.Dataset, gas: str, grid: Grid, choice: Choice
 ) -> tuple[Samples, npt.NDArray[np.bool_]]:
     """Average the levels of a profile in each cell: one sample a cell.
 
-    Levels count where the diagonal of the averaging kernel exceeds `minimum_kernel`.
-    Returns samples for `add_samples`, shape (cell,), and which levels, shape (level,),
-    would count if they had a possible place.
+    Levels count where their response to the truth, the row sum of the averaging kernel,
+    is large enough. Returns samples, and which levels, shape (level,), would count if
+    they had a possible place.
     """
-    name = f"{gas}_vmr_error" if error == "total" else f"{gas}_vmr_noise_error"
     size = ds.sizes["altitude"]
-    value, sigma = _along(ds, f"{gas}_vmr", size), _along(ds, name, size)
-    keep = np.isfinite(value) & np.isfinite(sigma) & (sigma > 0)
-    if f"{gas}_averaging_kernel" in ds:
-        kernel = np.asarray(ds[f"{gas}_averaging_kernel"].values)
-        keep &= np.diagonal(kernel) > minimum_kernel
-    cell, lost = _cells(ds, grid, keep)
-    keep &= cell >= 0
-    noise = ds.get(f"{gas}_vmr_noise_covariance")
-    covariance = None if noise is None else noise.values[np.ix_(keep, keep)]
-    levels = Levels(
+    name = f"{gas}_vmr"
+    value = _along(ds, name, size)
+    noise, smoothing, systematic = _errors(ds, name, size)
+    log = ds.variables[name].attrs.get("state") == "log"
+    response = np.ones(size)
+    if has_kernel(ds, gas, gas):
+        response = _response(
+            ds.variables[f"{gas}_averaging_kernel"].values, value, log=log
+        )
+    prior = ds.variables.get(f"{name}_apriori")
+    xa = np.full(size, np.nan) if prior is None else _along(ds, f"{name}_apriori", size)
+    relative = np.ones(size)
+    if choice.proportional_errors:
+        relative = _relative(ds, name, value, np.ones(size))
+    elif log and choice.proportional_errors is None:
+        relative = _relative(ds, name, value, xa)
+    keep, cell, lost, missing = _counting(
+        ds, grid, (value, noise, smoothing, response, xa), choice, keep=relative > 0.0
+    )
+    covariance = ds.variables.get(f"{name}_noise_covariance")
+    levels = Values(
         cell[keep],
         _along(ds, "altitude", size)[keep],
         value[keep],
-        sigma[keep],
+        noise[keep],
+        (noise * relative / np.minimum(response, 1.0))[keep],
+        np.nan_to_num(smoothing[keep]),
+        systematic[keep],
+        response[keep],
+        missing[keep],
         _flag(ds, f"{gas}_detected", size)[keep],
-        _local_time(ds, size)[keep],
-        covariance,
+        **_where(ds, keep),
+        covariance=(
+            None if covariance is None else covariance.values[np.ix_(keep, keep)]
+        ),
     )
-    return cell_samples(levels, sigma_level, correlation_km), lost
+    return cell_samples(levels, choice.sigma_level, choice.correlation_km), lost
 
 
 def column_samples(
@@ -146,44 +201,129 @@ def column_samples(
     field: str,
     gas: str,
     grid: Grid,
-    *,
-    error: str,
-    minimum_kernel: float,
-    sigma_level: float,
+    choice: Choice,
     wanted: npt.NDArray[np.bool_] | bool,
 ) -> tuple[Samples, npt.NDArray[np.bool_]]:
     """Take every spectrum of a nadir product as a sample at its own place and time.
 
-    Spectra count where `wanted`, and where the degrees of freedom of the column exceed
-    `minimum_kernel`: below, it follows its a priori. Returns samples for `add_samples`,
-    shape (sample,), cells may repeat; and which spectra, shape (spectrum,), would count
-    if they had a possible place.
+    Spectra count where `wanted`, and where the degrees of freedom of the column are
+    enough: below, it follows its a priori. Returns samples, cells may repeat; and which
+    spectra, shape (spectrum,), would count if they had a possible place.
     """
     size = ds.sizes["spectrum"]
-    value, sigma = _along(ds, field, size), _along(ds, f"{field}_error", size)
-    if error == "noise":
-        total = _along(ds, f"{gas}_column_error", size)
-        noise = _along(ds, f"{gas}_column_noise_error", size)
-        # the normalised column is the column times a factor
-        with np.errstate(divide="ignore", invalid="ignore"):
-            sigma = noise * sigma / total
-    keep = np.isfinite(value) & np.isfinite(sigma) & (sigma > 0)
-    keep &= wanted
-    freedom = f"{gas}_degrees_of_freedom_of_spectrum"
-    if freedom in ds:
-        keep &= _along(ds, freedom, size) > minimum_kernel
-    cell, lost = _cells(ds, grid, keep)
-    keep &= cell >= 0
-    spectra = Levels(
+    value, total = _along(ds, field, size), _along(ds, f"{field}_error", size)
+    column = f"{gas}_column"
+    # the normalised column is the column times a factor
+    with np.errstate(divide="ignore", invalid="ignore"):
+        factor = total / _along(ds, f"{column}_error", size)
+    noise, smoothing, systematic = (factor * part for part in _errors(ds, column, size))
+    response, xa = np.ones(size), np.full(size, np.nan)
+    if has_kernel(ds, field, gas):
+        response = _along(ds, f"{gas}_degrees_of_freedom_of_spectrum", size)
+    if f"{column}_apriori" in ds.variables:
+        xa = factor * _along(ds, f"{column}_apriori", size)
+    relative = np.ones(size)
+    if choice.proportional_errors:
+        relative = _relative(ds, field, value, np.ones(size))
+    keep, cell, lost, missing = _counting(
+        ds, grid, (value, noise, smoothing, response, xa), choice,
+        keep=wanted & (relative > 0.0),
+    )  # fmt: skip
+    spectra = Values(
         cell[keep],
         np.full(int(keep.sum()), np.nan),
         value[keep],
-        sigma[keep],
-        _flag(ds, f"{gas}_column_detected", size)[keep],
-        _local_time(ds, size)[keep],
-        None,
+        noise[keep],
+        (noise * relative / np.minimum(response, 1.0))[keep],
+        np.nan_to_num(smoothing[keep]),
+        systematic[keep],
+        response[keep],
+        missing[keep],
+        _flag(ds, f"{column}_detected", size)[keep],
+        **_where(ds, keep),
     )
-    return single_samples(spectra, sigma_level), lost
+    return single_samples(spectra, choice.sigma_level), lost
+
+
+def _where(ds: xr.Dataset, keep: npt.NDArray[np.bool_]) -> dict[str, Floats]:
+    """Places and local times of the levels or spectra that count; NaN where unknown."""
+    return {
+        name.replace("true_solar_", ""): possible(
+            name, _there(ds, name, keep.size)[keep]
+        )
+        for name in (
+            "latitude", "longitude", "solar_longitude", "local_true_solar_time"
+        )
+    }  # fmt: skip
+
+
+def _errors(ds: xr.Dataset, name: str, size: int) -> tuple[Floats, Floats, Floats]:
+    """Errors by noise, by smoothing (NaN: not given), and all the rest of the total.
+
+    Where level 2 has only a total, such as a profile of someone else, that is taken for
+    noise.
+    """
+    total = _along(ds, f"{name}_error", size)
+    if f"{name}_noise_error" not in ds.variables:
+        return total, np.full(size, np.nan), np.zeros(size)
+    noise = _along(ds, f"{name}_noise_error", size)
+    smoothing = np.full(size, np.nan)
+    if f"{name}_smoothing_error" in ds.variables:
+        smoothing = _along(ds, f"{name}_smoothing_error", size)
+    rest = total**2 - noise**2 - np.nan_to_num(smoothing) ** 2
+    rest = np.where(rest > _ROUNDING * total**2, rest, 0.0)
+    return noise, smoothing, np.sqrt(rest)
+
+
+def _response(kernel: npt.NDArray[Any], value: Floats, *, log: bool) -> Floats:
+    """Change of each level by a change of the whole profile, shape (level,).
+
+    Of a profile fitted as a logarithm both changes are relative.
+    """
+    kernel = np.asarray(kernel, dtype=np.float64)
+    if not log or kernel.shape[1] != value.size:
+        return np.asarray(kernel.sum(axis=1))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(kernel @ value / value)
+
+
+def _relative(ds: xr.Dataset, name: str, value: Floats, xa: Floats) -> Floats:
+    """Factor that turns errors in proportion to a value into those at its a priori.
+
+    Weights from errors that follow the value draw a mean down, since low values count
+    more. At the a priori, the same for all, they do not.
+    """
+    bad = np.isfinite(value) & ~(value > 0.0)
+    if bad.any():
+        message = "errors in proportion to the value need values above zero"
+        raise TgoError(
+            message, path=ds.attrs.get("product_lid"), field=name,
+            value=float(value[bad][0]), rule="map.proportional",
+        )  # fmt: skip
+    with np.errstate(invalid="ignore"):
+        return np.asarray(xa / value)
+
+
+def _counting(
+    ds: xr.Dataset,
+    grid: Grid,
+    numbers: tuple[Floats, ...],
+    choice: Choice,
+    *,
+    keep: npt.NDArray[np.bool_],
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64], npt.NDArray[np.bool_], Floats]:
+    """Which values count, their cells, which have no place, what the a priori hides."""
+    value, noise, smoothing, response, xa = numbers
+    # what the a priori holds back, by the value itself: (truth - value) if the truth
+    # differs from the a priori by the same amount wherever the kernel looks
+    with np.errstate(divide="ignore", invalid="ignore"):
+        missing = (1.0 / response - 1.0) * (value - xa)
+    known = np.isfinite(xa) | np.isfinite(smoothing)
+    known |= np.abs(response - 1.0) <= _AS_GOOD_AS_ONE
+    keep = keep & np.isfinite(value) & np.isfinite(noise) & (noise > 0) & known
+    keep &= response >= choice.minimum_response
+    cell, lost = _cells(ds, grid, keep)
+    return keep & (cell >= 0), cell, lost, np.nan_to_num(missing)
 
 
 def impossible_places(
@@ -201,13 +341,15 @@ def _along(ds: xr.Dataset, variable: str, size: int) -> Floats:
         message = "level 2 lacks a variable that the map needs"
         where = ds.attrs.get("product_lid")
         raise TgoError(message, path=where, field=variable, rule="map.variable")
-    values = np.asarray(ds[variable].values, dtype=np.float64)
+    values = np.asarray(ds.variables[variable].values, dtype=np.float64)
     return np.broadcast_to(values, (size,))
 
 
-def _local_time(ds: xr.Dataset, size: int) -> Floats:
-    name = "local_true_solar_time"
-    return _along(ds, name, size) if name in ds.variables else np.full(size, np.nan)
+def _there(ds: xr.Dataset, variable: str, size: int) -> Floats:
+    """Values of a variable for each level or spectrum; NaN without it."""
+    if variable not in ds.variables:
+        return np.full(size, np.nan)
+    return _along(ds, variable, size)
 
 
 def _flag(ds: xr.Dataset, name: str, size: int) -> npt.NDArray[np.bool_]:

@@ -1,12 +1,13 @@
-"""Sums of a map: levels or single values to samples, samples into cells, statistics.
+"""Sums of a map: levels or single values to samples, samples summed by cell.
 
-Plain arrays only; `tgo_spectra.maps` gives them names.
+Plain arrays only; `tgo_spectra.maps` gives them names. Only cells that hold a sample
+have sums, so that a grid of millions of cells costs what its samples cost.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,175 +15,273 @@ import numpy.typing as npt
 from tgo_spectra.errors import TgoError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Sequence
 
 __all__ = [
-    "HIGHEST",
-    "LOWEST",
+    "CIRCLES",
+    "EXTREMES",
+    "NAMES",
     "SUMS",
-    "Levels",
-    "Weights",
-    "add_samples",
+    "CellSums",
+    "Samples",
+    "Values",
     "cell_samples",
-    "new_sums",
+    "joined",
     "single_samples",
-    "statistics",
+    "summed",
 ]
 
 Floats = npt.NDArray[np.float64]
-Weights = Literal["inverse_variance", "uniform"]
+Integers = npt.NDArray[np.int64]
+
+CIRCLES = {"longitude": 360.0, "solar_longitude": 360.0, "local_time": 24.0}
+"""Places that wrap, each with its period: degrees, hours."""
+
+_ON_CIRCLES = tuple(f"{name}_{part}" for name in CIRCLES for part in ("sin", "cos"))
+# of each sample; the first eight in the order that `_terms` unpacks
+_COLUMNS = (
+    "value",
+    "variance",
+    "weight",
+    "smoothing",
+    "systematic",
+    "response",
+    "prior",
+    "detected",
+    "latitude",
+    *_ON_CIRCLES,
+)
 
 SUMS = (
     "count",
+    "detected_count",
+    "sum_x",
+    "sum_x2",
+    "sum_variance",
+    "sum_smoothing",
+    "sum_systematic",
+    "sum_response",
+    "sum_prior",
     "sum_w",
     "sum_wx",
     "sum_wx2",
     "sum_w2",
+    "sum_w_variance",
     "sum_w2_variance",
-    "detected_count",
+    "sum_w_smoothing",
+    "sum_w_systematic",
+    "sum_w_response",
+    "sum_w_prior",
+    "sum_latitude",
+    *(f"sum_{name}" for name in _ON_CIRCLES),
 )
-"""Sums over samples, in the order of `statistics`."""
-LOWEST = ("best_upper_limit", "local_time_min")
-"""Quantities of which a cell keeps the lowest."""
-HIGHEST = ("local_time_max",)
-"""Quantities of which a cell keeps the highest."""
+"""Sums over samples, x the value and w its weight, in the order of `_terms`."""
+EXTREMES = {
+    "best_upper_limit": np.fmin,
+    "local_time_min": np.fmin,
+    "local_time_max": np.fmax,
+}
+"""Quantities of which a cell keeps the lowest or the highest."""
+NAMES = (*SUMS, *EXTREMES)
+"""All that is added up, in the order of the columns of `CellSums.table`."""
 
 
 @dataclass(frozen=True)
-class Levels:
-    """Levels of one profile that count: their flat cells, km, values, errors, hours.
+class Values:
+    """Levels of one profile, or spectra, that count.
 
-    Arrays of shape (level,); the covariance of the errors (level, level) or None.
+    Arrays of shape (value,): flat cells; values with their `noise` (standard errors);
+    `scale`, the error that weights are made of; `smoothing` and `systematic` errors;
+    the `response` to the truth; what is missing for the a priori, `prior`; whether
+    there is a detection; degrees and hours of the place. `covariance` of the noise
+    (value, value) or None; `altitude` km, NaN for spectra.
     """
 
-    cell: npt.NDArray[np.int64]
+    cell: Integers
     altitude: Floats
     value: Floats
-    error: Floats
+    noise: Floats
+    scale: Floats
+    smoothing: Floats
+    systematic: Floats
+    response: Floats
+    prior: Floats
     detected: npt.NDArray[np.bool_]
+    latitude: Floats
+    longitude: Floats
+    solar_longitude: Floats
     local_time: Floats
-    covariance: Floats | None
+    covariance: Floats | None = None
+
+    def limits(self, sigma_level: float) -> Floats:
+        """Return the upper limit of each value by itself, shape (value,)."""
+        raised = np.maximum(self.value + np.maximum(self.prior, 0.0), 0.0)
+        random = self.noise / np.minimum(self.response, 1.0)
+        common = np.maximum(self.smoothing, np.abs(self.prior)) ** 2
+        return np.asarray(
+            raised + sigma_level * np.sqrt(random**2 + common + self.systematic**2)
+        )
+
+    def on_circles(self) -> list[Floats]:
+        """Sine and cosine of the places that wrap, in the order of `CIRCLES`."""
+        found = []
+        for name, period in CIRCLES.items():
+            angle = getattr(self, name) * (2.0 * np.pi / period)
+            found += [np.sin(angle), np.cos(angle)]
+        return found
+
+
+class Samples(NamedTuple):
+    """Samples of a map: cells, shape (sample,), and what is summed of each.
+
+    `table` has the columns value, noise variance, weight, smoothing and systematic
+    error, response, what is missing for the a priori, detected, latitude, and sine and
+    cosine of longitude, solar longitude and local time; `extremes` those of `EXTREMES`.
+    """
+
+    cell: Integers
+    table: Floats
+    extremes: Floats
+
+
+class CellSums(NamedTuple):
+    """Sums by cell: cells, ascending, shape (cell,), and `NAMES`, (cell, name)."""
+
+    cell: Integers
+    table: Floats
+
+    def column(self, name: str) -> Floats:
+        """One of `NAMES`, shape (cell,)."""
+        return self.table[:, NAMES.index(name)]
+
+    @classmethod
+    def empty(cls) -> CellSums:
+        """Give the sums of no sample."""
+        return cls(np.zeros(0, np.int64), np.zeros((0, len(NAMES))))
 
 
 def cell_samples(
-    levels: Levels, sigma_level: float, correlation_km: float | str | None
-) -> dict[str, npt.NDArray[Any]]:
-    """Average the levels of one profile inside each cell; arrays of shape (cell,).
+    levels: Values, sigma_level: float, correlation_km: float | str | None
+) -> Samples:
+    """Average the levels of one profile inside each cell: one sample a cell.
 
-    The errors are correlated over `correlation_km`; None: fully; a text: by the
+    The noise is correlated over `correlation_km`; None: fully; a text: by the
     covariance of the levels (TgoError ``map.variable`` without one).
     """
     cells, group = np.unique(levels.cell, return_inverse=True)
     n = cells.size
-    weight = levels.error**-2.0
+    weight = levels.scale**-2.0
     total = np.bincount(group, weight, minlength=n)
-    value = np.bincount(group, weight * levels.value, minlength=n) / total
-    # error of the weighted mean: sum_ij w_i w_j C_ij / (sum w)^2
-    if correlation_km is None:  # C_ij = s_i s_j, and w s = 1 / s
-        variance = (np.bincount(group, 1.0 / levels.error, minlength=n) / total) ** 2
+
+    def mean(values: Floats) -> Floats:
+        return np.asarray(np.bincount(group, weight * values, minlength=n) / total)
+
+    # noise of the weighted mean: sum_ij w_i w_j C_ij / (sum w)^2
+    if correlation_km is None:  # C_ij = s_i s_j
+        variance: Floats = mean(levels.noise) ** 2
     elif correlation_km == 0.0:
-        variance = 1.0 / total
+        own = (weight * levels.noise) ** 2
+        variance = np.bincount(group, own, minlength=n) / total**2
     else:
         same = group[:, None] == group[None, :]
-        if isinstance(correlation_km, str):
-            if levels.covariance is None:
-                message = "level 2 holds no noise covariance"
-                raise TgoError(message, value=correlation_km, rule="map.variable")
-            errors = levels.covariance
-        else:
-            apart = np.abs(levels.altitude[:, None] - levels.altitude[None, :])
-            errors = np.outer(levels.error, levels.error)
-            errors *= np.exp(-apart / correlation_km)
-        row = weight * (np.where(same, errors, 0.0) @ weight)
+        row = weight * (np.where(same, _errors(levels, correlation_km), 0.0) @ weight)
         variance = np.bincount(group, row, minlength=n) / total**2
+    # the weight of a sample follows its own variance, at the scale of its levels
+    ratio = mean(levels.noise) ** 2 / mean(levels.scale) ** 2
+    table = [
+        mean(levels.value),
+        variance,
+        ratio / variance,
+        *map(mean, (levels.smoothing, levels.systematic, levels.response)),
+        mean(levels.prior),
+        np.bincount(group, levels.detected, minlength=n) > 0,
+        mean(levels.latitude),
+        *map(mean, levels.on_circles()),
+    ]
     limit = np.full(n, np.inf)
-    np.minimum.at(
-        limit, group, np.maximum(levels.value, 0.0) + sigma_level * levels.error
-    )
+    np.minimum.at(limit, group, levels.limits(sigma_level))
     early, late = np.full(n, np.nan), np.full(n, np.nan)
     np.fmin.at(early, group, levels.local_time)
     np.fmax.at(late, group, levels.local_time)
-    detected = np.bincount(group, levels.detected, minlength=n) > 0
-    return {
-        "cell": cells,
-        "value": value,
-        "variance": variance,
-        "detected": detected,
-        "best_upper_limit": limit,
-        "local_time_min": early,
-        "local_time_max": late,
-    }
+    return Samples(cells, np.stack(table, axis=1), np.stack([limit, early, late], 1))
 
 
-def single_samples(levels: Levels, sigma_level: float) -> dict[str, npt.NDArray[Any]]:
-    """Take each value as a sample of its own; cells may repeat.
+def _errors(levels: Values, correlation_km: float | str) -> Floats:
+    """Covariance of the noise of levels, shape (level, level)."""
+    if isinstance(correlation_km, str):
+        if levels.covariance is None:
+            message = "level 2 holds no noise covariance"
+            raise TgoError(message, value=correlation_km, rule="map.variable")
+        return levels.covariance
+    apart = np.abs(levels.altitude[:, None] - levels.altitude[None, :])
+    errors: Floats = np.outer(levels.noise, levels.noise)
+    return errors * np.exp(-apart / correlation_km)
 
-    >>> one = np.ones(2)
-    >>> values = Levels(np.array([4, 4]), one, 3 * one, one, one > 2, one, None)
-    >>> single_samples(values, 2.0)["best_upper_limit"]
-    array([5., 5.])
+
+def single_samples(values: Values, sigma_level: float) -> Samples:
+    """Take each value as a sample of its own; cells may repeat."""
+    table = [
+        values.value,
+        values.noise**2,
+        values.scale**-2.0,
+        values.smoothing,
+        values.systematic,
+        values.response,
+        values.prior,
+        values.detected,
+        values.latitude,
+        *values.on_circles(),
+    ]
+    limit, hour = values.limits(sigma_level), values.local_time
+    return Samples(
+        values.cell, np.stack(table, axis=1), np.stack([limit, hour, hour], axis=1)
+    )
+
+
+def _terms(table: Floats) -> Iterator[Floats]:
+    """Give what is summed of samples, in the order of `SUMS`; shape (sample,) each."""
+    x, v, w, s, t, r, p, detected = table[:, :8].T
+    yield np.ones_like(x)
+    yield detected
+    yield from (x, x * x, v, s, t, r, p)
+    wx = w * x
+    yield from (w, wx, wx * x, w * w, w * v, w * w * v)
+    yield from (w * s, w * t, w * r, w * p)
+    yield from table[:, 8:].T
+
+
+def summed(samples: Sequence[Samples]) -> CellSums:
+    """Sum samples by cell.
+
+    >>> one = Samples(np.array([4, 2, 4]), np.ones((3, 15)), np.ones((3, 3)))
+    >>> found = summed([one])
+    >>> found.cell, found.column("count")
+    (array([2, 4]), array([1., 2.]))
     """
-    return {
-        "cell": levels.cell,
-        "value": levels.value,
-        "variance": levels.error**2,
-        "detected": levels.detected,
-        "best_upper_limit": np.maximum(levels.value, 0.0) + sigma_level * levels.error,
-        "local_time_min": levels.local_time,
-        "local_time_max": levels.local_time,
-    }
+    if not samples:
+        return CellSums.empty()
+    cell = np.concatenate([one.cell for one in samples])
+    terms = _terms(np.concatenate([one.table for one in samples]))
+    extremes = np.concatenate([one.extremes for one in samples])
+    return _by_cell(cell, terms, extremes)
 
 
-def add_samples(
-    sums: dict[str, Floats], samples: dict[str, npt.NDArray[Any]], weights: Weights
-) -> None:
-    """Add the samples of one product to sums, shape (cell,), in place."""
-    cell, x, variance = samples["cell"], samples["value"], samples["variance"]
-    w = np.ones_like(x) if weights == "uniform" else 1.0 / variance
-    added = {
-        "count": np.ones_like(x),
-        "sum_w": w,
-        "sum_wx": w * x,
-        "sum_wx2": w * x * x,
-        "sum_w2": w * w,
-        "sum_w2_variance": w * w * variance,
-        "detected_count": samples["detected"],
-    }
-    for name, values in added.items():
-        np.add.at(sums[name], cell, values)
-    for name in LOWEST:
-        np.fmin.at(sums[name], cell, samples[name])
-    for name in HIGHEST:
-        np.fmax.at(sums[name], cell, samples[name])
+def joined(parts: Sequence[CellSums]) -> CellSums:
+    """Add sums of different samples, cell by cell."""
+    n = len(SUMS)
+    table = np.concatenate([part.table for part in parts])
+    cell = np.concatenate([part.cell for part in parts])
+    return _by_cell(cell, iter(table[:, :n].T), table[:, n:])
 
 
-def new_sums(size: int) -> dict[str, Floats]:
-    """Give empty sums, shape (cell,): zeros, and NaN for the lowest and highest."""
-    zeros = {name: np.zeros(size) for name in SUMS}
-    return zeros | {name: np.full(size, np.nan) for name in (*LOWEST, *HIGHEST)}
-
-
-def statistics(
-    sums: Mapping[str, npt.NDArray[Any]], weights: str, sigma_level: float
-) -> dict[str, Floats]:
-    """Derive mean, standard errors and limit from sums, NaN where there are too few.
-
-    DerSimonian and Laird (1986), Controlled Clinical Trials 7, 177, eq. 8.
-    """
-    n, w, wx, wx2, w2, w2v = (np.asarray(sums[k], dtype=np.float64) for k in SUMS[:6])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        mean = np.where(n > 0, wx / w, np.nan)
-        formal = np.where(n > 0, np.sqrt(w2v) / w, np.nan)
-        # spread of nature by moments (DerSimonian and Laird 1986, eq. 8, without
-        # its floor at zero): E[Q] = sum w v - sum w2 v / sum w + spread * C
-        q = np.maximum(wx2 - w * mean**2, 0.0)
-        wv = n if weights == "inverse_variance" else w2v
-        spread = (q - wv + w2v / w) / (w - w2 / w)
-        variance = np.maximum(w2v + spread * w2, 0.0) / w**2
-        scatter = np.where(n > 1, np.sqrt(variance), np.nan)
-    return {
-        "mean": mean,
-        "standard_error_formal": formal,
-        "standard_error_scatter": scatter,
-        "upper_limit": mean + sigma_level * np.fmax(formal, scatter),
-    }
+def _by_cell(cell: Integers, terms: Iterator[Floats], extremes: Floats) -> CellSums:
+    """Sum terms, each (item,), and keep the extremes, (item, extreme), by cell."""
+    cells, row = np.unique(cell, return_inverse=True)
+    table = np.full((cells.size, len(NAMES)), np.nan)
+    for column, values in enumerate(terms):
+        table[:, column] = np.bincount(row, values, minlength=cells.size)
+    for column, ufunc in enumerate(EXTREMES.values()):
+        found = np.full(cells.size, np.nan)
+        ufunc.at(found, row, extremes[:, column])
+        table[:, len(SUMS) + column] = found
+    return CellSums(cells, table)

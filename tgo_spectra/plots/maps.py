@@ -11,6 +11,7 @@ import xarray as xr
 from tgo_spectra import quality
 from tgo_spectra.errors import TgoError
 from tgo_spectra.files.level2 import profiles, reasons_of
+from tgo_spectra.maps.dataset import dense
 from tgo_spectra.maps.maps import left_out
 from tgo_spectra.plots.style import (
     BLUE,
@@ -42,6 +43,9 @@ def plot_map(
     gas: str,
     quantity: Literal[
         "mean",
+        "standard_error",
+        "systematic_error",
+        "apriori_share",
         "standard_error_formal",
         "standard_error_scatter",
         "upper_limit",
@@ -80,6 +84,7 @@ def plot_map(
     TgoError
         The quantity is missing, or the map has not two axes (``plot.*``).
     """
+    level3 = dense(level3)
     data = need(level3, f"{gas}_{quantity}").squeeze()
     if data.ndim != 2:
         message = "select all axes but two before drawing"
@@ -93,6 +98,8 @@ def plot_map(
     species, column, _ = gas.partition("_column")
     if quantity == "count":
         factor, unit = 1.0, "spectra" if column else "profiles"
+    elif quantity == "apriori_share":
+        factor, unit = 1.0, "1"
     elif column:
         factor, unit = 1.0, "cm$^{-2}$"
     else:
@@ -103,7 +110,10 @@ def plot_map(
     mesh = ax.pcolormesh(*edges, values, **_colours(gas, quantity, values))
     text = {
         "mean": "mean column" if column else "mean mole fraction",
-        "standard_error_formal": "standard error (from the errors)",
+        "standard_error": "standard error",
+        "systematic_error": "systematic error",
+        "apriori_share": "part of the mean that is a priori",
+        "standard_error_formal": "standard error (from noise)",
         "standard_error_scatter": "standard error (from the scatter)",
         "upper_limit": f"{_sigma(level3)} upper limit of the mean",
         "best_upper_limit": f"best {_sigma(level3)} limit of one "
@@ -157,7 +167,7 @@ def plot_limits(
 
     ax = ax or new_axes("limits")
     if isinstance(source, xr.Dataset) and f"{gas}_sum_w" in source:
-        level, unit = _map_limits(source, gas, ax)
+        level, unit = _map_limits(dense(source), gas, ax)
     else:
         level, unit = _profile_limits(source, gas, ax)
     ax.set_yscale("log")

@@ -1,0 +1,382 @@
+"""What maps claim: limits and errors cover the truth at their rates, cell by cell.
+
+Cells are made of samples directly; 20,000 cells take a second.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import tgo_spectra as tgo
+from tgo_spectra.errors import TgoError
+from tgo_spectra.files.netcdf import open_verified, write_map
+from tgo_spectra.maps import dense
+from tgo_spectra.maps.statistics import follows_values, statistics
+from tgo_spectra.maps.sums import Values, single_samples, summed
+
+CELLS = 20_000
+MANY = 100_000  # profiles
+WHOLE = tgo.Grid(latitude=[-90, 90])
+
+
+def cells(x, noise, *, systematic=0.0, smoothing=0.0, response=1.0, apriori=0.0):
+    """Sums of cells, from values of shape (cell, profile)."""
+    shape = x.shape
+
+    def flat(values):
+        return np.broadcast_to(np.asarray(values, float), shape).ravel()
+
+    r, nothing = flat(response), np.zeros(x.size)
+    values = Values(
+        np.repeat(np.arange(shape[0]), shape[1]), nothing, x.ravel(), flat(noise),
+        flat(noise) / r, flat(smoothing), flat(systematic), r,
+        (1 / r - 1) * (x.ravel() - flat(apriori)), nothing > 1, nothing, nothing,
+        nothing, nothing,
+    )  # fmt: skip
+    return summed([single_samples(values, 2.0)])
+
+
+def covers(found, truth=0.0):
+    """Rates, in percent: of 2 standard errors, of mean + 2 of them, of the limit."""
+    mean, error = found["mean"], found["standard_error"]
+    return [
+        100.0 * np.mean(inside)
+        for inside in (
+            np.abs(mean - truth) <= 2 * error,
+            mean + 2 * error >= truth,
+            found["upper_limit"] >= truth,
+        )
+    ]
+
+
+WEIGHTS = ("random_effects", "inverse_variance", "uniform")
+
+
+@pytest.mark.parametrize("scatter", [0.0, 1.0, 5.0])
+@pytest.mark.parametrize("n", [2, 3, 5, 8, 20, 100])
+@pytest.mark.parametrize("errors", ["alike", "fourfold"])
+def test_few_profiles__nominal_at_each_number(n, scatter, errors):
+    rng = np.random.default_rng([n, int(scatter)])
+    sigma = np.ones((CELLS if n < 100 else 4000, n))
+    if errors == "fourfold":
+        sigma = rng.uniform(0.5, 2.0, sigma.shape)
+    x = rng.normal(size=sigma.shape) * np.hypot(sigma, scatter)
+    sums = cells(x, sigma)
+    for weights in WEIGHTS if errors == "fourfold" else WEIGHTS[:1]:
+        found = statistics(sums, weights, 2.0)
+        two, one, limit = covers(found)
+        # equal weights for fourfold errors cover a little more than nominal
+        wider = 1.0 if (weights, errors) == ("uniform", "fourfold") else 0.0
+        assert 93.4 <= two <= 97.4 + wider, weights
+        assert 96.7 <= one <= 98.7 + wider, weights
+        assert limit >= 96.7, weights
+        assert abs(found["mean"].mean()) < 5 * found["mean"].std() / x.shape[0] ** 0.5
+
+
+def test_few_profiles__the_formal_error_alone_would_not_cover():
+    x = np.random.default_rng(1).normal(0, 5.1, (CELLS, 5))
+    found = statistics(cells(x, 1.0), "inverse_variance", 2.0)
+    inside = np.abs(found["mean"]) <= 2 * found["standard_error_formal"]
+    assert inside.mean() < 0.4
+
+
+@pytest.mark.parametrize("k", [1.0, 3.0])
+def test_few_profiles__other_sigma_levels(k):
+    nominal = {1.0: 0.6827, 3.0: 0.9973}[k]
+    x = np.random.default_rng(2).normal(0, 5.1, (CELLS, 4))
+    found = statistics(cells(x, 1.0), "random_effects", k)
+    inside = np.abs(found["mean"]) <= k * found["standard_error"]
+    assert inside.mean() == pytest.approx(nominal, abs=0.01)
+
+
+@pytest.mark.parametrize("n", [2, 5, 50])
+def test_systematic_error__does_not_fall_with_the_number(n):
+    rng = np.random.default_rng(n)
+    shape = (MANY // n, n)
+    lines = rng.normal(size=(shape[0], 1))  # what all profiles of a cell share
+    x = 1.0 + 0.1 * lines + 0.3 * rng.normal(size=shape)
+    found = statistics(cells(x, 0.3, systematic=0.1), "inverse_variance", 2.0)
+    two, one, limit = covers(found, 1.0)
+    # the square of Student's quantile and those of the others cover more at two
+    wider = 1.0 if n == 2 else 0.0
+    assert 93.4 <= two <= 97.4 + wider
+    assert 96.7 <= one <= 98.7 + wider
+    assert limit >= 96.7
+    np.testing.assert_allclose(found["systematic_error"], 0.1)
+    if n == 50:
+        formal = np.abs(found["mean"] - 1.0) <= 2 * found["standard_error_formal"]
+        assert formal.mean() < 0.75
+
+
+@pytest.mark.parametrize("response", [0.11, 0.3, 0.5, 0.7, 0.9])
+@pytest.mark.parametrize("n", [1, 5, 50])
+def test_apriori__limit_covers_whatever_the_kernel(response, n):
+    """A priori zero, of a width that level 2 does not say."""
+    rng = np.random.default_rng(n)
+    for truth in (0.0, 0.1, 0.3, 1.0):
+        noise = 0.1 * response
+        x = response * truth + noise * rng.normal(size=(MANY // n, n))
+        found = statistics(cells(x, noise, response=response), "inverse_variance", 2.0)
+        two, _, limit = covers(found, truth)
+        assert limit >= 97.0
+        assert two >= 93.4 or n == 1
+        np.testing.assert_allclose(found["apriori_share"], 1 - response)
+
+
+@pytest.mark.parametrize("shared", [0.0, 0.3])
+@pytest.mark.parametrize("n", [1, 5, 50])
+def test_limit__covers_truths_about_itself(n, shared):
+    rng = np.random.default_rng(n)
+    for times in (0.0, 0.5, 1.0, 2.0):
+        truth = times * 2.0 * np.hypot(n**-0.5, shared)
+        common = shared * rng.normal(size=(MANY // n, 1))
+        x = truth + common + rng.normal(size=(MANY // n, n))
+        found = statistics(cells(x, 1.0, systematic=shared), "inverse_variance", 2.0)
+        chance = 3 * 100 * (0.0228 * 0.9772 * n / MANY) ** 0.5
+        assert covers(found, truth)[2] >= 97.72 - chance
+
+
+def test_limit__of_a_negative_mean_is_not_below_the_sensitivity():
+    x = np.array([[-2.0], [-9.0], [0.0], [3.0]])
+    found = statistics(cells(x, 1.0), "inverse_variance", 2.0)
+    np.testing.assert_allclose(found["upper_limit"], [2.0, 2.0, 2.0, 5.0])
+    np.testing.assert_allclose(found["mean"], x[:, 0])
+    pair = statistics(cells(np.array([[-1.0, -1.0]]), 1.0), "inverse_variance", 2.0)
+    np.testing.assert_allclose(pair["upper_limit"], 2.0 / 2**0.5)
+
+
+def test_weights__random_effects_are_close_to_the_best():
+    """Against 1 / (noise^2 + spread^2), with the spread known."""
+    rng = np.random.default_rng(7)
+    sigma = rng.uniform(0.5, 2.0, (8000, 20))
+    for scatter in (0.0, 0.5, 1.0, 5.0):
+        x = rng.normal(size=sigma.shape) * np.hypot(sigma, scatter)
+        sums = cells(x, sigma)
+        size = {
+            name: statistics(sums, name, 2.0)["mean"].var()
+            for name in ("random_effects", "inverse_variance", "uniform")
+        }
+        best = np.mean(1 / np.sum(1 / (sigma**2 + scatter**2), axis=1))
+        assert size["random_effects"] <= 1.06 * best
+        assert size["random_effects"] <= 1.05 * min(size.values())
+
+
+@pytest.mark.parametrize("gas", ["ch4", "h2o"])
+def test_weights__errors_in_proportion_do_not_draw_the_mean_down(gas):
+    rng = np.random.default_rng(8)
+    many = [level2(100 * (1 + 0.2 * e), gas=gas, part=0.2) for e in rng.normal(size=99)]
+    found = tgo.grid_level2(many, WHOLE)
+    assert found[f"{gas}_mean"].item() == pytest.approx(100.0, abs=6.0)
+    assert found[f"{gas}_mean"].attrs["weights"] == "uniform"
+    low = tgo.grid_level2(many, WHOLE, weights="inverse_variance")
+    assert low[f"{gas}_mean"].item() < 95.0
+    told = tgo.grid_level2(
+        many, WHOLE, weights="inverse_variance", proportional_errors=True
+    )
+    assert told[f"{gas}_mean"].item() == pytest.approx(found[f"{gas}_mean"].item())
+    with pytest.raises(TgoError, match="above zero") as caught:
+        tgo.grid_level2(level2(-1.0), WHOLE, proportional_errors=True)
+    assert caught.value.rule == "map.proportional"
+
+
+def test_weights__absolute_errors_are_not_taken_for_proportional():
+    rng = np.random.default_rng(9)
+    for scatter in (0.0, 5.0):
+        sigma = rng.uniform(0.5, 2.0, (1000, 8))
+        for _ in range(10):
+            x = rng.normal(size=sigma.shape) * np.hypot(sigma, scatter)
+            assert not follows_values(cells(x, sigma))
+
+
+def test_weights__by_gas_and_fitted_as_a_logarithm():
+    found = tgo.grid_level2([level2(1.0), level2(2.0, gas="h2o")], WHOLE)
+    assert found["ch4_mean"].attrs["weights"] == "inverse_variance"
+    assert found["h2o_mean"].attrs["weights"] == "random_effects"
+    # of logarithms the errors count in proportion: here as those of equal size
+    many = [level2(x, part=0.2, apriori=1.0) for x in (1.0, 4.0)]
+    for ds in many:
+        ds["ch4_vmr"].attrs["state"] = "log"
+    log = tgo.grid_level2(many, WHOLE, weights="inverse_variance")
+    assert log["ch4_mean"].item() == pytest.approx(2.5)
+
+
+def level2(
+    value, *, error=1.0, part=None, gas="ch4", kernel=1.0, apriori=None, **change
+):
+    """One level, by hand."""
+    error = error if part is None else part * value
+    data = {
+        f"{gas}_vmr": value,
+        f"{gas}_vmr_error": error,
+        f"{gas}_vmr_noise_error": error,
+        "latitude": 10.0,
+        "longitude": 20.0,
+        "local_true_solar_time": 6.0,
+    } | change
+    if apriori is not None:
+        data[f"{gas}_vmr_apriori"] = apriori
+    ds = xr.Dataset(
+        {name: ("altitude", [float(x)]) for name, x in data.items()},
+        {"altitude": [10.0]},
+    )
+    if kernel is not None:
+        matrix = np.atleast_2d(kernel)
+        ds[f"{gas}_averaging_kernel"] = (("altitude", "altitude_in"), matrix)
+    return ds.assign(solar_longitude=350.0, mars_year=35)
+
+
+def test_level2__parts_of_the_error_go_their_own_ways():
+    parts = {"ch4_vmr_noise_error": 3.0, "ch4_vmr_smoothing_error": 4.0}
+    many = [level2(1.0, error=13.0, **parts) for _ in range(4)]
+    found = tgo.grid_level2(many, WHOLE)
+    assert found["ch4_standard_error_formal"].item() == pytest.approx(1.5)
+    assert found["ch4_smoothing_error"].item() == pytest.approx(4.0)
+    assert found["ch4_systematic_error"].item() == pytest.approx(12.0)
+    whole = np.sqrt((0.9 * 0.75 * 1.5) ** 2 + 4.0**2 + 12.0**2)
+    assert found["ch4_standard_error"].item() == pytest.approx(whole)
+    assert found["ch4_standard_error"].attrs["standard_name"].endswith("standard_error")
+    assert "standard_name" not in found["ch4_standard_error_formal"].attrs
+
+
+def test_level2__levels_that_follow_the_apriori_are_left_out():
+    weak = level2(0.1, kernel=0.3, apriori=0.0)
+    assert tgo.grid_level2(weak, WHOLE)["ch4_count"].item() == 0
+    loose = tgo.grid_level2(weak, WHOLE, minimum_response=0.1)
+    assert loose["ch4_apriori_share"].item() == pytest.approx(0.7)
+    assert loose["ch4_smoothing_error"].item() == pytest.approx(0.7 / 0.3 * 0.1)
+    # neither a priori nor smoothing error: what is missing is not known
+    assert tgo.grid_level2(level2(1.0, kernel=0.9), WHOLE)["ch4_count"].item() == 0
+    said = level2(1.0, kernel=0.9, ch4_vmr_smoothing_error=0.5)
+    assert tgo.grid_level2(said, WHOLE)["ch4_count"].item() == 1
+
+
+def test_level2__rows_of_the_kernel_count_not_its_diagonal():
+    """Of fine levels each diagonal is small, though nothing is a priori."""
+    n = 8
+    ds = xr.Dataset(
+        {
+            "ch4_vmr": ("altitude", np.ones(n)),
+            "ch4_vmr_error": ("altitude", np.ones(n)),
+            "ch4_averaging_kernel": (
+                ("altitude", "altitude_in"), np.full((n, n), 1 / n),
+            ),
+            "latitude": 0.0,
+        },
+        {"altitude": np.arange(n)},
+    )  # fmt: skip
+    found = tgo.grid_level2(ds, WHOLE)
+    assert found["ch4_count"].item() == 1
+    assert found["ch4_apriori_share"].item() == pytest.approx(0.0)
+
+
+def test_level2__without_kernel_is_refused_left_out_or_named():
+    bare = level2(1.0, kernel=None)
+    with pytest.raises(TgoError, match="prior_free") as caught:
+        tgo.grid_level2(bare, WHOLE)
+    assert (caught.value.rule, caught.value.field) == ("map.kernel", "ch4")
+    both = tgo.grid_level2([bare, level2(3.0)], WHOLE, without_kernel="leave_out")
+    assert both["ch4_mean"].item() == 3.0
+    assert both.attrs["n_profiles_without_kernel"] == 1
+    taken = tgo.grid_level2([bare, level2(3.0)], WHOLE, without_kernel="prior_free")
+    assert taken["ch4_mean"].item() == 2.0
+    assert taken.attrs["without_kernel"] == "prior_free"
+    with pytest.raises(TgoError, match="1 without averaging kernel"):
+        tgo.grid_level2(bare, WHOLE, without_kernel="leave_out")
+
+
+def test_level2__chi_square_above_the_highest_is_left_out():
+    bad = level2(9.0).assign(reduced_chi_square=500.0)
+    good = level2(1.0).assign(reduced_chi_square=1.1)
+    found = tgo.grid_level2([bad, good], WHOLE)
+    assert found["ch4_mean"].item() == 1.0
+    assert found.attrs["n_left_out_chi_square"] == found.attrs["n_profiles_left_out"]
+    assert found.attrs["maximum_chi_square"] == 10.0
+    every = tgo.grid_level2([bad, good], WHOLE, maximum_chi_square=None)
+    assert every["ch4_count"].item() == 2
+
+
+def test_places__are_means_on_the_circle():
+    east, west = level2(1.0, longitude=170.0), level2(1.0, longitude=-170.0)
+    late = level2(1.0, longitude=180.0, latitude=40.0, local_true_solar_time=22.0)
+    found = tgo.grid_level2([east, west, late.assign(solar_longitude=20.0)], WHOLE)
+    assert abs(found["ch4_mean_longitude"].item()) == pytest.approx(180.0)
+    assert found["ch4_mean_latitude"].item() == pytest.approx(20.0)
+    assert found["ch4_mean_solar_longitude"].item() == pytest.approx(360.0, abs=1.0)
+    assert found["ch4_mean_local_time"].item() == pytest.approx(4.0)
+
+
+# --- merging -------------------------------------------------------------------------
+
+
+def test_merge__years_and_edges_that_differ_by_rounding(tmp_path, capsys):
+    from tgo_spectra.cli import main
+
+    years = [level2(x).assign(mars_year=35 + k) for k, x in enumerate((1.0, 2.0, 4.0))]
+    one = np.arange(-90.0, 90.1, 0.1)
+    other = np.linspace(-90.0, 90.0, 1801)
+    assert (one != other).any()
+    maps = [
+        tgo.grid_level2(ds, tgo.Grid(mars_year=[y, y + 1], latitude=edges))
+        for ds, y, edges in zip(years, (35, 36, 37), (one, other, one), strict=True)
+    ]
+    files = [str(tgo.write_map(ds, tmp_path / f"{k}.nc")) for k, ds in enumerate(maps)]
+    out = tmp_path / "all.nc"
+    assert main(["merge", files[2], files[0], files[1], "--out", str(out)]) == 0
+    assert capsys.readouterr().out.startswith("3 profiles, ")
+    merged = open_verified(out)
+    whole = tgo.grid_level2(years, tgo.Grid(mars_year=[35, 36, 37, 38], latitude=one))
+    assert merged["mars_year"].values.tolist() == [35, 36, 37]
+    for name in whole.data_vars:
+        np.testing.assert_allclose(merged[name], whole[name], rtol=1e-12, atol=1e-12)
+
+
+def test_merge__longitudes_of_either_count():
+    west = tgo.grid_level2(level2(1.0), tgo.Grid(longitude=range(-180, 181, 60)))
+    east = tgo.grid_level2(
+        level2(3.0, longitude=-150.0), tgo.Grid(longitude=range(0, 361, 60))
+    )
+    merged = tgo.merge_maps([west, east])
+    assert merged["longitude"].values.tolist() == [-150, -90, -30, 30, 90, 150]
+    assert merged["ch4_count"].values.tolist() == [1, 0, 0, 1, 0, 0]
+    other = tgo.merge_maps([east, west])
+    assert other["longitude"].values.tolist() == [30, 90, 150, 210, 270, 330]
+    assert other["ch4_count"].values.tolist() == [1, 0, 0, 1, 0, 0]
+
+
+@pytest.mark.parametrize(
+    "edges", [{"latitude": [-90, 30]}, {"longitude": [0, 360]}, {}], ids=str
+)
+def test_merge__cells_that_overlap_in_part_are_refused(edges):
+    one = tgo.grid_level2(level2(1.0), tgo.Grid(latitude=[-90, 0, 90]))
+    with pytest.raises(TgoError) as caught:
+        tgo.merge_maps([one, tgo.grid_level2(level2(1.0), tgo.Grid(**edges))])
+    assert caught.value.rule == "map.merge"
+
+
+# --- large grids ---------------------------------------------------------------------
+
+
+def test_sparse__a_grid_of_millions_costs_what_its_samples_cost(tmp_path):
+    grid = tgo.Grid.from_spec(
+        "mars_year=34:38:1,solar_longitude=0:360:5,altitude=0:100:2.5,"
+        "latitude=-90:90:5,longitude=-180:180:5"
+    )
+    rng = np.random.default_rng(3)
+    many = [level2(x, latitude=rng.uniform(-90, 90)) for x in range(30)]
+    parts = [tgo.grid_level2(p, grid) for p in (many[:9], many[9:])]
+    whole = tgo.grid_level2(many, grid)
+    assert whole["ch4_mean"].dims == ("cell",)
+    assert whole["cell"].attrs["compress"] == " ".join(grid.dims)
+    assert whole.nbytes < 2e5
+    merged = tgo.merge_maps([tgo.write_map(parts[1], tmp_path / "a.nc"), parts[0]])
+    for name in whole.data_vars:
+        np.testing.assert_allclose(merged[name], whole[name], rtol=1e-12, atol=1e-12)
+    small = tgo.Grid(latitude=[-90, 0, 90], altitude=[0, 5, 20])
+    thin = tgo.grid_level2(many, small, form="sparse")
+    thick = tgo.grid_level2(many, small)
+    xr.testing.assert_identical(dense(thin), thick)
+    assert dense(thick) is thick
+    back = open_verified(write_map(thin, tmp_path / "b.nc"))
+    np.testing.assert_array_equal(dense(back)["ch4_mean"], thick["ch4_mean"])
