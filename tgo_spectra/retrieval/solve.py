@@ -174,7 +174,9 @@ def descend(
         before = previous[going]
         np.divide(length, before, out=shrinks, where=before > length)
         left = length * shrinks
-        small = (left < close) & (length < max(UNSEEN, close))
+        # rounding may leave a matrix of elements that say the same without a root: its
+        # step goes anywhere, at a "length" below zero
+        small = (left < close) & (length < max(UNSEEN, close)) & (length >= 0.0)
         previous[going] = length
         converged[going[small]] = True
         end[going] = x[going] + np.where(small[:, None], step, 0.0)

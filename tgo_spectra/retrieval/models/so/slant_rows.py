@@ -73,6 +73,9 @@ DAMPING = 10.0
 """Of rows that go to and fro, as faint ones may, whose shift is anywhere: steps of a
 third of an a priori sigma."""
 
+LOST = 3.0
+"""Times the chi-square of the first look beyond which a row begins anew."""
+
 MOVES = 3
 """Times that a row's operator may be made anew because its shift has moved."""
 
@@ -197,6 +200,10 @@ def fit(
                 made[shift] = instrument.seen(instrument.pixels, shift, False)
             chosen = moved[rows.near[moved] == shift]
             rows.descend(chosen, made[shift], weights, field)
+            lost = chosen[rows.lost(chosen)]
+            if lost.size:
+                rows.state[lost] = choices.start
+                rows.descend(lost, made[shift], weights, field, damping=DAMPING)
             again = chosen[rows.clip(chosen)]
             if again.size:
                 rows.state[again] = rows.point[again]
@@ -239,6 +246,7 @@ class _Rows:
         self.freedom = np.full(count, np.nan)
         self.fields = KeptFields()
         self.reduced = np.full(count, np.nan)
+        self.looked = self.reduced
         self.near, self.whole, self.built = np.zeros((3, count))
         self.built[:] = np.nan
         used = self.weight > 0
@@ -284,6 +292,7 @@ class _Rows:
                 self.search(batch, four, gas)
         self.descend(everyone, seen, central, np.ones(1), wide)
         self.depth = depth_of(self.baseline[:, 0])
+        self.looked = self.reduced.copy()
 
     def search(self, batch: IntArray, four: Array, gas: Array) -> None:
         """Whole-pixel shifts; a gain counts in units of what is left.
@@ -349,6 +358,15 @@ class _Rows:
         # what was left out may have been off because the operator was
         self.weight[moved] = self.given[moved]
         return moved
+
+    def lost(self, rows: IntArray) -> npt.NDArray[np.bool_]:
+        """Tell which rows the first look has led to where all orders make no spectrum.
+
+        Of a gas that the row does not show it may take any amount, which shines in
+        orders farther off.
+        """
+        kept = self.reduced[rows] < LOST * self.looked[rows]
+        return np.asarray(~(self.converged[rows] | kept))
 
     def clip(self, rows: IntArray) -> npt.NDArray[np.bool_]:
         """Leave out pixels that are far off; tell which rows had any."""
