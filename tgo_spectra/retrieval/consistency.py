@@ -49,8 +49,8 @@ WIDEST_PX = 12
 """Wider manifolds are cut: many pixels as one group hide a narrow feature."""
 
 DOUBTFUL, UNLIKELY_SIGMAS = 0.1, 1.5
-"""Probability of the disagreement below which all of a change beyond its expectation
-counts as error; else only what is beyond this many standard errors of the change."""
+"""Probability of the disagreement below which all of a change counts as error; else
+only what is beyond this many standard errors of the change."""
 
 LEFT_OUT_SIGMAS = 3.0
 """Of its own error by which a detection must stay without any one manifold: one feature
@@ -100,8 +100,9 @@ class Agreement:
         """Error of the quantities by what the manifolds disagree, (quantity,)."""
         if not self.shift.size:
             return np.zeros(self.shift.shape[1])
-        # without a sign of disagreement only what chance does not make
-        expected = 1.0 if self.probability < DOUBTFUL else UNLIKELY_SIGMAS**2
+        # without a sign of disagreement only what chance does not make; with one, a
+        # change that chance could make may well be what hides the feature
+        expected = 0.0 if self.probability < DOUBTFUL else UNLIKELY_SIGMAS**2
         excess = (self.shift**2 - expected * self.variance).max(axis=0)
         return np.asarray(np.sqrt(np.clip(excess, 0.0, None)))
 
