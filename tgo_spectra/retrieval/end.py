@@ -243,14 +243,15 @@ class End:
         covariance: Array,
         inflation: float,
         layer: npt.NDArray[np.bool_],
-        beside: Sequence[Array],
+        beside: Sequence[tuple[Array, Array]],
         line_error: Array,
     ) -> consistency.Agreement:
         """Test the manifolds of a gas; see `consistency.agreement`.
 
         ``responses``, (quantity, element): take K^T Se^-1 (y - F) to what may change.
-        ``beside``, each (row, pixel): whitened changes by what is not in the fit;
-        ``line_error``, (level,): of a profile by the lines of one manifold alone.
+        ``beside``: whitened changes by what is not in the fit, (row, pixel), each with
+        its `times`; ``line_error``, (level,): of a profile by the lines of one manifold
+        alone.
         """
         path = self.expand.paths[name]
         names = list(self.expand.paths)
@@ -268,10 +269,12 @@ class End:
         parts = consistency.halves(groups, information)
         hats = consistency.hats(self.altitude_km)
         profile = path @ hats.astype(path.dtype)  # (row, k, hat)
-        every = np.stack([residual, *beside], axis=1).astype(raw.dtype)
+        every = np.stack([residual, *(one for one, _ in beside)], axis=1).astype(
+            raw.dtype
+        )
         wide = [raw, every, seen.basis.astype(raw.dtype), seen.fields]
         wide += [] if self.waves is None else [self.waves]
-        sums = _by_part(np.concatenate(wide, axis=1), raw, [p.pixels for p in parts])
+        sums = _by_part(wide, raw, [part.pixels for part in parts])
         # with the deviation profiles, (row, anything, part and hat)
         ends = np.cumsum([one.shape[1] for one in wide])
         gram, r, q, fields, waves = np.split(
@@ -281,7 +284,7 @@ class End:
         score = r.sum(axis=0).T.astype(float)  # (part * hat, residual and changes)
         known = self._summed(fields, waves if self.waves is not None else None)
         joined = q.reshape(rows * q.shape[1], -1).astype(float)
-        v = -(joined.T @ joined)
+        v = -_squared(joined)
         blocks = profile.reshape(rows * k, n).T @ gram.reshape(rows * k, -1)
         for index in range(len(parts)):
             own = slice(index * n, (index + 1) * n)
@@ -293,8 +296,8 @@ class End:
             mine = np.repeat([part.group == number for part in parts], n)
             left = v0 @ (mine * np.tile(amount, len(parts)))
             v += left[:, None] * left / inflation**2
-        for index, change in enumerate(beside, 1):
-            left = score[:, index] - known.T @ (covariance @ self.times(change))
+        for index, (_, gradient) in enumerate(beside, 1):
+            left = score[:, index] - known.T @ (covariance @ gradient)
             v += left[:, None] * left / inflation**2
         return consistency.agreement(
             score[:, 0] / inflation,
@@ -306,18 +309,32 @@ class End:
         )
 
 
-def _by_part(wide: Array, raw: Array, parts: Sequence[IntArray]) -> Array:
-    """Products of two sets of columns over each part of the pixels.
+def _squared(columns: Array) -> Array:
+    """Products of all columns with each other, in half of the time."""
+    from scipy.linalg.blas import dsyrk
 
-    (row, column, pixel), (row, k, pixel) -> (row, column, part, k).
+    upper = dsyrk(1.0, columns.T)
+    return np.asarray(upper + np.triu(upper, 1).T)
+
+
+def _by_part(wide: Sequence[Array], raw: Array, parts: Sequence[IntArray]) -> Array:
+    """Products of some sets of columns with another over each part of the pixels.
+
+    (row, column, pixel) each, (row, k, pixel) -> (row, every column, part, k).
     """
-    order = np.concatenate(parts)
-    wide, raw = wide.take(order, axis=2), raw.take(order, axis=2)
-    ends = np.cumsum([part.size for part in parts])
-    found = np.empty((*wide.shape[:2], len(parts), raw.shape[1]), dtype=wide.dtype)
-    for number, (start, stop) in enumerate(zip([0, *ends], ends, strict=False)):
-        turned = raw[:, :, start:stop].transpose(0, 2, 1)
-        np.matmul(wide[:, :, start:stop], turned, out=found[:, :, number])
+    ends = np.cumsum([0, *(one.shape[1] for one in wide)])
+    shape = (len(raw), int(ends[-1]), len(parts), raw.shape[1])
+    found = np.empty(shape, dtype=raw.dtype)
+    for number, pixels in enumerate(parts):
+        span = slice(int(pixels[0]), int(pixels[-1]) + 1)
+        mine = raw[:, :, span]
+        if pixels.size < mine.shape[2]:  # with gaps
+            mask = np.zeros(mine.shape[2], dtype=raw.dtype)
+            mask[pixels - span.start] = 1.0
+            mine = mine * mask
+        turned = mine.transpose(0, 2, 1)
+        for one, start, stop in zip(wide, ends, ends[1:], strict=False):
+            np.matmul(one[:, :, span], turned, out=found[:, start:stop, number])
     return found
 
 

@@ -211,8 +211,7 @@ class Evaluator:
         if drift is None or m.place is None or not abs(drift[0]) > REBUILD_PX:
             return None
         if self.higher is None:
-            limb = forward.at_heights(self.scene.limb, self.scene.limb.jacobian_heights)
-            t = forward.node_transmittance(limb, state)
+            t = forward.node_transmittance(self.scene.limb.sparse, state)
             values = dict(zip(self.elements, self.settings, strict=True))
             shift, stretch = self.built
             low, middle, high = (
@@ -236,8 +235,7 @@ class Evaluator:
 
     def _by_instrument(self, state: State) -> Array:
         """Central differences by the elements of the instrument."""
-        limb = forward.at_heights(self.scene.limb, self.scene.limb.jacobian_heights)
-        t = forward.node_transmittance(limb, state)
+        t = forward.node_transmittance(self.scene.limb.sparse, state)
         values = dict(zip(self.elements, self.settings, strict=True))
         seen = []
         for name in self.elements:
