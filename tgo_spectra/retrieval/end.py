@@ -64,6 +64,7 @@ class End:
         self.height_km, self.altitude_km = height_km, altitude_km
         self.space = expand.space
         self.waves: Array | None = None
+        self._kept: tuple[Array, Array, Array | None] | None = None
         if wave_sigma > 0.0:
             self.modes = np.stack(
                 [
@@ -94,10 +95,7 @@ class End:
     def matrix(self, correlation: Array | None = None) -> Array:
         """K^T R K, with the correlation along pixels of R, (element, element)."""
         fields, waves = self.seen.fields, self.waves
-        other, others = fields, waves
-        if correlation is not None and correlation.any():
-            other = noise.pixel_filtered(fields, correlation)
-            others = None if waves is None else noise.pixel_filtered(waves, correlation)
+        other, others = self._filtered(correlation)
         gram = fields @ other.transpose(0, 2, 1)
         inner, _ = self.expand(_gram_only(gram))
         inner = self._scaled(self._scaled(inner).T).T
@@ -122,6 +120,19 @@ class End:
                 whole[at[0] : at[0] + count, at[1] : at[1] + count] = block
         return 0.5 * (whole + whole.T)
 
+    def _filtered(self, correlation: Array | None) -> tuple[Array, Array | None]:
+        """Fields and waves times the correlation along pixels, made once."""
+        if correlation is None or not correlation.any():
+            return self.seen.fields, self.waves
+        if self._kept is None or not np.array_equal(self._kept[0], correlation):
+            both = [
+                None if one is None else noise.pixel_filtered(one, correlation)
+                for one in (self.seen.fields, self.waves)
+            ]
+            assert both[0] is not None
+            self._kept = correlation, both[0], both[1]
+        return self._kept[1:]
+
     def gradient(self) -> Array:
         """K^T Se^-1 (y - F), (element,)."""
         return self.times(self.seen.residual)
@@ -144,16 +155,20 @@ class End:
         parts = (np.tensordot(m, waves, axes=1) for m in self.modes)
         return np.concatenate([inner, *parts])
 
-    def in_spectra(self, changes: Array) -> Array:
-        """K times changes of the state, (element, column): (row, column, pixel)."""
+    def in_spectra(self, changes: Array, correlation: Array | None = None) -> Array:
+        """K times changes of the state, (element, column): (row, column, pixel).
+
+        With a correlation along pixels: times that.
+        """
+        fields, waves = self._filtered(correlation)
         size, count = self.expand.space.size, changes.shape[1]
         inner = self.expand.right(self._scaled(changes[:size]))
         single = self.seen.fields.dtype
-        seen = inner.transpose(0, 2, 1).astype(single) @ self.seen.fields
-        if self.waves is not None:
+        seen = inner.transpose(0, 2, 1).astype(single) @ fields
+        if waves is not None:
             parts = changes[size:].reshape(len(self.modes), -1, count)
             amounts = np.einsum("mr,mwc->rcw", self.modes, parts).astype(single)
-            seen += amounts @ self.waves
+            seen += amounts @ waves
         return np.asarray(seen)
 
     def step(self, constraint: Array, start: Array) -> Step:
@@ -199,13 +214,13 @@ class End:
             return np.zeros((len(gain), len(gain)))
         found = np.zeros((len(gain), len(gain)))
         seen = self.in_spectra(gain.T)
+        filtered = self.in_spectra(gain.T, measured.sure_along_pixels)
         for number in np.unique(bins):
-            mine = seen[bins == number]
+            mine, their = seen[bins == number], filtered[bins == number]
             other = np.zeros_like(mine)
             for lag, value in enumerate(correlation[: len(mine) - 1], 1):
                 if value:
-                    other[lag:] += mine.dtype.type(value) * mine[:-lag]
-            other = noise.pixel_filtered(other, measured.sure_along_pixels)
+                    other[lag:] += mine.dtype.type(value) * their[:-lag]
             for one, two in zip(mine, other, strict=True):
                 found += one @ two.T
         return np.asarray(measured.variance * (found + found.T))
