@@ -12,10 +12,12 @@ from reference.operator_matrix import as_csr
 import tgo_spectra as tgo
 from tgo_spectra.errors import InstrumentError
 from tgo_spectra.forward import transmittance as forward
-from tgo_spectra.forward.kernels import exponentiate, through_hats
+from tgo_spectra.forward.kernels import exponentiate, through_hats, transmit
+from tgo_spectra.instruments.response import fields as responses
 from tgo_spectra.instruments.response import tabulated as operator
 from tgo_spectra.instruments.response.fields import apply_model
 from tgo_spectra.numerics.geometry_kernel import sum_splines
+from tgo_spectra.retrieval import end
 from tgo_spectra.retrieval.kernels import Bands
 from tgo_spectra.retrieval.models.so import evaluation
 
@@ -43,6 +45,20 @@ def test_exponentiate__single_precision():
     ends = np.array([0.0, -1e4, 88.0], dtype=np.float32)
     exponentiate.py_func(ends)
     np.testing.assert_allclose(ends, [1.0, np.exp(-87.0), np.exp(88.0)], rtol=1e-5)
+
+
+def test_transmit__exponential_and_how_many_are_too_bright():
+    rng = np.random.default_rng(4)
+    vectors = rng.random((300, 5), dtype=np.float32)
+    minus = -rng.random((5, 7), dtype=np.float32)
+    minus[:, 3] = 9.0
+    expected = np.exp(vectors.astype(float) @ minus.astype(float))
+    for kernel in (transmit, transmit.py_func):
+        out = np.empty((300, 7), dtype=np.float32)
+        # a limit of few multiplications: in many pieces
+        bright = kernel(vectors, minus, 1000, np.float32(30.0), out)
+        assert bright == (expected >= np.exp(30.0)).sum() > 0
+        np.testing.assert_allclose(out, expected, rtol=2e-5)
 
 
 def test_through_hats__product_with_hats():
@@ -134,6 +150,51 @@ def test_apply_model__the_same_as_one_by_one(scene, vmr):
     )
     scale = np.abs(products).max()
     np.testing.assert_allclose(few[1:].transpose(1, 0, 2), products, atol=1e-6 * scale)
+
+
+def test_far_orders__at_few_heights(scene, vmr):
+    seen_by = scene.operator(0.1)
+    near, nodes = responses.near_orders(seen_by)
+    assert 0.2 < near.mean() < 0.9
+    assert nodes.stop - nodes.start < seen_by.n_nodes
+    found = forward.pixel_fields(scene.limb, seen_by, vmr)
+    field = forward.node_transmittance(scene.limb, vmr)
+    (value, shift, slope), few, _ = apply_model(
+        seen_by, field, scene.limb.jacobian_heights, scene.limb.factors
+    )
+    np.testing.assert_allclose(found.value, value, atol=2e-6)
+    np.testing.assert_allclose(found.shift, shift, atol=5e-6)
+    np.testing.assert_allclose(found.slope, slope, atol=2e-6)
+    # all that is made at few heights only is the same
+    np.testing.assert_allclose(found.curvature, few[0], atol=1e-4)
+    gas = np.concatenate([-f.transpose(1, 0, 2) for f in found.gas.values()])
+    np.testing.assert_allclose(gas, few[1:], atol=1e-6 * np.abs(few[1:]).max())
+
+
+def test_span__what_one_atmosphere_needs_of_a_table(scene, vmr):
+    whole = forward.with_coefficients(scene.limb, {})
+    assert scene.limb.vectors.shape[1] < 0.6 * whole.vectors.shape[1]
+    found = forward.node_transmittance(scene.limb, vmr)
+    expected = forward.node_transmittance(whole, vmr)
+    np.testing.assert_allclose(found, expected, atol=4e-6)
+    stronger = {"h2o": 1.1 * scene.limb.gases["h2o"].coefficients}
+    changed = forward.with_coefficients(scene.limb, stronger)
+    more = forward.node_transmittance(whole, vmr | {"h2o": 1.1 * vmr["h2o"]})
+    np.testing.assert_allclose(
+        forward.node_transmittance(changed, vmr), more, atol=4e-6
+    )
+
+
+def test_manifolds__sums_over_parts_with_gaps():
+    rng = np.random.default_rng(5)
+    wide = [rng.random((2, count, 9)) for count in (3, 1)]
+    raw = rng.random((2, 2, 9))
+    parts = [np.array([1, 2, 3]), np.array([0, 4, 8]), np.array([6])]
+    found = end._by_part(wide, raw, parts)
+    every = np.concatenate(wide, axis=1)
+    for number, pixels in enumerate(parts):
+        expected = every[:, :, pixels] @ raw[:, :, pixels].transpose(0, 2, 1)
+        np.testing.assert_allclose(found[:, :, number], expected)
 
 
 def test_apply_model__refuses(scene, vmr):

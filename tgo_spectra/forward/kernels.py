@@ -276,8 +276,9 @@ def transmit(
     vectors: NDArray[np.float32],
     minus: NDArray[np.float32],
     limit: int,
+    most: np.float32,
     out: NDArray[np.float32],
-) -> float:
+) -> int:
     """Fill the transmittance a few nodes at a time, while they are in the cache.
 
     Parameters
@@ -289,28 +290,28 @@ def transmit(
     limit : int
         Multiplications in one call of the linear algebra library, see
         `tgo_spectra.numerics.matrices`.
+    most : float32
+        Logarithm of a transmittance that none should reach.
     out : ndarray, shape (node, height)
         Written.
 
     Returns
     -------
-    float
-        Largest logarithm of a transmittance; not-a-number if any is.
+    int
+        How many reach it.
     """
     rows = max(1, limit // max(1, minus.size))
-    largest = np.float32(-np.inf)
+    found = 0
     for start in range(0, vectors.shape[0], rows):
         part = out[start : start + rows]
         np.dot(vectors[start : start + rows], minus, part)
         flat = part.reshape(-1)
-        total = np.float32(0.0)
+        bright = np.int32(0)
         for i in range(flat.size):
-            largest = max(largest, flat[i])
-            total += flat[i]
-        if np.isnan(total):
-            return np.nan
+            bright += np.int32(flat[i] >= most)
+        found += int(bright)
         exponentiate(flat)
-    return float(largest)
+    return found
 
 
 @compiled()

@@ -116,6 +116,11 @@ class Limb:
         return np.ascontiguousarray(np.concatenate(parts))
 
     @functools.cached_property
+    def sparse(self) -> Limb:
+        """The same at the heights of the Jacobian alone."""
+        return at_heights(self, self.jacobian_heights)
+
+    @functools.cached_property
     def air_column_cm2(self) -> Array:
         """Slant column of air under the hat of each level, (height, level)."""
         return steady_product(self.air_cm2, self.hats)
@@ -228,18 +233,15 @@ def limb(
     table = _stacked(tuple(vectors.values()), dtype)
     exact = jacobian_rank is None or dtype != np.float32
     turns = {
-        gas: np.eye(len(c)) if exact else _span(c, number_density_cm3)
-        for gas, c in coefficients.items()
-        if gas in vectors
+        gas: np.eye(len(own)) if exact else _span(coefficients[gas], number_density_cm3)
+        for gas, own in vectors.items()
     }
-    spanned = _turned(table, [turns[gas] for gas in vectors])
+    spanned = table if exact else _turned(table, list(turns.values()))
     gases, start = {}, 0
-    for gas in vectors:
-        u = spanned[:, start : start + turns[gas].shape[1]]
-        gases[gas] = _gas_path(
-            u, turns[gas], coefficients[gas], air, hats, jacobian_rank
-        )
-        start += u.shape[1]
+    for gas, turn in turns.items():
+        u = spanned[:, start : start + turn.shape[1]]
+        gases[gas] = _gas_path(u, turn, coefficients[gas], air, hats, jacobian_rank)
+        start += turn.shape[1]
     last = height_km.size - 1
     chosen = np.unique(np.append(np.arange(0, last, jacobian_every), last))
     return Limb(altitude_km, height_km, gases, air, hats, spanned, table, chosen, dtype)
@@ -251,7 +253,8 @@ def with_coefficients(
     """Return the model with other cross sections of some gases, and other air.
 
     ``coefficients`` (rank, point, cm2): they need not lie in what those of the model
-    span. Of the result the transmittance alone may be asked.
+    span. Of the result the transmittance alone may be asked; differences are to be
+    taken between two of them.
     """
     gases, start = {}, 0
     for gas, path in model.gases.items():
@@ -288,20 +291,26 @@ def _span(coefficients: Array, number_density_cm3: Array) -> Array:
     """Directions that the coefficients span along an atmosphere, (rank, few)."""
     weighted = coefficients * np.sqrt(number_density_cm3)
     directions, size, _ = np.linalg.svd(weighted, full_matrices=False)
-    kept = size > SPAN_TOLERANCE * size[0]
-    return np.eye(len(coefficients)) if kept.all() else directions[:, kept]
+    return np.asarray(directions[:, size > SPAN_TOLERANCE * size[0]])
 
 
 def _turned(table: Array, turns: Sequence[Array]) -> Array:
     """Vectors of the table in the directions of each gas, (node, direction)."""
-    if all(turn.shape[0] == turn.shape[1] for turn in turns):  # the table's own
-        return table
-    rows, columns = (sum(turn.shape[axis] for turn in turns) for axis in (0, 1))
-    every, at = np.zeros((rows, columns), dtype=table.dtype), np.zeros(2, dtype=int)
+    columns = sum(turn.shape[1] for turn in turns)
+    out = np.empty((len(table), columns), dtype=table.dtype)
+    rank, at = 0, 0
     for turn in turns:
-        every[at[0] : at[0] + len(turn), at[1] : at[1] + turn.shape[1]] = turn
-        at += turn.shape
-    return steady_product(table, every)
+        mine = table[:, rank : rank + len(turn)]
+        _multiply(mine, turn.astype(table.dtype), out[:, at : at + turn.shape[1]])
+        rank, at = rank + len(turn), at + turn.shape[1]
+    return out
+
+
+def _multiply(a: Array, b: Array, out: Array) -> None:
+    """Do a `steady_product` of which the first and `out` are columns of matrices."""
+    rows = max(1, LIMIT // b.size)
+    for start in range(0, len(a), rows):
+        np.matmul(a[start : start + rows], b, out=out[start : start + rows])
 
 
 def _gas_path(
@@ -319,7 +328,8 @@ def _gas_path(
     _, turned = np.linalg.eigh(steady_product(coefficients, coefficients.T))
     q = turned[:, : -rank - 1 : -1]
     path = _through(steady_product(q.T, coefficients), air, hats)
-    directions = steady_product(u, steady_product(turn.T, q).astype(u.dtype))
+    directions = np.empty((len(u), rank), dtype=u.dtype)
+    _multiply(u, steady_product(turn.T, q).astype(u.dtype), directions)
     return GasPath(u, coefficients, turn, directions, path)
 
 
@@ -367,13 +377,15 @@ def _transmittance(vectors: Array, minus: Array) -> Array:
         from tgo_spectra.forward.kernels import transmit
 
         depth = np.empty((len(vectors), minus.shape[1]), dtype=vectors.dtype)
-        brightest = transmit(vectors, np.ascontiguousarray(minus), LIMIT, depth)
+        most = np.float32(LOG_TRANSMITTANCE_LIMIT)
+        away = transmit(vectors, np.ascontiguousarray(minus), LIMIT, most, depth) > 0
     else:
         depth = steady_product(vectors, minus)
-        brightest = float(depth.max())
+        away = bool(depth.max() >= LOG_TRANSMITTANCE_LIMIT)
         np.exp(depth, out=depth)
-    if not brightest < LOG_TRANSMITTANCE_LIMIT:  # NaN included
+    if away or not np.isfinite(minus).all():
         message = "transmittance beyond all bounds: the state has run away"
+        brightest = float((vectors @ minus).max())
         raise RetrievalError(message, value=brightest, rule="fit.diverged")
     return depth
 
@@ -437,8 +449,7 @@ def _fields(
     vmr: Mapping[str, Array],
     factors: Array | None,
 ) -> PixelFields:
-    few_heights = model.jacobian_heights.size < model.height_km.size
-    if "slope" in seen_by.kinds or not few_heights:
+    if "slope" in seen_by.kinds or model.jacobian_heights.size == model.height_km.size:
         t = node_transmittance(model, vmr)
         dense, few, _ = seen.apply_model(seen_by, t, model.jacobian_heights, factors)
         if "slope" in seen_by.kinds:  # the rows themselves, where they were made

@@ -336,7 +336,11 @@ def conclude(
         if name in tested and layer is not None:
             agreements[name] = end.agreement(
                 name, residual, responses, covariance, measured.of_sums, layer,
-                [one for ones in changes.values() for one in ones],
+                [
+                    pair
+                    for source, ones in changes.items()
+                    for pair in zip(ones, gradients[source], strict=True)
+                ],
                 line_sigma * whole.unpack(found)[name],
             )  # fmt: skip
     steps = {source: ones @ covariance for source, ones in gradients.items()}

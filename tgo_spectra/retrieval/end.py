@@ -64,6 +64,7 @@ class End:
         self.height_km, self.altitude_km = height_km, altitude_km
         self.space = expand.space
         self.waves: Array | None = None
+        self._kept: tuple[Array, Array, Array | None] | None = None
         if wave_sigma > 0.0:
             self.modes = np.stack(
                 [
@@ -94,10 +95,7 @@ class End:
     def matrix(self, correlation: Array | None = None) -> Array:
         """K^T R K, with the correlation along pixels of R, (element, element)."""
         fields, waves = self.seen.fields, self.waves
-        other, others = fields, waves
-        if correlation is not None and correlation.any():
-            other = noise.pixel_filtered(fields, correlation)
-            others = None if waves is None else noise.pixel_filtered(waves, correlation)
+        other, others = self._filtered(correlation)
         gram = fields @ other.transpose(0, 2, 1)
         inner, _ = self.expand(_gram_only(gram))
         inner = self._scaled(self._scaled(inner).T).T
@@ -122,6 +120,19 @@ class End:
                 whole[at[0] : at[0] + count, at[1] : at[1] + count] = block
         return 0.5 * (whole + whole.T)
 
+    def _filtered(self, correlation: Array | None) -> tuple[Array, Array | None]:
+        """Fields and waves times the correlation along pixels, made once."""
+        if correlation is None or not correlation.any():
+            return self.seen.fields, self.waves
+        if self._kept is None or not np.array_equal(self._kept[0], correlation):
+            both = [
+                None if one is None else noise.pixel_filtered(one, correlation)
+                for one in (self.seen.fields, self.waves)
+            ]
+            assert both[0] is not None
+            self._kept = correlation, both[0], both[1]
+        return self._kept[1:]
+
     def gradient(self) -> Array:
         """K^T Se^-1 (y - F), (element,)."""
         return self.times(self.seen.residual)
@@ -144,16 +155,20 @@ class End:
         parts = (np.tensordot(m, waves, axes=1) for m in self.modes)
         return np.concatenate([inner, *parts])
 
-    def in_spectra(self, changes: Array) -> Array:
-        """K times changes of the state, (element, column): (row, column, pixel)."""
+    def in_spectra(self, changes: Array, correlation: Array | None = None) -> Array:
+        """K times changes of the state, (element, column): (row, column, pixel).
+
+        With a correlation along pixels: times that.
+        """
+        fields, waves = self._filtered(correlation)
         size, count = self.expand.space.size, changes.shape[1]
         inner = self.expand.right(self._scaled(changes[:size]))
         single = self.seen.fields.dtype
-        seen = inner.transpose(0, 2, 1).astype(single) @ self.seen.fields
-        if self.waves is not None:
+        seen = inner.transpose(0, 2, 1).astype(single) @ fields
+        if waves is not None:
             parts = changes[size:].reshape(len(self.modes), -1, count)
             amounts = np.einsum("mr,mwc->rcw", self.modes, parts).astype(single)
-            seen += amounts @ self.waves
+            seen += amounts @ waves
         return np.asarray(seen)
 
     def step(self, constraint: Array, start: Array) -> Step:
@@ -199,13 +214,13 @@ class End:
             return np.zeros((len(gain), len(gain)))
         found = np.zeros((len(gain), len(gain)))
         seen = self.in_spectra(gain.T)
+        filtered = self.in_spectra(gain.T, measured.sure_along_pixels)
         for number in np.unique(bins):
-            mine = seen[bins == number]
+            mine, their = seen[bins == number], filtered[bins == number]
             other = np.zeros_like(mine)
             for lag, value in enumerate(correlation[: len(mine) - 1], 1):
                 if value:
-                    other[lag:] += mine.dtype.type(value) * mine[:-lag]
-            other = noise.pixel_filtered(other, measured.sure_along_pixels)
+                    other[lag:] += mine.dtype.type(value) * their[:-lag]
             for one, two in zip(mine, other, strict=True):
                 found += one @ two.T
         return np.asarray(measured.variance * (found + found.T))
@@ -243,14 +258,15 @@ class End:
         covariance: Array,
         inflation: float,
         layer: npt.NDArray[np.bool_],
-        beside: Sequence[Array],
+        beside: Sequence[tuple[Array, Array]],
         line_error: Array,
     ) -> consistency.Agreement:
         """Test the manifolds of a gas; see `consistency.agreement`.
 
         ``responses``, (quantity, element): take K^T Se^-1 (y - F) to what may change.
-        ``beside``, each (row, pixel): whitened changes by what is not in the fit;
-        ``line_error``, (level,): of a profile by the lines of one manifold alone.
+        ``beside``: whitened changes by what is not in the fit, (row, pixel), each with
+        its `times`; ``line_error``, (level,): of a profile by the lines of one manifold
+        alone.
         """
         path = self.expand.paths[name]
         names = list(self.expand.paths)
@@ -268,10 +284,12 @@ class End:
         parts = consistency.halves(groups, information)
         hats = consistency.hats(self.altitude_km)
         profile = path @ hats.astype(path.dtype)  # (row, k, hat)
-        every = np.stack([residual, *beside], axis=1).astype(raw.dtype)
+        every = np.stack([residual, *(one for one, _ in beside)], axis=1).astype(
+            raw.dtype
+        )
         wide = [raw, every, seen.basis.astype(raw.dtype), seen.fields]
         wide += [] if self.waves is None else [self.waves]
-        sums = _by_part(np.concatenate(wide, axis=1), raw, [p.pixels for p in parts])
+        sums = _by_part(wide, raw, [part.pixels for part in parts])
         # with the deviation profiles, (row, anything, part and hat)
         ends = np.cumsum([one.shape[1] for one in wide])
         gram, r, q, fields, waves = np.split(
@@ -281,7 +299,7 @@ class End:
         score = r.sum(axis=0).T.astype(float)  # (part * hat, residual and changes)
         known = self._summed(fields, waves if self.waves is not None else None)
         joined = q.reshape(rows * q.shape[1], -1).astype(float)
-        v = -(joined.T @ joined)
+        v = -_squared(joined)
         blocks = profile.reshape(rows * k, n).T @ gram.reshape(rows * k, -1)
         for index in range(len(parts)):
             own = slice(index * n, (index + 1) * n)
@@ -293,8 +311,8 @@ class End:
             mine = np.repeat([part.group == number for part in parts], n)
             left = v0 @ (mine * np.tile(amount, len(parts)))
             v += left[:, None] * left / inflation**2
-        for index, change in enumerate(beside, 1):
-            left = score[:, index] - known.T @ (covariance @ self.times(change))
+        for index, (_, gradient) in enumerate(beside, 1):
+            left = score[:, index] - known.T @ (covariance @ gradient)
             v += left[:, None] * left / inflation**2
         return consistency.agreement(
             score[:, 0] / inflation,
@@ -306,18 +324,32 @@ class End:
         )
 
 
-def _by_part(wide: Array, raw: Array, parts: Sequence[IntArray]) -> Array:
-    """Products of two sets of columns over each part of the pixels.
+def _squared(columns: Array) -> Array:
+    """Products of all columns with each other, in half of the time."""
+    from scipy.linalg.blas import dsyrk
 
-    (row, column, pixel), (row, k, pixel) -> (row, column, part, k).
+    upper = dsyrk(1.0, columns.T)
+    return np.asarray(upper + np.triu(upper, 1).T)
+
+
+def _by_part(wide: Sequence[Array], raw: Array, parts: Sequence[IntArray]) -> Array:
+    """Products of some sets of columns with another over each part of the pixels.
+
+    (row, column, pixel) each, (row, k, pixel) -> (row, every column, part, k).
     """
-    order = np.concatenate(parts)
-    wide, raw = wide.take(order, axis=2), raw.take(order, axis=2)
-    ends = np.cumsum([part.size for part in parts])
-    found = np.empty((*wide.shape[:2], len(parts), raw.shape[1]), dtype=wide.dtype)
-    for number, (start, stop) in enumerate(zip([0, *ends], ends, strict=False)):
-        turned = raw[:, :, start:stop].transpose(0, 2, 1)
-        np.matmul(wide[:, :, start:stop], turned, out=found[:, :, number])
+    ends = np.cumsum([0, *(one.shape[1] for one in wide)])
+    shape = (len(raw), int(ends[-1]), len(parts), raw.shape[1])
+    found = np.empty(shape, dtype=raw.dtype)
+    for number, pixels in enumerate(parts):
+        span = slice(int(pixels[0]), int(pixels[-1]) + 1)
+        mine = raw[:, :, span]
+        if pixels.size < mine.shape[2]:  # with gaps
+            mask = np.zeros(mine.shape[2], dtype=raw.dtype)
+            mask[pixels - span.start] = 1.0
+            mine = mine * mask
+        turned = mine.transpose(0, 2, 1)
+        for one, start, stop in zip(wide, ends, ends[1:], strict=False):
+            np.matmul(one[:, :, span], turned, out=found[:, start:stop, number])
     return found
 
 

@@ -349,7 +349,7 @@ def _by_air(
     scene: Scene, state: State, seen_by: Operator, knots: Array, step: float, kind: str
 ) -> Array:
     """Differences by a hat of temperature or of pressure at each knot."""
-    limb = forward.at_heights(scene.limb, scene.limb.jacobian_heights)
+    limb = forward.with_coefficients(scene.limb.sparse, {})
     middle = operator.apply(seen_by, forward.node_transmittance(limb, state))
     hats, given = forward.hat_matrix(knots, scene.points_km), given_air(scene.air)
     none = np.zeros(scene.points_km.size)
@@ -428,7 +428,7 @@ def _by_broadening(
     _depth: Array,
 ) -> Array:
     """Change by the widths of the lines of each gas, relative; downwards, as above."""
-    limb = forward.at_heights(scene.limb, scene.limb.jacobian_heights)
+    limb = forward.with_coefficients(scene.limb.sparse, {})
     middle = operator.apply(seen_by, forward.node_transmittance(limb, state))
     fields = []
     for gas in limb.gases:
@@ -459,8 +459,8 @@ def _by_orders(
     _fields: forward.PixelFields,
     _depth: Array,
 ) -> Array:
-    limb = forward.at_heights(scene.limb, scene.limb.jacobian_heights)
-    return by_outer_orders(scene, seen_by, forward.node_transmittance(limb, state))
+    seen = forward.node_transmittance(scene.limb.sparse, state)
+    return by_outer_orders(scene, seen_by, seen)
 
 
 def by_outer_orders(scene: Scene, seen_by: Operator, transmittance: Array) -> Array:
