@@ -7,6 +7,7 @@ time to time and at every end, so that what stands there is never half of someth
 from __future__ import annotations
 
 import collections
+import dataclasses
 import json
 import time
 from typing import TYPE_CHECKING, Any
@@ -46,7 +47,8 @@ class Record:
     ) -> None:
         self.folder, self._facts = folder, facts
         self._journal = folder / journal
-        self._products = set(products)
+        self._products = {product: product for product in products}
+        self._same: dict[Any, Any] = {}
         self._read_to: dict[str, int] = {}
         self.rows: dict[str, ProductStatus] = {}
         self.crashes: dict[str, list[ProductStatus]] = {}
@@ -103,6 +105,16 @@ class Record:
                         self._take(found[1])
 
     def _take(self, row: ProductStatus) -> None:
+        # of many rows what is equal is held once
+        row = dataclasses.replace(
+            row,
+            product=self._products.get(row.product, row.product),
+            **{
+                name: self._same.setdefault(value, value)
+                for name in ("state", "setup", "rule", "quality")
+                for value in [getattr(row, name)]
+            },
+        )
         if row.state == "crashed":
             self.crashes.setdefault(row.product, []).append(row)
         elif row.state != "left_out":
