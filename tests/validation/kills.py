@@ -3,8 +3,8 @@
 ``python tests/validation/kills.py [PRODUCTS] [KILLS]``: KILLS are SIGKILL of the driver
 (half of them while a file is being written), SIGKILL of a worker, SIGTERM and SIGKILL
 half a second later, in turns. One line of JSON at the end; exit code 1 where a promise
-is broken. 200 and 175 need products of a second (``KILLS_PAUSE_S=1``) and kills up to four
-seconds apart (``KILLS_BETWEEN_S=4``), else the run ends before the kills do.
+is broken. 200 and 175 need products of a second (``KILLS_PAUSE_S=1``) and kills up to
+four seconds apart (``KILLS_BETWEEN_S=4``), else the run ends before the kills do.
 """
 
 from __future__ import annotations
