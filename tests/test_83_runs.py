@@ -274,7 +274,11 @@ def test_run__the_nth_call_fails(tmp_path):
 # several runs on one folder
 
 
-def slow(path, out, setups, air):
+def together(path, out, setups, air):
+    """Begin when all runs have a product, so that none comes when the others end."""
+    (out.parent / f"begun-{os.getpid()}").touch()
+    while len(list(out.parent.glob("begun-*"))) < int(os.environ["N_RUNS"]):
+        time.sleep(0.01)
     time.sleep(0.02)
     return process(path, out, setups, air)
 
@@ -283,11 +287,11 @@ SHARING = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from tgo_spectra.batch import products as batch
-from test_83_runs import slow
+from test_83_runs import together
 for k in range(int(sys.argv[4])):
     sys.stdin.readline()
     folder, out = f"{sys.argv[2]}/{k}", f"{sys.argv[3]}/{k}"
-    rows = batch.run(folder, out, progress=False, process=slow)
+    rows = batch.run(folder, out, progress=False, process=together)
     print(*(row.state for row in rows), flush=True)
 """
 
@@ -304,6 +308,7 @@ def test_run__several_share_a_folder(tmp_path):
         subprocess.Popen(
             [sys.executable, "-W", "ignore", "-c", SHARING, *given, str(n_rounds)],
             text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            env={**os.environ, "N_RUNS": str(n_runs)},
         )
         for _ in range(n_runs)
     ]  # fmt: skip
