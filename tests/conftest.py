@@ -127,6 +127,8 @@ APART = (
     "test_69_kinds",
     "test_80_batch",
     "test_80_batch_files",
+    "test_82_clusters",
+    "test_83_runs",
     "test_85_archive_index",
     "test_86_archive_download",
     "test_90_terminal",

@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tgo_spectra.batch import workers
 from tgo_spectra.batch.engines import Death, Here, mapped
 from tgo_spectra.batch.workers import GB, Workers, memory_of_machine
 from tgo_spectra.errors import TgoError, TgoWarning
@@ -199,6 +200,30 @@ def looks(_item):
 
 def listening(process):
     return sum(one.status == psutil.CONN_LISTEN for one in process.net_connections())
+
+
+def test_memory_of_machine__is_that_of_the_job(tmp_path, monkeypatch):
+    """The control group of this process and all that it is in, in both versions."""
+    monkeypatch.setattr(workers, "_GROUP", tmp_path / "cgroup")
+    monkeypatch.setattr(workers, "_GROUPS", tmp_path / "groups")
+    most = memory_of_machine()
+    assert most == psutil.virtual_memory().total
+    step = tmp_path / "groups" / "system.slice" / "job_7" / "step_0"
+    step.mkdir(parents=True)
+    (tmp_path / "cgroup").write_text("0::/system.slice/job_7/step_0\n")
+    (step / "memory.max").write_text("max\n")
+    assert memory_of_machine() == most
+    (step.parent / "memory.max").write_text("1000000\n")
+    assert memory_of_machine() == 1e6
+    (step / "memory.max").write_text("500000\n")
+    assert memory_of_machine() == 5e5
+    job = tmp_path / "groups" / "memory" / "job_8"
+    job.mkdir(parents=True)
+    (job / "memory.limit_in_bytes").write_text("300000\n")
+    (tmp_path / "cgroup").write_text("4:cpu,cpuacct:/x\n9:memory:/job_8\n")
+    assert memory_of_machine() == 3e5
+    (tmp_path / "cgroup").write_text("9:memory:/outside/of/this\n")
+    assert memory_of_machine() == most
 
 
 ORPHAN = """

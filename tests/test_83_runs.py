@@ -15,11 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from tgo_spectra import cli
 from tgo_spectra.batch import claims
 from tgo_spectra.batch import products as batch
 from tgo_spectra.batch.engines import Here
-from tgo_spectra.batch.journal import read_lines
-from tgo_spectra.errors import OutputError, ProductError
+from tgo_spectra.batch.journal import ProductStatus, read_lines
+from tgo_spectra.errors import OutputError, ProductError, TgoError
 from tgo_spectra.files import atomic
 from tgo_spectra.files.atomic import write_whole
 
@@ -145,6 +146,7 @@ STOPPED = """
 import os, sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
+from tgo_spectra import cli
 from tgo_spectra.batch import claims
 from tgo_spectra.batch import products as batch
 from tgo_spectra import cli
@@ -244,6 +246,7 @@ def whole(path, out, setups, air):
 def test_run__the_nth_call_fails(tmp_path):
     """For each N until none fails: one error by name, no half file, and it goes on."""
     folder = make_products(tmp_path / "in", ["p0", "p1"])
+    batch.run(folder, tmp_path / "out", progress=False, process=whole)  # reads its data
     number, failed = 0, 0
     while failed == number:
         number += 1
@@ -271,7 +274,11 @@ def test_run__the_nth_call_fails(tmp_path):
 # several runs on one folder
 
 
-def slow(path, out, setups, air):
+def together(path, out, setups, air):
+    """Begin when all runs have a product, so that none comes when the others end."""
+    (out.parent / f"begun-{os.getpid()}").touch()
+    while len(list(out.parent.glob("begun-*"))) < int(os.environ["N_RUNS"]):
+        time.sleep(0.01)
     time.sleep(0.02)
     return process(path, out, setups, air)
 
@@ -280,11 +287,11 @@ SHARING = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from tgo_spectra.batch import products as batch
-from test_83_runs import slow
+from test_83_runs import together
 for k in range(int(sys.argv[4])):
     sys.stdin.readline()
     folder, out = f"{sys.argv[2]}/{k}", f"{sys.argv[3]}/{k}"
-    rows = batch.run(folder, out, progress=False, process=slow)
+    rows = batch.run(folder, out, progress=False, process=together)
     print(*(row.state for row in rows), flush=True)
 """
 
@@ -301,6 +308,7 @@ def test_run__several_share_a_folder(tmp_path):
         subprocess.Popen(
             [sys.executable, "-W", "ignore", "-c", SHARING, *given, str(n_rounds)],
             text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            env={**os.environ, "N_RUNS": str(n_runs)},
         )
         for _ in range(n_runs)
     ]  # fmt: skip
@@ -397,3 +405,106 @@ def test_host_tag__tells_containers_of_one_host_apart():
     if done.returncode:
         pytest.skip(f"no other name space of processes here: {done.stderr.strip()}")
     assert done.stdout.strip() != host_tag()
+
+
+# shards, lists, status
+
+
+def test_run__shards_are_parts_and_status_sees_them_as_one(tmp_path, capsys):
+    names = [*(f"p{k}" for k in range(20)), "raises-1", "raises-2"]
+    folder, out = make_products(tmp_path / "in", names), tmp_path / "out"
+    parts = [
+        batch.run(folder, out, shard=(k, 3), progress=False, process=process)
+        for k in (1, 2, 3)
+    ]
+    found = [Path(row.product).stem for part in parts for row in part]
+    assert sorted(found) == sorted(names)
+    assert tries(out) == dict.fromkeys(names, 1)
+    assert min(map(len, parts)) > 0
+    assert {p.name for p in out.glob("*.json*")} == {
+        f"{name}-{k}-of-3.{end}"
+        for k in (1, 2, 3)
+        for name, end in (
+            ("journal", "jsonl"),
+            ("quarantine", "jsonl"),
+            ("run", "json"),
+        )
+    }
+    # the part of a product does not change with what else there is
+    (folder / "p0.xml").unlink()
+    make_products(folder, ["q"])
+    again = [
+        batch.run(folder, out, shard=(k, 3), progress=False, process=process)
+        for k in (1, 2, 3)
+    ]
+    for before, after in zip(parts, again, strict=True):
+        former = {row.product for row in before} - {str(folder / "p0.xml")}
+        assert former == {r.product for r in after} - {str(folder / "q.xml")}
+    assert cli.main(["status", str(out)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("2 done, 19 skipped, 2 failed")
+    assert said[1] == "failed 2 some.rule"
+    assert sum(line.startswith("slowest ") for line in said) == 3
+    # what a run that was killed leaves
+    make_products(folder, ["r1", "r2"])
+    record = json.loads((out / "run-1-of-3.json").read_text())
+    (out / "run-1-of-3.json").write_text(json.dumps(record | {"products": 90}))
+    assert cli.main(["status", str(out)]) == 0
+    assert " left, runs at work: 0" in capsys.readouterr().out
+    assert cli.main(["status", str(folder)]) == 1
+    assert "batch.no_journal" in capsys.readouterr().err
+    for shard in ((0, 3), (4, 3)):
+        with pytest.raises(TgoError) as caught:
+            batch.run(folder, out, shard=shard, progress=False)
+        assert caught.value.rule == "batch.shard"
+
+
+def test_cli__lists_and_shards(tmp_path, monkeypatch, capsys):
+    given = []
+
+    def run(products, *args, **more):
+        given.append((products, more.get("shard")))
+        return []
+
+    monkeypatch.setattr(batch, "run", run)
+    listed = tmp_path / "list.txt"
+    listed.write_text("b.xml\n\n  c d.xml  \n")
+    start = ["retrieve", "--out", "o"]
+    assert cli.main([*start, "a.xml", "--from", str(listed), "--shard", "3/8"]) == 0
+    assert given == [(("a.xml", "b.xml", "c d.xml"), (3, 8))]
+    listed.write_text("")
+    for more in (["--from", str(listed)], [], ["a", "--shard", "0/8"],
+                 ["a", "--shard", "9/8"], ["a", "--shard", "x"]):  # fmt: skip
+        assert cli.main([*start, *more]) == 64
+    done = subprocess.run(
+        [sys.executable, "-m", "tgo_spectra.cli", "retrieve", "--from", "-", "--out",
+         str(tmp_path / "o"), "--workers", "0"],
+        input=f"{tmp_path / 'no.xml'}\n", capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "0 done, 0 skipped, 1 failed" in done.stdout
+
+
+def test_progress__a_line_a_minute(monkeypatch, capsys):
+    from tgo_spectra.batch import loop
+
+    now = [0.0]
+    monkeypatch.setattr(loop.time, "monotonic", lambda: now[0])
+    with loop.Progress(100, shown=True) as bar, loop.Progress(9, shown=False) as none:
+        for k in range(30):
+            now[0] += 10.0
+            bar.advance(ProductStatus("a", "failed" if k == 3 else "done"))
+            bar.say()
+            none.say()
+    err = capsys.readouterr().err.splitlines()
+    assert len(err) == 5
+    assert err[0] == "6 of 100, 1 failed: 6.0 products a minute, 15.7 min left"
+
+
+@posix
+def test_run__kills_lose_nothing(tmp_path):
+    import kills
+
+    found = kills.campaign(tmp_path, 24, 4)
+    assert kills.kept(found), found
+    assert found["kills"] == {"driver": 1, "writing": 1, "worker": 1, "term": 1}

@@ -90,16 +90,15 @@ def gather(places: Iterable[Path]) -> Gathered:
     Gathered(paths=[], others=1, left_out=[])
     """
     others = 0
-    found: dict[Path, bytes] = {}
+    found: dict[Path, tuple[str, str]] = {}
     for place in places:
-        for path, text in sorted(_inside(place), key=lambda item: str(item[0])):
-            if text is None:
+        for path, known in sorted(_identities(place), key=lambda item: str(item[0])):
+            if known is None:
                 others += 1
             else:
-                found.setdefault(path, text)
+                found.setdefault(path, known)
     same: dict[str, list[_Candidate]] = {}
-    for number, (path, text) in enumerate(found.items()):
-        lid, version = identity(text)
+    for number, (path, (lid, version)) in enumerate(found.items()):
         numbers = tuple(int(x) for x in version.split(".") if x)
         packed = path.suffix.lower() == ".zip" or bool(split_place(path)[1])
         one = _Candidate(numbers, not packed, -number, path)
@@ -149,6 +148,13 @@ def _choose(candidates: list[_Candidate]) -> tuple[_Candidate, list[LeftOut]]:
             rule, why = "batch.copy", "further copy"
         left_out.append(LeftOut(one.path, best.path, rule, why))
     return best, left_out
+
+
+def _identities(place: Path) -> Iterator[tuple[Path, tuple[str, str] | None]]:
+    """Products of one place with identifier and version; None for anything else."""
+    # of many labels no text is kept
+    for path, text in _inside(place):
+        yield path, None if text is None else identity(text)
 
 
 def _inside(place: Path) -> Iterator[tuple[Path, bytes | None]]:

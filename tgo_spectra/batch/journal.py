@@ -33,7 +33,7 @@ STATES = ("done", "skipped", "failed")
 _NAMED = 3  # products named in the summary for each severe reason
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ProductStatus:
     """What became of one product.
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from tgo_spectra.batch.engines import Death
 from tgo_spectra.batch.journal import ProductStatus
+from tgo_spectra.batch.status import remaining
 from tgo_spectra.errors import OutputError, Terminated
 from tgo_spectra.readers.finding import split_place
 
@@ -42,6 +43,7 @@ _STOPPING = frozenset(
         *("io.permission", "io.no_folder", "io.not_a_folder", "batch.not_shared"),
     }
 )
+_SAY_S = 60.0  # between two lines
 _WAIT_S = 1.0  # for an outcome, before the loop looks for anything else to do
 
 
@@ -101,6 +103,7 @@ class _Loop:
                 self._wait_for_others()
                 continue
             found = self._engine.finished(_WAIT_S)
+            self._progress.say()
             if found is not None:
                 self._running -= 1
                 self._note(*found)
@@ -215,11 +218,13 @@ def _told_to_end() -> Iterator[None]:
 
 
 class Progress:
-    """A bar on a terminal, otherwise one log line a product."""
+    """A bar on a terminal, otherwise a line a minute; and one in the log a product."""
 
     def __init__(self, total: int, *, shown: bool) -> None:
         self._bar: Any = None
-        self._failed = 0
+        self._total, self._ended, self._failed = total, 0, 0
+        self._shown = shown
+        self._begun = self._said = time.monotonic()
         if shown and sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import Progress as Bar
@@ -239,7 +244,20 @@ class Progress:
     def advance(self, row: ProductStatus) -> None:
         """Count one product."""
         _LOG.info("%s %s %s", row.state, row.product, row.message or "")
+        self._ended += 1
         self._failed += row.state == "failed"
         if self._bar is not None:
             text = f"products, {self._failed} failed" if self._failed else "products"
             self._bar.update(self._line, advance=1, description=text)
+
+    def say(self) -> None:
+        """Say how far it is, where there is no bar and a minute has gone."""
+        now = time.monotonic()
+        if self._bar is not None or not self._shown or now < self._said + _SAY_S:
+            return
+        self._said = now
+        text = f"{self._ended} of {self._total}, {self._failed} failed"
+        if self._ended:
+            left = self._total - self._ended
+            text += f": {remaining(self._ended, now - self._begun, left)}"
+        sys.stderr.write(f"{text}\n")

@@ -66,6 +66,7 @@ def run(
     climatology: str | Path | Sequence[str | Path] | ClimatologyChoices | None = None,
     climatology_choices: Mapping[str, object] | None = None,
     client: Client | None = None,
+    shard: tuple[int, int] | None = None,
     progress: bool = True,
     process: Process | None = None,
     timeout_s: float | None = TIMEOUT_S,
@@ -108,8 +109,12 @@ def run(
         `tgo_spectra.atmosphere_for_product`.
     client : distributed.Client, optional
         Client of a running cluster to use in place of own workers.
+    shard : (int, int), optional
+        ``(i, n)``: the i-th of n parts of the products, i from 1, always the same; for
+        job arrays. Its files are ``journal-i-of-n.jsonl`` and the like.
     progress : bool, optional
-        Show a progress bar when the error stream is a terminal. Default true.
+        Show a progress bar when the error stream is a terminal, else a line a minute.
+        Default true.
     process : callable, optional
         Replaces the task: ``process(path, out, setups, atmosphere) -> dict`` with the
         fields of :class:`ProductStatus`.
@@ -167,6 +172,7 @@ def run(
         climatology=climatology,
         climatology_choices=climatology_choices,
         limits=f"{timeout_s} s, {memory_gb} GB",
+        shard=shard,
         progress=progress,
         process=process,
     )
@@ -182,6 +188,7 @@ def run_on(
     climatology: str | Path | Sequence[str | Path] | ClimatologyChoices | None = None,
     climatology_choices: Mapping[str, object] | None = None,
     limits: str = "",
+    shard: tuple[int, int] | None = None,
     progress: bool = True,
     process: Process | None = None,
 ) -> list[ProductStatus]:
@@ -190,8 +197,9 @@ def run_on(
     `limits` of the engine count among the conditions under which a product that ended
     its process is not tried again.
     """
+    mark = "" if shard is None else _mark(*shard)
     gathered = _find_products(products)
-    paths = gathered.paths
+    paths = [path for path in gathered.paths if shard is None or _in(path, *shard)]
     loaded = load_setups(setup)
     air = _air(atmosphere, climatology, climatology_choices)
     folder = expanded(out).absolute()
@@ -204,12 +212,13 @@ def run_on(
     with Claims(folder) as claims:
         task = Task(process or process_product, level2, loaded, air, claims.sign)
         engine.use(task)
-        journal = folder / "journal.jsonl"
+        journal = folder / f"journal{mark}.jsonl"
         if not claims.take(journal.name):
             journal = folder / f"journal-{claims.run}.jsonl"
         claims.announce(journal)
         facts = _facts(loaded, air, gathered)
-        record = Record(folder, map(str, paths), facts, journal.name)
+        facts |= {"products": len(paths), "shard": mark.strip("-") or None}
+        record = Record(folder, map(str, paths), facts, journal.name, mark)
         for left in gathered.left_out:
             record.note(_left_out(left))
         try:
@@ -224,6 +233,22 @@ def run_on(
         if one.name not in taken:
             _LOG.warning("no product was fitted with the setup %s", one.name)
     return ordered
+
+
+def _mark(number: int, parts: int) -> str:
+    """Give what stands in the names of the files of a shard."""
+    if not 1 <= number <= parts:
+        message = "a shard is I/N, I from 1 to N"
+        raise TgoError(message, value=f"{number}/{parts}", rule="batch.shard")
+    return f"-{number}-of-{parts}"
+
+
+def _in(path: Path, number: int, parts: int) -> bool:
+    """Tell whether a product is of a shard: by its name, whatever else there is."""
+    place, member = split_place(path)
+    name = Path(member or place).name
+    digest = hashlib.sha256(name.lower().encode("utf-8", "surrogateescape")).digest()
+    return int.from_bytes(digest[:8], "big") % parts == number - 1
 
 
 def _left_out(left: LeftOut) -> ProductStatus:

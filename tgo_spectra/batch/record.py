@@ -7,6 +7,7 @@ time to time and at every end, so that what stands there is never half of someth
 from __future__ import annotations
 
 import collections
+import dataclasses
 import json
 import time
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,8 @@ _EVERY_S = 5.0  # between two writings of the views
 class Record:
     """The files of one run in its output folder.
 
-    `products` are those of the run, `facts` what ``run.json`` says besides the results.
+    `products` are those of the run, `facts` what ``run.json`` says besides the results,
+    `mark` stands in the names of the files of one of several shards.
     Failures of former runs stay in the quarantine until the product is done again.
     """
 
@@ -43,10 +45,13 @@ class Record:
         products: Iterable[str],
         facts: dict[str, Any],
         journal: str = "journal.jsonl",
+        mark: str = "",
     ) -> None:
         self.folder, self._facts = folder, facts
         self._journal = folder / journal
-        self._products = set(products)
+        self._mark = mark
+        self._products = {product: product for product in products}
+        self._same: dict[Any, Any] = {}
         self._read_to: dict[str, int] = {}
         self.rows: dict[str, ProductStatus] = {}
         self.crashes: dict[str, list[ProductStatus]] = {}
@@ -103,6 +108,16 @@ class Record:
                         self._take(found[1])
 
     def _take(self, row: ProductStatus) -> None:
+        # of many rows what is equal is held once
+        row = dataclasses.replace(
+            row,
+            product=self._products.get(row.product, row.product),
+            **{
+                name: self._same.setdefault(value, value)
+                for name in ("state", "setup", "rule", "quality")
+                for value in [getattr(row, name)]
+            },
+        )
         if row.state == "crashed":
             self.crashes.setdefault(row.product, []).append(row)
         elif row.state != "left_out":
@@ -114,7 +129,9 @@ class Record:
     def write(self) -> None:
         """Write the views as they are now."""
         lines = "".join(f"{line}\n" for line in self._failed.values())
-        write_whole(self.folder / "quarantine.jsonl", lines)
+        write_whole(self.folder / f"quarantine{self._mark}.jsonl", lines)
         facts = self._facts | {"results": results(self.rows.values())}
-        write_whole(self.folder / "run.json", json.dumps(facts, indent=1) + "\n")
+        write_whole(
+            self.folder / f"run{self._mark}.json", json.dumps(facts, indent=1) + "\n"
+        )
         self._written = time.monotonic()

@@ -29,7 +29,7 @@ from tgo_spectra.batch.engines import Death
 from tgo_spectra.errors import TgoError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 __all__ = ["GB", "Workers", "memory_of_machine"]
 
@@ -52,18 +52,36 @@ _STARTS = 2  # failures in a row
 # The system short of memory, or somebody: it cannot be told which. A product that is
 # killed by chance must not be given up.
 _TRIES_KILLED = 4
-_CGROUPS = ("memory.max", "memory/memory.limit_in_bytes")
+_GROUP, _GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 
 
 def memory_of_machine() -> float:
     """Bytes of memory that this process and its workers may use together."""
     import psutil  # of distributed, as cloudpickle is
 
-    most = float(psutil.virtual_memory().total)
-    for name in _CGROUPS:
-        with contextlib.suppress(OSError, ValueError):
-            most = min(most, float((Path("/sys/fs/cgroup") / name).read_text()))
-    return most
+    return min([float(psutil.virtual_memory().total), *_limits_of_groups()])
+
+
+def _limits_of_groups() -> Iterator[float]:
+    """Limits (bytes) of the control groups of this process, as of a job of Slurm."""
+    try:
+        lines = _GROUP.read_text().splitlines()
+    except OSError:  # not Linux
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        # version 2 has one tree, version 1 one for each controller
+        top = _GROUPS / "memory" if controllers else _GROUPS
+        name = "memory.limit_in_bytes" if controllers else "memory.max"
+        group = top / path.lstrip("/")
+        # a group may use no more than those that it is in
+        for one in (group, *group.parents):
+            with contextlib.suppress(OSError, ValueError):  # "max" is no limit
+                yield float((one / name).read_text())
+            if one == top:
+                break
 
 
 class _Worker:

@@ -34,7 +34,8 @@ def cli(verbose: bool) -> None:
 
 
 for _command in (
-    *(simulation.demo, levels.info, retrieval.retrieve, levels.map_, levels.merge),
+    *(simulation.demo, levels.info, retrieval.retrieve, retrieval.status),
+    *(levels.map_, levels.merge),
     *(simulation.simulate, archive.index, archive.find, archive.verify),
     *(archive.fetch, retrieval.setups, levels.export, isotopes.deuterium),
     *(preparation.prepare, spectroscopy.lines, spectroscopy.tables),

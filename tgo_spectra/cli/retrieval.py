@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -16,12 +16,26 @@ from tgo_spectra.cli.terminal import (
     without_place,
 )
 
-__all__ = ["retrieve", "setups"]
+__all__ = ["retrieve", "setups", "status"]
 
 
 @click.command()
-@click.argument("products", nargs=-1, required=True)
+@click.argument("products", nargs=-1)
 @click.option("--out", required=True, type=PATH, help="Output folder.")
+@click.option(
+    "--from",
+    "lists",
+    multiple=True,
+    type=click.File(encoding="utf-8"),
+    metavar="FILE|-",
+    help="List of further products, a line each.",
+)
+@click.option(
+    "--shard",
+    default=None,
+    metavar="I/N",
+    help="The I-th of N parts only, as of a job array.",
+)
 @click.option(
     "--setup",
     "setups_given",
@@ -96,6 +110,8 @@ __all__ = ["retrieve", "setups"]
 def retrieve(
     products: tuple[str, ...],
     out: str,
+    lists: tuple[TextIO, ...],
+    shard: str | None,
     setups_given: tuple[str, ...],
     changes: tuple[str, ...],
     atmosphere: str | None,
@@ -124,6 +140,11 @@ def retrieve(
     from tgo_spectra.batch.products import run
     from tgo_spectra.batch.schedulers import connected
 
+    listed = [line.strip() for one in lists for line in one]
+    products += tuple(line for line in listed if line)
+    if not products:
+        message = "nothing to retrieve: name products, or a list of them with --from"
+        raise click.UsageError(message)
     chosen: Any = setups_given or None
     if changes:
         if len(setups_given) != 1:
@@ -134,6 +155,8 @@ def retrieve(
     if climatology or climatology_form or climatology_pairs:
         more = _climatology(climatology, climatology_form, climatology_pairs)
     limits = {"timeout_s": timeout_s, "memory_gb": memory_gb}
+    if shard is not None:
+        more["shard"] = _shard(shard)
     more |= {name: value for name, value in limits.items() if value is not None}
     files = {"ca": tls_ca, "cert": tls_cert, "key": tls_key}
     tls = {name: file for name, file in files.items() if file is not None}
@@ -160,6 +183,14 @@ def retrieve(
     sys.exit(SOME_FAILED if failed else DONE)
 
 
+def _shard(text: str) -> tuple[int, int]:
+    number, _, parts = text.partition("/")
+    if not (number.isdigit() and parts.isdigit() and 1 <= int(number) <= int(parts)):
+        message = f"--shard is I/N, I from 1 to N, such as 3/8; not {text!r}"
+        raise click.UsageError(message)
+    return int(number), int(parts)
+
+
 def _climatology(
     paths: tuple[str, ...], form: str | None, pairs: tuple[str, ...]
 ) -> dict[str, Any]:
@@ -178,6 +209,18 @@ def _changed(setup: str, changes: tuple[str, ...]) -> Any:
     from tgo_spectra.retrieval.setups import changed, changes_of, load_setup
 
     return changed(load_setup(setup), changes_of(changes))
+
+
+@click.command()
+@click.argument("folder", type=EXISTING)
+def status(folder: str) -> None:
+    """Say how far the runs on an output FOLDER are, all shards together."""
+    from pathlib import Path
+
+    from tgo_spectra.batch.status import status_lines
+
+    for line in status_lines(Path(folder)):
+        say(line)
 
 
 @click.command()
