@@ -380,3 +380,16 @@ def test_sparse__a_grid_of_millions_costs_what_its_samples_cost(tmp_path):
     assert dense(thick) is thick
     back = open_verified(write_map(thin, tmp_path / "b.nc"))
     np.testing.assert_array_equal(dense(back)["ch4_mean"], thick["ch4_mean"])
+
+
+def test_sums__the_compiled_loop_gives_what_numpy_gives():
+    from tgo_spectra.maps import sums
+
+    rng = np.random.default_rng(0)
+    cell = rng.integers(0, 5000, 30_000)
+    table, extremes = rng.normal(size=(cell.size, 15)), rng.random((cell.size, 3))
+    extremes[rng.random(extremes.shape) < 0.5] = np.nan
+    fast = sums._compiled(cell, table, extremes)
+    plain = sums._by_cell(cell, sums._terms(table), extremes)
+    np.testing.assert_array_equal(fast.cell, plain.cell)
+    np.testing.assert_allclose(fast.table, plain.table, rtol=1e-12, atol=1e-12)
