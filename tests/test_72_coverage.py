@@ -393,3 +393,30 @@ def test_sums__the_compiled_loop_gives_what_numpy_gives():
     plain = sums._by_cell(cell, sums._terms(table), extremes)
     np.testing.assert_array_equal(fast.cell, plain.cell)
     np.testing.assert_allclose(fast.table, plain.table, rtol=1e-12, atol=1e-12)
+
+
+def test_layer__is_mapped_beside_the_profile(tmp_path):
+    def one(value, latitude, layer="5 30"):
+        ds = level2(9.0, latitude=latitude)
+        for name, number in (("", value), ("_error", 5.0), ("_noise_error", 3.0)):
+            ds[f"ch4_layer_vmr{name}"] = number
+        ds["ch4_layer_vmr"].attrs["layer_km"] = layer
+        return ds.assign(ch4_layer_vmr_smoothing_error=0.0, ch4_layer_detected=1)
+
+    grid = tgo.Grid(latitude=[-90, 0, 90], mars_year=[35, 36])
+    many = [one(1.0, 10.0), one(3.0, 20.0), one(7.0, -80.0)]
+    found = tgo.grid_level2(many, grid).squeeze()
+    np.testing.assert_allclose(found["ch4_layer_mean"], [7.0, 2.0])
+    np.testing.assert_allclose(found["ch4_layer_systematic_error"], 4.0)
+    np.testing.assert_allclose(
+        found["ch4_layer_standard_error_formal"], [3, 3 / 2**0.5]
+    )
+    np.testing.assert_allclose(found["ch4_layer_best_upper_limit"], [17.0, 11.0])
+    np.testing.assert_allclose(found["ch4_layer_mean_latitude"], [-80.0, 15.0])
+    assert found["ch4_layer_detected_count"].values.tolist() == [1, 2]
+    assert found.attrs["ch4_layer_km"] == "5 30"
+    back = open_verified(write_map(found, tmp_path / "a.nc"))
+    np.testing.assert_array_equal(back["ch4_layer_mean"], found["ch4_layer_mean"])
+    high = tgo.grid_level2(many, tgo.Grid(altitude=[0, 50]))
+    assert "ch4_layer_mean" not in high
+    assert high["ch4_count"].item() == 3

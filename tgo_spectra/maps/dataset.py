@@ -96,7 +96,7 @@ def _results(
     field: str, sums: CellSums, attrs: Mapping[str, Any]
 ) -> tuple[dict[str, Floats], Weights]:
     k, chosen = float(attrs["sigma_level"]), str(attrs["weights"])
-    gas = field.partition("_column")[0]
+    gas = field.partition("_column")[0].removesuffix("_layer")
     if chosen != BY_GAS:
         weights: Weights = chosen  # type: ignore[assignment] # checked when chosen
         return statistics(sums, weights, k), weights
@@ -167,7 +167,7 @@ def dense(level3: xr.Dataset) -> xr.Dataset:
 
 
 def fields_in(level3: xr.Dataset) -> list[str]:
-    """Return gases and columns that a map holds."""
+    """Return gases, layers and columns that a map holds."""
     names = [f"{gas}{ending}" for gas in GASES for ending in FIELDS]
     return [name for name in names if f"{name}_sum_w" in level3]
 

@@ -27,6 +27,7 @@ from tgo_spectra.maps.samples import (
     has_kernel,
     impossible_places,
     judged,
+    layer_samples,
     profile_samples,
 )
 from tgo_spectra.maps.sums import CellSums, joined, summed
@@ -85,7 +86,14 @@ NUMBERS = (
 """Attributes that add up."""
 OF_REASON = "n_left_out_"
 """Start of attributes that add up; the name of the reason follows."""
-_INHERITED_OF_GAS = ("broadening", "edition", "citation", "lines", "lines_sha256")
+_INHERITED_OF_GAS = (
+    "broadening",
+    "edition",
+    "citation",
+    "lines",
+    "lines_sha256",
+    "layer_km",
+)
 _ALL_INHERITED = (
     *_INHERITED,
     *(f"{gas}_{key}" for gas in GASES for key in _INHERITED_OF_GAS),
@@ -114,7 +122,8 @@ def grid_level2(
     not count as independent information. Of nadir columns, ``<gas>_column`` and
     ``<gas>_column_normalised``, one sample is one spectrum at its own latitude,
     longitude, solar longitude and local time; they have no altitude, and a grid with
-    a vertical axis leaves them out.
+    a vertical axis leaves them out. So it does with ``<gas>_layer``, the one mole
+    fraction of level 2 for a whole layer: one sample a profile, where its middle is.
 
     Parameters
     ----------
@@ -316,7 +325,9 @@ class _Summing:
             if field in bare and not self._taken(ds, field):
                 continue
             if field != gas and not self._flat:
-                self.without_height.add(field)
+                # a layer has a height of its own; the profile beside it is mapped
+                if field != f"{gas}_layer":
+                    self.without_height.add(field)
                 continue
             self._add_field(ds, field, gas, found)
 
@@ -334,6 +345,10 @@ class _Summing:
     def _add_field(self, ds: xr.Dataset, field: str, gas: str, found: Judged) -> None:
         if field == gas:
             samples, lost = profile_samples(ds, gas, self._grid, self._choice)
+        elif field == f"{gas}_layer":
+            samples, lost = layer_samples(ds, gas, self._grid, self._choice)
+            layer_km = ds.variables[f"{field}_vmr"].attrs["layer_km"]
+            self.inherited.setdefault(f"{field}_km", set()).add(str(layer_km))
         else:
             samples, lost = column_samples(
                 ds, field, gas, self._grid, self._choice, found.keep
