@@ -420,3 +420,36 @@ def test_layer__is_mapped_beside_the_profile(tmp_path):
     high = tgo.grid_level2(many, tgo.Grid(altitude=[0, 50]))
     assert "ch4_layer_mean" not in high
     assert high["ch4_count"].item() == 3
+
+
+# --- grids ---------------------------------------------------------------------------
+
+
+def test_grid__usual_steps():
+    equal = tgo.Grid.over("solar_longitude", "latitude", equal_area=True)
+    area = np.diff(np.sin(np.deg2rad(equal.latitude)))
+    np.testing.assert_allclose(area, 2 / 36)
+    for axes, shape in (
+        (("solar_longitude", "altitude"), (72, 40)),
+        (("longitude", "latitude"), (36, 72)),
+        (("mars_year", "solar_longitude", "altitude", "latitude"), (6, 72, 40, 36)),
+        (("local_time_class", "pressure"), (2, 20)),
+    ):
+        assert tgo.Grid.over(*axes).shape == shape
+    east = tgo.Grid.over("longitude", longitude_to_360=True)
+    found = tgo.grid_level2(level2(1.0, longitude=-1.0), east)
+    assert found["longitude"][found["ch4_count"].values > 0].values.tolist() == [357.5]
+    with pytest.raises(TgoError, match="unknown axis"):
+        tgo.Grid.over("lat")
+
+
+def test_grid__pressure_in_either_order():
+    down, up = [1000.0, 100.0, 1.0], [1.0, 100.0, 1000.0]
+    assert tgo.Grid(pressure=down).axes["pressure"].tolist() == up
+    maps = [
+        tgo.grid_level2(level2(1.0, pressure=50.0), tgo.Grid(pressure=edges))
+        for edges in (down, up)
+    ]
+    xr.testing.assert_identical(
+        maps[0].drop_vars("input_key"), maps[1].drop_vars("input_key")
+    )

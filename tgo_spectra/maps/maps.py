@@ -237,7 +237,8 @@ def grid_level2(
 
     Examples
     --------
-    >>> import numpy as np, xarray as xr
+    >>> import xarray as xr
+    >>> from tgo_spectra import Grid, grid_level2
     >>> profile = xr.Dataset(
     ...     {"ch4_vmr": ("altitude", [1e-11, -3e-11]),
     ...      "ch4_vmr_error": ("altitude", [2e-11, 2e-11]),
