@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml
 
 venv: $(STAMP) ## create .venv with the package and the test tools
 
-demo: $(STAMP) ## simulate an archive, retrieve it with Dask, map it (offline)
+demo: $(STAMP) ## simulate an archive, retrieve it in parallel, map it (offline)
 	$(BIN)/tgo-spectra demo --out $(OUT)
 
 check: $(STAMP) ## ruff, strict mypy, import layers

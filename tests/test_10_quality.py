@@ -37,6 +37,7 @@ def test_bits_keep_their_places():
         "calibration_failed": 512,
         "few_spectra": 1024,
         "pattern_in_residual": 2048,
+        "lines_not_compared": 4096,
     }
     assert {r.name for r in quality.REASONS if r.severe} == SEVERE
     assert all(r.meaning.endswith(".") for r in quality.REASONS)

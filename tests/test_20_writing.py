@@ -91,13 +91,13 @@ def test_write__obstacles_have_names(tmp_path, how, rule):
     ("number", "rule"),
     [
         (errno.ENOSPC, "io.no_space"),
-        (errno.EDQUOT, "io.no_space"),
+        (errno.EDQUOT, "io.quota"),
         (errno.EFBIG, "io.no_space"),
         (errno.EACCES, "io.permission"),
         (errno.EPERM, "io.permission"),
         (errno.EROFS, "io.permission"),
-        (errno.EIO, "io.write_failed"),
-        (errno.ESTALE, "io.write_failed"),
+        (errno.EIO, "io.device"),
+        (errno.ESTALE, "io.stale"),
     ],
 )
 @pytest.mark.parametrize("call", ["open", "fsync"])

@@ -70,7 +70,9 @@ def lines():
 
 def vmr():
     air = tgo.reference_atmosphere(LEVELS)
-    return {"h2o": air.h2o_vmr.values, "ch4": np.full(LEVELS.size, 2e-9)}
+    water, dioxide = air.h2o_vmr.values, air.co2_vmr.values
+    methane = np.full(LEVELS.size, 2e-9)
+    return {"h2o": water, "ch4": methane, "hdo": 1e-3 * water, "co2": dioxide}
 
 
 def model(dtype, heights=HEIGHTS):

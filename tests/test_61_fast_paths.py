@@ -14,7 +14,7 @@ from tgo_spectra.errors import InstrumentError
 from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.forward.kernels import exponentiate, through_hats
 from tgo_spectra.instruments.response import tabulated as operator
-from tgo_spectra.instruments.response.tabulated import apply_model
+from tgo_spectra.instruments.response.fields import apply_model
 from tgo_spectra.numerics.geometry_kernel import sum_splines
 from tgo_spectra.retrieval.kernels import Bands
 from tgo_spectra.retrieval.models.so import evaluation

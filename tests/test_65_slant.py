@@ -122,7 +122,8 @@ def test_slant__rows_say_how_far_to_trust_them(thin, whole):
     assert "poor_fit" in names[7]
     assert (found["error_inflation"].values[[2, 12]] > 1.7).all()
     noisy = found["h2o_slant_column_noise_error"] / found["h2o_slant_column_error"]
-    assert (noisy <= 1.0).all()
+    # the broken one may end nowhere
+    assert (noisy.drop_isel(spectrum=7) <= 1.0).all()
 
 
 def test_slant__spectra_half_hidden_by_the_surface_stay_empty(thin):

@@ -69,21 +69,26 @@ def test_limits__delta_chi_square_of_a_group_is_smaller_than_of_one_level():
 def numeric_bound(scene, inside):
     """Cramer-Rao bound of one CH4 mole fraction in the layer, by differences.
 
-    Free: the mole fraction, a factor on water, the shift of each bin, the stretch, and
-    five coefficients of the baseline of each row.
+    Free: the mole fraction, factors on water and HDO, the shift of each bin, the
+    stretch, and five coefficients of the baseline of each row.
     """
     prepared = scene.prepared
     prior = loop.prior_state(scene)
     altitude = scene.limb.altitude_km
 
-    def model(ch4=0.0, water=1.0, shift=0.0, stretch=0.0):
-        vmr = {"h2o": water * prior["h2o"], "ch4": ch4 * inside.astype(float)}
+    def model(ch4=0.0, water=1.0, heavy=1.0, shift=0.0, stretch=0.0):
+        vmr = {
+            "h2o": water * prior["h2o"],
+            "ch4": ch4 * inside.astype(float),
+            "hdo": heavy * prior["hdo"],
+            "co2": prior["co2"],
+        }
         return loop.transmittance(scene, vmr, shift, stretch)
 
     assert altitude.size == inside.size
     columns = []
     for name, at, step in (("ch4", 0.0, 1e-9), ("water", 1.0, 1e-3),
-                           ("stretch", 0.0, 1e-3)):  # fmt: skip
+                           ("heavy", 1.0, 1e-2), ("stretch", 0.0, 1e-3)):  # fmt: skip
         sides = [model(**{name: at + sign * step}) for sign in (1.0, -1.0)]
         columns.append((sides[0] - sides[1]) / (2.0 * step))
     sides = [model(shift=sign * 1e-3) for sign in (1.0, -1.0)]

@@ -35,6 +35,8 @@ ALWAYS = (
 )  # fmt: skip
 OF_LINES = ("edition", "lines", "lines_sha256", "broadening")
 TOP_KM = 95.0
+ALONE = ("hdo_slant_column",)
+"""Known from one manifold: a line that falls on it is a line of that gas."""
 
 
 @pytest.fixture(scope="module")
@@ -341,17 +343,18 @@ def test_trust__an_alien_line_is_covered_or_severe(made, trusted, name):
             if off.dims == ("spectrum",):
                 bits = level2.get("spectrum_quality_flag", level2["quality_flag"])
                 good &= ~quality.severe(bits.values)
-            assert np.mean(off.values[good] < 3.0) > 0.95, (part, value)
+                if value in ALONE:
+                    good &= (bits.values & quality.pack(["lines_not_compared"])) == 0
+            assert np.mean(off.values[good] < 3.0) >= 0.95, (part, value)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_trust__a_fit_that_did_not_end_says_so(made, monkeypatch, name):
     one = made(name)
     setup = one.setup
-    if name.split()[-1] in ("slant", "nadir"):
-        monkeypatch.setattr(solve, "LIMIT", 0.0)  # they may end where they begin
-        monkeypatch.setattr(slant_rows, "LIMIT", 0.0)
-    else:
+    monkeypatch.setattr(solve, "LIMIT", 0.0)  # it may end where it begins
+    monkeypatch.setattr(slant_rows, "LIMIT", 0.0)
+    if name.split()[-1] not in ("slant", "nadir"):
         setup = setup.replace(max_iterations=1)
     level2 = tgo.retrieve(one.level1, setup)
     ended = (level2["quality_flag"].values & quality.pack(["not_converged"])) == 0

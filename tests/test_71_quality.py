@@ -303,7 +303,7 @@ def test_run__records_the_quality_of_its_results(tmp_path, monkeypatch, capsys, 
     monkeypatch.setattr(readers, "open_product", open_product)
     monkeypatch.setattr(retrieval, "retrieve", retrieve)
     folder, out = make_products(tmp_path / "in", ("one", "two")), tmp_path / "out"
-    given = ["retrieve", str(folder), "--out", str(out)]
+    given = ["retrieve", str(folder), "--out", str(out), "--workers", "0"]
     for _ in range(1 + rerun):
         capsys.readouterr()
         assert main(given) == 0

@@ -158,6 +158,31 @@ def test_resume_key__depends_on_all_inputs(tmp_path):
     assert resume.resume_key(path, None, None) not in keys
 
 
+def test_resume_key__holds_the_data_and_not_a_picture(tmp_path, small_product):
+    label, data, stem = small_product()
+    path, table = tmp_path / f"{stem}.xml", tmp_path / f"{stem}.tab"
+    path.write_bytes(label)
+    table.write_bytes(data)
+    key = resume.resume_key(path, None, None)
+    for name in (f"{stem}.png", f"{stem}.txt", f"{stem}.tab.bak", "other.tab"):
+        (tmp_path / name).write_text("something that is looked at")
+    assert resume.resume_key(path, None, None) == key
+    # the whole label and every file that it names, whatever that is called
+    table.write_bytes(data[:-1] + b" ")
+    changed = resume.resume_key(path, None, None)
+    named = label.replace(f">{stem}.tab<".encode(), b">data.tab<")
+    assert named != label
+    path.write_bytes(named)
+    (tmp_path / "data.tab").write_bytes(data)
+    other = resume.resume_key(path, None, None)
+    (tmp_path / "data.tab").write_bytes(data[::-1])
+    keys = {key, changed, other, resume.resume_key(path, None, None)}
+    assert len(keys) == 4
+    # a name that leads elsewhere is not followed
+    path.write_bytes(label.replace(f">{stem}.tab<".encode(), b">../../x.tab<"))
+    assert resume.resume_key(path, None, None) not in keys
+
+
 def test_resume_key__depends_on_the_table(tmp_path):
     from tgo_spectra.retrieval.setups import load_setup
 

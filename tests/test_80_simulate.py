@@ -17,6 +17,7 @@ from tgo_spectra.retrieval.setups import load_setup
 from tgo_spectra.simulate import simulate_level1, simulate_product
 
 WATER = ([0.0, 20.0, 40.0, 60.0], [2e-4, 1e-4, 2e-5, 1e-6])
+HEAVY = (WATER[0], [1.5e-3 * vmr for vmr in WATER[1]])
 QUIET = {"noise": False, "wobble": 0.0, "calibration": 0.0, "bin_shift_px": (0.0,) * 4}
 CLEAR = {"aerosol_depth": 0.0, "aerosol_layer": None}
 
@@ -128,7 +129,7 @@ def _both(order: int, *, aerosol: bool) -> tuple[np.ndarray, np.ndarray]:
     options = {} if aerosol else CLEAR
     simulated = simulate_level1(
         order=order,
-        vmr={"ch4": 5e-9, "h2o": WATER},
+        vmr={"ch4": 5e-9, "h2o": WATER, "hdo": HEAVY, "co2": 0.95},
         gases=setup.gases,
         n_orders=setup.instrument.n_orders,
         noisy_pixels=(),
@@ -143,7 +144,8 @@ def _both(order: int, *, aerosol: bool) -> tuple[np.ndarray, np.ndarray]:
     air = reference_atmosphere(np.arange(-5.0, 161.0, 0.25), level1=simulated.level1)
     scene, _ = profile_output.build_scene(simulated.level1, setup, air)
     z = scene.limb.altitude_km
-    vmr = {"ch4": np.full(z.size, 5e-9), "h2o": np.interp(z, *WATER)}
+    constant = {"ch4": np.full(z.size, 5e-9), "co2": np.full(z.size, 0.95)}
+    vmr = constant | {"h2o": np.interp(z, *WATER), "hdo": np.interp(z, *HEAVY)}
     fields = forward.pixel_values(scene.limb, scene.operator(0.4, 0.06), vmr)
     model = scene.rows @ fields.value.T
     rows, pixels = scene.prepared.rows, scene.prepared.pixels

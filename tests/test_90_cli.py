@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from tgo_spectra.batch import ProductStatus
 from tgo_spectra.batch import products as batch
+from tgo_spectra.batch.journal import ProductStatus
 from tgo_spectra.cli import main
 from tgo_spectra.files.netcdf import open_verified, write_level2
 

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
-import signal
-import subprocess
 import sys
-import time
 import warnings
 import zipfile
 
@@ -15,9 +11,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from tgo_spectra import cli
-from tgo_spectra.batch import ProductStatus
 from tgo_spectra.batch import products as batch
+from tgo_spectra.batch.journal import ProductStatus
 from tgo_spectra.cli import main
 from tgo_spectra.cli import terminal as cli_terminal
 from tgo_spectra.errors import TgoError, TgoWarning
@@ -61,7 +56,7 @@ def test_names__nothing_that_a_terminal_obeys(tmp_path, capsys, name):
         file.writestr(f"{name}.xml", LABEL)
     label, out = str(folder / f"{name}.xml"), str(folder / "out")
     for given, code, n_lines in (
-        (["retrieve", str(folder), "--out", out], 2, 3),
+        (["retrieve", str(folder), "--out", out, "--workers", "0"], 2, 3),
         (["retrieve", str(folder / "no.xml"), "--out", out], 2, 2),
         (["verify", str(folder)], 2, 4),
         (["info", label], 1, 1),
@@ -204,42 +199,3 @@ def test_retrieve__failed_products_are_said_once(monkeypatch, capsys, tmp_path):
     assert main(["retrieve", "a.xml", "--out", "o"]) == 2
     err = capsys.readouterr().err
     assert err == "failed a.xml: bad\nfailed b\\x1b.xml: worse\n"
-
-
-SLOW = """
-import signal, sys, time
-# whoever started the tests may not hear it
-signal.signal(signal.SIGINT, signal.default_int_handler)
-from tgo_spectra.batch import products as batch
-from tgo_spectra import cli
-def slow(path, out, setups, air):
-    print("begun", flush=True)
-    time.sleep(60)
-batch._process_product = slow
-if __name__ == "__main__":
-    cli.main()
-"""
-
-
-@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
-@pytest.mark.parametrize("workers", [1, 2])
-def test_ctrl_c__130_and_one_line(tmp_path, workers):
-    for k in range(3):
-        lid = f"<logical_identifier>urn:a:b:{k}</logical_identifier>"
-        (tmp_path / f"{k}.xml").write_text(lid)
-    script = tmp_path / "slow.py"
-    script.write_text(SLOW)
-    out = str(tmp_path / "out")
-    given = ["retrieve", str(tmp_path), "--out", out, "--workers", str(workers)]
-    with subprocess.Popen(
-        [sys.executable, str(script), *given], text=True, start_new_session=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    ) as process:  # fmt: skip
-        assert process.stdout.readline().startswith("begun")
-        time.sleep(0.2)
-        os.killpg(process.pid, signal.SIGINT)
-        _, err = process.communicate(timeout=60)
-    assert process.returncode == cli_terminal.STOPPED == 130
-    lines = [one for one in err.split("\n") if one and not one.startswith("warning:")]
-    assert lines == ["stopped"]
-    assert callable(cli.main)

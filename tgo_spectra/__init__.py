@@ -38,7 +38,7 @@ _HOME = {
     "read_line_list": "spectroscopy.linelist",
     "reference_atmosphere": "atmosphere",
     "retrieve": "retrieval",
-    "run": "batch",
+    "run": "batch.products",
     "simulate_product": "simulate",
     "solar_longitude": "mars",
     "to_harp": "files.harp",

@@ -18,6 +18,7 @@ __all__ = [
     "RetrievalError",
     "SetupError",
     "TableError",
+    "Terminated",
     "TgoError",
     "TgoWarning",
     "printable",
@@ -164,6 +165,10 @@ class RetrievalError(TgoError):
 
 class OutputError(TgoError):
     """A result could not be written or verified."""
+
+
+class Terminated(KeyboardInterrupt):
+    """The process was told to end (SIGTERM): what Ctrl-C is, sent by a program."""
 
 
 class TgoWarning(UserWarning):

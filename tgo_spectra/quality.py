@@ -120,6 +120,11 @@ REASONS: tuple[Reason, ...] = tuple(
                 False,
                 "The same pattern is left in the residuals of many spectra.",
             ),
+            (
+                "lines_not_compared",
+                False,
+                "One manifold alone tells of a gas: no other lines can contradict it.",
+            ),
         ]
     )
 )

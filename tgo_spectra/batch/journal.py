@@ -6,6 +6,7 @@ import collections
 import dataclasses
 import hashlib
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +16,18 @@ from tgo_spectra.errors import TgoError, printable
 from tgo_spectra.paths import expanded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["ProductStatus", "journal_line", "read_journal", "results", "summary"]
+__all__ = [
+    "ProductStatus",
+    "journal_line",
+    "journals",
+    "parse_line",
+    "read_journal",
+    "read_lines",
+    "results",
+    "summary",
+]
 
 STATES = ("done", "skipped", "failed")
 _NAMED = 3  # products named in the summary for each severe reason
@@ -31,9 +41,10 @@ class ProductStatus:
     ----------
     product : str
         Path of the product.
-    state : {"done", "skipped", "failed", "left_out"}
-        Fitted now; found done and verified; reported, without a file; not taken, since
-        another file holds the product too (in the journal only).
+    state : {"done", "skipped", "failed", "left_out", "crashed"}
+        Fitted now; found done and verified; reported, without a file. In the journal
+        only: not taken, since another file holds the product too; its process ended,
+        and it is tried again.
     output : str or None
         The level-2 file.
     seconds : float
@@ -43,7 +54,8 @@ class ProductStatus:
     setup : str or None
         Name of the setup that was taken.
     resume_key : str or None
-        Hash of everything the result depends on.
+        Hash of everything the result depends on; of a product whose process ended, of
+        the limits of time and memory too.
     content_sha256 : str or None
         Content hash of the output.
     rule : str or None
@@ -75,30 +87,49 @@ class ProductStatus:
         return not quality.severe(quality.pack(self.quality))
 
 
+_FIELDS = frozenset(field.name for field in dataclasses.fields(ProductStatus))
+
+
 def journal_line(row: ProductStatus) -> str:
-    """One row with its own checksum, so that a torn last line is recognised."""
+    """One row with the time (s since 1970) and a checksum, to tell torn lines apart."""
     text = json.dumps(dataclasses.asdict(row), sort_keys=True)
-    return json.dumps({"check": _check(text), "row": json.loads(text)}, sort_keys=True)
+    line = {"check": _check(text), "row": json.loads(text), "time": round(time.time())}
+    return json.dumps(line, sort_keys=True)
+
+
+def read_lines(path: Path) -> Iterator[tuple[float, ProductStatus]]:
+    """Time (s since 1970; 0 if not stated) and row of each line that is whole."""
+    with path.open("rb") as stream:
+        for line in stream:
+            found = parse_line(line)
+            if found is not None:
+                yield found
+
+
+def parse_line(line: bytes) -> tuple[float, ProductStatus] | None:
+    """Time (s since 1970; 0 if not stated) and row of a line; None if it is torn."""
+    try:
+        found = json.loads(line.decode("utf-8", "replace"))
+        text = json.dumps(found["row"], sort_keys=True)
+        if found["check"] != _check(text):
+            return None
+        row = {k: v for k, v in found["row"].items() if k in _FIELDS}
+        if row.get("quality") is not None:
+            row["quality"] = tuple(row["quality"])
+        return float(found.get("time", 0.0)), ProductStatus(**row)
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return None
+
+
+def journals(folder: Path) -> list[Path]:
+    """Journals of all that have worked on an output folder."""
+    return sorted(folder.glob("journal*.jsonl"))
 
 
 def read_journal(path: str | Path) -> list[ProductStatus]:
     """Return the last row of each product in a journal; torn lines are left out."""
     file = expanded(path)
-    known = {field.name for field in dataclasses.fields(ProductStatus)}
-    rows: dict[str, ProductStatus] = {}
-    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            found = json.loads(line)
-            text = json.dumps(found["row"], sort_keys=True)
-            if found["check"] != _check(text):
-                continue
-            row = {k: v for k, v in found["row"].items() if k in known}
-            if row.get("quality") is not None:
-                row["quality"] = tuple(row["quality"])
-            status = ProductStatus(**row)
-        except (ValueError, LookupError, TypeError, AttributeError):
-            continue
-        rows[status.product] = status
+    rows = {row.product: row for _, row in read_lines(file)}
     if not rows:
         message = "no row of a run in it: give the journal.jsonl of a run"
         raise TgoError(message, path=file, rule="batch.no_journal")

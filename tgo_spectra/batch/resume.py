@@ -24,11 +24,11 @@ from tgo_spectra import instruments
 from tgo_spectra.archive.gathering import identity
 from tgo_spectra.atmosphere.climatology.choices import ClimatologyChoices
 from tgo_spectra.atmosphere.reference import reference_edition
-from tgo_spectra.errors import OutputError, printable
+from tgo_spectra.errors import OutputError, ProductError, printable
 from tgo_spectra.files.atomic import writing
 from tgo_spectra.files.netcdf import PROCESSING_VERSION, open_verified
 from tgo_spectra.paths import expanded
-from tgo_spectra.pds4 import Source, archive_members
+from tgo_spectra.pds4 import Source, resolve_data
 from tgo_spectra.readers.finding import find_label, split_place
 from tgo_spectra.retrieval.registry import beside, files_of, kind_of_setup
 from tgo_spectra.retrieval.setups import shipped
@@ -50,6 +50,7 @@ __all__ = [
 
 _LOG = logging.getLogger(__name__)
 
+_FILE_NAME = re.compile(rb"<(?:\w+:)?file_name>\s*([^<]*?)\s*<")
 _LONGEST = 180
 """Characters of a name: file systems take 255, and others are made from these."""
 
@@ -94,19 +95,39 @@ def instrument_hash(channel: str | None = None) -> str:
 
 
 def _inputs(path: Path) -> Iterator[tuple[str, Any]]:
-    """Name and MD5 of the label and of the files that share its name."""
+    """Name and MD5 of the label and of the files that it names; of a zip, the whole."""
     place, member = split_place(path)
-    if member:
-        stem = member.rpartition(".")[0]
-        for name in sorted(archive_members(place)):
-            if name.rpartition(".")[0] == stem:
-                text = Source(place, name).read()
-                yield name, hashlib.md5(text, usedforsecurity=False)
-        return
-    for file in sorted(path.parent.glob(f"{glob.escape(path.stem)}.*")):
-        if file.is_file() and file.stem == path.stem:
-            with file.open("rb") as stream:
-                yield file.name, hashlib.file_digest(stream, "md5")
+    if not member and place.lower().endswith(".zip"):
+        sources = [Source(place)]
+    else:
+        label = find_label(path)
+        sources = [label, *_data_of(label)]
+    for source in sorted(sources, key=lambda one: one.name):
+        name = source.member or source.name
+        if source.member:
+            yield name, hashlib.md5(source.read(), usedforsecurity=False)
+            continue
+        with Path(source.path).open("rb") as stream:
+            yield name, hashlib.file_digest(stream, "md5")
+
+
+def _data_of(label: Source) -> Iterator[Source]:
+    """Files that a label names and that are there; a browse image is none of them.
+
+    Of a label that names none, which the reader refuses, the files of its stem.
+    """
+    text = label.read()
+    names = {name.decode("ascii", "replace") for name in _FILE_NAME.findall(text)}
+    version = identity(text)[1]
+    for name in names:
+        # what is missing is the reader's to report
+        with contextlib.suppress(ProductError):
+            yield resolve_data(label, name, version)[0]
+    if not names and label.member is None:
+        own = Path(label.path)
+        for file in own.parent.glob(f"{glob.escape(own.stem)}.*"):
+            if file.is_file() and file.stem == own.stem and file != own:
+                yield Source(str(file))
 
 
 def _tables_hash(setup: Setup | None) -> str:

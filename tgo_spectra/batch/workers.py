@@ -1,31 +1,42 @@
-"""Worker processes: own ones, those of a running cluster, and work given to either."""
+"""Own worker processes: one item each at a time, with limits of time and memory.
+
+A worker is started by this process and reached by a pair of pipes that no other process
+can open. This process knows what each one does: it ends a worker whose item takes too
+long or too much memory, knows which item ended a worker, and starts another.
+
+The memory is that in use (resident), looked at ten times a second. A limit of the
+address space would be kept by the system itself, but compilers and libraries reserve
+gigabytes of it that they never touch, so that it would end innocent items.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import logging
-import multiprocessing.process
-import multiprocessing.resource_tracker
+import os
+import pickle
+import queue
 import signal
-import socket
+import subprocess
 import sys
+import threading
 import time
-from concurrent.futures import CancelledError
+import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
+from tgo_spectra.batch.engines import Death
 from tgo_spectra.errors import TgoError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable
 
-    from distributed import Client
-
-__all__ = ["connected", "leave_if_imported", "own_workers", "results"]
+__all__ = ["GB", "Workers", "memory_of_machine"]
 
 _LOG = logging.getLogger(__name__)
 
+GB = 1e9
+"""Bytes."""
 # One thread a process: the products are the parallel part. Set before the worker
 # starts, because the libraries read these when they are loaded.
 _ONE_THREAD = {
@@ -34,219 +45,291 @@ _ONE_THREAD = {
     "MKL_NUM_THREADS": "1",
     "NUMBA_NUM_THREADS": "1",
 }
-# what reading an answer that is not Dask's has been seen, or is likely, to raise
-_OF_OTHER_SERVERS = (
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
-_AGAIN_S = 0.5  # between two attempts to reach a scheduler
+_TICK_S = 0.1  # between two looks at the limits
+_START_S = 60.0  # until a worker says that it is ready; 1 s is usual
+_END_S = 2.0  # until an idle worker has left
+_STARTS = 2  # failures in a row
+# The system short of memory, or somebody: it cannot be told which. A product that is
+# killed by chance must not be given up.
+_TRIES_KILLED = 4
+_CGROUPS = ("memory.max", "memory/memory.limit_in_bytes")
 
 
-def leave_if_imported() -> None:
-    """End a worker process that imports the script which is about to start workers.
+def memory_of_machine() -> float:
+    """Bytes of memory that this process and its workers may use together."""
+    import psutil  # of distributed, as cloudpickle is
 
-    A new process imports the user's script before it does anything. Without a main
-    guard that calls for workers again; the process ends here, without a word, and the
-    first process says what is missing.
-    """
-    if getattr(multiprocessing.process.current_process(), "_inheriting", False):
-        raise SystemExit(1)
-
-
-@contextlib.contextmanager
-def own_workers(number: int) -> Iterator[Client]:
-    """Start worker processes on this machine, one thread each.
-
-    TgoError ``batch.no_main_guard`` where the script has none, ``batch.no_workers``
-    where they do not start for another reason.
-    """
-    leave_if_imported()
-    import dask
-    from distributed import Client, LocalCluster
-
-    settings = {
-        "distributed.nanny.pre-spawn-environ": _ONE_THREAD,
-        "distributed.scheduler.allowed-failures": 1,
-    }
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(dask.config.set(settings))
-        try:
-            with _deaf_to_interrupts():
-                cluster = LocalCluster(  # type: ignore[no-untyped-call]
-                    n_workers=number,
-                    threads_per_worker=1,
-                    processes=True,
-                    # any free port, reachable from this machine only
-                    dashboard_address="127.0.0.1:0",
-                    # what matters is raised, or becomes the row of a product
-                    silence_logs=logging.CRITICAL,
-                )
-        except RuntimeError as error:
-            raise _not_started(number, error) from None
-        stack.enter_context(cluster)
-        yield stack.enter_context(Client(cluster))  # type: ignore[no-untyped-call]
+    most = float(psutil.virtual_memory().total)
+    for name in _CGROUPS:
+        with contextlib.suppress(OSError, ValueError):
+            most = min(most, float((Path("/sys/fs/cgroup") / name).read_text()))
+    return most
 
 
-@contextlib.contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """Let processes that are started here, and later by their threads, miss Ctrl-C.
+class _Worker:
+    """A process, and the thread that talks with it: item in, answer out."""
 
-    A terminal sends it to all processes. The first one ends the others; without this
-    each of them says so first, in a long traceback.
-    """
-    mask = getattr(signal, "pthread_sigmask", None)  # not on Windows
-    if mask is None:
-        yield
-        return
-    # where it is not running yet, its start lets Ctrl-C through again
-    multiprocessing.resource_tracker.ensure_running()
-    former = mask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        mask(signal.SIG_SETMASK, former)
-
-
-def _not_started(number: int, error: RuntimeError) -> TgoError:
-    script = getattr(sys.modules.get("__main__"), "__file__", None)
-    if script is not None and Path(script).is_file():
-        text = Path(script).read_text(encoding="utf-8", errors="replace")
-        if "__main__" not in text:
-            message = (
-                f"{number} workers import this script anew, so the call that starts "
-                "them must stand under 'if __name__ == \"__main__\":'"
-            )
-            return TgoError(message, path=script, rule="batch.no_main_guard")
-    message = f"the worker processes did not start: {error}"
-    return TgoError(message, value=number, rule="batch.no_workers")
-
-
-@contextlib.contextmanager
-def connected(address: str) -> Iterator[Client]:
-    """Connect to a running Dask scheduler, such as ``tcp://host:8786``.
-
-    TgoError ``batch.scheduler``: it is no such address, nothing answers there within
-    the time of Dask's setting ``distributed.comm.timeouts.connect``, or it is no
-    scheduler.
-    """
-    import dask
-    from distributed import Client
-
-    seconds = dask.utils.parse_timedelta(
-        dask.config.get("distributed.comm.timeouts.connect", "30s")
-    )
-    _reach(address, seconds)
-    try:
-        client = Client(  # type: ignore[no-untyped-call]
-            address, timeout=max(seconds, 1.0)
+    def __init__(self, answers: queue.SimpleQueue[Any]) -> None:
+        start = (
+            f"import sys; sys.path[:] = {sys.path!r}; "
+            "from tgo_spectra.batch.worker import main; main()"
         )
-    except _OF_OTHER_SERVERS as error:
-        message = f"no Dask scheduler answers there ({error})"
-        raise _scheduler_error(message, address) from None
-    with client:
-        if not client.scheduler_info()["workers"]:
-            _LOG.warning("the scheduler at %s has no workers yet; waiting", address)
-        yield client
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", start],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, **_ONE_THREAD},
+            # a terminal sends Ctrl-C to the group of this process
+            start_new_session=True,
+        )
+        self.ready = self.loaded = False
+        self.item: Any = None
+        self.begun = time.monotonic()
+        self.verdict: Death | None = None
+        self.task: bytes | None = None
+        self._inbox: queue.SimpleQueue[list[tuple[str, bytes]] | None]
+        self._inbox = queue.SimpleQueue()
+        talk = threading.Thread(target=self._talk, args=(answers,), daemon=True)
+        talk.start()
 
+    def begin(self, item: Any, task: bytes) -> None:
+        """Send an item, and the task unless the worker has it."""
+        self.loaded = self.task is task
+        messages = [] if self.loaded else [("task", task)]
+        self.item, self.task, self.begun = item, task, time.monotonic()
+        self._inbox.put([*messages, ("item", pickle.dumps(item))])
 
-def _reach(address: str, seconds: float) -> None:
-    """Open and close a connection; what is known to fail is not left to Dask.
-
-    A Client that was not connected fails again, noisily, when it is freed.
-    """
-    from distributed.comm.addressing import parse_host_port
-    from distributed.security import Security
-
-    scheme, mark, rest = address.rpartition("://")
-    scheme = scheme if mark else "tcp"
-    form = "give the address of a Dask scheduler, such as tcp://HOST:8786"
-    if scheme not in ("tcp", "tls", "ws", "wss"):
-        raise _scheduler_error(form, address)
-    try:
-        host, port = parse_host_port(rest)
-    except ValueError:
-        raise _scheduler_error(form, address) from None
-    if not host or not 0 < port < 65_536 or not address.isprintable():
-        raise _scheduler_error(form, address)
-    known = Security().get_connection_args("client")  # type: ignore[no-untyped-call]
-    if scheme in ("tls", "wss") and not known.get("ssl_context"):
-        message = "this address needs certificates (Dask's distributed.comm.tls)"
-        raise _scheduler_error(message, address)
-    until = time.monotonic() + seconds
-    while True:
+    def _talk(self, answers: queue.SimpleQueue[Any]) -> None:
+        stdin, stdout = self.process.stdin, self.process.stdout
+        assert stdin is not None
+        assert stdout is not None
         try:
-            socket.create_connection((host, port), timeout=max(seconds, 0.1)).close()
-        except (OSError, UnicodeError) as error:
-            # it may be about to start, as in a job that starts both
-            if time.monotonic() + _AGAIN_S > until:
-                message = f"nothing answers there within {seconds:g} s ({error})"
-                raise _scheduler_error(message, address) from None
-            time.sleep(_AGAIN_S)
-        else:
+            answers.put((self, pickle.load(stdout)))
+            while (messages := self._inbox.get()) is not None:
+                for message in messages:
+                    pickle.dump(message, stdin)
+                    stdin.flush()
+                    answers.put((self, pickle.load(stdout)))
+        except (EOFError, OSError, pickle.UnpicklingError):
+            answers.put((self, None))
+
+    def kill(self) -> None:
+        with contextlib.suppress(OSError):
+            if os.name == "posix":
+                os.killpg(self.process.pid, signal.SIGKILL)
+            else:
+                self.process.kill()
+
+    def end(self) -> None:
+        """Let an idle worker leave; kill any other."""
+        self._inbox.put(None)
+        if self.item is not None or not self.ready:
+            self.kill()
+        elif self.process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self.process.stdin.close()
+
+    def wait(self) -> int:
+        """Exit code, of a worker that has left or is about to."""
+        try:
+            code = self.process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            code = self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+        return code
+
+
+class Workers:
+    """Processes of this machine, started when there is work for them.
+
+    `timeout_s` and `memory` (bytes) are the limits of one item; None for none. TgoError
+    ``batch.no_workers`` where they do not start, ``batch.task`` for a task that cannot
+    be sent to a process. An exception of the task is raised.
+    """
+
+    certain = True
+
+    def __init__(
+        self,
+        number: int,
+        *,
+        timeout_s: float | None = None,
+        memory: float | None = None,
+    ) -> None:
+        self._number = number
+        self._timeout_s, self._memory = timeout_s, memory
+        self._workers: list[_Worker] = []
+        self._waiting: list[Any] = []
+        self._answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._failures = 0
+        self._looked = 0.0
+        self._task = b""
+
+    def use(self, task: Callable[[Any], Any]) -> None:
+        """Take the task for all items that follow."""
+        import cloudpickle
+
+        try:
+            self._task = cloudpickle.dumps(task)
+        except Exception as error:  # of objects of any kind
+            raise _not_sent(error) from error
+
+    @property
+    def room(self) -> int:
+        """Number of items that it takes now."""
+        busy = sum(one.item is not None for one in self._workers)
+        return self._number - busy - len(self._waiting)
+
+    def submit(self, item: Any) -> None:
+        """Begin an item."""
+        self._waiting.append(item)
+        self._feed()
+
+    def finished(self, seconds: float) -> tuple[Any, Any] | None:
+        """Give one finished item with its outcome; None after some seconds without."""
+        until = time.monotonic() + seconds
+        while True:
+            left = until - time.monotonic()
+            self._look()
+            try:
+                worker, answer = self._answers.get(timeout=max(0, min(left, _TICK_S)))
+            except queue.Empty:
+                if left <= 0:
+                    return None
+                continue
+            found = self._taken(worker, answer)
+            self._feed()
+            if found is not None:
+                return found
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self._workers:
+            worker.end()
+        for worker in self._workers:
+            worker.wait()
+        self._workers.clear()
+
+    def _feed(self) -> None:
+        """Give what waits to idle workers, and start more where these do not do."""
+        for worker in self._workers:
+            if self._waiting and worker.ready and worker.item is None:
+                worker.begin(self._waiting.pop(0), self._task)
+        starting = sum(not worker.ready for worker in self._workers)
+        wanted = min(len(self._waiting) - starting, self._number - len(self._workers))
+        for _ in range(wanted):
+            try:
+                self._workers.append(_Worker(self._answers))
+            except OSError as error:
+                raise self._not_started(str(error)) from error
+
+    def _taken(self, worker: _Worker, answer: Any) -> tuple[Any, Any] | None:
+        """Handle what a worker says, or its end (None)."""
+        if answer is None:
+            return self._dead(worker)
+        kind, content, notes = answer
+        for note in notes:
+            _say(*note)
+        if kind == "ready":
+            worker.ready = True
+            return None
+        if kind == "loaded":
+            # what the task imports does not count
+            worker.loaded, worker.begun = True, time.monotonic()
+            return None
+        if kind == "not loaded":
+            raise _not_sent(content)
+        self._failures = 0
+        item, worker.item = worker.item, None
+        if kind == "raised":
+            raise content
+        return item, content
+
+    def _dead(self, worker: _Worker) -> tuple[Any, Any] | None:
+        code = worker.wait()
+        self._workers.remove(worker)
+        if not worker.ready:
+            self._failures += 1
+            if self._failures >= _STARTS:
+                raise self._not_started(_ending(code))
+            return None
+        if worker.item is None:
+            return None
+        return worker.item, worker.verdict or _verdict(code)
+
+    def _not_started(self, how: str) -> TgoError:
+        message = f"the worker processes do not start: {how}"
+        return TgoError(message, value=self._number, rule="batch.no_workers")
+
+    def _look(self) -> None:
+        """Kill workers that are over a limit."""
+        now = time.monotonic()
+        if now < self._looked + _TICK_S:
             return
+        self._looked = now
+        for worker in self._workers:
+            spent = now - worker.begun
+            if worker.verdict is not None or (worker.ready and worker.item is None):
+                continue
+            if not worker.loaded:
+                if spent > _START_S:
+                    worker.kill()
+            elif self._timeout_s is not None and spent > self._timeout_s:
+                message = f"took more than {self._timeout_s:g} s, and was ended"
+                worker.verdict = Death("batch.timeout", message)
+                worker.kill()
+            elif self._memory is not None and _resident(worker) > self._memory:
+                message = f"took more than {self._memory / GB:.3g} GB, and was ended"
+                worker.verdict = Death("batch.memory", message)
+                worker.kill()
 
 
-def _scheduler_error(message: str, address: str) -> TgoError:
-    return TgoError(message, field="scheduler", value=address, rule="batch.scheduler")
+def _not_sent(error: Exception) -> TgoError:
+    message = f"the task cannot be sent to a process: {error}"
+    return TgoError(message, rule="batch.task")
 
 
-def results(
-    items: Iterable[Path], task: Callable[[Path], Any], client: Client
-) -> Iterator[tuple[Path, Any]]:
-    """Give items to a task on a cluster, yield them with what it returned.
+def _resident(worker: _Worker) -> float:
+    """Bytes of memory in use; 0 of a process that is gone."""
+    import psutil
 
-    The task raises nothing. A window of items is on the cluster at a time, so that its
-    memory is bounded. A dying worker takes the tasks beside it along: items that were
-    on dead workers are tried once more, one at a time, so that it is certain which one
-    is to blame; of that the exception is the result. TgoError ``batch.scheduler_lost``
-    where the scheduler is.
-    """
     try:
-        yield from _results(items, task, client)
-    except (CancelledError, OSError, RuntimeError):
-        message = (
-            "the connection to the Dask scheduler is lost; what is done stays, and the "
-            "same call goes on"
-        )
-        raise TgoError(message, rule="batch.scheduler_lost") from None
+        return float(psutil.Process(worker.process.pid).memory_info().rss)
+    except psutil.Error:
+        return 0.0
 
 
-def _results(
-    items: Iterable[Path], task: Callable[[Path], Any], client: Client
-) -> Iterator[tuple[Path, Any]]:
-    from distributed import as_completed
+def _verdict(code: int) -> Death:
+    tries = _TRIES_KILLED if -code == getattr(signal, "SIGKILL", 0) else 2
+    message = f"the process that worked on it ended: {_ending(code)}"
+    return Death("batch.worker_died", message, tries)
 
-    window = max(8, 3 * len(client.scheduler_info()["workers"]))
-    waiting = iter(items)
-    running: dict[str, Path] = {}
-    suspects: list[Path] = []
 
-    def submit(path: Path) -> Any:
-        # pure=False: the key must not depend on hashing the setup and the atmosphere
-        future = client.submit(task, path, pure=False)
-        running[str(future.key)] = path
-        return future
+def _ending(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    more = ", as by a system that is out of memory" if name == "SIGKILL" else ""
+    return f"{name}{more}"
 
-    first = [submit(path) for path in itertools.islice(waiting, window)]
-    queue = as_completed(first)  # type: ignore[no-untyped-call]
-    for future in queue:
-        path = running.pop(str(future.key))
-        if future.exception() is None:
-            yield path, future.result()
-        else:
-            suspects.append(path)
-        future.release()
-        following = next(waiting, None)
-        if following is not None:
-            queue.add(submit(following))  # type: ignore[no-untyped-call]
-    for path in suspects:
-        future = submit(path)
-        error = future.exception()
-        yield path, future.result() if error is None else error
+
+def _say(kind: str, *words: Any) -> None:
+    """Say here what a worker would have said: a record of the log, or a warning."""
+    if kind == "log":
+        name, level, text = words
+        logging.getLogger(name).log(level, "%s", text)
+    else:
+        category, text = words
+        try:
+            warnings.warn(text, category, stacklevel=2)
+        except category:  # an error by the filters of warnings: too late for the item
+            _LOG.warning("%s", text)

@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     -------
     int
         0 all done, 1 failed, 2 some products failed, 64 wrong usage, 130 stopped by
-        Ctrl-C.
+        Ctrl-C, 143 by SIGTERM.
     """
     given = None if arguments is None else list(arguments)
     code = exit_code(

@@ -17,7 +17,8 @@ import numpy as np
 
 from tgo_spectra import mars
 from tgo_spectra.batch import products as batch
-from tgo_spectra.batch.workers import own_workers
+from tgo_spectra.batch.engines import Here, mapped
+from tgo_spectra.batch.workers import Workers
 from tgo_spectra.files.atomic import output_folder
 
 if TYPE_CHECKING:
@@ -143,12 +144,11 @@ def run_demo(
         seconds[name], clock = now - clock, now
         _LOG.info("%s: %.1f s", name, seconds[name])
 
-    with _client(workers, n) as client:
-        lap("start workers")
-        paths = _simulate_all(plan, products, client)
+    with Workers(min(workers, n)) if workers > 1 else Here() as engine:
+        paths = mapped(engine, _Simulate(plan, products), range(n))
         lap("simulate")
-        states = batch.run(
-            paths, folder / "retrieved", client=client, progress=False, workers=1
+        states = batch.run_on(
+            engine, paths, folder / "retrieved", progress=False, limits="demo"
         )
         lap("retrieve")
     level2 = folder / "retrieved" / "l2"
@@ -209,29 +209,17 @@ def _plan(n: int, seed: int) -> list[dict[str, Any]]:
     return plan
 
 
-def _client(workers: int, n: int) -> Any:
-    """Cluster of own processes, or a stand-in that gives None."""
-    import contextlib
+@dataclass(frozen=True)
+class _Simulate:
+    """Simulate one product of a plan; it replaces that of a former demonstration."""
 
-    if workers <= 1:
-        return contextlib.nullcontext()
-    return own_workers(min(workers, n))
+    plan: Sequence[Mapping[str, Any]]
+    folder: Path
 
+    def __call__(self, number: int) -> Path:
+        from tgo_spectra.simulate import simulate_product
 
-def _simulate_all(
-    plan: Sequence[Mapping[str, Any]], folder: Path, client: Any
-) -> list[Path]:
-    if client is None:
-        return [_simulate_one(options, folder) for options in plan]
-    futures = [client.submit(_simulate_one, o, folder, pure=False) for o in plan]
-    return list(client.gather(futures))
-
-
-def _simulate_one(options: Mapping[str, Any], folder: Path) -> Path:
-    """Simulate one product; a demonstration replaces those of a former one."""
-    from tgo_spectra.simulate import simulate_product
-
-    return simulate_product(folder, overwrite=True, **options)
+        return simulate_product(self.folder, overwrite=True, **self.plan[number])
 
 
 def _truth_of(product: Path) -> xr.Dataset:

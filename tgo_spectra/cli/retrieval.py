@@ -58,8 +58,41 @@ __all__ = ["retrieve", "setups"]
     metavar="KEY=VALUE",
     help="One choice for it, such as altitude_reference=areoid.",
 )
-@click.option("--workers", default=1, show_default=True, type=click.IntRange(0))
-@click.option("--scheduler", default=None, help="Address of a running Dask scheduler.")
+@click.option(
+    "--workers",
+    default=1,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Worker processes; 0: none, and no limits.",
+)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    default=None,
+    metavar="SECONDS",
+    type=click.FloatRange(0.0, min_open=True),
+    help="Longest time of a product.  [default: 1800]",
+)
+@click.option(
+    "--memory",
+    "memory_gb",
+    default=None,
+    metavar="GB",
+    type=click.FloatRange(0.0, min_open=True),
+    help="Most memory of a worker.  [default: an equal share]",
+)
+@click.option(
+    "--scheduler",
+    default=None,
+    metavar="ADDRESS",
+    help="A running Dask scheduler; it is trusted with all that you may do.",
+)
+@click.option(
+    "--scheduler-file", default=None, type=PATH, help="File that a scheduler writes."
+)
+@click.option("--tls-ca", default=None, type=EXISTING, help="Its authority, PEM.")
+@click.option("--tls-cert", default=None, type=EXISTING, help="Your certificate, PEM.")
+@click.option("--tls-key", default=None, type=EXISTING, help="Its key, PEM.")
 def retrieve(
     products: tuple[str, ...],
     out: str,
@@ -70,7 +103,13 @@ def retrieve(
     climatology_form: str | None,
     climatology_pairs: tuple[str, ...],
     workers: int,
+    timeout_s: float | None,
+    memory_gb: float | None,
     scheduler: str | None,
+    scheduler_file: str | None,
+    tls_ca: str | None,
+    tls_cert: str | None,
+    tls_key: str | None,
 ) -> None:
     """Retrieve PRODUCTS (labels, zips, folders, patterns); done ones are skipped.
 
@@ -83,7 +122,7 @@ def retrieve(
 
     from tgo_spectra.batch.journal import summary
     from tgo_spectra.batch.products import run
-    from tgo_spectra.batch.workers import connected
+    from tgo_spectra.batch.schedulers import connected
 
     chosen: Any = setups_given or None
     if changes:
@@ -91,11 +130,25 @@ def retrieve(
             message = "--set changes one setup: name it with one --setup"
             raise click.UsageError(message)
         chosen = _changed(setups_given[0], changes)
-    air: dict[str, Any] = {}
+    more: dict[str, Any] = {}
     if climatology or climatology_form or climatology_pairs:
-        air = _climatology(climatology, climatology_form, climatology_pairs)
-    with connected(scheduler) if scheduler is not None else nullcontext() as client:
-        rows = run(products, out, chosen, workers, atmosphere, client=client, **air)
+        more = _climatology(climatology, climatology_form, climatology_pairs)
+    limits = {"timeout_s": timeout_s, "memory_gb": memory_gb}
+    more |= {name: value for name, value in limits.items() if value is not None}
+    files = {"ca": tls_ca, "cert": tls_cert, "key": tls_key}
+    tls = {name: file for name, file in files.items() if file is not None}
+    if scheduler is not None and scheduler_file is not None:
+        message = "--scheduler and --scheduler-file name one scheduler: give one"
+        raise click.UsageError(message)
+    place = scheduler if scheduler is not None else scheduler_file
+    if place is None and tls:
+        message = "--tls-ca, --tls-cert and --tls-key need --scheduler"
+        raise click.UsageError(message)
+    cluster: Any = nullcontext()
+    if place is not None:
+        cluster = connected(place, tls, is_file=scheduler is None)
+    with cluster as client:
+        rows = run(products, out, chosen, workers, atmosphere, client=client, **more)
     for row in rows:
         if row.state == "failed":
             # errors of the reader begin with the path already

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from tgo_spectra.errors import TgoError, printable
+from tgo_spectra.errors import Terminated, TgoError, printable
 from tgo_spectra.paths import expanded
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DONE",
+    "ENDED",
     "EXISTING",
     "FAILED",
     "PATH",
@@ -32,8 +33,8 @@ __all__ = [
 ]
 
 # Exit codes, after BSD sysexits for wrong usage (click's own 2 means quarantine here)
-# and the shells' 128 + SIGINT
-DONE, FAILED, SOME_FAILED, USAGE, STOPPED = 0, 1, 2, 64, 130
+# and the shells' 128 + SIGINT, 128 + SIGTERM
+DONE, FAILED, SOME_FAILED, USAGE, STOPPED, ENDED = 0, 1, 2, 64, 130, 143
 
 
 class UserPath(click.Path):
@@ -119,7 +120,8 @@ def _warning(
 def exit_code(command: Callable[[], object]) -> int:
     """Run a command; say in one line why it ends early, and give its exit code.
 
-    0 all done, 1 failed, 2 some products failed, 64 wrong usage, 130 stopped by Ctrl-C.
+    0 all done, 1 failed, 2 some products failed, 64 wrong usage, 130 stopped by
+    Ctrl-C, 143 by SIGTERM.
     """
     try:
         # click returns the code of --help and --version, and None from a command
@@ -134,9 +136,11 @@ def exit_code(command: Callable[[], object]) -> int:
     except click.ClickException as error:
         say(f"error: {error.format_message()}", err=True)
         return FAILED
-    except (click.Abort, KeyboardInterrupt):
-        say("stopped", err=True)
-        return STOPPED
+    except (click.Abort, KeyboardInterrupt) as stop:
+        # click makes the one of the other
+        cause = stop.__cause__ if isinstance(stop, click.Abort) else stop
+        say(str(cause or "") or "stopped", err=True)
+        return ENDED if isinstance(cause, Terminated) else STOPPED
     except TgoError as error:
         say(f"error: {error}", err=True)
         return FAILED

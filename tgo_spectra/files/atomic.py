@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import os
 import re
 import socket
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tgo_spectra.errors import OutputError
@@ -21,11 +23,12 @@ from tgo_spectra.paths import expanded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
 __all__ = [
     "append_line",
     "atomic_file",
+    "host_tag",
+    "is_alive",
     "output_folder",
     "refuse_existing",
     "sweep_temporary",
@@ -36,9 +39,24 @@ __all__ = [
 # What the operating system says, our rule, and what to do.
 _FAULTS = (
     (
-        {errno.ENOSPC, errno.EDQUOT, errno.EFBIG},
+        {errno.ENOSPC, errno.EFBIG},
         "io.no_space",
         "no space left in {folder}; make room and run again",
+    ),
+    (
+        {errno.EDQUOT},
+        "io.quota",
+        "the quota of the disk is used up in {folder}; make room and run again",
+    ),
+    (
+        {errno.EIO},
+        "io.device",
+        "the disk reports an input/output error in {folder}; run again",
+    ),
+    (
+        {errno.ESTALE},
+        "io.stale",
+        "the disk was taken away meanwhile (stale file handle) in {folder}; run again",
     ),
     (
         {errno.EACCES, errno.EPERM, errno.EROFS},
@@ -58,6 +76,9 @@ _FAULTS = (
     ),
     ({errno.ENAMETOOLONG}, "io.name_too_long", "the name is too long for this disk"),
 )
+
+
+_OLD_S = 86_400.0
 
 
 def _output_error(error: OSError, path: Path) -> OutputError:
@@ -121,7 +142,7 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
     ['a.txt']
     """
     final = expanded(path)
-    tag = f"{_host()}-{os.getpid()}-{uuid.uuid4().hex[:12]}"
+    tag = f"{host_tag()}-{os.getpid()}-{uuid.uuid4().hex[:12]}"
     temporary = final.with_name(f"{final.name}.tmp-{tag}")
     with writing(final):
         try:
@@ -164,15 +185,38 @@ def append_line(path: str | Path, line: str) -> None:
 
 
 def sweep_temporary(folder: str | Path) -> int:
-    """Remove temporary files of dead writers of this host; give their number."""
-    swept = 0
-    for file in expanded(folder).glob(f"*.tmp-{_host()}-*"):
-        match = re.search(r"\.tmp-[0-9a-f]+-(\d+)-[0-9a-f]+$", file.name)
-        if match and not _alive(int(match.group(1))):
-            with writing(file):
-                file.unlink(missing_ok=True)
-            swept += 1
+    """Remove temporary files of dead writers; give their number.
+
+    Those of this host whose process is gone, and of others what is older than a day,
+    which no writing takes, by the clock of the disk. An entry that is gone meanwhile
+    was swept by another.
+    """
+    swept, here, place = 0, host_tag(), expanded(folder)
+    with writing(place):
+        now = _clock_of(place) if any(place.glob("*.tmp-*")) else 0.0
+        for file in place.glob("*.tmp-*"):
+            match = re.search(r"\.tmp-([0-9a-f]+)-(\d+)-[0-9a-f]+$", file.name)
+            if match is None:
+                continue
+            with contextlib.suppress(FileNotFoundError):
+                if match[1] == here:
+                    dead = not is_alive(int(match[2]))
+                else:
+                    dead = now - file.stat().st_mtime > _OLD_S
+                if dead:
+                    file.unlink()
+                    swept += 1
     return swept
+
+
+def _clock_of(folder: Path) -> float:
+    """Time (s) that the disk of a folder gives to what is written now."""
+    probe = folder / f"probe.tmp-{host_tag()}-{os.getpid()}-{uuid.uuid4().hex[:12]}"
+    try:
+        probe.touch()
+        return probe.stat().st_mtime
+    finally:
+        probe.unlink(missing_ok=True)
 
 
 def _sync(path: Path, flags: int) -> None:
@@ -183,11 +227,21 @@ def _sync(path: Path, flags: int) -> None:
         os.close(descriptor)
 
 
-def _host() -> str:
-    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+@functools.cache
+def host_tag() -> str:
+    """Name what numbers processes: a host since it was started, or a container there.
+
+    Containers may have one host name and the same numbers.
+    """
+    parts = [socket.gethostname()]
+    with contextlib.suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text())
+        parts.append(str(Path("/proc/self/ns/pid").readlink()))
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:8]
 
 
-def _alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Tell whether a process of this host is there."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

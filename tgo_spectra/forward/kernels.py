@@ -22,6 +22,7 @@ __all__ = [
     "radius_at",
     "scaled_bands",
     "through_hats",
+    "transmit",
 ]
 
 BLOCK = 1024
@@ -268,6 +269,48 @@ def exponentiate(values: NDArray[np.float32]) -> None:
             power[i] = (whole + np.int32(127)) << np.int32(23)  # 2^whole as its bits
         for i in range(part.size):
             part[i] *= scale[i]
+
+
+@compiled()
+def transmit(
+    vectors: NDArray[np.float32],
+    minus: NDArray[np.float32],
+    limit: int,
+    out: NDArray[np.float32],
+) -> float:
+    """Fill the transmittance a few nodes at a time, while they are in the cache.
+
+    Parameters
+    ----------
+    vectors : ndarray, shape (node, vector)
+        C-contiguous, as `minus`.
+    minus : ndarray, shape (vector, height)
+        Minus the weights of the vectors in the optical depth.
+    limit : int
+        Multiplications in one call of the linear algebra library, see
+        `tgo_spectra.numerics.matrices`.
+    out : ndarray, shape (node, height)
+        Written.
+
+    Returns
+    -------
+    float
+        Largest logarithm of a transmittance; not-a-number if any is.
+    """
+    rows = max(1, limit // max(1, minus.size))
+    largest = np.float32(-np.inf)
+    for start in range(0, vectors.shape[0], rows):
+        part = out[start : start + rows]
+        np.dot(vectors[start : start + rows], minus, part)
+        flat = part.reshape(-1)
+        total = np.float32(0.0)
+        for i in range(flat.size):
+            largest = max(largest, flat[i])
+            total += flat[i]
+        if np.isnan(total):
+            return np.nan
+        exponentiate(flat)
+    return float(largest)
 
 
 @compiled()

@@ -26,7 +26,7 @@ from tgo_spectra.forward.sight import (
     coefficients_on_points,
     log_pressure_adjoint,
 )
-from tgo_spectra.instruments.response.tabulated import apply_model
+from tgo_spectra.instruments.response.fields import apply_model
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

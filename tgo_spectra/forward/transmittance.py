@@ -11,19 +11,19 @@ Wells 2002, J. Quant. Spectrosc. Radiat. Transfer 74, 745).
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tgo_spectra.errors import RetrievalError
 from tgo_spectra.forward import ray
+from tgo_spectra.instruments.response import fields as seen
 from tgo_spectra.instruments.response import tabulated as operator
-from tgo_spectra.instruments.response.tabulated import apply_model
-from tgo_spectra.numerics.matrices import steady_product
+from tgo_spectra.numerics.matrices import LIMIT, steady_product
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -39,12 +39,20 @@ __all__ = [
     "limb",
     "pixel_fields",
     "pixel_values",
+    "spline_matrix",
+    "with_coefficients",
 ]
 
 SUBSTEP_KM = 0.25
 """Quadrature step along altitude. Halving it changes the reference atmosphere's
 monochromatic transmittance by up to 5e-5 (2e-6 on average) and means over 0.1 cm-1 by
 up to 3e-5, in the bands of orders 134-136 and 189-190."""
+
+SPAN_TOLERANCE = 3e-7
+"""Singular values of a gas's coefficients along an atmosphere, weighted by the root of
+the density, that are left out, relative to the largest: a table has vectors for every
+atmosphere, one needs a third of them. Transmittance on the nodes changes by 1e-6 at
+most and 1e-8 root mean square (order 136, four gases)."""
 
 LOG_TRANSMITTANCE_LIMIT = 30.0
 """Negative mole fractions give transmittance above 1; beyond exp(30) is no fit."""
@@ -54,14 +62,16 @@ LOG_TRANSMITTANCE_LIMIT = 30.0
 class GasPath:
     """What one gas needs: its spectral vectors and where the atmosphere puts them.
 
-    ``vectors`` (node, rank) and ``coefficients`` (rank, point, cm2): cross-section =
-    vectors @ coefficients. ``directions`` (node, k) and ``path`` (k, height, level):
-    optical depth = directions @ (path @ vmr), compressed to k directions, for the
-    Jacobian.
+    ``coefficients`` (rank, point, cm2) of a table, ``turn`` (rank, few) what
+    they span along this atmosphere and ``vectors`` (node, few) the table's in it:
+    cross-section = vectors @ turn.T @ coefficients. ``directions`` (node, k) and
+    ``path`` (k, height, level): optical depth = directions @ (path @ vmr), compressed
+    to k directions, for the Jacobian.
     """
 
     vectors: Array
     coefficients: Array
+    turn: Array
     directions: Array
     path: Array
 
@@ -83,6 +93,8 @@ class Limb:
         Linear interpolation from levels to points.
     vectors : array, shape (node, vector)
         Those of all gases, which `GasPath.vectors` are parts of.
+    table : array, shape (node, rank of all gases)
+        Those of the table.
     jacobian_heights : array of int
         Heights at which the fields of the Jacobian are made.
     """
@@ -93,6 +105,7 @@ class Limb:
     air_cm2: Array
     hats: Array
     vectors: Array
+    table: Array
     jacobian_heights: npt.NDArray[np.intp]
     dtype: type[np.floating]
 
@@ -138,6 +151,14 @@ def hat_matrix(altitude_km: Array, points_km: Array) -> npt.NDArray[np.float64]:
     matrix[rows, position] = 1.0 - fraction
     matrix[rows, position + 1] += fraction
     return matrix
+
+
+def spline_matrix(knots_km: Array, heights_km: Array) -> Array:
+    """Cubic interpolation from some heights to all, shape (height, knot)."""
+    from scipy.interpolate import make_interp_spline
+
+    spline = make_interp_spline(knots_km, np.eye(knots_km.size), k=3)
+    return np.asarray(spline(heights_km))
 
 
 def limb(
@@ -204,15 +225,46 @@ def limb(
     )
     air = sight.air(number_density_cm3)
     hats = hat_matrix(altitude_km, points_km)
-    stacked = _stacked(tuple(vectors.values()), dtype)
+    table = _stacked(tuple(vectors.values()), dtype)
+    exact = jacobian_rank is None or dtype != np.float32
+    turns = {
+        gas: np.eye(len(c)) if exact else _span(c, number_density_cm3)
+        for gas, c in coefficients.items()
+        if gas in vectors
+    }
+    spanned = _turned(table, [turns[gas] for gas in vectors])
     gases, start = {}, 0
-    for gas, vector in vectors.items():
-        u = stacked[:, start : start + vector.shape[0]]
-        gases[gas] = _gas_path(u, vector, coefficients[gas], air, hats, jacobian_rank)
-        start += vector.shape[0]
+    for gas in vectors:
+        u = spanned[:, start : start + turns[gas].shape[1]]
+        gases[gas] = _gas_path(
+            u, turns[gas], coefficients[gas], air, hats, jacobian_rank
+        )
+        start += u.shape[1]
     last = height_km.size - 1
     chosen = np.unique(np.append(np.arange(0, last, jacobian_every), last))
-    return Limb(altitude_km, height_km, gases, air, hats, stacked, chosen, dtype)
+    return Limb(altitude_km, height_km, gases, air, hats, spanned, table, chosen, dtype)
+
+
+def with_coefficients(
+    model: Limb, coefficients: Mapping[str, Array], air_cm2: Array | None = None
+) -> Limb:
+    """Return the model with other cross sections of some gases, and other air.
+
+    ``coefficients`` (rank, point, cm2): they need not lie in what those of the model
+    span. Of the result the transmittance alone may be asked.
+    """
+    gases, start = {}, 0
+    for gas, path in model.gases.items():
+        stop = start + len(path.coefficients)
+        gases[gas] = replace(
+            path,
+            vectors=model.table[:, start:stop],
+            coefficients=coefficients.get(gas, path.coefficients),
+            turn=np.eye(stop - start),
+        )
+        start = stop
+    air = model.air_cm2 if air_cm2 is None else air_cm2
+    return replace(model, gases=gases, vectors=model.table, air_cm2=air)
 
 
 _STACKS: list[tuple[tuple[Array, ...], Array]] = []
@@ -232,22 +284,43 @@ def _stacked(vectors: tuple[Array, ...], dtype: type[np.floating]) -> Array:
     return made
 
 
+def _span(coefficients: Array, number_density_cm3: Array) -> Array:
+    """Directions that the coefficients span along an atmosphere, (rank, few)."""
+    weighted = coefficients * np.sqrt(number_density_cm3)
+    directions, size, _ = np.linalg.svd(weighted, full_matrices=False)
+    kept = size > SPAN_TOLERANCE * size[0]
+    return np.eye(len(coefficients)) if kept.all() else directions[:, kept]
+
+
+def _turned(table: Array, turns: Sequence[Array]) -> Array:
+    """Vectors of the table in the directions of each gas, (node, direction)."""
+    if all(turn.shape[0] == turn.shape[1] for turn in turns):  # the table's own
+        return table
+    rows, columns = (sum(turn.shape[axis] for turn in turns) for axis in (0, 1))
+    every, at = np.zeros((rows, columns), dtype=table.dtype), np.zeros(2, dtype=int)
+    for turn in turns:
+        every[at[0] : at[0] + len(turn), at[1] : at[1] + turn.shape[1]] = turn
+        at += turn.shape
+    return steady_product(table, every)
+
+
 def _gas_path(
     u: Array,
-    vectors: Array,
+    turn: Array,
     coefficients: Array,
     air: Array,
     hats: Array,
     rank: int | None,
 ) -> GasPath:
     if rank is None or rank >= coefficients.shape[0]:
-        return GasPath(u, coefficients, u, _through(coefficients, air, hats))
+        path = _through(steady_product(turn.T, coefficients), air, hats)
+        return GasPath(u, coefficients, turn, u, path)
     # leading left singular vectors; the small matrix is faster and good enough for them
     _, turned = np.linalg.eigh(steady_product(coefficients, coefficients.T))
     q = turned[:, : -rank - 1 : -1]
     path = _through(steady_product(q.T, coefficients), air, hats)
-    directions = steady_product(q.T.astype(u.dtype), vectors.astype(u.dtype))
-    return GasPath(u, coefficients, directions.T, path)
+    directions = steady_product(u, steady_product(turn.T, q).astype(u.dtype))
+    return GasPath(u, coefficients, turn, directions, path)
 
 
 def _through(coefficients: Array, air: Array, hats: Array) -> Array:
@@ -272,27 +345,53 @@ def _through(coefficients: Array, air: Array, hats: Array) -> Array:
 
 def _amounts(model: Limb, gas: str, vmr: Array) -> Array:
     """Weights of a gas's vectors in the optical depth, (vector, height)."""
-    coefficients = model.gases[gas].coefficients
-    return steady_product(coefficients * (model.hats @ vmr), model.air_cm2.T)
+    path = model.gases[gas]
+    coefficients = steady_product(path.turn.T, path.coefficients * (model.hats @ vmr))
+    return steady_product(coefficients, model.air_cm2.T)
 
 
 def node_transmittance(model: Limb, vmr: Mapping[str, Array]) -> Array:
     """Monochromatic transmittance, shape (node, height)."""
+    return _transmittance(model.vectors, _weights(model, vmr))
+
+
+def _weights(model: Limb, vmr: Mapping[str, Array]) -> Array:
+    """Minus the weights of all vectors in the optical depth, (vector, height)."""
     weights = [_amounts(model, gas, vmr[gas]) for gas in model.gases]
-    # minus the optical depth
-    minus = np.negative(np.concatenate(weights)).astype(model.dtype)
-    depth = steady_product(model.vectors, minus)
-    brightest = float(depth.max())
+    return np.asarray(-np.concatenate(weights), dtype=model.dtype)
+
+
+def _transmittance(vectors: Array, minus: Array) -> Array:
+    """Exponential of ``vectors @ minus``, (node, height)."""
+    if vectors.dtype == np.float32:
+        from tgo_spectra.forward.kernels import transmit
+
+        depth = np.empty((len(vectors), minus.shape[1]), dtype=vectors.dtype)
+        brightest = transmit(vectors, np.ascontiguousarray(minus), LIMIT, depth)
+    else:
+        depth = steady_product(vectors, minus)
+        brightest = float(depth.max())
+        np.exp(depth, out=depth)
     if not brightest < LOG_TRANSMITTANCE_LIMIT:  # NaN included
         message = "transmittance beyond all bounds: the state has run away"
         raise RetrievalError(message, value=brightest, rule="fit.diverged")
-    if depth.dtype != np.float32:
-        return np.asarray(np.exp(depth, out=depth))
-    from tgo_spectra.forward.kernels import exponentiate
-
-    depth = np.ascontiguousarray(depth)
-    exponentiate(depth.reshape(-1))
     return depth
+
+
+def _parted(
+    model: Limb, seen_by: operator.Operator, vmr: Mapping[str, Array]
+) -> seen.Parted:
+    """Transmittance on the nodes, at all heights only where much light comes from."""
+    near, nodes = seen.near_orders(seen_by)
+    minus, chosen = _weights(model, vmr), model.jacobian_heights
+    values = _transmittance(model.vectors[nodes], minus)
+    sparse = np.empty((len(model.vectors), chosen.size), dtype=values.dtype)
+    np.take(values, chosen, axis=1, out=sparse[nodes], mode="clip")
+    low, high = int(seen_by.node_low.min()), int(seen_by.node_high.max())
+    for far in (slice(low, nodes.start), slice(nodes.stop, high)):
+        sparse[far] = _transmittance(model.vectors[far], minus[:, chosen])
+    spread = spline_matrix(model.height_km[chosen], model.height_km)
+    return seen.Parted(values, nodes.start, sparse, spread, near)
 
 
 @dataclass(frozen=True)
@@ -338,10 +437,15 @@ def _fields(
     vmr: Mapping[str, Array],
     factors: Array | None,
 ) -> PixelFields:
-    t = node_transmittance(model, vmr)
-    dense, few, _ = apply_model(seen_by, t, model.jacobian_heights, factors)
-    if "slope" in seen_by.kinds:  # the rows themselves, where they were made
-        dense[2] = operator.apply(seen_by, t, "slope")
+    few_heights = model.jacobian_heights.size < model.height_km.size
+    if "slope" in seen_by.kinds or not few_heights:
+        t = node_transmittance(model, vmr)
+        dense, few, _ = seen.apply_model(seen_by, t, model.jacobian_heights, factors)
+        if "slope" in seen_by.kinds:  # the rows themselves, where they were made
+            dense[2] = operator.apply(seen_by, t, "slope")
+    else:
+        parted = _parted(model, seen_by, vmr)
+        dense, few, _ = seen.apply_parted(seen_by, parted, factors)
     value, shift, slope = dense
     gas: dict[str, Array] = {}
     start = 1
@@ -385,29 +489,21 @@ def factor_fields(
         amounts = _amounts(model, gas, references[gas])
         depth = steady_product(path.vectors, amounts.astype(t.dtype))
         np.multiply(t, depth, out=columns[:, index * number : (index + 1) * number])
-    seen = operator.apply(seen_by, columns)
-    factors = -seen[:, number:].reshape(len(seen), -1, number).transpose(1, 0, 2)
-    return seen[:, :number], operator.apply(seen_by, t, "shift"), factors
+    fields = operator.apply(seen_by, columns)
+    factors = -fields[:, number:].reshape(len(fields), -1, number).transpose(1, 0, 2)
+    return fields[:, :number], operator.apply(seen_by, t, "shift"), factors
 
 
 def at_heights(model: Limb, heights: npt.NDArray[np.intp]) -> Limb:
     """Return the model at a selection of its tangent heights."""
     gases = {
-        gas: GasPath(
-            path.vectors,
-            path.coefficients,
-            path.directions,
-            path.path[:, heights],
-        )
+        gas: replace(path, path=path.path[:, heights])
         for gas, path in model.gases.items()
     }
-    return Limb(
-        model.altitude_km,
-        model.height_km[heights],
-        gases,
-        model.air_cm2[heights],
-        model.hats,
-        model.vectors,
-        np.arange(len(heights)),
-        model.dtype,
+    return replace(
+        model,
+        height_km=model.height_km[heights],
+        gases=gases,
+        air_cm2=model.air_cm2[heights],
+        jacobian_heights=np.arange(len(heights)),
     )

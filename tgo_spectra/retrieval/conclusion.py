@@ -197,7 +197,7 @@ class Conclusion:
             if block.size == 1:
                 found[block.name] = own[:, 0] * np.sqrt(block.covariance[0, 0])
             else:
-                squares = np.einsum("qi,ij,qj->q", own, block.covariance, own)
+                squares = ((own @ block.covariance) * own).sum(axis=1)
                 found[block.name] = np.sqrt(squares.clip(0.0))
         return found
 

@@ -49,12 +49,15 @@ WIDEST_PX = 12
 """Wider manifolds are cut: many pixels as one group hide a narrow feature."""
 
 DOUBTFUL, UNLIKELY_SIGMAS = 0.1, 1.5
-"""Probability of the disagreement below which all of a change beyond its expectation
-counts as error; else only what is beyond this many standard errors of the change."""
+"""Probability of the disagreement below which all of a change counts as error; else
+only what is beyond this many standard errors of the change."""
 
 LEFT_OUT_SIGMAS = 3.0
 """Of its own error by which a detection must stay without any one manifold: one feature
 makes none."""
+
+ALONE_SHARE = 0.9
+"""Of the information that one manifold holds: the others cannot contradict it."""
 
 SMALLEST_EIGENVALUE = 1e-3
 """Directions of the scaled covariance below say nothing but rounding."""
@@ -88,12 +91,18 @@ class Agreement:
         return cls(1.0, nothing, nothing, np.zeros(0))
 
     @property
+    def alone(self) -> bool:
+        """Whether one manifold tells nearly all."""
+        return bool(self.share.max(initial=0.0) > ALONE_SHARE or self.share.size < 2)
+
+    @property
     def error(self) -> Array:
         """Error of the quantities by what the manifolds disagree, (quantity,)."""
         if not self.shift.size:
             return np.zeros(self.shift.shape[1])
-        # without a sign of disagreement only what chance does not make
-        expected = 1.0 if self.probability < DOUBTFUL else UNLIKELY_SIGMAS**2
+        # without a sign of disagreement only what chance does not make; with one, a
+        # change that chance could make may well be what hides the feature
+        expected = 0.0 if self.probability < DOUBTFUL else UNLIKELY_SIGMAS**2
         excess = (self.shift**2 - expected * self.variance).max(axis=0)
         return np.asarray(np.sqrt(np.clip(excess, 0.0, None)))
 
@@ -133,13 +142,16 @@ def manifolds(information: Array) -> tuple[IntArray, Array]:
     rest = information > 0.0
     for number in range(label.max() + 1):
         pixels = np.flatnonzero(label == number)
-        # the flanks that hold next to nothing do not make a peak wide
-        strong = pixels[information[pixels] > 0.02 * information[pixels].max()]
         if information[pixels].sum() < LEAST_SHARE * total:
             continue
-        inside = np.arange(strong[0], strong[-1] + 1)
-        parts = max(1, -(-inside.size // WIDEST_PX))
-        for part in np.array_split(inside, parts):
+        # the flanks that hold next to nothing do not make a peak wide, but are its own:
+        # what lies on the peak lies on them too
+        strong = pixels[information[pixels] > 0.02 * information[pixels].max()]
+        width = strong[-1] + 1 - strong[0]
+        cuts = np.linspace(
+            strong[0], strong[-1] + 1, max(1, -(-width // WIDEST_PX)) + 1
+        )
+        for part in np.split(pixels, np.searchsorted(pixels, cuts[1:-1])):
             group[part] = found
             rest[part] = False
             shares.append(float(information[part].sum()) / total)
@@ -238,7 +250,7 @@ def agreement(
         b = responses[:, mine] * scale
         spread = np.linalg.solve(held, b.T).T * scale
         shift[number] = -spread @ score[mine]
-        variance[number] = np.einsum("qi,ij,qj->q", spread, inner, spread)
+        variance[number] = ((spread @ inner) * spread).sum(axis=1)
     return Agreement(probability, shift, variance, shares)
 
 

@@ -268,28 +268,24 @@ class End:
         parts = consistency.halves(groups, information)
         hats = consistency.hats(self.altitude_km)
         profile = path @ hats.astype(path.dtype)  # (row, k, hat)
-        columns = profile.transpose(0, 2, 1) @ raw  # (row, hat, pixel)
-        every = np.stack([residual, *beside], axis=2)
-        scores, cross, blocks, across = [], [], [], []
-        for pixels in (part.pixels for part in parts):
-            c = columns[:, :, pixels]
-            flat = c.transpose(1, 0, 2).reshape(c.shape[1], -1)
-            r = every[:, pixels].astype(c.dtype)
-            scores.append(flat @ r.reshape(-1, r.shape[2]))
-            turned = np.ascontiguousarray(c.transpose(0, 2, 1))
-            blocks.append(flat @ flat.T)
-            waves = None if self.waves is None else self.waves[:, :, pixels] @ turned
-            cross.append(self._summed(seen.fields[:, :, pixels] @ turned, waves))
-            q = seen.basis[:, :, pixels] @ turned  # (row, coefficient, hat)
-            across.append(q.reshape(-1, profile.shape[2]))
-        joined = np.concatenate(across, axis=1).astype(float)
+        every = np.stack([residual, *beside], axis=1).astype(raw.dtype)
+        wide = [raw, every, seen.basis.astype(raw.dtype), seen.fields]
+        wide += [] if self.waves is None else [self.waves]
+        sums = _by_part(np.concatenate(wide, axis=1), raw, [p.pixels for p in parts])
+        # with the deviation profiles, (row, anything, part and hat)
+        ends = np.cumsum([one.shape[1] for one in wide])
+        gram, r, q, fields, waves = np.split(
+            _with_hats(sums, profile), ends[:4], axis=1
+        )
+        rows, k, n = profile.shape
+        score = r.sum(axis=0).T.astype(float)  # (part * hat, residual and changes)
+        known = self._summed(fields, waves if self.waves is not None else None)
+        joined = q.reshape(rows * q.shape[1], -1).astype(float)
         v = -(joined.T @ joined)
-        n = profile.shape[2]
-        for index, block in enumerate(blocks):
+        blocks = profile.reshape(rows * k, n).T @ gram.reshape(rows * k, -1)
+        for index in range(len(parts)):
             own = slice(index * n, (index + 1) * n)
-            v[own, own] += block
-        score = np.concatenate(scores)  # (part * hat, residual and changes)
-        known = np.concatenate(cross, axis=1)
+            v[own, own] += blocks[:, own]
         v -= known.T @ (covariance @ known)
         v0 = v.copy()
         amount = np.interp(consistency.HATS_KM, self.altitude_km, line_error)
@@ -308,6 +304,28 @@ class End:
             parts,
             shares,
         )
+
+
+def _by_part(wide: Array, raw: Array, parts: Sequence[IntArray]) -> Array:
+    """Products of two sets of columns over each part of the pixels.
+
+    (row, column, pixel), (row, k, pixel) -> (row, column, part, k).
+    """
+    order = np.concatenate(parts)
+    wide, raw = wide.take(order, axis=2), raw.take(order, axis=2)
+    ends = np.cumsum([part.size for part in parts])
+    found = np.empty((*wide.shape[:2], len(parts), raw.shape[1]), dtype=wide.dtype)
+    for number, (start, stop) in enumerate(zip([0, *ends], ends, strict=False)):
+        turned = raw[:, :, start:stop].transpose(0, 2, 1)
+        np.matmul(wide[:, :, start:stop], turned, out=found[:, :, number])
+    return found
+
+
+def _with_hats(sums: Array, profile: Array) -> Array:
+    """(row, column, part, k) and (row, k, hat) to (row, column, part * hat)."""
+    rows, columns, parts, k = sums.shape
+    made = sums.reshape(rows, columns * parts, k) @ profile
+    return np.asarray(made.reshape(rows, columns, parts * profile.shape[2]))
 
 
 def _gram_only(gram: Array) -> Linearised:

@@ -134,6 +134,7 @@ def reduce_rows(
             if failed < 0:
                 failed = row
             residual[row, :] = np.nan
+            baseline[row, :] = np.nan
             gradient[row, :] = 0.0
             for f in range(n_field):
                 for g in range(n_field):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tgo_spectra.retrieval.solve import invert
+from tgo_spectra.retrieval.solve import solved_positive
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -78,28 +78,34 @@ def of_layer(
     """
     n = data_matrix.shape[0]
     outside = np.setdiff1d(np.arange(n), elements)
-    basis = np.zeros((n, 1 + outside.size))
-    basis[elements, 0] = 1.0
-    basis[outside, 1 + np.arange(outside.size)] = 1.0
-    held = np.zeros((basis.shape[1], basis.shape[1]))
+    # one mole fraction inside, then all that is outside
+    halved = np.concatenate(
+        [data_matrix[elements].sum(axis=0)[None], data_matrix[outside]]
+    )
+    matrix = np.concatenate(
+        [halved[:, elements].sum(axis=1)[:, None], halved[:, outside]], axis=1
+    )
     sizes = np.sqrt(np.diag(space.covariance)[elements])
-    held[0, 0] = (LOOSE * float(sizes.max())) ** -2.0
-    held[1:, 1:] = _constraint_of(constraint, elements, outside)
-    matrix = basis.T @ data_matrix @ basis + held
-    posterior = invert(matrix)
+    loose = (LOOSE * float(sizes.max())) ** -2.0
+    matrix[0, 0] += loose
+    matrix[1:, 1:] += _constraint_of(constraint, elements, outside)
     # the levels inside have the mean a priori of the layer, exact if it is constant
     mean = float(prior[elements].mean())
     start = prior.copy()
     start[elements] = mean
-    right = basis.T @ (information + data_matrix @ (prior - start))
-    found = posterior @ right
-    weights = basis @ posterior[0]
+    seen = information + data_matrix @ (prior - start)
+    right = np.zeros((1 + outside.size, 2))
+    right[:, 0] = [seen[elements].sum(), *seen[outside]]
+    right[0, 1] = 1.0
+    found, first = solved_positive(matrix, right).T
+    weights = np.empty(n)
+    weights[elements], weights[outside] = first[0], first[1:]
     return Layer(
         value=mean + float(found[0]),
         elements=elements,
         weights=weights,
         kernel=data_matrix @ weights,
-        undetermined=float(posterior[0, 0] ** 2 * held[0, 0]),
+        undetermined=float(first[0] ** 2 * loose),
     )
 
 

@@ -87,9 +87,9 @@ def _convert(raw: dict[str, object], kind: type[T], path: Path | None) -> T:
     except msgspec.ValidationError as error:
         message = f"{error}{_nearest(str(error), kind)}"
         found = re.search(r"at `(.+?)`", message)
-        place = found.group(1) if found else "$"
+        field = found.group(1) if found else "$"
         raise SetupError(
-            message, path=path, field=place, rule="setup.invalid"
+            message, path=path, field=field, rule="setup.invalid"
         ) from error
     for where, value, text in _contradictions(made, "$"):
         raise SetupError(
@@ -480,19 +480,16 @@ class SoSystematics(SoUncertainties, frozen=True):
     """What else may be wrong in a fit of gases to SO."""
 
     temperature_k: NonNegative = 5.0
-    """Temperature at fixed pressure; an atmosphere's own ``temperature_uncertainty``
-    goes before it, and its ``pressure_uncertainty`` before the next."""
+    """At fixed pressure; uncertainties of the atmosphere itself go first."""
     pressure: NonNegative = 0.05
     pointing_km: NonNegative = 0.3
-    """Tangent altitude of all rows."""
     in_fit: bool = True
-    """Fit these sources with their sizes as a priori, all or none: one alone takes the
-    errors of the others for its own. Methods but "oe" and "tikhonov" fit none."""
+    """Fit these, all or none: one alone takes the errors of the others for its own.
+    Methods but "oe" and "tikhonov" fit none."""
     temperature_correlation_km: Positive = 10.0
-    """Correlation of the temperature's error along altitude."""
     broadening: NonNegative = 0.15
-    """Pressure widths, relative, each gas by itself: the factor from air to CO2 is good
-    to 10 % (inferred), editions of a list differ by 12 % (CH4, order 136)."""
+    """Widths of each gas: the factor from air to CO2 is good to 10 % (inferred),
+    editions of a list differ by 12 % (CH4, order 136)."""
     interferents: NonNegative = 1.0
     """Amounts of absent interferents that the table has, those of the atmosphere."""
     shift_px: NonNegative = 0.0
@@ -507,9 +504,7 @@ class RetrievalSetup(SoSetup, frozen=True, kw_only=True):
     >>> from tgo_spectra.retrieval.setups import load_setup
     >>> setup = load_setup("so_134")
     >>> setup.gases
-    ('h2o', 'ch4')
-    >>> setup.baseline_degree
-    4
+    ('h2o', 'ch4', 'hdo', 'co2')
     """
 
     logarithms: ClassVar[bool] = True

@@ -29,7 +29,16 @@ if TYPE_CHECKING:
     IntArray = npt.NDArray[np.intp]
     Evaluate = Callable[[IntArray, Array], "Evaluation"]
 
-__all__ = ["DAMPING", "LIMIT", "Descent", "Evaluation", "descend", "invert", "solved"]
+__all__ = [
+    "DAMPING",
+    "LIMIT",
+    "Descent",
+    "Evaluation",
+    "descend",
+    "invert",
+    "solved",
+    "solved_positive",
+]
 
 LIMIT = 0.005
 """The one rule of convergence: what the next step leaves has d^2 (Rodgers 2000, eq.
@@ -292,6 +301,17 @@ def invert(hessian: Array) -> Array:
         lower = np.tril(lower)
         out[:] = lower + np.tril(lower, -1).T
     return np.asarray(inverse * scale[..., :, None] * scale[..., None, :])
+
+
+def solved_positive(hessian: Array, right: Array) -> Array:
+    """Solve with a symmetric positive matrix, as `invert` would, (element, column)."""
+    from scipy.linalg.lapack import dposv
+
+    scaled, scale = _scaled(hessian)
+    _, found, failed = dposv(scaled, scale[:, None] * right, lower=1)
+    if failed:
+        raise _singular(scaled)
+    return np.asarray(scale[:, None] * found)
 
 
 def _singular(scaled: Array) -> RetrievalError:

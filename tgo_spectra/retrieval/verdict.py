@@ -90,6 +90,7 @@ def of_rows(
     converged: npt.NDArray[np.bool_],
     off_sigmas: Array | None = None,
     agreement: Array | None = None,
+    alone: npt.NDArray[np.bool_] | None = None,
 ) -> npt.NDArray[np.int32]:
     """Return the flags of spectra that are fitted each by itself.
 
@@ -106,6 +107,8 @@ def of_rows(
         What is fitted beside the gases, from its a priori, in units of its 1 sigma.
     agreement : array, shape (row,), optional
         Probability that the lines agree.
+    alone : array of bool, shape (row,), optional
+        Whether of some gas there is but one manifold.
     """
     flags = np.full(count, UNSEEN)
     for index, row in enumerate(rows.tolist()):
@@ -118,6 +121,8 @@ def of_rows(
             found.add("parameter_at_limit")
         if agreement is not None and agreement[index] < DISAGREED:
             found.add("lines_disagree")
+        if alone is not None and alone[index]:
+            found.add("lines_not_compared")
         flags[row] = quality.pack(found)
     return flags
 

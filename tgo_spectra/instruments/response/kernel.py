@@ -333,8 +333,10 @@ def apply_model(
     offset: Integers,
     data: NDArray[np.floating],
     lever: NDArray[np.floating],
+    near: NDArray[np.bool_],
     factors: NDArray[np.floating],
     limit: int,
+    first: int,
     values: NDArray[np.floating],
     sparse: NDArray[np.floating],
     more: NDArray[np.floating],
@@ -350,20 +352,25 @@ def apply_model(
         The operator: value, shift, curvature and perhaps more.
     lever : ndarray, shape (pixel, order)
         What the slope weighs the value by.
+    near : ndarray of bool, shape (block, order)
+        Orders seen in all columns of the field; the others in the sparse ones.
     factors : ndarray, shape (factor, node)
         As in `apply_products`; may be none.
     limit : int
         As in `apply_blocks`.
-    values : ndarray, shape (node, column)
-        The field.
+    first : int
+        First node of the field.
+    values : ndarray, shape (near node, column)
+        The field on the nodes of the near orders.
     sparse : ndarray, shape (node, column)
-        Some of its columns.
+        Some of its columns, on all nodes.
     more : ndarray, shape (node, other)
         Fields of which the value alone is wanted; may be none.
     out : ndarray, shape (3, pixel, column)
-        Written: value, shift and slope of the field.
-    few : ndarray, shape (1 + factor, pixel, column)
-        Written: curvature of the sparse columns, value of the products.
+        Written: value, shift and slope of the field, by the near orders.
+    few : ndarray, shape (4 + factor, pixel, column)
+        Added to: the same of the sparse columns, by the other orders; curvature of them
+        and value of the products, by all orders.
     seen : ndarray, shape (pixel, other)
         Written: value of the other fields.
     """
@@ -371,11 +378,9 @@ def apply_model(
     others = more.shape[1]
     for b in range(limits.size - 1):
         count = limits[b + 1] - limits[b]
-        rows, products = 2 * count, (1 + number) * count
-        total = np.zeros((rows, columns), dtype=data.dtype)
-        part = np.empty((rows, columns), dtype=data.dtype)
-        total_few = np.zeros((products, narrow), dtype=data.dtype)
-        part_few = np.empty((products, narrow), dtype=data.dtype)
+        total = np.zeros((2 * count, columns), dtype=data.dtype)
+        part = np.empty((2 * count, columns), dtype=data.dtype)
+        part_few = np.empty(((3 + number) * count, narrow), dtype=data.dtype)
         slope = np.zeros((count, columns), dtype=data.dtype)
         total_more = np.zeros((count, others), dtype=data.dtype)
         part_more = np.empty((count, others), dtype=data.dtype)
@@ -383,41 +388,56 @@ def apply_model(
             low, high = node_low[b, k], node_high[b, k]
             width = high - low
             start = offset[b, k]
-            block = data[start : start + rows * width].reshape(rows, width)
-            _multiply(block, values[low:high], limit, part)
-            for row in range(rows):
-                for c in range(columns):
-                    total[row, c] += part[row, c]
-            for local in range(count):
-                weight = lever[limits[b] + local, k]
-                for c in range(columns):
-                    slope[local, c] += weight * part[local, c]
+            block = data[start : start + 3 * count * width].reshape(3 * count, width)
+            if near[b, k]:
+                pair = block[: 2 * count]
+                _multiply(pair, values[low - first : high - first], limit, part)
+                for row in range(2 * count):
+                    for c in range(columns):
+                        total[row, c] += part[row, c]
+                for local in range(count):
+                    weight = lever[limits[b] + local, k]
+                    for c in range(columns):
+                        slope[local, c] += weight * part[local, c]
             if others:
                 _multiply(block[:count], more[low:high], limit, part_more)
                 for row in range(count):
                     for c in range(others):
                         total_more[row, c] += part_more[row, c]
+            # curvature and products; before them value and shift of a far order
+            begin = 2 * count if near[b, k] else 0
+            products = (3 + number) * count - begin
             scaled = np.empty((products, width), dtype=data.dtype)
-            after = start + rows * width
-            for local in range(count):
+            for row in range(begin, 3 * count):
                 for i in range(width):
-                    scaled[local, i] = data[after + local * width + i]
+                    scaled[row - begin, i] = block[row, i]
+            row = 3 * count - begin
             for f in range(number):
                 for local in range(count):
                     for i in range(width):
-                        scaled[(f + 1) * count + local, i] = (
-                            block[local, i] * factors[f, low + i]
-                        )
-            _multiply(scaled, sparse[low:high], limit, part_few)
-            for row in range(products):
-                for c in range(narrow):
-                    total_few[row, c] += part_few[row, c]
+                        scaled[row, i] = block[local, i] * factors[f, low + i]
+                    row += 1
+            found = part_few[:products]
+            _multiply(scaled, sparse[low:high], limit, found)
+            row = 0
+            if begin == 0:
+                for local in range(count):
+                    weight = lever[limits[b] + local, k]
+                    for c in range(narrow):
+                        few[2, limits[b] + local, c] += weight * found[local, c]
+                for kind in range(2):
+                    for local in range(count):
+                        for c in range(narrow):
+                            few[kind, limits[b] + local, c] += found[row, c]
+                        row += 1
+            for f in range(1 + number):
+                for local in range(count):
+                    for c in range(narrow):
+                        few[3 + f, limits[b] + local, c] += found[row, c]
+                    row += 1
         for local in range(count):
             _copy(slope[local], out[2, limits[b] + local])
             _copy(total_more[local], seen[limits[b] + local])
         for kind in range(2):
             for local in range(count):
                 _copy(total[kind * count + local], out[kind, limits[b] + local])
-        for f in range(1 + number):
-            for local in range(count):
-                _copy(total_few[f * count + local], few[f, limits[b] + local])

@@ -300,7 +300,7 @@ def table_gases(table: xr.Dataset) -> tuple[str, ...]:
     Examples
     --------
     >>> table_gases(open_table("so_134_136"))
-    ('h2o', 'ch4')
+    ('h2o', 'ch4', 'hdo', 'co2')
     """
     return tuple(str(table.attrs.get("gases", "")).split())
 

@@ -23,7 +23,6 @@ from tgo_spectra.retrieval.models.so.scene import (
     coefficients_on,
     prior_profile,
     sparse_heights,
-    spline_matrix,
 )
 from tgo_spectra.spectroscopy.tables.read import BandTable, check_range
 
@@ -342,7 +341,7 @@ def make_mir_scene(
     limb = _limb(
         setup, band, air, altitude, heights, planet_radius_km, jacobian_rank, dtype
     )
-    spline = spline_matrix(heights[limb.jacobian_heights], heights)
+    spline = forward.spline_matrix(heights[limb.jacobian_heights], heights)
     limbs, cells, rows = [], [], []
     for one in orders:
         nodes, piece = _piece(band, one, setup.table)
@@ -438,4 +437,4 @@ def _of_nodes(limb: forward.Limb, nodes: slice) -> forward.Limb:
             path, vectors=vectors[:, start:stop], directions=path.directions[nodes]
         )
         start = stop
-    return replace(limb, gases=gases, vectors=vectors)
+    return replace(limb, gases=gases, vectors=vectors, table=limb.table[nodes])

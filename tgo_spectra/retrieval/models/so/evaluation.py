@@ -18,6 +18,8 @@ from tgo_spectra.retrieval.models.so.scene import detector_position
 from tgo_spectra.retrieval.whitened import Whitened, whiten
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy.typing as npt
 
     from tgo_spectra.instruments.response.tabulated import Operator
@@ -117,6 +119,7 @@ class Evaluator:
         self.operator: Operator | None = None
         self.derivatives: Array | None = None
         self.higher: Array | None = None
+        self.kept: tuple[State, Mapping[str, Array]] | None = None
         used = self.measurement.weight > 0
         mean = (self.measurement.transmittance * used).sum(axis=1) / used.sum(axis=1)
         self.depth = depth_of(mean)
@@ -141,9 +144,16 @@ class Evaluator:
             fields, measurement, state, self.built, self.depth, extra, beside
         )
 
-    def whitened(self, state: State) -> Whitened:
-        """Return the derivatives pixel by pixel at a state; see `whiten`."""
-        fields = self.fields(state, True)
+    def whitened(self, state: State, last: State | None = None) -> Whitened:
+        """Return the derivatives pixel by pixel at a state; see `whiten`.
+
+        ``last``: from where a fit took a step so small that the derivatives by the
+        gases there are those here; of use if they are those made last.
+        """
+        if self.kept is not None and last is not None and _same(self.kept[0], last):
+            fields = replace(self.fields(state, False), gas=self.kept[1])
+        else:
+            fields = self.fields(state, True)
         extra, beside = self.extra(state, fields), self.beside(state, fields)
         return whiten(
             fields, self.measurement, state, self.built, self.depth, extra, beside
@@ -167,8 +177,11 @@ class Evaluator:
             values = dict(zip(self.elements, settings, strict=True))
             self.operator = self.scene.operator(*wanted, offsets=values)
             self.built, self.settings = wanted, settings
-        model = forward.pixel_fields if with_jacobian else forward.pixel_values
-        return model(self.scene.limb, self.operator, state)
+        if not with_jacobian:
+            return forward.pixel_values(self.scene.limb, self.operator, state)
+        found = forward.pixel_fields(self.scene.limb, self.operator, state)
+        self.kept = dict(state), found.gas
+        return found
 
     def extra(self, state: State, fields: forward.PixelFields) -> Array | None:
         """Return d(transmittance)/d(element), (row, element, pixel), taken once."""
@@ -275,6 +288,13 @@ class Evaluator:
 def place_of(state: State) -> tuple[float, float]:
     """Return the mean shift and the stretch (pixel) at which an operator is made."""
     return float(state[linear.SHIFT].mean()), float(state[linear.STRETCH][0])
+
+
+def _same(one: State, two: State) -> bool:
+    """Tell whether two states are one."""
+    return one.keys() == two.keys() and all(
+        np.array_equal(one[name], two[name]) for name in one
+    )
 
 
 def depth_of(brightness: Array) -> Array:

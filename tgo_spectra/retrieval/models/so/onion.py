@@ -351,11 +351,12 @@ def _in_shells(
         along = steady_product(q.T, coefficients)
         stacked = (limb.air_cm2[None] * along[:, None, :]).reshape(-1, len(hats))
         seen = steady_product(stacked, hats)
-        gases[gas] = forward.GasPath(
-            path.vectors,
-            coefficients,
-            steady_product(path.vectors, q.astype(path.vectors.dtype)),
-            seen.reshape(along.shape[0], -1, middle_km.size),
+        turned = steady_product(path.turn.T, q).astype(path.vectors.dtype)
+        gases[gas] = replace(
+            path,
+            coefficients=coefficients,
+            directions=steady_product(path.vectors, turned),
+            path=seen.reshape(along.shape[0], -1, middle_km.size),
         )
     return replace(
         limb,

@@ -71,8 +71,9 @@ NEAR = 1.0
 """Their rule of convergence, see `LIMIT` of `tgo_spectra.retrieval.solve`: the step
 that is left is taken."""
 
-ANCHORS = 3
-"""How often derivatives are taken anew at most."""
+ANCHORS, STEPS = 6, 3
+"""How often derivatives are taken anew at most, and linearisations before they are: to
+follow them for longer leads away from where they hold."""
 
 
 def space_of(scene: Scene) -> StateSpace:
@@ -154,13 +155,13 @@ def solve_jointly(scene: Scene) -> Solution:
     space = space_of(scene)
     guess = registration.first_guess(scene, space.prior)
 
-    def once(evaluator: Evaluator, at: State) -> Result[Linearised]:
+    def once(evaluator: Evaluator, at: State, steps: int) -> Result[Linearised]:
         return fit(
             evaluator,
             expansion_of(evaluator.scene, space),
             space,
             at,
-            max_iterations=scene.setup.max_iterations,
+            max_iterations=steps,
             solver=scene.setup.solver,
         )
 
@@ -172,7 +173,7 @@ def settled(
     scene: Scene,
     space: StateSpace,
     first: State,
-    fit_once: Callable[[Evaluator, State], Result[Linearised]],
+    fit_once: Callable[[Evaluator, State, int], Result[Linearised]],
 ) -> tuple[Result[Linearised], Evaluator]:
     """Fit, and again where elements ended far from where their derivatives were taken.
 
@@ -182,24 +183,26 @@ def settled(
     space : StateSpace
     first : State
     fit_once : callable
-        (model, where to start) to where it ended.
+        (model, where to start, linearisations) to where it ended.
     """
+    most = scene.setup.max_iterations
     evaluator = Evaluator(scene, measurement_of(scene))
-    first = _gases_first(scene, first)
+    first = _gases_first(evaluator, first)
     if sources.wave_sigma(scene.setup) > 0.0:
         evaluator, first = _without_waves(evaluator, space, first)
         scene = evaluator.scene
-    result = fit_once(evaluator, first)
+    result = fit_once(evaluator, first, min(STEPS, most))
     iterations, begun = result.iterations, dict(space.prior)
-    for _ in range(ANCHORS):
+    for number in range(ANCHORS):
         # derivatives from elsewhere may be why it did not settle
         if result.converged and not _is_far(space, begun, result):
             break
         begun = dict(result.state)
         here = sources.anchored(scene, begun)
         anchor = {name: begun[name] for name in sources.ANCHORED if name in begun}
-        evaluator = Evaluator(here, measurement_of(here), anchor)
-        result = fit_once(evaluator, begun)
+        evaluator = _like(evaluator, here, anchor)
+        steps = most if number + 1 == ANCHORS else min(STEPS, most)
+        result = fit_once(evaluator, begun, steps)
         iterations += result.iterations
     return replace(result, iterations=iterations), evaluator
 
@@ -224,25 +227,35 @@ def _without_waves(
     )
     free = replace(prepared, transmittance=prepared.transmittance / factor)
     scene = replace(scene, prepared=free, waves=waves)
-    other = Evaluator(scene, measurement_of(scene))
+    other = _like(evaluator, scene)
     other.derivatives = evaluator.derivatives
     return other, first
 
 
-def _gases_first(scene: Scene, first: State) -> State:
+def _like(evaluator: Evaluator, scene: Scene, anchor: State | None = None) -> Evaluator:
+    """Return a model that goes on from the aerosol of another: costs must compare."""
+    other = Evaluator(scene, measurement_of(scene), anchor or {})
+    other.depth = evaluator.depth
+    return other
+
+
+def _gases_first(evaluator: Evaluator, first: State) -> State:
     """Return a state near the end of the fit, where derivatives are to be taken.
 
     That of a fit of gases and shifts alone, after a few steps: the derivative to a
-    temperature is in proportion to how much of a gas there is.
+    temperature is in proportion to how much of a gas there is. The model takes over
+    the aerosol that is found.
     """
+    scene = evaluator.scene
     if not sources.known_blocks(scene.setup):
         return first
     plain = scene.setup.replace(systematics={"in_fit": False})
     alone = replace(scene, setup=plain)
     space = space_of(alone)
+    model = Evaluator(alone, measurement_of(alone))
     try:
         found = fit(
-            Evaluator(alone, measurement_of(alone)),
+            model,
             expansion_of(alone, space),
             space,
             {name: first[name] for name in space.prior},
@@ -252,6 +265,7 @@ def _gases_first(scene: Scene, first: State) -> State:
         )
     except RetrievalError:
         return first
+    evaluator.depth = model.depth
     return {**first, **found.state}
 
 
@@ -274,12 +288,17 @@ def _solve_separately(scene: Scene) -> Solution:
     space = space_of(scene)
     guess = registration.first_guess(scene, space.prior)
     result, evaluator = settled(
-        scene, space, guess.state, lambda model, at: _combined(model, space, at)
+        scene,
+        space,
+        guess.state,
+        lambda model, at, steps: _combined(model, space, at, steps),
     )
     return solution_of(result, space, guess, evaluator, space.constraint)
 
 
-def _combined(whole: Evaluator, space: StateSpace, guess: State) -> Result[Linearised]:
+def _combined(
+    whole: Evaluator, space: StateSpace, guess: State, steps: int
+) -> Result[Linearised]:
     """Fit each bin by itself and combine.
 
     The bins end at different states; they are linearised once more at the combined
@@ -297,7 +316,7 @@ def _combined(whole: Evaluator, space: StateSpace, guess: State) -> Result[Linea
             expand,
             space,
             guess,
-            max_iterations=setup.max_iterations,
+            max_iterations=steps,
             solver=setup.solver,
         )
         for model, expand in bins

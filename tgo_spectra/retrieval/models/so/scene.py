@@ -190,14 +190,6 @@ def sparse_heights(
     return np.array(chosen, dtype=np.intp)
 
 
-def spline_matrix(knots_km: Array, heights_km: Array) -> Array:
-    """Cubic interpolation from some heights to all, shape (height, knot)."""
-    from scipy.interpolate import make_interp_spline
-
-    spline = make_interp_spline(knots_km, np.eye(knots_km.size), k=3)
-    return np.asarray(spline(heights_km))
-
-
 def make_scene(
     prepared: Prepared,
     setup: RetrievalSetup,
@@ -261,7 +253,7 @@ def with_rows(scene: Scene, rows: Array) -> Scene:
     heights, chosen = scene.limb.height_km, scene.limb.jacobian_heights
     sparse = rows
     if chosen.size != heights.size:
-        sparse = rows @ spline_matrix(heights[chosen], heights)
+        sparse = rows @ forward.spline_matrix(heights[chosen], heights)
     return replace(scene, rows=rows, jacobian_rows=sparse)
 
 

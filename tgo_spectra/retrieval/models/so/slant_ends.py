@@ -47,6 +47,7 @@ class Ends:
     noise: list[Noise]
     changes: dict[str, Array]
     agreement: Array
+    alone: npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,7 @@ class Ended:
             none,
             {name: np.full((count, self.n_gas), np.nan) for name in names},
             np.full(count, np.nan),
+            np.zeros(count, dtype=bool),
         )
         ended = np.isfinite(self.covariance).all(axis=(1, 2))
         for near in np.unique(self.near[ended]).tolist():
@@ -151,6 +153,7 @@ class Ended:
                 )  # fmt: skip
                 least = min(least, agreed.probability)
                 found.changes[LINES][row, gas] = agreed.error[0]
+                found.alone[row] |= agreed.alone
             found.agreement[row] = least
 
     def _whole(self, rows: IntArray, seen: Seen, gas: Array, four: Array) -> Whitened:

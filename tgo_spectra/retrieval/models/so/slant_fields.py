@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tgo_spectra.instruments.response.tabulated import apply_model
+from tgo_spectra.instruments.response.fields import apply_model
 from tgo_spectra.numerics.matrices import LIMIT
 
 if TYPE_CHECKING:

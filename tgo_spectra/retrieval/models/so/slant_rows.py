@@ -123,7 +123,8 @@ class Fitted:
     ``noise``: of each row, as its residuals have it; ``off_sigmas`` (row, element): of
     what is fitted beside the gases, from its a priori in units of its 1 sigma;
     ``changes`` (row, gas): of the factors by each source of what is not fitted;
-    ``agreement`` (row,): probability that the lines of each gas agree, the least.
+    ``agreement`` (row,): probability that the lines of each gas agree, the least;
+    ``alone`` (row,): whether of a gas there is but one manifold.
     """
 
     state: Array
@@ -135,6 +136,7 @@ class Fitted:
     off_sigmas: Array
     changes: Mapping[str, Array]
     agreement: Array
+    alone: npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -211,7 +213,7 @@ def fit(
     off = (rows.state - choices.start) * np.sqrt(choices.prior)
     return Fitted(
         rows.state, rows.error, rows.reduced, rows.baseline, rows.converged,
-        ends.noise, off[:, rows.n_gas :], ends.changes, ends.agreement,
+        ends.noise, off[:, rows.n_gas :], ends.changes, ends.agreement, ends.alone,
     )  # fmt: skip
 
 
@@ -246,8 +248,6 @@ class _Rows:
         self.polynomials = np.ascontiguousarray(
             legendre.legvander(self.position, degree).T
         )
-        tail = choices.prior[self.n_gas :]
-        self.scale = np.diag(np.concatenate([np.ones(self.n_gas), tail]))
         self.most = np.full(self.state.shape[1], np.inf)
         self.most[self.n_gas] = LARGEST_STEP_PX
 
@@ -380,7 +380,7 @@ class _Rows:
             np.diag(prior),
             max_iterations=ITERATIONS,
             damping=damping,
-            scale=self.scale,
+            scale=self._scale(rows),
             most=self.most,
             limit=LIMIT if wide is None else FIRST_LIMIT,
         )
@@ -398,6 +398,15 @@ class _Rows:
         foreseen = found.final.chi_square - 2.0 * (step * found.final.gradient).sum(1)
         foreseen += np.einsum("ri,rij,rj->r", step, found.final.matrix, step)
         self.reduced[rows] = foreseen / (used - freedom)
+
+    def _scale(self, rows: IntArray) -> Array:
+        """Inverse squares of the steps to be made, (row, element, element).
+
+        Of a factor one, or its error where that is more: lines that are not seen.
+        """
+        size = np.tile(self.choices.prior**-0.5, (rows.size, 1))
+        size[:, : self.n_gas] = np.fmax(1.0, self.error[rows, : self.n_gas])
+        return np.asarray(np.eye(size.shape[1]) * size[:, None] ** -2.0)
 
     def _evaluated(
         self,

@@ -108,7 +108,7 @@ def solution_of(
     """
     scene = evaluator.scene
     end = conclude(
-        evaluator.whitened(result.state),
+        evaluator.whitened(result.state, space.unpack(result.vector)),
         expansion_of(scene, space),
         result,
         scene.prepared.altitude_km,

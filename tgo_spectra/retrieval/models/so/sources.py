@@ -381,12 +381,10 @@ def _with_air(
     columns = _air_cm2(limb, scene, air["number_density"])
     there = {name: values[changed] for name, values in air.items()}
     found = scenes.coefficients_on(scene.band, tuple(limb.gases), there, scene.wider)
-    gases = {}
-    for gas, path in limb.gases.items():
-        coefficients = path.coefficients.copy()
+    every = {gas: path.coefficients.copy() for gas, path in limb.gases.items()}
+    for gas, coefficients in every.items():
         coefficients[:, changed] = found[gas]
-        gases[gas] = replace(path, coefficients=coefficients)
-    return replace(limb, gases=gases, air_cm2=columns)
+    return forward.with_coefficients(limb, every, columns)
 
 
 def _air_cm2(limb: forward.Limb, scene: Scene, density: Array) -> Array:
@@ -433,11 +431,10 @@ def _by_broadening(
     limb = forward.at_heights(scene.limb, scene.limb.jacobian_heights)
     middle = operator.apply(seen_by, forward.node_transmittance(limb, state))
     fields = []
-    for gas, path in limb.gases.items():
+    for gas in limb.gases:
         width = scene.wider.get(gas, 0.0) - STEP_WIDTH
-        c = scenes.coefficients_on(scene.band, (gas,), scene.air, {gas: width})[gas]
-        gases = {**limb.gases, gas: replace(path, coefficients=c)}
-        narrow = forward.node_transmittance(replace(limb, gases=gases), state)
+        c = scenes.coefficients_on(scene.band, (gas,), scene.air, {gas: width})
+        narrow = forward.node_transmittance(forward.with_coefficients(limb, c), state)
         fields.append((middle - operator.apply(seen_by, narrow)) / STEP_WIDTH)
     heights = np.stack(fields).transpose(2, 0, 1)
     return seen_by_rows(scene.jacobian_rows, np.ascontiguousarray(heights))
@@ -486,8 +483,7 @@ def _by_zero_level(
 ) -> Array:
     """Light added to all spectra, and to that of the Sun: (t + z) / (1 + z)."""
     value = scene.rows.astype(fields.value.dtype) @ fields.value.T
-    change = np.exp(depth).astype(value.dtype)[:, None] - value
-    return np.asarray(change[:, None, :])
+    return np.asarray((np.exp(depth).astype(value.dtype)[:, None] - value)[:, None, :])
 
 
 def _by_drift(

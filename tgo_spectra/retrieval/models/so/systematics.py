@@ -93,7 +93,7 @@ def changes(
         `tgo_spectra.retrieval.models.so.scene.with_air`.
     """
     scene = evaluator.scene
-    base = _spectra(evaluator, scene, state)
+    base: Array | None = None
     found: dict[str, list[Array]] = {}
     for source, (size, *_) in sizes(scene.setup).items():
         if source in fitted_sources(scene.setup) or source == "waves":
@@ -118,6 +118,8 @@ def changes(
             shifted = {**state, SHIFT: state[SHIFT] + size}
         else:
             others = iter([_instrument(scene, source, size)])
+        if base is None:
+            base = _spectra(evaluator, scene, state)
         found[source] = [_spectra(evaluator, one, shifted) - base for one in others]
         if not found[source]:
             del found[source]

@@ -1,0 +1,399 @@
+"""Runs that crash, hang, are stopped or meet a broken disk: nothing is lost."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import types
+from pathlib import Path
+
+import pytest
+
+from tgo_spectra.batch import claims
+from tgo_spectra.batch import products as batch
+from tgo_spectra.batch.engines import Here
+from tgo_spectra.batch.journal import read_lines
+from tgo_spectra.errors import OutputError, ProductError
+from tgo_spectra.files import atomic
+from tgo_spectra.files.atomic import write_whole
+
+LABEL = "<logical_identifier>urn:a:b:{}</logical_identifier>"
+
+posix = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+
+
+def make_products(folder, names):
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        (folder / f"{name}.xml").write_text(LABEL.format(name))
+    return folder
+
+
+def process(path, out, setups, air):
+    """A product that does what its name says, and notes each try."""
+    with (out.parent / "tries.txt").open("a") as stream:
+        stream.write(f"{path.stem}\n")
+    kind = path.stem.partition("-")[0]
+    if kind == "raises":
+        message = "a fault"
+        raise ProductError(message, path=path, rule="some.rule")
+    if kind == "exits":
+        os._exit(3)
+    if kind == "hangs":
+        while True:
+            time.sleep(0.1)
+    target = out / f"{path.stem}.nc"
+    state = "skipped" if target.is_file() else "done"
+    write_whole(target, path.stem)
+    return {"state": state, "output": str(target)}
+
+
+def tries(out):
+    names = (out / "tries.txt").read_text().split()
+    return {name: names.count(name) for name in names}
+
+
+def quarantine(out):
+    return {
+        Path(row.product).stem: row.rule
+        for _, row in read_lines(out / "quarantine.jsonl")
+    }
+
+
+@posix
+def test_run__crashes_are_charged_to_their_product_and_remembered(tmp_path, caplog):
+    bad = {
+        **{f"raises-{k}": "some.rule" for k in range(3)},
+        "exits": "batch.worker_died",
+        "hangs": "batch.timeout",
+    }
+    names = [*bad, *(f"p{k}" for k in range(13))]
+    folder, out = make_products(tmp_path / "in", names), tmp_path / "out"
+    limits = {"timeout_s": 2.0, "memory_gb": 1.0}
+
+    def run(workers=2, **changed):
+        rows = batch.run(
+            folder, out, workers=workers, progress=False, process=process,
+            **(limits | changed),
+        )  # fmt: skip
+        return {Path(row.product).stem: row for row in rows}
+
+    rows = run()
+    assert {name: rows[name].rule for name in bad} == bad
+    assert {rows[f"p{k}"].state for k in range(13)} == {"done"}
+    assert {p.name for p in (out / "l2").iterdir()} == {f"p{k}.nc" for k in range(13)}
+    assert quarantine(out) == bad
+    assert "(try 2, not tried again)" in rows["exits"].message
+    crashed = ("exits", "hangs")
+    assert {name: tries(out)[name] for name in names} == {
+        name: 2 if name in crashed else 1 for name in names
+    }
+    assert json.loads((out / "run.json").read_text())["results"]["failed"] == 5
+    assert caplog.text.count("it is tried again") == 2
+    # none of them a third time, not even where nothing would outlive it
+    again = run(workers=1)
+    assert {name: rows[name].message for name in crashed} == {
+        name: again[name].message for name in crashed
+    }
+    assert {tries(out)[name] for name in crashed} == {2}
+    assert quarantine(out) == bad
+    # under other conditions it may go well
+    (folder / "exits.xml").write_text(LABEL.format("exits") + "<changed/>")
+    run(workers=1)
+    assert (tries(out)["exits"], tries(out)["hangs"]) == (4, 2)
+
+
+def test_record__grows_while_a_run_goes_on(tmp_path, monkeypatch):
+    from tgo_spectra.batch import record
+
+    monkeypatch.setattr(record, "_EVERY_S", 0.0)
+    names = ["p0", "raises-1", "p2", "raises-3", "p4"]
+    folder, out = make_products(tmp_path / "in", names), tmp_path / "out"
+    seen = []
+
+    def looks(path, *given):
+        found = json.loads((out / "run.json").read_text())["results"]
+        lines = (out / "journal.jsonl").is_file() and len(
+            list(read_lines(out / "journal.jsonl"))
+        )
+        seen.append((found["done"], found["failed"], len(quarantine(out)), int(lines)))
+        return process(path, *given)
+
+    batch.run(folder, out, progress=False, process=looks)
+    assert seen == [
+        (0, 0, 0, 0),
+        (1, 0, 0, 1),
+        (2, 0, 0, 2),
+        (3, 0, 0, 3),
+        (3, 1, 1, 4),
+    ]
+    # what failed before stays listed until it is done
+    seen.clear()
+    (folder / "raises-1.xml").rename(folder / "raises-9.xml")
+    batch.run(folder, out, progress=False, process=looks)
+    assert [row[2] for row in seen] == [1, 1, 1, 1, 1]
+    assert set(quarantine(out)) == {"raises-3", "raises-9"}
+
+
+STOPPED = """
+import os, sys, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from tgo_spectra.batch import claims
+from tgo_spectra.batch import products as batch
+from tgo_spectra import cli
+from test_83_runs import process
+def begins(path, out, setups, air):
+    if path.stem.startswith("hangs"):
+        (out / f"{path.stem}.nc.tmp-begun").write_text("begun")
+    return process(path, out, setups, air)
+batch.process_product = begins
+sys.exit(cli.main(["retrieve", *sys.argv[2:]]))
+"""
+
+
+@posix
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_run__stopped_by_a_signal(tmp_path, workers, number, code):
+    names = [*(f"a{k}" for k in range(3)), "hangs-1", "hangs-2"]
+    folder, out = make_products(tmp_path / "in", names), tmp_path / "out"
+    script = tmp_path / "script.py"
+    script.write_text(STOPPED)
+    with subprocess.Popen(
+        [sys.executable, str(script), str(Path(__file__).parent), str(folder), "--out",
+         str(out), "--workers", str(workers)],
+        text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        start_new_session=True,
+        # whoever started the tests may not hear it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as driver:  # fmt: skip
+        journal = out / "journal.jsonl"
+        while not (
+            (out / "l2" / "hangs-1.nc.tmp-begun").is_file()
+            and journal.read_text().count("\n") == 3
+        ):
+            assert driver.poll() is None, driver.communicate()
+            time.sleep(0.05)
+        # a terminal sends Ctrl-C to all processes of its group
+        send = os.killpg if number == "SIGINT" else os.kill
+        send(driver.pid, getattr(signal, number))
+        _, err = driver.communicate(timeout=60)
+    assert driver.returncode == code
+    lines = [one for one in err.splitlines() if one and not one.startswith("warning:")]
+    assert lines == ["stopped, 3 of 5 done, run again to continue"]
+    assert len(list(read_lines(out / "journal.jsonl"))) == 3
+    assert json.loads((out / "run.json").read_text())["results"]["done"] == 3
+    assert not quarantine(out)
+    # the same command goes on, and nobody is blamed for the signal
+    for name in ("hangs-1", "hangs-2"):
+        (folder / f"{name}.xml").unlink()
+    make_products(folder, ["b1"])
+    rows = batch.run(folder, out, progress=False, process=process)
+    assert [row.state for row in rows] == ["skipped"] * 3 + ["done"]
+
+
+# faults of the disk
+
+
+class Faulty:
+    """The Nth call of what writing is made of fails; the later ones do not."""
+
+    def __init__(self, monkeypatch, number, code):
+        self.left, self.code = number, code
+        own = types.SimpleNamespace(**vars(os))  # not what reading calls
+        for module in (atomic, claims):
+            monkeypatch.setattr(module, "os", own)
+        for owner, name in (
+            (Path, "touch"), (Path, "write_bytes"), (Path, "replace"), (Path, "open"),
+            (Path, "mkdir"), (own, "fsync"), (own, "open"),
+        ):  # fmt: skip
+            self._wrap(monkeypatch, owner, name)
+
+    def _wrap(self, monkeypatch, owner, name):
+        original = getattr(owner, name)
+
+        def call(*args, **kwargs):
+            self.left -= 1
+            if self.left == 0:
+                raise OSError(self.code, os.strerror(self.code))
+            return original(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, call)
+
+
+FAULTS = (
+    (errno.ENOSPC, "io.no_space"),
+    (errno.EIO, "io.device"),
+    (errno.EDQUOT, "io.quota"),
+    (errno.ESTALE, "io.stale"),
+)
+
+
+def whole(path, out, setups, air):
+    write_whole(out / f"{path.stem}.nc", path.stem)
+    return {"state": "done", "output": str(out / f"{path.stem}.nc")}
+
+
+def test_run__the_nth_call_fails(tmp_path):
+    """For each N until none fails: one error by name, no half file, and it goes on."""
+    folder = make_products(tmp_path / "in", ["p0", "p1"])
+    number, failed = 0, 0
+    while failed == number:
+        number += 1
+        out = tmp_path / f"out{number}"
+        code, rule = FAULTS[number % len(FAULTS)]
+        error = None
+        with pytest.MonkeyPatch.context() as patch:
+            Faulty(patch, number, code)
+            try:
+                batch.run_on(Here(), folder, out, progress=False, process=whole)
+            except OutputError as caught:
+                error = caught
+        if error is not None:
+            failed += 1
+            assert (number, error.rule) == (number, rule)
+            assert str(out) in str(error)
+        for file in (out / "l2").glob("*.nc"):
+            assert file.read_text() == file.stem
+        assert not list(out.rglob("*.tmp-*"))
+        rows = batch.run(folder, out, progress=False, process=whole)
+        assert [row.state for row in rows] == ["done", "done"]
+    assert number > 40
+
+
+# several runs on one folder
+
+
+def slow(path, out, setups, air):
+    time.sleep(0.02)
+    return process(path, out, setups, air)
+
+
+SHARING = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from tgo_spectra.batch import products as batch
+from test_83_runs import slow
+for k in range(int(sys.argv[4])):
+    sys.stdin.readline()
+    folder, out = f"{sys.argv[2]}/{k}", f"{sys.argv[3]}/{k}"
+    rows = batch.run(folder, out, progress=False, process=slow)
+    print(*(row.state for row in rows), flush=True)
+"""
+
+
+def test_run__several_share_a_folder(tmp_path):
+    """Each product once, in all rounds; each run knows of all at its end."""
+    n_runs, n_rounds = 3, 4
+    names = [*(f"p{k}" for k in range(20)), "raises-1"]
+    for k in range(n_rounds):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        make_products(tmp_path / "in" / str(k), names)
+    given = [str(Path(__file__).parent), str(tmp_path / "in"), str(tmp_path / "out")]
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", SHARING, *given, str(n_rounds)],
+            text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )
+        for _ in range(n_runs)
+    ]  # fmt: skip
+    for k in range(n_rounds):
+        for one in runs:
+            one.stdin.write("go\n")
+            one.stdin.flush()
+        states = [one.stdout.readline().split() for one in runs]
+        out = tmp_path / "out" / str(k)
+        assert tries(out) == dict.fromkeys(names, 1), k
+        assert [len(row) for row in states] == [len(names)] * n_runs
+        assert [row.count("failed") for row in states] == [1] * n_runs
+        assert quarantine(out) == {"raises-1": "some.rule"}
+        assert json.loads((out / "run.json").read_text())["results"]["failed"] == 1
+        assert len(list(out.glob("journal*.jsonl"))) == n_runs
+        assert not (out / "claims").exists()
+    for one in runs:
+        with one:
+            pass
+        assert one.returncode == 0
+
+
+def test_claims__of_dead_runs_are_taken_over(tmp_path, monkeypatch):
+    from tgo_spectra.batch.claims import Claims
+
+    now = [0.0]
+    monkeypatch.setattr(claims.time, "monotonic", lambda: now[0])
+    with Claims(tmp_path) as mine, Claims(tmp_path) as other:
+        assert mine.take("a")
+        assert not other.take("a")
+        mine.release("a")
+        mine.release("a")
+        assert other.take("a")
+        mine.release("a")  # not its own
+        assert not mine.take("a")
+        # a process of this host that is gone
+        with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+            pass
+        tag = mine.run.partition("-")[0]
+        other._file("b").write_text(f"{tag}-{gone.pid}-0")
+        assert mine.take("b")
+        # another host: by its signs of life alone, whatever its clock says
+        sign = tmp_path / "claims" / "0123abcd-1-0.run"
+        for text in ("0", "1", "2"):
+            sign.write_text(text)
+            mine._file("c").write_text(sign.stem)
+            os.utime(sign, (0, 0))
+            assert not mine.take("c")
+            now[0] += 50.0
+            assert not mine.take("c")
+        now[0] += 20.0
+        assert mine.take("c")
+        assert not other.take("c")
+        # left half-written
+        mine._file("d").write_text("")
+        assert not other.take("d")
+        now[0] += 61.0
+        assert other.take("d")
+    assert not list((tmp_path / "claims").glob("*[!n]"))
+
+
+def test_sweep__by_age_where_the_writer_cannot_be_asked(tmp_path):
+    from tgo_spectra.files.atomic import host_tag, sweep_temporary
+
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        pass
+    day = time.time() - 90_000.0
+    kept, swept = [], []
+    for host, pid, when, left in (
+        (host_tag(), os.getpid(), day, True),
+        (host_tag(), gone.pid, None, False),
+        ("0123abcd", gone.pid, None, True),  # a process of the same number elsewhere
+        ("0123abcd", os.getpid(), day, False),
+    ):
+        file = tmp_path / f"a.nc.tmp-{host}-{pid}-{len(kept) + len(swept):012x}"
+        file.write_text("half")
+        if when is not None:
+            os.utime(file, (when, when))
+        (kept if left else swept).append(file.name)
+    (tmp_path / "b.tmp-file").write_text("a user's")
+    assert sweep_temporary(tmp_path) == 2
+    assert {p.name for p in tmp_path.iterdir()} == {*kept, "b.tmp-file"}
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare")
+def test_host_tag__tells_containers_of_one_host_apart():
+    from tgo_spectra.files.atomic import host_tag
+
+    script = "from tgo_spectra.files.atomic import host_tag; print(host_tag())"
+    done = subprocess.run(
+        ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", script],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        pytest.skip(f"no other name space of processes here: {done.stderr.strip()}")
+    assert done.stdout.strip() != host_tag()

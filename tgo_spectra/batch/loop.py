@@ -1,0 +1,245 @@
+"""The loop of a run: feeds an engine, notes what became of each product, goes on.
+
+A product that ends its process is tried again when all others are done, and given up
+when that happens too often; this is remembered, so that a later run does not try it
+again under the same conditions. Ctrl-C and SIGTERM drop what is being worked on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from tgo_spectra.batch.engines import Death
+from tgo_spectra.batch.journal import ProductStatus
+from tgo_spectra.errors import OutputError, Terminated
+from tgo_spectra.readers.finding import split_place
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from types import FrameType
+
+    from tgo_spectra.batch.claims import Claims
+    from tgo_spectra.batch.engines import Engine
+    from tgo_spectra.batch.record import Record
+
+__all__ = ["Progress", "work"]
+
+_LOG = logging.getLogger(__name__)
+
+# Faults that every other product would meet too.
+_STOPPING = frozenset(
+    {
+        *("io.no_space", "io.quota", "io.device", "io.stale"),
+        *("io.permission", "io.no_folder", "io.not_a_folder", "batch.not_shared"),
+    }
+)
+_WAIT_S = 1.0  # for an outcome, before the loop looks for anything else to do
+
+
+def work(
+    paths: Sequence[Path],
+    engine: Engine,
+    record: Record,
+    claims: Claims,
+    progress: Progress,
+    key_of: Callable[[Path], str],
+) -> None:
+    """Work through all products; `record` has their rows at the end.
+
+    `key_of` gives the conditions under which a product has ended its process. What is
+    known is written also where an error or a signal ends the loop: KeyboardInterrupt,
+    or `Terminated`, which say how far it came; OutputError for faults of the folder.
+    """
+    loop = _Loop(engine, record, claims, progress, key_of)
+    try:
+        with progress, engine, _told_to_end():
+            loop.run(paths)
+    except KeyboardInterrupt as stop:
+        with contextlib.suppress(OutputError):
+            record.write()
+        done = sum(row.state != "failed" for row in record.rows.values())
+        text = f"stopped, {done} of {len(paths)} done, run again to continue"
+        raise type(stop)(text) from None
+    except BaseException:
+        with contextlib.suppress(OutputError):
+            record.write()
+        raise
+    record.write()
+
+
+class _Loop:
+    def __init__(
+        self,
+        engine: Engine,
+        record: Record,
+        claims: Claims,
+        progress: Progress,
+        key_of: Callable[[Path], str],
+    ) -> None:
+        self._engine, self._record, self._claims = engine, record, claims
+        self._progress, self._key_of = progress, key_of
+        self._suspects: deque[Path] = deque()
+        self._elsewhere: deque[Path] = deque()
+        self._running = 0
+
+    def run(self, paths: Sequence[Path]) -> None:
+        fresh = iter(paths)
+        while True:
+            self._feed(fresh)
+            if not self._running:
+                if not self._elsewhere:
+                    return
+                self._wait_for_others()
+                continue
+            found = self._engine.finished(_WAIT_S)
+            if found is not None:
+                self._running -= 1
+                self._note(*found)
+
+    def _feed(self, fresh: Iterator[Path]) -> None:
+        """Fill the engine; with what is suspect only when all else is done."""
+        while self._engine.room > 0:
+            path = next(fresh, None)
+            if path is None:
+                break
+            if str(path) not in self._record.crashes:
+                self._begin(path)
+            elif not self._is_given_up(path):
+                self._suspects.append(path)
+        while self._suspects and self._engine.room > 0:
+            # beside others it may be named for what these do
+            if self._running and not self._engine.certain:
+                return
+            self._begin(self._suspects.popleft())
+
+    def _begin(self, path: Path) -> None:
+        """Give a product to the engine, unless another run has it or had it."""
+        if not self._claims.take(str(path)):
+            self._elsewhere.append(path)
+            return
+        self._record.hear(self._claims.others())
+        if str(path) in self._record.rows:
+            self._claims.release(str(path))
+            self._progress.advance(self._record.rows[str(path)])
+            return
+        self._running += 1
+        self._engine.submit(path)
+
+    def _wait_for_others(self) -> None:
+        """Look again at what other runs have; what one has left is taken over."""
+        waiting, self._elsewhere = self._elsewhere, deque()
+        for path in waiting:
+            if self._engine.room > 0:
+                self._begin(path)
+            else:
+                self._elsewhere.append(path)
+        if not self._running and self._elsewhere:
+            time.sleep(_WAIT_S)
+
+    def _is_given_up(self, path: Path) -> bool:
+        """Tell whether a former run gave it up, under these conditions; note it."""
+        key = self._key_of(path)
+        former = [
+            row
+            for row in self._record.crashes[str(path)]
+            if row.resume_key == key and row.state == "failed"
+        ]
+        if not former:
+            return False
+        self._end(former[-1])
+        return True
+
+    def _note(self, path: Path, outcome: Any) -> None:
+        if not isinstance(outcome, Death):
+            self._end(outcome)
+            return
+        key = self._key_of(path)
+        row = ProductStatus(
+            str(path), "crashed", rule=outcome.rule, message=outcome.message
+        )
+        row = replace(row, resume_key=key)
+        former = self._record.crashes.get(str(path), [])
+        count = 1 + sum(one.resume_key == key for one in former)
+        if count < outcome.tries:
+            _LOG.warning("%s %s; it is tried again", path, outcome.message)
+            self._record.note(row)
+            self._claims.release(str(path))
+            self._suspects.append(path)
+            return
+        message = f"{outcome.message} (try {count}, not tried again)"
+        self._end(replace(row, state="failed", message=message))
+
+    def _end(self, row: ProductStatus) -> None:
+        if row.rule == "product.missing" and Path(split_place(row.product)[0]).exists():
+            message = "a worker does not see this product; all must see one disk"
+            row = replace(row, rule="batch.not_shared", message=message)
+        self._record.note(row)
+        self._claims.release(row.product)
+        self._progress.advance(row)
+        if row.rule in _STOPPING:
+            fault = (row.message or "").removesuffix(f" [rule {row.rule}]")
+            message = f"stopped, the same call goes on later: {fault}"
+            raise OutputError(message, path=self._record.folder, rule=row.rule)
+
+
+@contextlib.contextmanager
+def _told_to_end() -> Iterator[None]:
+    """Raise `Terminated` at the first SIGTERM; a second one ends the process.
+
+    Only in the main thread, which alone gets signals, and only where nobody else has
+    said what is to be done.
+    """
+    here = threading.current_thread() is threading.main_thread()
+    if not here or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+class Progress:
+    """A bar on a terminal, otherwise one log line a product."""
+
+    def __init__(self, total: int, *, shown: bool) -> None:
+        self._bar: Any = None
+        self._failed = 0
+        if shown and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import Progress as Bar
+
+            self._bar = Bar(console=Console(stderr=True))
+            self._line = self._bar.add_task("products", total=total)
+
+    def __enter__(self) -> Self:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def advance(self, row: ProductStatus) -> None:
+        """Count one product."""
+        _LOG.info("%s %s %s", row.state, row.product, row.message or "")
+        self._failed += row.state == "failed"
+        if self._bar is not None:
+            text = f"products, {self._failed} failed" if self._failed else "products"
+            self._bar.update(self._line, advance=1, description=text)

@@ -1,0 +1,120 @@
+"""What a run writes of itself while it goes on: journal, quarantine and ``run.json``.
+
+The journal gets a line at once. The two others are views of it, written as a whole from
+time to time and at every end, so that what stands there is never half of something.
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from tgo_spectra.batch.journal import (
+    ProductStatus,
+    journal_line,
+    journals,
+    parse_line,
+    read_lines,
+    results,
+)
+from tgo_spectra.files.atomic import append_line, write_whole, writing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+__all__ = ["Record"]
+
+_EVERY_S = 5.0  # between two writings of the views
+
+
+class Record:
+    """The files of one run in its output folder.
+
+    `products` are those of the run, `facts` what ``run.json`` says besides the results.
+    Failures of former runs stay in the quarantine until the product is done again.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        products: Iterable[str],
+        facts: dict[str, Any],
+        journal: str = "journal.jsonl",
+    ) -> None:
+        self.folder, self._facts = folder, facts
+        self._journal = folder / journal
+        self._products = set(products)
+        self._read_to: dict[str, int] = {}
+        self.rows: dict[str, ProductStatus] = {}
+        self.crashes: dict[str, list[ProductStatus]] = {}
+        self._failed: dict[str, str] = {}
+        self._read()
+        self._written = 0.0
+        self.write()
+
+    def _read(self) -> None:
+        """Take what former runs say of these products."""
+        last: dict[str, tuple[float, ProductStatus]] = {}
+        crashes = collections.defaultdict(list)
+        for when, row in self._former():
+            if row.product not in self._products or row.state == "left_out":
+                continue
+            if row.resume_key and row.state in ("crashed", "failed"):
+                crashes[row.product].append(row)
+            if row.product not in last or last[row.product][0] <= when:
+                last[row.product] = when, row
+        self.crashes = dict(crashes)
+        for product, (_, row) in last.items():
+            if row.state == "failed":
+                self._failed[product] = journal_line(row)
+
+    def _former(self) -> Iterator[tuple[float, ProductStatus]]:
+        for file in journals(self.folder):
+            with writing(file):
+                yield from read_lines(file)
+
+    def note(self, row: ProductStatus) -> None:
+        """Write down what became of a product."""
+        append_line(self._journal, journal_line(row))
+        self._take(row)
+        if time.monotonic() > self._written + _EVERY_S:
+            self.write()
+
+    def hear(self, others: Iterable[tuple[str, int]]) -> None:
+        """Take what other runs have written meanwhile: journal, and from where on."""
+        for name, start in others:
+            if name != self._journal.name:
+                self._read_to.setdefault(name, start)
+        for name, start in self._read_to.items():
+            file = self.folder / name
+            if not file.is_file() or file.stat().st_size <= start:
+                continue
+            with file.open("rb") as stream:
+                stream.seek(start)
+                for line in stream:
+                    if not line.endswith(b"\n"):
+                        break  # it is being written
+                    self._read_to[name] += len(line)
+                    found = parse_line(line)
+                    if found is not None and found[1].product in self._products:
+                        self._take(found[1])
+
+    def _take(self, row: ProductStatus) -> None:
+        if row.state == "crashed":
+            self.crashes.setdefault(row.product, []).append(row)
+        elif row.state != "left_out":
+            self.rows[row.product] = row
+            self._failed.pop(row.product, None)
+        if row.state == "failed":
+            self._failed[row.product] = journal_line(row)
+
+    def write(self) -> None:
+        """Write the views as they are now."""
+        lines = "".join(f"{line}\n" for line in self._failed.values())
+        write_whole(self.folder / "quarantine.jsonl", lines)
+        facts = self._facts | {"results": results(self.rows.values())}
+        write_whole(self.folder / "run.json", json.dumps(facts, indent=1) + "\n")
+        self._written = time.monotonic()

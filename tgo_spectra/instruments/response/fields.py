@@ -1,0 +1,167 @@
+"""All fields of a fit from the transmittance on the nodes, in one pass.
+
+Most of the orders that are added bring little light: what they see is smooth enough in
+tangent height to be made at the few heights of the Jacobian.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tgo_spectra.errors import InstrumentError
+from tgo_spectra.instruments.response.tabulated import blocks_of, kind_index, on_nodes
+from tgo_spectra.numerics.matrices import LIMIT
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from tgo_spectra.instruments.response.tabulated import Operator
+
+    Array = NDArray[np.floating]
+
+__all__ = ["Parted", "apply_model", "apply_parted", "near_orders"]
+
+NEAR_LIGHT = 0.003
+"""Part of a pixel's light from which on an order is seen at all heights. What lies
+between the heights of the Jacobian is 2e-4 of transmittance where it is worst (a kink
+of the profiles); of the orders below this light it is 1e-6 there and 3e-8 root mean
+square, all together (order 136, ten neighbours, four gases)."""
+
+
+@dataclass(frozen=True)
+class Parted:
+    """A field on the nodes, with all columns only where much light comes from.
+
+    Attributes
+    ----------
+    values : array, shape (near node, column)
+        All columns, on the nodes from ``first`` on that near orders need.
+    first : int
+    sparse : array, shape (node, few)
+        Some columns, on all nodes.
+    spread : array, shape (column, few)
+        Takes those to all columns.
+    near : array of bool, shape (block, order)
+        From `near_orders`.
+    """
+
+    values: Array
+    first: int
+    sparse: Array
+    spread: Array
+    near: NDArray[np.bool_]
+
+
+def near_orders(operator: Operator) -> tuple[NDArray[np.bool_], slice]:
+    """Tell which orders bring much light to a block, and the nodes they need."""
+    starts = operator.block_start[:-1]
+    near = np.maximum.reduceat(operator.order_fraction, starts, axis=0) >= NEAR_LIGHT
+    low, high = operator.node_low[near].min(), operator.node_high[near].max()
+    return near, slice(int(low), int(high))
+
+
+def apply_model(
+    operator: Operator,
+    field: Array,
+    chosen: NDArray[np.intp],
+    factors: Array | None = None,
+    more: Array | None = None,
+) -> tuple[Array, Array, Array]:
+    """Make all fields of a fit from the transmittance on the nodes.
+
+    The slope is not that of the operator's rows: within one order it is the value
+    times the order's distance from the centre, which changes it by 3e-6 at most
+    (order 134, ten neighbours).
+
+    Parameters
+    ----------
+    operator : Operator
+        From `tgo_spectra.instruments.response.tabulated.build_operator`, with value,
+        shift and curvature.
+    field : ndarray, shape (node, column)
+        C-contiguous and of the operator's type, else it is copied.
+    chosen : ndarray of int, shape (few,)
+        Columns for the curvature and the products.
+    factors : ndarray, shape (factor, node), optional
+        As in `tgo_spectra.instruments.response.tabulated.apply_factors`, transposed.
+    more : ndarray, shape (node, other), optional
+        Fields of which the value alone is wanted.
+
+    Returns
+    -------
+    fields : ndarray, shape (3, pixel, column)
+        Value, shift and slope.
+    few : ndarray, shape (1 + factor, pixel, few)
+        Curvature; value rows applied to the products of field and factors.
+    seen : ndarray, shape (pixel, other)
+        Value of the other fields.
+
+    Raises
+    ------
+    InstrumentError
+        If field or factors have another number of nodes, or the operator no curvature.
+    """
+    values = on_nodes(operator, field)
+    sparse = values if chosen.size == values.shape[1] else values.take(chosen, axis=1)
+    near = np.ones(operator.node_low.shape, dtype=bool)
+    parted = Parted(values, 0, sparse, np.empty((0, 0)), near)
+    return apply_parted(operator, parted, factors, more=more)
+
+
+def apply_parted(
+    operator: Operator,
+    field: Parted,
+    factors: Array | None = None,
+    more: Array | None = None,
+) -> tuple[Array, Array, Array]:
+    """Do the same with a field that has all columns only where light comes from.
+
+    Parameters
+    ----------
+    operator : Operator
+    field : Parted
+    factors : ndarray, shape (factor, node), optional
+    more : ndarray, shape (node, other), optional
+
+    Returns
+    -------
+    fields, few, seen : ndarray
+        As `apply_model`.
+
+    Raises
+    ------
+    InstrumentError
+        As `apply_model`.
+    """
+    from tgo_spectra.instruments.response.kernel import apply_model as kernel
+
+    kind_index(operator, "curvature")
+    if operator.lever is None:
+        msg = "the operator does not know where its orders lie"
+        raise InstrumentError(msg, field="lever", value=None, rule="operator.kind")
+    sparse = on_nodes(operator, field.sparse)
+    if factors is None:
+        factors = np.empty((0, operator.n_nodes))
+    rows = np.ascontiguousarray(factors, dtype=sparse.dtype)
+    if rows.ndim != 2 or rows.shape[1] != operator.n_nodes:
+        msg = f"factors must be (factor, node) with {operator.n_nodes} nodes"
+        raise InstrumentError(
+            msg, field="factors", value=rows.shape, rule="operator.field_shape"
+        )
+    others = np.empty((operator.n_nodes, 0)) if more is None else more
+    others = on_nodes(operator, others)
+    size = operator.pixels.size
+    result = np.empty((3, size, field.values.shape[1]), dtype=sparse.dtype)
+    few = np.zeros((4 + rows.shape[0], size, sparse.shape[1]), dtype=sparse.dtype)
+    seen = np.empty((size, others.shape[1]), dtype=sparse.dtype)
+    lever = operator.lever.astype(sparse.dtype)
+    kernel(
+        *blocks_of(operator), operator.data, lever, field.near, rows, LIMIT,
+        field.first, field.values, sparse, others, result, few, seen,
+    )  # fmt: skip
+    if not field.near.all():
+        result += few[:3] @ field.spread.T.astype(sparse.dtype)
+    return result, few[3:], seen
