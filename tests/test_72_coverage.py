@@ -453,3 +453,44 @@ def test_grid__pressure_in_either_order():
     xr.testing.assert_identical(
         maps[0].drop_vars("input_key"), maps[1].drop_vars("input_key")
     )
+
+
+# --- many files ----------------------------------------------------------------------
+
+
+def test_map_command__any_number_of_processes_gives_the_same(tmp_path, monkeypatch):
+    from tgo_spectra.batch import maps
+    from tgo_spectra.cli import main
+    from tgo_spectra.files.netcdf import write_level2
+
+    monkeypatch.setattr(maps, "_PART", 3)
+    rng = np.random.default_rng(5)
+    for k in range(7):
+        ds = level2(rng.normal(), latitude=rng.uniform(-90, 90))
+        ds.attrs |= {"product_lid": f"urn:a:b:c:{k}"}
+        if k < 3:  # nothing is left of one part
+            ds["reduced_chi_square"] = 99.0
+        write_level2(ds, tmp_path / "l2" / f"{k}.nc")
+    grid = ["--grid", "latitude=-90:90:60"]
+    files = [str(tmp_path / f"{n}.nc") for n in (1, 2)]
+    given = ["map", str(tmp_path / "l2"), *grid, "--out"]
+    assert main([*given, files[0]]) == 0
+    assert main([*given, files[1], "--workers", "2"]) == 0
+    one, two = map(open_verified, files)
+    assert two.attrs["n_left_out_chi_square"] == 3
+    assert two.attrs["n_profiles"] == 4
+    whole = tgo.grid_level2(tmp_path / "l2", tgo.Grid(latitude=[-90, -30, 30, 90]))
+    for name in whole.data_vars:
+        np.testing.assert_array_equal(one[name], two[name])
+        np.testing.assert_allclose(one[name], whole[name], rtol=1e-12, atol=1e-12)
+
+
+def test_map_command__nothing_left_is_an_error(tmp_path, capsys):
+    from tgo_spectra.cli import main
+    from tgo_spectra.files.netcdf import write_level2
+
+    write_level2(level2(1.0).assign(reduced_chi_square=99.0), tmp_path / "a.nc")
+    assert main(["map", str(tmp_path), "--out", str(tmp_path / "m.nc")]) == 1
+    assert "1 left out" in capsys.readouterr().err
+    nothing = tgo.grid_level2([], WHOLE, allow_empty=True)
+    assert nothing.attrs["n_profiles"] == 0

@@ -25,7 +25,15 @@ if TYPE_CHECKING:
 
     from tgo_spectra.maps.statistics import Weights
 
-__all__ = ["BY_GAS", "DENSE_CELLS", "axes_of", "dense", "map_dataset", "sums_of"]
+__all__ = [
+    "BY_GAS",
+    "DENSE_CELLS",
+    "axes_of",
+    "dense",
+    "fields_in",
+    "map_dataset",
+    "sums_of",
+]
 
 Floats = npt.NDArray[np.float64]
 Form = Literal["dense", "sparse"]
@@ -63,8 +71,8 @@ def map_dataset(
         coords[axis], coords[f"{axis}_bounds"] = coordinate(axis, cells)
     held: npt.NDArray[np.int64] | None = None
     if form == "sparse":
-        numbers = [sums.cell for sums in fields.values()]
-        held = np.unique(np.concatenate(numbers)).astype(np.int64)
+        numbers = [CellSums.empty().cell, *(sums.cell for sums in fields.values())]
+        held = np.unique(np.concatenate(numbers))
         notes = {**attributes_of(GATHERED, held.dtype), "compress": " ".join(axes)}
         coords[GATHERED] = (GATHERED, held, notes)
         index = np.unravel_index(held, shape) if shape else ()

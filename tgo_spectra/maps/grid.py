@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -228,6 +229,11 @@ class Grid:
     def shape(self) -> tuple[int, ...]:
         """Number of cells along each dimension."""
         return tuple(edges.size - 1 for edges in self.axes.values())
+
+    @property
+    def n_cells(self) -> int:
+        """Number of cells in all."""
+        return math.prod(self.shape)
 
     def impossible(
         self, values: Mapping[str, Floats]

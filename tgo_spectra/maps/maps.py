@@ -114,6 +114,7 @@ def grid_level2(
     without_kernel: WithoutKernel = "refuse",
     proportional_errors: bool | None = None,
     form: Literal["dense", "sparse"] | None = None,
+    allow_empty: bool = False,
 ) -> xr.Dataset:
     """Sum level 2 into the cells of a grid and derive means, errors and limits.
 
@@ -171,6 +172,9 @@ def grid_level2(
     form : {"dense", "sparse"}, optional
         "sparse": one dimension ``cell``, of the cells that hold something; see
         :func:`tgo_spectra.maps.dense`. Default: dense up to a million cells.
+    allow_empty : bool, optional
+        Give a map of nothing, with its counts, where nothing is left to map. Default:
+        that is an error.
 
     Returns
     -------
@@ -269,7 +273,8 @@ def grid_level2(
             ),
         )  # fmt: skip
     sums = found.sums()
-    _check_found(sums, found, gases)
+    if not allow_empty:
+        _check_found(sums, found, gases)
     for gas in gases or ():
         if not any(f"{gas}{ending}" in sums for ending in FIELDS):
             sums[gas] = CellSums.empty()
