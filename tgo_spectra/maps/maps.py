@@ -264,8 +264,9 @@ def grid_level2(
     )
     _check_choices(choice, weights, quality, gases, form)
     found = _Summing(grid, choice)
+    flat = not set(VERTICAL) & set(grid.dims)
     for ds in profiles(level2):
-        fields = fields_of(ds, gases)
+        fields = fields_of(ds, gases, layers=flat)
         found.add(
             ds, fields, judged(
                 ds, fields, everything=quality == "all",
@@ -331,9 +332,7 @@ class _Summing:
             if field in bare and not self._taken(ds, field):
                 continue
             if field != gas and not self._flat:
-                # a layer has a height of its own; the profile beside it is mapped
-                if field != f"{gas}_layer":
-                    self.without_height.add(field)
+                self.without_height.add(field)
                 continue
             self._add_field(ds, field, gas, found)
 

@@ -64,15 +64,20 @@ class Choice:
     proportional_errors: bool | None
 
 
-def fields_of(ds: xr.Dataset, gases: Sequence[str] | None) -> dict[str, str]:
-    """Return the quantities of level 2 that a map can hold, each with its gas."""
+def fields_of(
+    ds: xr.Dataset, gases: Sequence[str] | None, *, layers: bool
+) -> dict[str, str]:
+    """Return the quantities of level 2 that a map can hold, each with its gas.
+
+    With the estimates of whole layers or without, which stand beside profiles.
+    """
     found = {}
     for gas in gases or GASES:
         profile = ds.variables.get(f"{gas}_vmr")
         # a mole fraction that was held fixed is no result
         if profile is not None and profile.attrs.get("state") != "fixed":
             found[gas] = gas
-        if f"{gas}_layer_vmr" in ds.variables:
+        if layers and f"{gas}_layer_vmr" in ds.variables:
             found[f"{gas}_layer"] = gas
         for ending in FIELDS[2:]:
             if f"{gas}{ending}" in ds.variables:
