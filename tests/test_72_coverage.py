@@ -380,3 +380,117 @@ def test_sparse__a_grid_of_millions_costs_what_its_samples_cost(tmp_path):
     assert dense(thick) is thick
     back = open_verified(write_map(thin, tmp_path / "b.nc"))
     np.testing.assert_array_equal(dense(back)["ch4_mean"], thick["ch4_mean"])
+
+
+def test_sums__the_compiled_loop_gives_what_numpy_gives():
+    from tgo_spectra.maps import sums
+
+    rng = np.random.default_rng(0)
+    cell = rng.integers(0, 5000, 30_000)
+    table, extremes = rng.normal(size=(cell.size, 15)), rng.random((cell.size, 3))
+    extremes[rng.random(extremes.shape) < 0.5] = np.nan
+    fast = sums._compiled(cell, table, extremes)
+    plain = sums._by_cell(cell, sums._terms(table), extremes)
+    np.testing.assert_array_equal(fast.cell, plain.cell)
+    np.testing.assert_allclose(fast.table, plain.table, rtol=1e-12, atol=1e-12)
+
+
+def test_layer__is_mapped_beside_the_profile(tmp_path):
+    def one(value, latitude, layer="5 30"):
+        ds = level2(9.0, latitude=latitude)
+        for name, number in (("", value), ("_error", 5.0), ("_noise_error", 3.0)):
+            ds[f"ch4_layer_vmr{name}"] = number
+        ds["ch4_layer_vmr"].attrs["layer_km"] = layer
+        return ds.assign(ch4_layer_vmr_smoothing_error=0.0, ch4_layer_detected=1)
+
+    grid = tgo.Grid(latitude=[-90, 0, 90], mars_year=[35, 36])
+    many = [one(1.0, 10.0), one(3.0, 20.0), one(7.0, -80.0)]
+    found = tgo.grid_level2(many, grid).squeeze()
+    np.testing.assert_allclose(found["ch4_layer_mean"], [7.0, 2.0])
+    np.testing.assert_allclose(found["ch4_layer_systematic_error"], 4.0)
+    np.testing.assert_allclose(
+        found["ch4_layer_standard_error_formal"], [3, 3 / 2**0.5]
+    )
+    np.testing.assert_allclose(found["ch4_layer_best_upper_limit"], [17.0, 11.0])
+    np.testing.assert_allclose(found["ch4_layer_mean_latitude"], [-80.0, 15.0])
+    assert found["ch4_layer_detected_count"].values.tolist() == [1, 2]
+    assert found.attrs["ch4_layer_km"] == "5 30"
+    back = open_verified(write_map(found, tmp_path / "a.nc"))
+    np.testing.assert_array_equal(back["ch4_layer_mean"], found["ch4_layer_mean"])
+    high = tgo.grid_level2(many, tgo.Grid(altitude=[0, 50]))
+    assert "ch4_layer_mean" not in high
+    assert high["ch4_count"].item() == 3
+
+
+# --- grids ---------------------------------------------------------------------------
+
+
+def test_grid__usual_steps():
+    equal = tgo.Grid.over("solar_longitude", "latitude", equal_area=True)
+    area = np.diff(np.sin(np.deg2rad(equal.latitude)))
+    np.testing.assert_allclose(area, 2 / 36)
+    for axes, shape in (
+        (("solar_longitude", "altitude"), (72, 40)),
+        (("longitude", "latitude"), (36, 72)),
+        (("mars_year", "solar_longitude", "altitude", "latitude"), (6, 72, 40, 36)),
+        (("local_time_class", "pressure"), (2, 20)),
+    ):
+        assert tgo.Grid.over(*axes).shape == shape
+    east = tgo.Grid.over("longitude", longitude_to_360=True)
+    found = tgo.grid_level2(level2(1.0, longitude=-1.0), east)
+    assert found["longitude"][found["ch4_count"].values > 0].values.tolist() == [357.5]
+    with pytest.raises(TgoError, match="unknown axis"):
+        tgo.Grid.over("lat")
+
+
+def test_grid__pressure_in_either_order():
+    down, up = [1000.0, 100.0, 1.0], [1.0, 100.0, 1000.0]
+    assert tgo.Grid(pressure=down).axes["pressure"].tolist() == up
+    maps = [
+        tgo.grid_level2(level2(1.0, pressure=50.0), tgo.Grid(pressure=edges))
+        for edges in (down, up)
+    ]
+    xr.testing.assert_identical(
+        maps[0].drop_vars("input_key"), maps[1].drop_vars("input_key")
+    )
+
+
+# --- many files ----------------------------------------------------------------------
+
+
+def test_map_command__any_number_of_processes_gives_the_same(tmp_path, monkeypatch):
+    from tgo_spectra.batch import maps
+    from tgo_spectra.cli import main
+    from tgo_spectra.files.netcdf import write_level2
+
+    monkeypatch.setattr(maps, "_PART", 3)
+    rng = np.random.default_rng(5)
+    for k in range(7):
+        ds = level2(rng.normal(), latitude=rng.uniform(-90, 90))
+        ds.attrs |= {"product_lid": f"urn:a:b:c:{k}"}
+        if k < 3:  # nothing is left of one part
+            ds["reduced_chi_square"] = 99.0
+        write_level2(ds, tmp_path / "l2" / f"{k}.nc")
+    grid = ["--grid", "latitude=-90:90:60"]
+    files = [str(tmp_path / f"{n}.nc") for n in (1, 2)]
+    given = ["map", str(tmp_path / "l2"), *grid, "--out"]
+    assert main([*given, files[0]]) == 0
+    assert main([*given, files[1], "--workers", "2"]) == 0
+    one, two = map(open_verified, files)
+    assert two.attrs["n_left_out_chi_square"] == 3
+    assert two.attrs["n_profiles"] == 4
+    whole = tgo.grid_level2(tmp_path / "l2", tgo.Grid(latitude=[-90, -30, 30, 90]))
+    for name in whole.data_vars:
+        np.testing.assert_array_equal(one[name], two[name])
+        np.testing.assert_allclose(one[name], whole[name], rtol=1e-12, atol=1e-12)
+
+
+def test_map_command__nothing_left_is_an_error(tmp_path, capsys):
+    from tgo_spectra.cli import main
+    from tgo_spectra.files.netcdf import write_level2
+
+    write_level2(level2(1.0).assign(reduced_chi_square=99.0), tmp_path / "a.nc")
+    assert main(["map", str(tmp_path), "--out", str(tmp_path / "m.nc")]) == 1
+    assert "1 left out" in capsys.readouterr().err
+    nothing = tgo.grid_level2([], WHOLE, allow_empty=True)
+    assert nothing.attrs["n_profiles"] == 0

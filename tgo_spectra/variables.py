@@ -411,7 +411,7 @@ def validate(ds: xr.Dataset, level: int) -> None:
 
 _SIGNALS = ("transmittance", "reflectance_factor", "radiance")
 _RESULTS = frozenset({"vmr", "slant_column", "column"})
-_FIELDS = ("", "column_", "column_normalised_")
+_FIELDS = ("", "layer_", "column_", "column_normalised_")
 
 
 def _require(ds: xr.Dataset, level: int) -> None:

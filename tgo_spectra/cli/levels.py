@@ -135,6 +135,14 @@ def _describe(ds: Any) -> list[str]:
     type=click.Choice(["dense", "sparse"]),
     help="sparse: only cells that hold something; default: above a million cells.",
 )
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Worker processes of this machine.",
+)
+@click.option("--scheduler", help="A running Dask scheduler, such as tls://host:8786.")
 def map_(
     folder: str,
     out: str,
@@ -144,23 +152,35 @@ def map_(
     quality: Any,
     without_kernel: Any,
     form: Any,
+    workers: int,
+    scheduler: str | None,
 ) -> None:
     """Map the level-2 files in FOLDER."""
-    from tgo_spectra.files.level2 import profiles
+    from contextlib import ExitStack
+
+    from tgo_spectra.batch.engines import Engine, Here
+    from tgo_spectra.batch.maps import map_files
+    from tgo_spectra.batch.schedulers import OnCluster, connected
+    from tgo_spectra.batch.workers import Workers
     from tgo_spectra.files.netcdf import write_map
     from tgo_spectra.maps.grid import Grid
-    from tgo_spectra.maps.maps import grid_level2, left_out
+    from tgo_spectra.maps.maps import left_out
 
     grid = Grid.from_spec(spec)
-    # the map itself may lie in the folder, from before, and be damaged
-    level2 = profiles(folder, leave_out=out)
-    how = {
+    choices = {
+        "gases": list(gases) or None,
         "weights": weights,
         "quality": quality,
         "without_kernel": without_kernel,
         "form": form,
     }
-    ds = grid_level2(level2, grid, gases=list(gases) or None, **how)
+    with ExitStack() as stack:
+        engine: Engine = Workers(workers) if workers > 1 else Here()
+        if scheduler is not None:
+            engine = OnCluster(stack.enter_context(connected(scheduler)))
+        stack.enter_context(engine)
+        # the map itself may lie in the folder, from before, and be damaged
+        ds = map_files(folder, grid, engine, choices, leave_out=out)
     say(f"{ds.attrs['n_profiles']} profiles{left_out(ds)} -> {write_map(ds, out)}")
 
 

@@ -28,7 +28,16 @@ from tgo_spectra.paths import expanded
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["KEY", "Inputs", "flags_of", "merged_inputs", "profiles", "reasons_of"]
+__all__ = [
+    "KEY",
+    "Inputs",
+    "files_in",
+    "flags_of",
+    "merged_inputs",
+    "profiles",
+    "reasons_of",
+    "results_in",
+]
 
 _LOG = logging.getLogger(__name__)
 
@@ -66,19 +75,33 @@ def profiles(
             message = "no such file or folder"
             raise TgoError(message, path=path, rule="map.no_input")
         if path.is_dir():
-            besides = None if leave_out is None else expanded(leave_out).resolve()
-            for file in sorted(path.rglob("*.nc")):
-                if file.resolve() == besides:
-                    continue
-                ds = open_verified(file)
-                # a map may lie in the folder of its own input
-                if ds.attrs.get("processing_level", "L2") == "L2":
-                    yield ds
+            yield from results_in(files_in(path, leave_out=leave_out))
         else:
             yield open_verified(path)
     else:
         for item in level2:
             yield from profiles(item, leave_out=leave_out)
+
+
+def files_in(folder: str | Path, *, leave_out: str | Path | None = None) -> list[Path]:
+    """Give the netCDF files in a folder and below but `leave_out`, in their order.
+
+    TgoError ``map.no_input``: there is no such folder.
+    """
+    path = expanded(folder)
+    if not path.is_dir():
+        message = "no such folder"
+        raise TgoError(message, path=path, rule="map.no_input")
+    besides = None if leave_out is None else expanded(leave_out).resolve()
+    return [file for file in sorted(path.rglob("*.nc")) if file.resolve() != besides]
+
+
+def results_in(files: Iterable[Path]) -> Iterator[xr.Dataset]:
+    """Open those files that are level 2: a map may lie in the folder of its input."""
+    for file in files:
+        ds = open_verified(file)
+        if ds.attrs.get("processing_level", "L2") == "L2":
+            yield ds
 
 
 def flags_of(level2: xr.Dataset) -> npt.NDArray[np.int32] | None:

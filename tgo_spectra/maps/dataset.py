@@ -25,7 +25,15 @@ if TYPE_CHECKING:
 
     from tgo_spectra.maps.statistics import Weights
 
-__all__ = ["BY_GAS", "DENSE_CELLS", "axes_of", "dense", "map_dataset", "sums_of"]
+__all__ = [
+    "BY_GAS",
+    "DENSE_CELLS",
+    "axes_of",
+    "dense",
+    "fields_in",
+    "map_dataset",
+    "sums_of",
+]
 
 Floats = npt.NDArray[np.float64]
 Form = Literal["dense", "sparse"]
@@ -63,8 +71,8 @@ def map_dataset(
         coords[axis], coords[f"{axis}_bounds"] = coordinate(axis, cells)
     held: npt.NDArray[np.int64] | None = None
     if form == "sparse":
-        numbers = [sums.cell for sums in fields.values()]
-        held = np.unique(np.concatenate(numbers)).astype(np.int64)
+        numbers = [CellSums.empty().cell, *(sums.cell for sums in fields.values())]
+        held = np.unique(np.concatenate(numbers))
         notes = {**attributes_of(GATHERED, held.dtype), "compress": " ".join(axes)}
         coords[GATHERED] = (GATHERED, held, notes)
         index = np.unravel_index(held, shape) if shape else ()
@@ -96,7 +104,7 @@ def _results(
     field: str, sums: CellSums, attrs: Mapping[str, Any]
 ) -> tuple[dict[str, Floats], Weights]:
     k, chosen = float(attrs["sigma_level"]), str(attrs["weights"])
-    gas = field.partition("_column")[0]
+    gas = field.partition("_column")[0].removesuffix("_layer")
     if chosen != BY_GAS:
         weights: Weights = chosen  # type: ignore[assignment] # checked when chosen
         return statistics(sums, weights, k), weights
@@ -167,7 +175,7 @@ def dense(level3: xr.Dataset) -> xr.Dataset:
 
 
 def fields_in(level3: xr.Dataset) -> list[str]:
-    """Return gases and columns that a map holds."""
+    """Return gases, layers and columns that a map holds."""
     names = [f"{gas}{ending}" for gas in GASES for ending in FIELDS]
     return [name for name in names if f"{name}_sum_w" in level3]
 

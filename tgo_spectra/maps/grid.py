@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +57,7 @@ class Grid:
     mars_year : sequence of int, optional
         Edges: ``[35, 36, 37]`` makes the two cells MY 35 and MY 36.
     pressure : sequence of float, optional
-        Edges, Pa, ascending; instead of `altitude`.
+        Edges, Pa, ascending or descending; instead of `altitude`.
     local_time_class : bool, optional
         Keep morning (before 12 h local true solar time) and evening apart.
 
@@ -90,6 +91,68 @@ class Grid:
         if self.altitude is not None and self.pressure is not None:
             message = "a grid has altitude or pressure, not both"
             raise TgoError(message, field="pressure", rule="map.grid")
+
+    @classmethod
+    def over(
+        cls,
+        *axes: str,
+        equal_area: bool = False,
+        seasons: bool = False,
+        longitude_to_360: bool = False,
+        mars_years: tuple[int, int] = (34, 40),
+    ) -> Grid:
+        """Make a grid of usual steps over the axes that are named.
+
+        Parameters
+        ----------
+        *axes : str
+            Such as ``"solar_longitude", "latitude"``: 5 degrees of solar longitude,
+            latitude and longitude; 2.5 km of altitude up to 100 km; pressure from 0.01
+            to 1000 Pa, four cells a decade; Mars Years; ``local_time_class``.
+        equal_area : bool, optional
+            Latitudes of equal area, 36 of them, instead of equal steps. Default no.
+        seasons : bool, optional
+            Four seasons of 90 degrees of solar longitude instead of 5 degrees.
+        longitude_to_360 : bool, optional
+            Longitudes from 0 to 360 instead of -180 to 180. Default no.
+        mars_years : tuple of int, optional
+            First Mars Year and the one after the last. Default 34 and 40.
+
+        Returns
+        -------
+        Grid
+            The grid.
+
+        Raises
+        ------
+        TgoError
+            Unknown axis (``map.grid``).
+
+        Examples
+        --------
+        >>> Grid.over("solar_longitude", "latitude").shape
+        (72, 36)
+        >>> Grid.over("altitude", "latitude", "solar_longitude", seasons=True).shape
+        (4, 40, 36)
+        """
+        west = 0.0 if longitude_to_360 else -180.0
+        latitude = np.linspace(-90.0, 90.0, 37)
+        if equal_area:
+            latitude = np.rad2deg(np.arcsin(np.linspace(-1.0, 1.0, 37)))
+        edges: dict[str, Any] = {
+            "mars_year": range(mars_years[0], mars_years[1] + 1),
+            "solar_longitude": range(0, 361, 90 if seasons else 5),
+            "local_time_class": True,
+            "altitude": np.linspace(0.0, 100.0, 41),
+            "pressure": np.logspace(-2.0, 3.0, 21),
+            "latitude": latitude,
+            "longitude": np.linspace(west, west + 360.0, 73),
+        }
+        for axis in axes:
+            if axis not in edges:
+                message = f"unknown axis; the axes are {', '.join(MAP_AXES)}"
+                raise TgoError(message, value=axis, rule="map.grid")
+        return cls(**{axis: edges[axis] for axis in axes})
 
     @classmethod
     def from_spec(cls, spec: str) -> Grid:
@@ -166,6 +229,11 @@ class Grid:
     def shape(self) -> tuple[int, ...]:
         """Number of cells along each dimension."""
         return tuple(edges.size - 1 for edges in self.axes.values())
+
+    @property
+    def n_cells(self) -> int:
+        """Number of cells in all."""
+        return math.prod(self.shape)
 
     def impossible(
         self, values: Mapping[str, Floats]
@@ -291,6 +359,8 @@ def _checked_edges(axis: str, edges: Sequence[float] | Floats) -> tuple[float, .
     except (TypeError, ValueError) as error:
         message = "edges must be numbers"
         raise TgoError(message, field=axis, value=edges, rule="map.grid") from error
+    if axis == "pressure" and array.ndim == 1 and array.size and array[0] > array[-1]:
+        array = array[::-1]
     low, high = {"latitude": (-90.0, 90.0), "pressure": (0.0, np.inf)}.get(
         axis, (-np.inf, np.inf)
     )

@@ -27,6 +27,7 @@ from tgo_spectra.maps.samples import (
     has_kernel,
     impossible_places,
     judged,
+    layer_samples,
     profile_samples,
 )
 from tgo_spectra.maps.sums import CellSums, joined, summed
@@ -85,7 +86,14 @@ NUMBERS = (
 """Attributes that add up."""
 OF_REASON = "n_left_out_"
 """Start of attributes that add up; the name of the reason follows."""
-_INHERITED_OF_GAS = ("broadening", "edition", "citation", "lines", "lines_sha256")
+_INHERITED_OF_GAS = (
+    "broadening",
+    "edition",
+    "citation",
+    "lines",
+    "lines_sha256",
+    "layer_km",
+)
 _ALL_INHERITED = (
     *_INHERITED,
     *(f"{gas}_{key}" for gas in GASES for key in _INHERITED_OF_GAS),
@@ -106,6 +114,7 @@ def grid_level2(
     without_kernel: WithoutKernel = "refuse",
     proportional_errors: bool | None = None,
     form: Literal["dense", "sparse"] | None = None,
+    allow_empty: bool = False,
 ) -> xr.Dataset:
     """Sum level 2 into the cells of a grid and derive means, errors and limits.
 
@@ -114,7 +123,8 @@ def grid_level2(
     not count as independent information. Of nadir columns, ``<gas>_column`` and
     ``<gas>_column_normalised``, one sample is one spectrum at its own latitude,
     longitude, solar longitude and local time; they have no altitude, and a grid with
-    a vertical axis leaves them out.
+    a vertical axis leaves them out. So it does with ``<gas>_layer``, the one mole
+    fraction of level 2 for a whole layer: one sample a profile, where its middle is.
 
     Parameters
     ----------
@@ -162,6 +172,9 @@ def grid_level2(
     form : {"dense", "sparse"}, optional
         "sparse": one dimension ``cell``, of the cells that hold something; see
         :func:`tgo_spectra.maps.dense`. Default: dense up to a million cells.
+    allow_empty : bool, optional
+        Give a map of nothing, with its counts, where nothing is left to map. Default:
+        that is an error.
 
     Returns
     -------
@@ -228,7 +241,8 @@ def grid_level2(
 
     Examples
     --------
-    >>> import numpy as np, xarray as xr
+    >>> import xarray as xr
+    >>> from tgo_spectra import Grid, grid_level2
     >>> profile = xr.Dataset(
     ...     {"ch4_vmr": ("altitude", [1e-11, -3e-11]),
     ...      "ch4_vmr_error": ("altitude", [2e-11, 2e-11]),
@@ -238,7 +252,7 @@ def grid_level2(
     >>> maps = grid_level2(profile, grid, without_kernel="prior_free")
     >>> maps["ch4_mean"].values
     array([   nan, -1.e-11])
-    >>> maps["ch4_standard_error"].values
+    >>> maps["ch4_standard_error"].values.round(15)
     array([  nan, 2.e-11])
     """
     choice = Choice(
@@ -250,8 +264,9 @@ def grid_level2(
     )
     _check_choices(choice, weights, quality, gases, form)
     found = _Summing(grid, choice)
+    flat = not set(VERTICAL) & set(grid.dims)
     for ds in profiles(level2):
-        fields = fields_of(ds, gases)
+        fields = fields_of(ds, gases, layers=flat)
         found.add(
             ds, fields, judged(
                 ds, fields, everything=quality == "all",
@@ -259,7 +274,8 @@ def grid_level2(
             ),
         )  # fmt: skip
     sums = found.sums()
-    _check_found(sums, found, gases)
+    if not allow_empty:
+        _check_found(sums, found, gases)
     for gas in gases or ():
         if not any(f"{gas}{ending}" in sums for ending in FIELDS):
             sums[gas] = CellSums.empty()
@@ -334,6 +350,10 @@ class _Summing:
     def _add_field(self, ds: xr.Dataset, field: str, gas: str, found: Judged) -> None:
         if field == gas:
             samples, lost = profile_samples(ds, gas, self._grid, self._choice)
+        elif field == f"{gas}_layer":
+            samples, lost = layer_samples(ds, gas, self._grid, self._choice)
+            layer_km = ds.variables[f"{field}_vmr"].attrs["layer_km"]
+            self.inherited.setdefault(f"{field}_km", set()).add(str(layer_km))
         else:
             samples, lost = column_samples(
                 ds, field, gas, self._grid, self._choice, found.keep

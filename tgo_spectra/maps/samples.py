@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import xarray as xr
 
 from tgo_spectra import quality
 from tgo_spectra.errors import TgoError
@@ -17,8 +18,6 @@ from tgo_spectra.variables import GASES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-
-    import xarray as xr
 
     from tgo_spectra.maps.grid import Grid
     from tgo_spectra.maps.sums import Samples
@@ -34,16 +33,17 @@ __all__ = [
     "has_kernel",
     "impossible_places",
     "judged",
+    "layer_samples",
     "profile_samples",
 ]
 
 Floats = npt.NDArray[np.float64]
 
-FIELDS = ("", "_column", "_column_normalised")
-"""What may be mapped of a gas, as endings of its key: mole fraction, columns."""
+FIELDS = ("", "_layer", "_column", "_column_normalised")
+"""What may be mapped of a gas, as endings of its key: mole fractions, columns."""
 
 VERTICAL = ("altitude", "pressure")
-"""Axes that columns do not have."""
+"""Axes that columns and layers do not have."""
 
 _AS_GOOD_AS_ONE = 0.02
 """Most that a response may differ from one where nothing says what is missing."""
@@ -64,15 +64,22 @@ class Choice:
     proportional_errors: bool | None
 
 
-def fields_of(ds: xr.Dataset, gases: Sequence[str] | None) -> dict[str, str]:
-    """Return the quantities of level 2 that a map can hold, each with its gas."""
+def fields_of(
+    ds: xr.Dataset, gases: Sequence[str] | None, *, layers: bool
+) -> dict[str, str]:
+    """Return the quantities of level 2 that a map can hold, each with its gas.
+
+    With the estimates of whole layers or without, which stand beside profiles.
+    """
     found = {}
     for gas in gases or GASES:
         profile = ds.variables.get(f"{gas}_vmr")
         # a mole fraction that was held fixed is no result
         if profile is not None and profile.attrs.get("state") != "fixed":
             found[gas] = gas
-        for ending in FIELDS[1:]:
+        if layers and f"{gas}_layer_vmr" in ds.variables:
+            found[f"{gas}_layer"] = gas
+        for ending in FIELDS[2:]:
             if f"{gas}{ending}" in ds.variables:
                 found[f"{gas}{ending}"] = gas
     return found
@@ -143,6 +150,8 @@ def _flags_without_variable(ds: xr.Dataset) -> npt.NDArray[np.int32]:
 
 def has_kernel(ds: xr.Dataset, field: str, gas: str) -> bool:
     """Whether level 2 says how much of a quantity is measured, how much a priori."""
+    if field == f"{gas}_layer":  # one number without an a priori
+        return True
     name = "averaging_kernel" if field == gas else "degrees_of_freedom_of_spectrum"
     return f"{gas}_{name}" in ds.variables
 
@@ -222,14 +231,53 @@ def column_samples(
         response = _along(ds, f"{gas}_degrees_of_freedom_of_spectrum", size)
     if f"{column}_apriori" in ds.variables:
         xa = factor * _along(ds, f"{column}_apriori", size)
-    relative = np.ones(size)
+    values = (value, noise, smoothing, systematic, response, xa)
+    return _single(ds, grid, choice, field, values, f"{column}_detected", wanted)
+
+
+def layer_samples(
+    ds: xr.Dataset, gas: str, grid: Grid, choice: Choice
+) -> tuple[Samples, npt.NDArray[np.bool_]]:
+    """Take the mole fraction of a whole layer as a sample, where its middle is.
+
+    It has no a priori of its own. Returns one sample, and whether it has no possible
+    place, shape (1,).
+    """
+    name = f"{gas}_layer_vmr"
+    bottom, top = map(float, str(ds.variables[name].attrs["layer_km"]).split())
+    middle = int(
+        np.argmin(np.abs(ds.variables["altitude"].values - 0.5 * (bottom + top)))
+    )
+    there = {
+        key: variable.isel(altitude=[middle]) if variable.dims else variable
+        for key, variable in ds.variables.items()
+        if key in _PLACES or str(key).startswith(f"{gas}_layer_")
+    }
+    one = xr.Dataset(there, attrs=ds.attrs)
+    value, unknown = _along(one, name, 1), np.full(1, np.nan)
+    values = (value, *_errors(one, name, 1), np.ones(1), unknown)
+    return _single(one, grid, choice, name, values, f"{gas}_layer_detected", keep=True)
+
+
+def _single(
+    ds: xr.Dataset,
+    grid: Grid,
+    choice: Choice,
+    name: str,
+    values: tuple[Floats, ...],
+    detected: str,
+    keep: npt.NDArray[np.bool_] | bool,
+) -> tuple[Samples, npt.NDArray[np.bool_]]:
+    """Make a sample of each value: of values, errors, response and a priori by row."""
+    value, noise, smoothing, systematic, response, xa = values
+    relative = np.ones(value.size)
     if choice.proportional_errors:
-        relative = _relative(ds, field, value, np.ones(size))
+        relative = _relative(ds, name, value, np.ones(value.size))
     keep, cell, lost, missing = _counting(
         ds, grid, (value, noise, smoothing, response, xa), choice,
-        keep=wanted & (relative > 0.0),
+        keep=keep & (relative > 0.0),
     )  # fmt: skip
-    spectra = Values(
+    rows = Values(
         cell[keep],
         np.full(int(keep.sum()), np.nan),
         value[keep],
@@ -239,10 +287,19 @@ def column_samples(
         systematic[keep],
         response[keep],
         missing[keep],
-        _flag(ds, f"{column}_detected", size)[keep],
+        _flag(ds, detected, value.size)[keep],
         **_where(ds, keep),
     )
-    return single_samples(spectra, choice.sigma_level), lost
+    return single_samples(rows, choice.sigma_level), lost
+
+
+_PLACES = (
+    "latitude",
+    "longitude",
+    "solar_longitude",
+    "local_true_solar_time",
+    "mars_year",
+)
 
 
 def _where(ds: xr.Dataset, keep: npt.NDArray[np.bool_]) -> dict[str, Floats]:
@@ -251,10 +308,8 @@ def _where(ds: xr.Dataset, keep: npt.NDArray[np.bool_]) -> dict[str, Floats]:
         name.replace("true_solar_", ""): possible(
             name, _there(ds, name, keep.size)[keep]
         )
-        for name in (
-            "latitude", "longitude", "solar_longitude", "local_true_solar_time"
-        )
-    }  # fmt: skip
+        for name in _PLACES[:4]
+    }
 
 
 def _errors(ds: xr.Dataset, name: str, size: int) -> tuple[Floats, Floats, Floats]:

@@ -260,10 +260,34 @@ def summed(samples: Sequence[Samples]) -> CellSums:
     """
     if not samples:
         return CellSums.empty()
-    cell = np.concatenate([one.cell for one in samples])
-    terms = _terms(np.concatenate([one.table for one in samples]))
-    extremes = np.concatenate([one.extremes for one in samples])
-    return _by_cell(cell, terms, extremes)
+    cell, table, extremes = (
+        np.concatenate(parts) if len(parts) > 1 else parts[0]
+        for parts in zip(*samples, strict=True)
+    )
+    if cell.size >= _MANY and cell.max() < _GRID_OF_SAMPLES * cell.size:
+        return _compiled(cell, table, extremes)
+    return _by_cell(cell, _terms(table), extremes)
+
+
+_MANY = 200_000  # samples: compiling and starting threads take as long as these
+_GRID_OF_SAMPLES = 100  # cells of a grid a sample, of which a table is made
+
+
+def _compiled(cell: Integers, table: Floats, extremes: Floats) -> CellSums:
+    """Sum samples by cell in one pass over them."""
+    import numba
+
+    from tgo_spectra.maps.kernels import add_samples
+
+    there = np.zeros(cell.max() + 1, dtype=np.bool_)
+    there[cell] = True
+    cells = np.flatnonzero(there)
+    row_of = np.cumsum(there, dtype=np.int32)
+    row_of -= 1
+    out = np.zeros((cells.size, len(NAMES)))
+    out[:, len(SUMS) :] = np.nan
+    add_samples(cell, row_of, table, extremes, out, numba.get_num_threads())
+    return CellSums(cells, out)
 
 
 def joined(parts: Sequence[CellSums]) -> CellSums:

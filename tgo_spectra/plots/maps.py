@@ -95,7 +95,7 @@ def plot_map(
     data = data.where(enough)
     vertical, horizontal = _orientation(data.dims)
     data = data.transpose(vertical, horizontal)
-    species, column, _ = gas.partition("_column")
+    species, column, _ = gas.removesuffix("_layer").partition("_column")
     if quantity == "count":
         factor, unit = 1.0, "spectra" if column else "profiles"
     elif quantity == "apriori_share":
