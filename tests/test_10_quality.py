@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import numpy as np
 import pytest
 import xarray as xr
@@ -100,13 +97,3 @@ def test_catalogue_knows_the_flag(dims):
     assert set(attrs["comment"].partition("with ")[2].split(", ")) == SEVERE
     validate(annotate(ds), level=2)
     assert lookup("quality_flag").dims == ()
-
-
-def test_docs_have_the_table():
-    page = Path(__file__).resolve().parents[1] / "docs" / "conventions.rst"
-    entry = r"   \* - (\d+)\n     - ``(\w+)``( \*)?\n     - (.+)\n"
-    found = re.findall(entry, page.read_text(encoding="utf-8"))
-    assert [
-        quality.Reason(name, int(mask), bool(star), meaning)
-        for mask, name, star, meaning in found
-    ] == list(quality.REASONS)

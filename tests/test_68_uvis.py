@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import re
-import textwrap
 
 import msgspec
 import numpy as np
@@ -418,18 +417,6 @@ def test_setup__file_rules(tmp_path):
         assert caught.value.rule == rule
     with pytest.raises(SetupError, match="no such"):
         load_setup(tmp_path / "missing.toml")
-
-
-def test_page__example_runs(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    text = PAGE.read_text(encoding="utf-8")
-    blocks = re.findall(r"code-block:: python\n\n((?:   .*\n|\n)+)", text)
-    assert len(blocks) == 3
-    space = {}
-    for block in blocks:
-        exec(textwrap.dedent(block), space)
-    assert bool(space["level2"]["converged"])
-    assert space["relative"] < 0.05
 
 
 def test_page__has_every_key():
