@@ -57,7 +57,7 @@ _GROUP, _GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 
 def memory_of_machine() -> float:
     """Bytes of memory that this process and its workers may use together."""
-    import psutil  # of distributed, as cloudpickle is
+    import psutil
 
     return min([float(psutil.virtual_memory().total), *_limits_of_groups()])
 
