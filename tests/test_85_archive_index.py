@@ -619,6 +619,13 @@ def test_command_line(folder, capsys):
     assert len(capsys.readouterr().out.splitlines()) == 4
     assert main([*given, "--details", "--ls", "0", "360"]) == 0
     assert capsys.readouterr().out.startswith("path\tchannel\torder")
+    assert main([*given, "--json", "--details"]) == 64
+    capsys.readouterr()
+    assert main([*given, "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(rows) == 4
+    assert {row["order"] for row in rows} == {134}
+    assert all(row["path"].startswith(str(folder)) for row in rows)
     assert main(["find", str(folder), "--damaged"]) == 0
     assert capsys.readouterr().out.endswith("label.filesize_mismatch\n")
     assert main(["find", str(folder), "--order", "1"]) == 0

@@ -187,3 +187,77 @@ def test_info__level2(tmp_path, capsys):
     path.write_bytes(b"cut")
     assert main(["info", str(path)]) == 1
     assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_setups__one_says_what_it_fits_and_what_is_absent(capsys):
+    assert main(["setups", "so_134"]) == 0
+    out = capsys.readouterr().out
+    rows = dict(line.split(maxsplit=1) for line in out.splitlines())
+    assert rows["fits"] == "h2o ch4 hdo co2"
+    assert rows["absent"] == "co2 magnetic dipole band, o3"
+    assert rows["table"] == "so_134_136 (in the package)"
+    assert main(["setups", "uvis_o3"]) == 0
+    assert "cross_section: a file of yours" in capsys.readouterr().out
+    assert main(["setups", "so_129_130_hcl"]) == 0
+    assert "run: tgo-spectra prepare" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["no_such_setup", "", "no/such/file.toml"])
+def test_setups__unknown_is_one_line(name, capsys):
+    assert main(["setups", name]) in {1, 64}
+    err = capsys.readouterr().err
+    assert err.splitlines()[-1].startswith("error: ")
+    assert "Traceback" not in err
+
+
+def test_cache__says_and_clears_what_was_named_only(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = tmp_path / "tgo_spectra"
+    for name in ("tables/a.nc", "lines/b.par", "data-1.jsonl"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"x" * 10)
+    assert main(["cache", "info"]) == 0
+    out = capsys.readouterr().out
+    assert str(folder) in out
+    assert out.count("1 files, 0.0 MB") == 3
+    assert main(["cache", "clear", "tables", "catalogues", "--yes"]) == 0
+    assert [p.name for p in folder.rglob("*") if p.is_file()] == ["b.par"]
+    # nobody is there to answer: nothing is removed
+    monkeypatch.setattr("click.termui.visible_prompt_func", _nobody)
+    assert main(["cache", "clear", "lines"]) != 0
+    assert (folder / "lines" / "b.par").exists()
+
+
+def _nobody(_):
+    raise EOFError
+
+
+@pytest.mark.parametrize("arguments", [["clear"], ["clear", "all"], ["drop"]])
+def test_cache__wrong_usage_is_64(arguments, capsys):
+    assert main(["cache", *arguments]) == 64
+    assert "error: " in capsys.readouterr().err
+
+
+def test_verbose__before_and_behind_the_name():
+    import logging
+
+    root = logging.getLogger()
+    before = root.level
+    try:
+        for arguments, level in (
+            (["setups"], logging.WARNING),
+            (["-v", "setups"], logging.INFO),
+            (["setups", "-v"], logging.INFO),
+            (["cache", "info", "--verbose"], logging.INFO),
+        ):
+            assert main(arguments) == 0
+            assert root.level == level, arguments
+    finally:
+        root.setLevel(before)
+
+
+def test_info__of_the_folder_of_a_run_is_that_of_its_journal(tmp_path, capsys):
+    journal = tmp_path / "journal.jsonl"
+    journal.write_text("", encoding="utf-8")
+    by_file = main(["info", str(journal)]), capsys.readouterr()
+    assert (main(["info", str(tmp_path)]), capsys.readouterr()) == by_file

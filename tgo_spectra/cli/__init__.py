@@ -10,6 +10,8 @@ import click
 from tgo_spectra._version import __version__
 from tgo_spectra.cli import (
     archive,
+    cache,
+    choices,
     isotopes,
     levels,
     preparation,
@@ -33,14 +35,36 @@ def cli(verbose: bool) -> None:
     configure(verbose=verbose)
 
 
+def _say_more(_context: click.Context, _option: click.Parameter, more: bool) -> None:
+    if more:
+        configure(verbose=True)
+
+
+def _with_verbose(command: click.Command) -> click.Command:
+    """Take -v behind the name of a command too, and behind those in a group."""
+    if isinstance(command, click.Group):
+        for one in command.commands.values():
+            _with_verbose(one)
+        return command
+    option = click.Option(
+        ["-v", "--verbose"],
+        is_flag=True,
+        expose_value=False,
+        callback=_say_more,
+        help="Log one line a product.",
+    )
+    command.params.append(option)
+    return command
+
+
 for _command in (
     *(simulation.demo, levels.info, retrieval.retrieve, retrieval.status),
     *(levels.map_, levels.merge),
     *(simulation.simulate, archive.index, archive.find, archive.verify),
-    *(archive.fetch, retrieval.setups, levels.export, isotopes.deuterium),
-    *(preparation.prepare, spectroscopy.lines, spectroscopy.tables),
+    *(archive.fetch, choices.setups, levels.export, isotopes.deuterium),
+    *(preparation.prepare, spectroscopy.lines, spectroscopy.tables, cache.cache),
 ):
-    cli.add_command(_command)
+    cli.add_command(_with_verbose(_command))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

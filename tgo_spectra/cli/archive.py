@@ -76,11 +76,20 @@ _DETAILS = ("channel", "order", "version", "start", "solar_longitude", "latitude
 )
 @click.option("--damaged", is_flag=True, help="Damaged products, with their rules.")
 @click.option("--details", is_flag=True, help="A table, not paths only.")
-def find(catalogue: str, order: tuple[int, ...], details: bool, **given: Any) -> None:
+@click.option("--json", "as_json", is_flag=True, help="All columns, as JSON.")
+def find(
+    catalogue: str, order: tuple[int, ...], details: bool, as_json: bool, **given: Any
+) -> None:
     """List products of a CATALOGUE (its file, or the folder that was indexed)."""
     from tgo_spectra import archive
 
+    if details and as_json:
+        message = "take --details or --json, not both"
+        raise click.UsageError(message)
     ds = archive.find(catalogue, order=order or None, **given)
+    if as_json:
+        _say_json(ds)
+        return
     names = ["path"]
     if details:
         names += _DETAILS
@@ -92,6 +101,24 @@ def find(catalogue: str, order: tuple[int, ...], details: bool, **given: Any) ->
         say(*row)
     if not ds.sizes["product"]:
         say("no product matches", err=True)
+
+
+def _say_json(ds: Any) -> None:
+    """Print a line for each product: what is not known is null."""
+    import json
+
+    import numpy as np
+
+    for k in range(ds.sizes["product"]):
+        row: dict[str, Any] = {}
+        for name, column in ds.variables.items():
+            value = column.values[k]
+            if isinstance(value, np.datetime64):
+                row[name] = None if np.isnat(value) else str(value)
+            else:
+                plain = value.item() if isinstance(value, np.generic) else value
+                row[name] = None if plain != plain else plain
+        click.echo(json.dumps(row))
 
 
 @click.command()

@@ -29,12 +29,15 @@ class _Product(UserPath):
 @click.command()
 @click.argument("path", type=_Product(exists=True))
 def info(path: str) -> None:
-    """Describe a product, a level-2 file, a map, or the journal of a run.
+    """Describe a product, a level-2 file, a map, or a run: its journal or its folder.
 
     Of a zip with several products, ZIP::LABEL names one.
     """
     from pathlib import Path
 
+    journal = Path(path) / "journal.jsonl"
+    if journal.is_file():
+        path = str(journal)
     if Path(path).suffix == ".jsonl":
         _say_journal(path)
         return

@@ -92,12 +92,14 @@ class _Plain(logging.Formatter):
 def configure(*, verbose: bool) -> None:
     """Log to the error stream (verbose: from INFO on), warnings in a line each."""
     level = logging.INFO if verbose else logging.WARNING
-    logging.basicConfig(level=level)
-    for handler in logging.getLogger().handlers:
+    logging.basicConfig()
+    root = logging.getLogger()
+    root.setLevel(level)  # -v may be said behind the name of a command, after this
+    for handler in root.handlers:
         handler.setLevel(level)  # loggers of Dask have levels of their own
         handler.setFormatter(_Plain("%(levelname)s %(name)s: %(message)s"))
-        if not verbose:
-            handler.addFilter(_without_dask)
+        change = handler.removeFilter if verbose else handler.addFilter
+        change(_without_dask)
     warnings.formatwarning = _warning
 
 

@@ -1,0 +1,332 @@
+"""Every block of code in the README and on the pages runs, as a reader would run it.
+
+The blocks of a page run in their order, in a folder of their own and with one set of
+names, on simulated products that are made once. `GIVEN` has what a page takes for
+granted, `LEFT_OUT` what cannot be run here, and why.
+"""
+
+from __future__ import annotations
+
+import re
+import runpy
+import shlex
+import shutil
+import textwrap
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import acs_products
+import click
+import pytest
+import test_44_climatologies as climatologies
+import test_67_merging as merging
+
+import tgo_spectra as tgo
+from tgo_spectra.cli import cli, main
+from tgo_spectra.simulate.nadir import simulate_nadir_product
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.rst"))
+
+SMALL = {"n_bins": 1, "vertical_speed_km_s": 6.0, "seed": 4}
+"""Of an occultation with twenty spectra."""
+
+NO_LIST = "needs line lists, which are no part of the package"
+NO_TABLE = f"needs an absorption table that {NO_LIST}"
+MANY = "fits many products in processes of its own: tests of runs do"
+
+LEFT_OUT = {
+    "pip install": "needs the network",
+    "tgo-spectra fetch": "needs the network",
+    "--fetch": "needs the network",
+    "lines fetch": "needs the network, or a line list",
+    "tgo-spectra prepare": NO_LIST,
+    "tables build": NO_LIST,
+    "mine.nc": "the table of the line before it",
+    "acs_mir_position_12.nc": NO_TABLE,
+    "simulate_mir_product": NO_LIST,
+    "label_of_order_130": NO_TABLE,
+    "label_of_order_165": NO_TABLE,
+    "label_of_order_168": "the air of a fit that needs such a table",
+    "read_line_list": NO_LIST,
+    'read_uv_cross_section("o3.csv"': "needs measured cross sections",
+    "--setup so_129_130_hcl": NO_TABLE,
+    "--scheduler": "needs a cluster",
+    "--workers 8": MANY,
+    "retrieve archive/": MANY,
+    "retrieve products --out l2": MANY,
+    "deuterium l2": "the folder that is made by the line before it",
+    "downloaded": "needs the network",
+    "air.csv": "needs the network",
+    "validation/trust.py": "takes hours",
+}
+"""Words of commands and blocks that are not run, with the reason."""
+
+
+class Block(NamedTuple):
+    """A block of code on a page."""
+
+    page: str
+    line: int
+    kind: str
+    text: str
+
+    @property
+    def reason(self) -> str | None:
+        """Why it is left out."""
+        return next(
+            (why for words, why in LEFT_OUT.items() if words in self.text), None
+        )
+
+
+def blocks(path):
+    """Return the blocks of a page; of a console each command is one."""
+    text = path.read_text(encoding="utf-8")
+    name = str(path.relative_to(DOCS).with_suffix(""))
+    found = []
+    form = r"^\.\. code-block:: (\w+)\n\n((?:   .*\n|\n)+)"
+    for match in re.finditer(form, text, re.MULTILINE):
+        line = text[: match.start()].count("\n") + 1
+        inner = textwrap.dedent(match[2]).strip("\n")
+        if match[1] == "python":
+            found.append(Block(name, line, "python", inner))
+        elif match[1] == "console":
+            rows = re.sub(r"\\\n\s*", "", inner).splitlines()
+            if any(row.startswith("$ ") for row in rows):  # the rest is its output
+                rows = [row.removeprefix("$ ") for row in rows if row[:2] == "$ "]
+            found += [Block(name, line, "console", row) for row in rows if row]
+    return found
+
+
+ALL = {str(p.relative_to(DOCS).with_suffix("")): blocks(p) for p in PAGES}
+RUN = [name for name, found in ALL.items() if any(b.reason is None for b in found)]
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory):
+    """Label of a small occultation of order 134."""
+    folder = tmp_path_factory.mktemp("small")
+    return tgo.simulate_product(folder, order=134, ch4=2e-9, **SMALL)
+
+
+@pytest.fixture(scope="session")
+def small_level2(small):
+    """What is retrieved from it."""
+    return tgo.retrieve(small)
+
+
+@pytest.fixture
+def given(small, request):
+    """Make what a page takes for granted, in the folder: names with their values."""
+
+    def product(name="product.xml", source=small):
+        """Copy a product; a label may have any name, its table may not."""
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, name)
+        shutil.copy(source.with_suffix(".tab"), Path(name).parent)
+        return {}
+
+    def level2():
+        return {"level2": request.getfixturevalue("small_level2").copy(deep=True)}
+
+    def fitted():
+        product("products/product.xml")
+        return {"tgo": tgo, "level1": tgo.open_product(small)} | level2()
+
+    def air():
+        profile = tgo.reference_atmosphere()
+        names = ["temperature", "pressure"]
+        units = {"temperature": "K", "pressure": "Pa"}
+        table = profile[names].to_dataframe()[names]
+        table.index.name = "altitude[km]"
+        table.columns = [f"{name}[{units[name]}]" for name in names]
+        table.to_csv("model_profile.csv")
+        table.mul([1.0, 100.0]).to_csv("thick.csv")
+        return product()
+
+    def calibrated(channel):
+        acs_products.write_geometry(Path(), channel)
+        lid = acs_products.geometry_lid(channel)
+        return acs_products.write_calibrated(Path(), channel, geometry_lid=lid)
+
+    def acs():
+        made = {
+            "acs_raw_nir.xml": acs_products.write_raw(Path()),
+            **{f"acs_{channel}.xml": calibrated(channel) for channel in ("mir", "nir")},
+        }
+        for name, one in made.items():
+            shutil.copy(one.label, name)
+        return {"tgo": tgo}
+
+    def archive():
+        with zipfile.ZipFile("delivery.zip", "w") as packed:
+            packed.write(small, "data/product.xml")
+            packed.write(small.with_suffix(".tab"), f"data/{small.stem}.tab")
+        return product("data/product.xml")
+
+    def climatology():
+        product()
+        product("archive/product.xml")
+        season = float(tgo.open_product(small)["solar_longitude"].mean())
+        climatologies.mcd_file(Path(), start=season - 7.0)
+        climatologies.gem_text_file(Path())
+        return {"tgo": tgo}
+
+    def two_orders():
+        parts = merging.LOW, merging.HIGH
+        one, two = (merging.solved(part, merging.spectra(part)) for part in parts)
+        return {"level2_of_134": one, "level2_of_169": two}
+
+    def nadir():
+        simulate_nadir_product("archive", order=190, n_spectra=4)
+        return {}
+
+    def results():
+        found = level2()
+        tgo.write_level2(found["level2"], "results/l2/profile.nc")
+        return found | product()
+
+    def published():
+        found = results()
+        tgo.write_bira(found["level2"], "20180421_014505_134.txt", "h2o")
+        return found
+
+    def orders():
+        other = tgo.simulate_product("other", order=121, **SMALL)
+        return {
+            "tgo": tgo,
+            "label_of_order_121": other,
+            "label_of_order_134": small,
+        }
+
+    def toml():
+        page = (DOCS / "how-to" / "setup.rst").read_text(encoding="utf-8")
+        text = re.search(r"code-block:: toml\n\n((?:   .*\n|\n)+)", page)[1]
+        Path("mine_136.toml").write_text(textwrap.dedent(text), encoding="utf-8")
+        label = tgo.simulate_product("other", order=136, **SMALL)
+        product(source=label)
+        return {"tgo": tgo, "level1": tgo.open_product(label)}
+
+    makers = {
+        "index": product,
+        "conventions": product,
+        "explanation/instruments": level2,
+        "explanation/limits": level2,
+        "how-to/acs": acs,
+        "how-to/archive": archive,
+        "how-to/atmosphere": air,
+        "how-to/chi_square": level2,
+        "explanation/retrieval": two_orders,
+        "how-to/climatologies": climatology,
+        "how-to/cluster": results,
+        "how-to/exchange": published,
+        "how-to/hdo_hcl": orders,
+        "how-to/method": fitted,
+        "how-to/nadir": nadir,
+        "how-to/setup": toml,
+    }
+    return lambda name: makers.get(name, dict)()
+
+
+def shell(command, capsys):
+    """Run one command as a shell would: ``> FILE`` and ``$(cat FILE)`` are known."""
+    command, _, target = command.partition(" > ")
+    command = re.sub(
+        r"\$\(cat (\S+)\)",
+        lambda m: shlex.join(Path(m[1]).read_text(encoding="utf-8").split()),
+        command,
+    )
+    words = shlex.split(command)
+    assert words[0] == "tgo-spectra", command
+    capsys.readouterr()
+    code = main(words[1:])
+    out, err = capsys.readouterr()
+    if target:
+        Path(target.strip()).write_text(out, encoding="utf-8")
+    assert code == 0, f"{command}: {code}\n{out}{err}"
+
+
+@pytest.mark.parametrize("page", RUN)
+def test_page__runs(page, given, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    space = given(page)
+    for block in ALL[page]:
+        if block.reason is not None:
+            continue
+        if block.kind == "console":
+            shell(block.text, capsys)
+            continue
+        # lines of its own before it, so that a traceback names the line of the page
+        code = compile("\n" * (block.line + 1) + block.text, f"{page}.rst", "exec")
+        exec(code, space)
+
+
+def test_left_out__each_is_still_there():
+    text = "\n".join(block.text for found in ALL.values() for block in found)
+    assert not [words for words in LEFT_OUT if words not in text]
+
+
+@pytest.fixture(scope="module")
+def listings():
+    """The parts of pages that are made from the package."""
+    return runpy.run_path(str(DOCS / "listings.py"))
+
+
+def leaves(command, name="tgo-spectra"):
+    if not isinstance(command, click.Group):
+        yield name, command
+        return
+    for part, one in command.commands.items():
+        yield from leaves(one, f"{name} {part}")
+
+
+def test_commands__each_with_its_options(listings):
+    text = listings["commands"]()
+    sections = dict(re.findall(r"^``(tgo-[^`]+)``\n-+\n((?:.*\n)*?)(?=``tgo-|\Z)", text + "\n", re.MULTILINE))  # noqa: E501  # fmt: skip
+    assert set(sections) == {name for name, _ in leaves(cli)}
+    for name, command in leaves(cli):
+        for parameter in command.params:
+            assert max(parameter.opts, key=len) in sections[name] or isinstance(
+                parameter, click.Argument
+            )
+
+
+def test_rules__with_what_they_say(listings):
+    text = listings["rules"]()
+    entry = re.search(r"``quality.reason``\n((?:   .*\n)+)", text)[1]
+    assert "no reason of quality\\_flag; those are …" in entry
+    silent = text.count("said where it is found")
+    assert silent < 0.05 * text.count("   | ")
+
+
+def test_quality__all_reasons(listings):
+    from tgo_spectra.quality import REASONS
+
+    found = re.findall(
+        r"   \* - (\d+)\n     - ``(\w+)``( \*)?\n     - (.+)\n", listings["quality"]()
+    )
+    assert [(int(m), n, bool(s), t) for m, n, s, t in found] == [
+        (r.mask, r.name, r.severe, r.meaning) for r in REASONS
+    ]
+    page = (DOCS / "how-to" / "chi_square.rst").read_text(encoding="utf-8")
+    assert re.findall(r"^``(\w+)``( \*)?\n   \S", page, re.MULTILINE)[3:] == [
+        (r.name, " *" if r.severe else "") for r in REASONS
+    ]
+
+
+def test_setups__all_with_what_is_absent(listings):
+    from tgo_spectra.retrieval.setups import list_setups
+
+    text = listings["setups"]()
+    for name in list_setups():
+        assert f"``{name}``" in text
+    assert "co2 magnetic dipole band, o3" in text
+
+
+def test_glossary__has_the_words_of_the_field():
+    page = (DOCS / "reference" / "glossary.rst").read_text(encoding="utf-8")
+    terms = set(re.findall(r"^   (\S.*)\n      \S", page, re.MULTILINE))
+    assert {"order", "areoid", "AOTF", "ghost", "side lobe", "detection limit"} <= terms

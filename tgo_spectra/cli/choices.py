@@ -1,0 +1,59 @@
+"""The command that says what the shipped setups, or one of yours, do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from tgo_spectra.cli import retrieval
+from tgo_spectra.cli.terminal import say
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tgo_spectra.retrieval.setup import Setup
+
+__all__ = ["setups"]
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.pass_context
+def setups(context: click.Context, name: str | None) -> None:
+    """List the shipped retrieval setups, or say what one does.
+
+    NAME is that of a shipped setup, or a TOML file: what it fits in which products,
+    with which table, and what is absent.
+    """
+    if name is None:
+        context.invoke(retrieval.setups)
+        return
+    from tgo_spectra.retrieval.setups import load_setup
+
+    for key, value in _described(load_setup(name)):
+        say(f"{key:16}{value}")
+
+
+def _described(setup: Setup) -> Iterator[tuple[str, str]]:
+    """Give what is to be known of a setup, by name."""
+    from tgo_spectra.retrieval.preparation import table_state
+    from tgo_spectra.retrieval.registry import kind_of_setup
+    from tgo_spectra.retrieval.setup import TableSetup
+
+    yield "name", setup.name
+    kind = kind_of_setup(setup)
+    if kind is not None:
+        yield "kind", kind.name
+        yield "product", f"{setup.channel} {kind.observation}"
+    yield "orders", " ".join(map(str, setup.orders)) or "all"
+    yield "fits", " ".join(setup.gases)
+    if isinstance(setup, TableSetup):
+        yield "table", f"{setup.table} ({table_state(setup)})"
+    else:
+        yield "table", "none is needed"
+    absent = ", ".join(getattr(setup, "interferents_absent", ()))
+    yield "absent", absent or "none named"
+    needed = getattr(setup, "cross_section", "")
+    if needed is None:
+        yield "missing", "cross_section: a file of yours, and its medium"
