@@ -168,8 +168,11 @@ def _entries() -> dict[str, dict[str, Any]]:
             for mark, one in zip(marks, chosen, strict=True):
                 name = name.replace(mark, one)
                 texts |= rows[mark][one]
-            written = _written(entry, texts, "<standard>")
-            entries[name] = _joined(entries.get(name, {}), written)
+            written, known = _written(entry, texts, "<standard>"), entries.get(name, {})
+            # a name of level 2 says the same in a map: only dimensions are added
+            if "<field>" in marks and known:
+                written = known | {"dims": written["dims"]}
+            entries[name] = _joined(known, written)
     return entries
 
 
