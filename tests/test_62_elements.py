@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import tgo_spectra as tgo
+from tgo_spectra.errors import RetrievalError
 from tgo_spectra.retrieval.elements import ELEMENTS
 from tgo_spectra.retrieval.models.so import evaluation, optimal_estimation, sources
 
@@ -64,6 +65,18 @@ def test_element__derivative_is_of_second_order(thin, name):
     print(name, found.round(3))
     # the derivative is a central difference: its own error shows at the last size
     np.testing.assert_allclose(found[:2], 2.0, atol=0.15)
+
+
+@pytest.mark.parametrize("name", sorted(SIGMA))
+@pytest.mark.parametrize("sigmas", [-40.0, 40.0, np.nan])
+def test_element__no_instrument_is_tried_that_cannot_be(thin, name, sigmas):
+    """A resolving power below zero, say: the step goes too far, and is refused."""
+    scene = loop.scene_of(thin, setup_with(name), known=True)
+    evaluator = evaluation.Evaluator(scene, evaluation.measurement_of(scene))
+    state = {**loop.prior_state(scene), name: np.array([sigmas * SIGMA[name]])}
+    with pytest.raises(RetrievalError, match=f"{name} is over") as caught:
+        evaluator.fields(state, False)
+    assert caught.value.rule == "fit.diverged"
 
 
 @pytest.mark.parametrize("name", sorted(KEY))

@@ -117,6 +117,19 @@ def test_order_of_spectra_does_not_matter(level1, whole, case):
     assert turned.attrs["product_lid"] == whole.attrs["product_lid"]
 
 
+def test_few_spectra__are_fitted_all_the_same(tmp_path):
+    """Eleven say so little that the step which frees them of waves leads anywhere."""
+    fast = tgo.simulate_product(
+        tmp_path, order=134, ch4=2e-9, n_bins=1, vertical_speed_km_s=10.0,
+        noisy_pixels=(), seed=4,
+    )  # fmt: skip
+    level1 = tgo.open_product(fast)
+    assert level1.sizes["spectrum"] < 13
+    level2 = tgo.retrieve(level1)
+    assert bool(level2["converged"])
+    assert 0.9 < float(level2["reduced_chi_square"]) < 1.1
+
+
 def test_products_joined__one_of_them_is_a_product_again(tmp_path, label):
     other = tgo.simulate_product(
         tmp_path, order=134, seed=2, altitude_range=(5.0, 60.0)

@@ -334,5 +334,13 @@ def fill(
         )
         total = np.zeros((layout.pixels.size, kinds))
         total[pixels] = sums[pixels].sum(axis=1)
+        light = total[pixels, 0]
+        if not (light > 0.0).all():
+            raise InstrumentError(
+                "no light reaches a pixel: line shape or AOTF are none",
+                record=int(layout.limits[b] + np.argmin(light)),
+                value=float(light.min()),
+                rule="instrument.no_light",
+            )
         normalise_blocks(total, *where, data, out[start:stop])
     return out, sums

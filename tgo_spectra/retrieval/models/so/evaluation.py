@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tgo_spectra.errors import RetrievalError
 from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.instruments.response import tabulated as operator
 from tgo_spectra.instruments.response.truncation import truncation_residual
@@ -18,6 +19,8 @@ from tgo_spectra.retrieval.models.so.scene import detector_position
 from tgo_spectra.retrieval.whitened import Whitened, whiten
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy.typing as npt
 
     from tgo_spectra.instruments.response.tabulated import Operator
@@ -38,6 +41,9 @@ REBUILD_PX = 0.05
 """The operator is rebuilt when the mean shift has moved farther than this; within it
 the second-order expansion in shift is good to 3e-6 in transmittance (order 134)."""
 
+IMPOSSIBLE_SIGMAS = 15.0
+"""From its a priori, of an element of the instrument: with it no pixel may get light.
+Results are flagged far below."""
 
 HIGHER_STEP_PX = 0.3
 """Of the differences that give the third and fourth derivative by the shift."""
@@ -165,10 +171,21 @@ class Evaluator:
         moved = max(abs(wanted[0] - self.built[0]), abs(wanted[1] - self.built[1]))
         if self.operator is None or moved > REBUILD_PX or self.settings != settings:
             values = dict(zip(self.elements, settings, strict=True))
+            self._refuse(values)
             self.operator = self.scene.operator(*wanted, offsets=values)
             self.built, self.settings = wanted, settings
         model = forward.pixel_fields if with_jacobian else forward.pixel_values
         return model(self.scene.limb, self.operator, state)
+
+    def _refuse(self, values: Mapping[str, float]) -> None:
+        """Refuse elements that no instrument has: a step went too far."""
+        for name, sigma in elements_of(self.scene.setup).items():
+            if not abs(values[name]) <= IMPOSSIBLE_SIGMAS * sigma:
+                raise RetrievalError(
+                    f"{name} is over {IMPOSSIBLE_SIGMAS:g} sigma from its a priori",
+                    value=values[name],
+                    rule="fit.diverged",
+                )
 
     def extra(self, state: State, fields: forward.PixelFields) -> Array | None:
         """Return d(transmittance)/d(element), (row, element, pixel), taken once."""

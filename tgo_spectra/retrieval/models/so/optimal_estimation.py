@@ -64,6 +64,9 @@ where the spectra tell of it:
 with a temperature 7 K off, and a step from there, methane of a layer moved by 50 pptv
 for what the step leaves out."""
 
+WORSE = 1.1
+"""Times the chi-square before, beyond which the step without waves is not taken."""
+
 FIRST_STEPS = 3
 """Linearisations of gases and shifts alone before derivatives are taken."""
 
@@ -212,12 +215,14 @@ def _without_waves(
 ) -> tuple[Evaluator, State]:
     """Free the spectra of waves in the baseline; go on from where that leads.
 
-    Derivatives are those at the state from which it starts.
+    Derivatives are those at the state from which it starts. Few spectra say so little
+    that this one step may lead anywhere: then it is not taken.
     """
     scene = evaluator.scene
     prepared = scene.prepared
-    first, waves, factor = first_waves(
-        evaluator.whitened(first),
+    seen = evaluator.whitened(first)
+    ended, waves, factor = first_waves(
+        seen,
         expansion_of(scene, space),
         first,
         prepared.altitude_km,
@@ -229,7 +234,13 @@ def _without_waves(
     scene = replace(scene, prepared=free, waves=waves)
     other = _like(evaluator, scene)
     other.derivatives = evaluator.derivatives
-    return other, first
+    try:
+        left = other(ended, False).chi_square
+    except RetrievalError:
+        return evaluator, first
+    if not left < WORSE * float((seen.residual**2).sum()):
+        return evaluator, first
+    return other, ended
 
 
 def _like(evaluator: Evaluator, scene: Scene, anchor: State | None = None) -> Evaluator:
