@@ -275,12 +275,15 @@ def _fit_block(
         np.where(good, y, 0.0), np.where(good, 1.0 / np.where(good, s, 1.0), 0.0)
     )
     centre, width = fields_of_view(corners_km[rows])
-    zero = [
-        p is not None and p.constant == 0.0 for p in map(setup.prior.get, setup.gases)
+    priors = [setup.prior.get(gas) for gas in setup.gases]
+    zero = [p is not None and p.constant == 0.0 for p in priors]
+    known = [
+        p is not None and (p.relative_sigma or 1.0) < slant_rows.KNOWN for p in priors
     ]
     register, aerosol = setup.registration, setup.aerosol
     choices = slant_rows.Choices(
         first=np.where(zero, 0.0, 1.0),
+        sigma=np.where(known, slant_rows.KNOWN_SIGMA, slant_rows.FACTOR_SIGMA),
         shift_sigma=register.shift_sigma_px,
         stretch_sigma=register.stretch_sigma_px if register.stretch else 0.0,
         exponent=aerosol.exponent,

@@ -44,6 +44,12 @@ __all__ = ["Choices", "Fitted", "Instrument", "Seen", "Spectra", "fit"]
 FACTOR_SIGMA = 1e4
 """Weak a priori of the factors: keeps rows without lines finite, changes no other."""
 
+KNOWN, KNOWN_SIGMA = 0.1, 0.3
+"""A gas whose mole fraction is known better than the first number (carbon dioxide) has
+the column of the air, which is good to the second (inferred: waves and storms). Where
+it is not seen it would else take any amount, with lines that saturate in other orders.
+"""
+
 FIXED_VARIANCE = 1e-9
 """Of what is not to be fitted."""
 
@@ -93,12 +99,13 @@ class Spectra:
 
 @dataclass(frozen=True)
 class Choices:
-    """What the setup says: starting factors (gas,), a priori sigmas, and the rest.
+    """What the setup says: starting factors and their sigmas (gas,), and the rest.
 
     A sigma of zero keeps an element fixed.
     """
 
     first: Array
+    sigma: Array
     shift_sigma: float
     stretch_sigma: float
     exponent: float
@@ -111,7 +118,7 @@ class Choices:
         """Inverse a priori variances of the state, (element,)."""
         tail = np.array([self.shift_sigma, self.stretch_sigma, self.exponent_sigma])
         tail = 1.0 / np.maximum(tail**2, FIXED_VARIANCE)
-        return np.concatenate([np.full(self.first.size, FACTOR_SIGMA**-2), tail])
+        return np.concatenate([self.sigma**-2.0, tail])
 
     @property
     def start(self) -> Array:
