@@ -496,8 +496,10 @@ def test_home__is_meant_by_a_tilde(tmp_path, monkeypatch):
     assert tgo.open_climatology("~/air.csv").attrs["source_file"] == "air.csv"
     assert tgo.open_climatology(["~/air.nc"]).attrs["source_file"] == "air.nc"
     assert choose_climatology("~/air.nc").paths == (str(tmp_path / "air.nc"),)
-    assert resume.resume_key(tmp_path / "air.csv", None, "~/air.nc") == (
-        resume.resume_key(tmp_path / "air.csv", None, tmp_path / "air.nc")
+    label = tmp_path / "x.xml"
+    label.write_text("")
+    assert resume.resume_key(label, None, "~/air.nc") == (
+        resume.resume_key(label, None, tmp_path / "air.nc")
     )
     with pytest.raises(AtmosphereError, match="no such file") as caught:
         tgo.read_atmosphere("~/absent.csv")
