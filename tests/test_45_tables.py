@@ -498,7 +498,7 @@ PIECES = {
 }
 
 
-# lines of C2H4 whose lower state HITRAN does not know are left out, here as in the table
+# lines of C2H4 whose lower state HITRAN does not know are left out, as in the table
 @pytest.mark.filterwarnings("ignore:.*lower state energy:tgo_spectra.errors.TgoWarning")
 @pytest.mark.parametrize("name", tables.list_tables())
 def test_shipped_against_line_by_line(name, shared):

@@ -298,7 +298,7 @@ class End:
         rows, k, n = profile.shape
         score = r.sum(axis=0).T.astype(float)  # (part * hat, residual and changes)
         known = self._summed(fields, waves if self.waves is not None else None)
-        joined = q.reshape(rows * q.shape[1], -1).astype(float)
+        joined = q.reshape(-1, q.shape[2]).astype(float)  # there may be no baseline
         v = -_squared(joined)
         blocks = profile.reshape(rows * k, n).T @ gram.reshape(rows * k, -1)
         for index in range(len(parts)):
