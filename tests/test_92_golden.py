@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 GOLDEN = Path(__file__).parent / "golden"
-MOST_BYTES = 2_000_000
+MOST_BYTES = 2_500_000
 
 
 @pytest.fixture(scope="module")
