@@ -144,9 +144,12 @@ def test_cluster__life_of_one(start, certificates, tmp_path, caplog, monkeypatch
     assert not (out / "claims").exists()
 
 
-def test_scheduler__options(tmp_path, capsys, certificates):
+@pytest.mark.parametrize("command", ["retrieve", "map"])
+def test_scheduler__options(tmp_path, capsys, certificates, command):
+    import distributed.config  # noqa: F401 - its defaults, before one is set
+
     make_products(tmp_path / "in", ["a"])
-    given = ["retrieve", str(tmp_path / "in"), "--out", str(tmp_path / "out")]
+    given = [command, str(tmp_path / "in"), "--out", str(tmp_path / "out")]
     address = ["--scheduler", "tls://127.0.0.1:1"]
     cert, key = certificates["cert"], certificates["key"]
     with dask.config.set({"distributed.comm.timeouts.connect": "0.2s"}):

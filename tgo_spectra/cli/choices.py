@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tgo_spectra.cli import retrieval
 from tgo_spectra.cli.terminal import say
 
 if TYPE_CHECKING:
@@ -19,20 +18,37 @@ __all__ = ["setups"]
 
 @click.command()
 @click.argument("name", required=False)
-@click.pass_context
-def setups(context: click.Context, name: str | None) -> None:
+def setups(name: str | None) -> None:
     """List the shipped retrieval setups, or say what one does.
 
     NAME is that of a shipped setup, or a TOML file: what it fits in which products,
     with which table, and what is absent.
     """
     if name is None:
-        context.invoke(retrieval.setups)
+        _list_shipped()
         return
     from tgo_spectra.retrieval.setups import load_setup
 
     for key, value in _described(load_setup(name)):
         say(f"{key:16}{value}")
+
+
+def _list_shipped() -> None:
+    """Say kind, product, orders, gases and table of each shipped setup."""
+    from tgo_spectra.retrieval.preparation import table_state
+    from tgo_spectra.retrieval.setups import shipped
+
+    head = ("name", "kind", "channel", "observation", "orders", "gases", "table")
+    rows = [head]
+    for kind, setup in shipped():
+        orders = " ".join(map(str, setup.orders)) or "-"
+        about = (kind.name, setup.channel, kind.observation)
+        gases = " ".join(setup.gases)
+        rows.append((setup.name, *about, orders, gases, table_state(setup)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(size) for cell, size in zip(row, widths, strict=True))
+        say("  ".join(cells).rstrip())
 
 
 def _described(setup: Setup) -> Iterator[tuple[str, str]]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from tgo_spectra.cli.cluster import cluster_options, connection
 from tgo_spectra.cli.terminal import (
     EXISTING,
     PATH,
@@ -145,7 +146,7 @@ def _describe(ds: Any) -> list[str]:
     show_default=True,
     help="Worker processes of this machine.",
 )
-@click.option("--scheduler", help="A running Dask scheduler, such as tls://host:8786.")
+@cluster_options
 def map_(
     folder: str,
     out: str,
@@ -156,14 +157,12 @@ def map_(
     without_kernel: Any,
     form: Any,
     workers: int,
-    scheduler: str | None,
+    **cluster: str | None,
 ) -> None:
     """Map the level-2 files in FOLDER."""
-    from contextlib import ExitStack
-
     from tgo_spectra.batch.engines import Engine, Here
     from tgo_spectra.batch.maps import map_files
-    from tgo_spectra.batch.schedulers import OnCluster, connected
+    from tgo_spectra.batch.schedulers import OnCluster
     from tgo_spectra.batch.workers import Workers
     from tgo_spectra.files.netcdf import write_map
     from tgo_spectra.maps.grid import Grid
@@ -177,13 +176,13 @@ def map_(
         "without_kernel": without_kernel,
         "form": form,
     }
-    with ExitStack() as stack:
+    with connection(**cluster) as client:
         engine: Engine = Workers(workers) if workers > 1 else Here()
-        if scheduler is not None:
-            engine = OnCluster(stack.enter_context(connected(scheduler)))
-        stack.enter_context(engine)
-        # the map itself may lie in the folder, from before, and be damaged
-        ds = map_files(folder, grid, engine, choices, leave_out=out)
+        if client is not None:
+            engine = OnCluster(client)
+        with engine:
+            # the map itself may lie in the folder, from before, and be damaged
+            ds = map_files(folder, grid, engine, choices, leave_out=out)
     say(f"{ds.attrs['n_profiles']} profiles{left_out(ds)} -> {write_map(ds, out)}")
 
 

@@ -1,4 +1,4 @@
-"""Commands that fit products, and that say what can be fitted."""
+"""Commands that fit products, and that say how far runs are."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, TextIO
 
 import click
 
+from tgo_spectra.cli.cluster import cluster_options, connection
 from tgo_spectra.cli.terminal import (
     DONE,
     EXISTING,
@@ -16,7 +17,7 @@ from tgo_spectra.cli.terminal import (
     without_place,
 )
 
-__all__ = ["retrieve", "setups", "status"]
+__all__ = ["retrieve", "status"]
 
 
 @click.command()
@@ -95,18 +96,7 @@ __all__ = ["retrieve", "setups", "status"]
     type=click.FloatRange(0.0, min_open=True),
     help="Most memory of a worker.  [default: an equal share]",
 )
-@click.option(
-    "--scheduler",
-    default=None,
-    metavar="ADDRESS",
-    help="A running Dask scheduler; it is trusted with all that you may do.",
-)
-@click.option(
-    "--scheduler-file", default=None, type=PATH, help="File that a scheduler writes."
-)
-@click.option("--tls-ca", default=None, type=EXISTING, help="Its authority, PEM.")
-@click.option("--tls-cert", default=None, type=EXISTING, help="Your certificate, PEM.")
-@click.option("--tls-key", default=None, type=EXISTING, help="Its key, PEM.")
+@cluster_options
 def retrieve(
     products: tuple[str, ...],
     out: str,
@@ -121,11 +111,7 @@ def retrieve(
     workers: int,
     timeout_s: float | None,
     memory_gb: float | None,
-    scheduler: str | None,
-    scheduler_file: str | None,
-    tls_ca: str | None,
-    tls_cert: str | None,
-    tls_key: str | None,
+    **cluster: str | None,
 ) -> None:
     """Retrieve PRODUCTS (labels, zips, folders, patterns); done ones are skipped.
 
@@ -133,12 +119,10 @@ def retrieve(
     given with --setup, or without any the shipped one. The last line says how many
     results are good, and which are not to be used, by their quality_flag.
     """
-    from contextlib import nullcontext
     from pathlib import Path
 
     from tgo_spectra.batch.journal import summary
     from tgo_spectra.batch.products import run
-    from tgo_spectra.batch.schedulers import connected
 
     listed = [line.strip() for one in lists for line in one]
     products += tuple(line for line in listed if line)
@@ -158,19 +142,7 @@ def retrieve(
     if shard is not None:
         more["shard"] = _shard(shard)
     more |= {name: value for name, value in limits.items() if value is not None}
-    files = {"ca": tls_ca, "cert": tls_cert, "key": tls_key}
-    tls = {name: file for name, file in files.items() if file is not None}
-    if scheduler is not None and scheduler_file is not None:
-        message = "--scheduler and --scheduler-file name one scheduler: give one"
-        raise click.UsageError(message)
-    place = scheduler if scheduler is not None else scheduler_file
-    if place is None and tls:
-        message = "--tls-ca, --tls-cert and --tls-key need --scheduler"
-        raise click.UsageError(message)
-    cluster: Any = nullcontext()
-    if place is not None:
-        cluster = connected(place, tls, is_file=scheduler is None)
-    with cluster as client:
+    with connection(**cluster) as client:
         rows = run(products, out, chosen, workers, atmosphere, client=client, **more)
     for row in rows:
         if row.state == "failed":
@@ -221,22 +193,3 @@ def status(folder: str) -> None:
 
     for line in status_lines(Path(folder)):
         say(line)
-
-
-@click.command()
-def setups() -> None:
-    """List the shipped retrieval setups: kind, product, orders, gases, table."""
-    from tgo_spectra.retrieval.preparation import table_state
-    from tgo_spectra.retrieval.setups import shipped
-
-    head = ("name", "kind", "channel", "observation", "orders", "gases", "table")
-    rows = [head]
-    for kind, setup in shipped():
-        orders = " ".join(map(str, setup.orders)) or "-"
-        about = (kind.name, setup.channel, kind.observation)
-        gases = " ".join(setup.gases)
-        rows.append((setup.name, *about, orders, gases, table_state(setup)))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (cell.ljust(size) for cell, size in zip(row, widths, strict=True))
-        say("  ".join(cells).rstrip())
