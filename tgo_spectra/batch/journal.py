@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tgo_spectra import quality
 from tgo_spectra.errors import TgoError, printable
+from tgo_spectra.files.atomic import writing
 from tgo_spectra.paths import expanded
 
 if TYPE_CHECKING:
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ProductStatus",
+    "all_rows",
     "journal_line",
-    "journals",
+    "latest",
     "parse_line",
     "read_journal",
     "read_lines",
@@ -121,9 +123,24 @@ def parse_line(line: bytes) -> tuple[float, ProductStatus] | None:
         return None
 
 
-def journals(folder: Path) -> list[Path]:
-    """Journals of all that have worked on an output folder."""
-    return sorted(folder.glob("journal*.jsonl"))
+def all_rows(folder: Path) -> Iterator[tuple[float, ProductStatus]]:
+    """Rows in the journals of all that have worked on an output folder, with times."""
+    for file in sorted(folder.glob("journal*.jsonl")):
+        with writing(file):
+            yield from read_lines(file)
+
+
+def latest(
+    rows: Iterable[tuple[float, ProductStatus]],
+) -> dict[str, ProductStatus]:
+    """Last row of each product; what was left out is none."""
+    last: dict[str, tuple[float, ProductStatus]] = {}
+    for when, row in rows:
+        if row.state == "left_out":
+            continue
+        if row.product not in last or last[row.product][0] <= when:
+            last[row.product] = when, row
+    return {product: row for product, (_, row) in last.items()}
 
 
 def read_journal(path: str | Path) -> list[ProductStatus]:

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import deque
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tgo_spectra.batch.engines import Engine
     from tgo_spectra.batch.record import Record
 
-__all__ = ["Progress", "work"]
+__all__ = ["Loop", "Progress"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -47,53 +47,46 @@ _SAY_S = 60.0  # between two lines
 _WAIT_S = 1.0  # for an outcome, before the loop looks for anything else to do
 
 
-def work(
-    paths: Sequence[Path],
-    engine: Engine,
-    record: Record,
-    claims: Claims,
-    progress: Progress,
-    key_of: Callable[[Path], str],
-) -> None:
-    """Work through all products; `record` has their rows at the end.
+@dataclass
+class Loop:
+    """A run: who works, what is known, who else is at it, and how far it is.
 
-    `key_of` gives the conditions under which a product has ended its process. What is
-    known is written also where an error or a signal ends the loop: KeyboardInterrupt,
-    or `Terminated`, which say how far it came; OutputError for faults of the folder.
+    `key_of` gives the conditions under which a product has ended its process.
     """
-    loop = _Loop(engine, record, claims, progress, key_of)
-    try:
-        with progress, engine, _told_to_end():
-            loop.run(paths)
-    except KeyboardInterrupt as stop:
-        with contextlib.suppress(OutputError):
-            record.write()
-        done = sum(row.state != "failed" for row in record.rows.values())
-        text = f"stopped, {done} of {len(paths)} done, run again to continue"
-        raise type(stop)(text) from None
-    except BaseException:
-        with contextlib.suppress(OutputError):
-            record.write()
-        raise
-    record.write()
 
+    _engine: Engine
+    _record: Record
+    _claims: Claims
+    _progress: Progress
+    _key_of: Callable[[Path], str]
 
-class _Loop:
-    def __init__(
-        self,
-        engine: Engine,
-        record: Record,
-        claims: Claims,
-        progress: Progress,
-        key_of: Callable[[Path], str],
-    ) -> None:
-        self._engine, self._record, self._claims = engine, record, claims
-        self._progress, self._key_of = progress, key_of
+    def __post_init__(self) -> None:
         self._suspects: deque[Path] = deque()
         self._elsewhere: deque[Path] = deque()
         self._running = 0
 
-    def run(self, paths: Sequence[Path]) -> None:
+    def work(self, paths: Sequence[Path]) -> None:
+        """Work through all products; the record has their rows at the end.
+
+        What is known is written also where an error or a signal ends the loop:
+        KeyboardInterrupt, or `Terminated`, which say how far it came; OutputError for
+        faults of the folder.
+        """
+        try:
+            with self._progress, self._engine, _told_to_end():
+                self._run(paths)
+        except BaseException as end:
+            with contextlib.suppress(OutputError):
+                self._record.write()
+            if not isinstance(end, KeyboardInterrupt):
+                raise
+            rows = self._record.rows.values()
+            done = sum(row.state != "failed" for row in rows)
+            text = f"stopped, {done} of {len(paths)} done, run again to continue"
+            raise type(end)(text) from None
+        self._record.write()
+
+    def _run(self, paths: Sequence[Path]) -> None:
         fresh = iter(paths)
         while True:
             self._feed(fresh)

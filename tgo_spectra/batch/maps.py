@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tgo_spectra.batch.engines import mapped
-from tgo_spectra.errors import TgoError
 from tgo_spectra.files.level2 import files_in, results_in
 from tgo_spectra.maps.dataset import DENSE_CELLS, dense, fields_in
 from tgo_spectra.maps.maps import grid_level2
@@ -55,14 +54,13 @@ def map_files(
     folder all files are taken but `leave_out`. TgoError as there, and those of the
     engine.
     """
-    files = files_in(folder, leave_out=leave_out)
+    # absolute: a worker elsewhere may have another working folder
+    files = [file.absolute() for file in files_in(folder, leave_out=leave_out)]
     parts = [tuple(files[k : k + _PART]) for k in range(0, len(files), _PART)] or [()]
+    form = choices.get("form")
     how = {name: value for name, value in choices.items() if name != "form"}
     whole = merge_maps(mapped(engine, _MapOf(grid, how), parts))
-    if not fields_in(whole):
-        message = "no profile to map, and no gases named"
-        value = f"{whole.attrs['n_profiles_left_out']} left out for their quality"
-        raise TgoError(message, path=folder, value=value, rule="map.empty")
-    form = choices.get("form")
+    if not fields_in(whole):  # it says why
+        return grid_level2(results_in(files), grid, **how, form=form)
     small = grid.n_cells <= DENSE_CELLS
     return dense(whole) if form == "dense" or (form is None and small) else whole

@@ -26,7 +26,7 @@ from tgo_spectra.atmosphere.reference import warn_of_reference
 from tgo_spectra.batch.claims import Claims
 from tgo_spectra.batch.engines import Here
 from tgo_spectra.batch.journal import ProductStatus, summary
-from tgo_spectra.batch.loop import Progress, work
+from tgo_spectra.batch.loop import Loop, Progress
 from tgo_spectra.batch.record import Record
 from tgo_spectra.batch.resume import choices, instrument_hash, resume_key
 from tgo_spectra.batch.task import Task, process_product
@@ -223,7 +223,7 @@ def run_on(
             record.note(_left_out(left))
         try:
             bar = Progress(len(paths), shown=progress)
-            work(paths, engine, record, claims, bar, conditions)
+            Loop(engine, record, claims, bar, conditions).work(paths)
         finally:
             sweep_temporary(level2)  # of workers that were ended
     ordered = [record.rows[str(path)] for path in paths]

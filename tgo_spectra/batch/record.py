@@ -6,7 +6,6 @@ time to time and at every end, so that what stands there is never half of someth
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import json
 import time
@@ -14,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from tgo_spectra.batch.journal import (
     ProductStatus,
+    all_rows,
     journal_line,
-    journals,
+    latest,
     parse_line,
-    read_lines,
     results,
 )
-from tgo_spectra.files.atomic import append_line, write_whole, writing
+from tgo_spectra.files.atomic import append_line, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -62,24 +61,17 @@ class Record:
 
     def _read(self) -> None:
         """Take what former runs say of these products."""
-        last: dict[str, tuple[float, ProductStatus]] = {}
-        crashes = collections.defaultdict(list)
-        for when, row in self._former():
-            if row.product not in self._products or row.state == "left_out":
-                continue
-            if row.resume_key and row.state in ("crashed", "failed"):
-                crashes[row.product].append(row)
-            if row.product not in last or last[row.product][0] <= when:
-                last[row.product] = when, row
-        self.crashes = dict(crashes)
-        for product, (_, row) in last.items():
+        for product, row in latest(self._former()).items():
             if row.state == "failed":
                 self._failed[product] = journal_line(row)
 
     def _former(self) -> Iterator[tuple[float, ProductStatus]]:
-        for file in journals(self.folder):
-            with writing(file):
-                yield from read_lines(file)
+        """Rows of former runs on these products; crashes are kept on the way."""
+        for when, row in all_rows(self.folder):
+            if row.product in self._products:
+                if row.resume_key and row.state in ("crashed", "failed"):
+                    self.crashes.setdefault(row.product, []).append(row)
+                yield when, row
 
     def note(self, row: ProductStatus) -> None:
         """Write down what became of a product."""

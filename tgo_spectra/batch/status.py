@@ -6,9 +6,8 @@ import collections
 import json
 from typing import TYPE_CHECKING
 
-from tgo_spectra.batch.journal import journals, read_lines, summary
+from tgo_spectra.batch.journal import all_rows, latest, summary
 from tgo_spectra.errors import TgoError, printable
-from tgo_spectra.files.atomic import writing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +26,8 @@ def status_lines(folder: Path) -> Iterator[str]:
 
     TgoError ``batch.no_journal`` where none has been.
     """
-    rows, times = _last_rows(folder)
+    times: list[float] = []
+    rows = list(latest(_timed(folder, times)).values())
     if not rows:
         message = "no journal of a run in it: give the output folder of a run"
         raise TgoError(message, path=folder, rule="batch.no_journal")
@@ -65,20 +65,12 @@ def remaining(n_done: int, seconds: float, n_left: int) -> str:
     return f"{60.0 * rate:.1f} products a minute, {left_s / size:.1f} {unit} left"
 
 
-def _last_rows(folder: Path) -> tuple[list[ProductStatus], list[float]]:
-    """Last row of each product in all journals; times at which one was done (s)."""
-    last: dict[str, tuple[float, ProductStatus]] = {}
-    times = []
-    for file in journals(folder):
-        with writing(file):
-            for when, row in read_lines(file):
-                if row.state == "left_out":
-                    continue
-                if row.product not in last or last[row.product][0] <= when:
-                    last[row.product] = when, row
-                if row.state in ("done", "failed"):
-                    times.append(when)
-    return [row for _, row in last.values()], times
+def _timed(folder: Path, times: list[float]) -> Iterator[tuple[float, ProductStatus]]:
+    """Rows of all journals; on the way the times at which one was done, s."""
+    for when, row in all_rows(folder):
+        if row.state in ("done", "failed"):
+            times.append(when)
+        yield when, row
 
 
 def _planned(folder: Path) -> int:

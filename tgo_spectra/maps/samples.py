@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -182,22 +182,14 @@ def profile_samples(
         relative = _relative(ds, name, value, np.ones(size))
     elif log and choice.proportional_errors is None:
         relative = _relative(ds, name, value, xa)
-    keep, cell, lost, missing = _counting(
-        ds, grid, (value, noise, smoothing, response, xa), choice, keep=relative > 0.0
+    numbers = (value, noise, smoothing, systematic, response, xa)
+    levels, keep, lost = _counting(
+        ds, grid, numbers, choice, relative, f"{gas}_detected", keep=True
     )
     covariance = ds.variables.get(f"{name}_noise_covariance")
-    levels = Values(
-        cell[keep],
-        _along(ds, "altitude", size)[keep],
-        value[keep],
-        noise[keep],
-        (noise * relative / np.minimum(response, 1.0))[keep],
-        np.nan_to_num(smoothing[keep]),
-        systematic[keep],
-        response[keep],
-        missing[keep],
-        _flag(ds, f"{gas}_detected", size)[keep],
-        **_where(ds, keep),
+    levels = replace(
+        levels,
+        altitude=_along(ds, "altitude", size)[keep],
         covariance=(
             None if covariance is None else covariance.values[np.ix_(keep, keep)]
         ),
@@ -269,27 +261,10 @@ def _single(
     keep: npt.NDArray[np.bool_] | bool,
 ) -> tuple[Samples, npt.NDArray[np.bool_]]:
     """Make a sample of each value: of values, errors, response and a priori by row."""
-    value, noise, smoothing, systematic, response, xa = values
-    relative = np.ones(value.size)
+    relative = np.ones(values[0].size)
     if choice.proportional_errors:
-        relative = _relative(ds, name, value, np.ones(value.size))
-    keep, cell, lost, missing = _counting(
-        ds, grid, (value, noise, smoothing, response, xa), choice,
-        keep=keep & (relative > 0.0),
-    )  # fmt: skip
-    rows = Values(
-        cell[keep],
-        np.full(int(keep.sum()), np.nan),
-        value[keep],
-        noise[keep],
-        (noise * relative / np.minimum(response, 1.0))[keep],
-        np.nan_to_num(smoothing[keep]),
-        systematic[keep],
-        response[keep],
-        missing[keep],
-        _flag(ds, detected, value.size)[keep],
-        **_where(ds, keep),
-    )
+        relative = _relative(ds, name, values[0], relative)
+    rows, _, lost = _counting(ds, grid, values, choice, relative, detected, keep=keep)
     return single_samples(rows, choice.sigma_level), lost
 
 
@@ -364,11 +339,17 @@ def _counting(
     grid: Grid,
     numbers: tuple[Floats, ...],
     choice: Choice,
+    relative: Floats,
+    detected: str,
     *,
-    keep: npt.NDArray[np.bool_],
-) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64], npt.NDArray[np.bool_], Floats]:
-    """Which values count, their cells, which have no place, what the a priori hides."""
-    value, noise, smoothing, response, xa = numbers
+    keep: npt.NDArray[np.bool_] | bool,
+) -> tuple[Values, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Give the values that count, which these are, and which have no possible place.
+
+    `numbers`: value, errors by noise, smoothing and all else, response, a priori;
+    `relative` from `_relative`.
+    """
+    value, noise, smoothing, systematic, response, xa = numbers
     # what the a priori holds back, by the value itself: (truth - value) if the truth
     # differs from the a priori by the same amount wherever the kernel looks
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -376,9 +357,23 @@ def _counting(
     known = np.isfinite(xa) | np.isfinite(smoothing)
     known |= np.abs(response - 1.0) <= _AS_GOOD_AS_ONE
     keep = keep & np.isfinite(value) & np.isfinite(noise) & (noise > 0) & known
-    keep &= response >= choice.minimum_response
+    keep &= (relative > 0.0) & (response >= choice.minimum_response)
     cell, lost = _cells(ds, grid, keep)
-    return keep & (cell >= 0), cell, lost, np.nan_to_num(missing)
+    keep = keep & (cell >= 0)
+    counted = Values(
+        cell[keep],
+        np.full(int(keep.sum()), np.nan),
+        value[keep],
+        noise[keep],
+        (noise * relative / np.minimum(response, 1.0))[keep],
+        np.nan_to_num(smoothing[keep]),
+        systematic[keep],
+        response[keep],
+        np.nan_to_num(missing[keep]),
+        _flag(ds, detected, value.size)[keep],
+        **_where(ds, keep),
+    )
+    return counted, keep, lost
 
 
 def impossible_places(
