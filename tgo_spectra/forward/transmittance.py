@@ -20,7 +20,7 @@ from tgo_spectra.errors import RetrievalError
 from tgo_spectra.forward import ray
 from tgo_spectra.instruments.response import fields as seen
 from tgo_spectra.instruments.response import tabulated as operator
-from tgo_spectra.numerics.matrices import LIMIT, steady_product
+from tgo_spectra.numerics.matrices import LIMIT, steady_columns, steady_product
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,7 +39,6 @@ __all__ = [
     "limb",
     "pixel_fields",
     "pixel_values",
-    "spline_matrix",
     "with_coefficients",
 ]
 
@@ -121,6 +120,15 @@ class Limb:
         return at_heights(self, self.jacobian_heights)
 
     @functools.cached_property
+    def spread(self) -> Array:
+        """Cubic interpolation from the heights of the Jacobian, (height, few)."""
+        from scipy.interpolate import make_interp_spline
+
+        knots = self.height_km[self.jacobian_heights]
+        spline = make_interp_spline(knots, np.eye(knots.size), k=3)
+        return np.asarray(spline(self.height_km))
+
+    @functools.cached_property
     def air_column_cm2(self) -> Array:
         """Slant column of air under the hat of each level, (height, level)."""
         return steady_product(self.air_cm2, self.hats)
@@ -156,14 +164,6 @@ def hat_matrix(altitude_km: Array, points_km: Array) -> npt.NDArray[np.float64]:
     matrix[rows, position] = 1.0 - fraction
     matrix[rows, position + 1] += fraction
     return matrix
-
-
-def spline_matrix(knots_km: Array, heights_km: Array) -> Array:
-    """Cubic interpolation from some heights to all, shape (height, knot)."""
-    from scipy.interpolate import make_interp_spline
-
-    spline = make_interp_spline(knots_km, np.eye(knots_km.size), k=3)
-    return np.asarray(spline(heights_km))
 
 
 def limb(
@@ -296,21 +296,15 @@ def _span(coefficients: Array, number_density_cm3: Array) -> Array:
 
 def _turned(table: Array, turns: Sequence[Array]) -> Array:
     """Vectors of the table in the directions of each gas, (node, direction)."""
-    columns = sum(turn.shape[1] for turn in turns)
-    out = np.empty((len(table), columns), dtype=table.dtype)
+    number = sum(turn.shape[1] for turn in turns)
+    out = np.empty((len(table), number), dtype=table.dtype)
     rank, at = 0, 0
     for turn in turns:
         mine = table[:, rank : rank + len(turn)]
-        _multiply(mine, turn.astype(table.dtype), out[:, at : at + turn.shape[1]])
+        columns = out[:, at : at + turn.shape[1]]
+        steady_columns(mine, turn.astype(table.dtype), columns)
         rank, at = rank + len(turn), at + turn.shape[1]
     return out
-
-
-def _multiply(a: Array, b: Array, out: Array) -> None:
-    """Do a `steady_product` of which the first and `out` are columns of matrices."""
-    rows = max(1, LIMIT // b.size)
-    for start in range(0, len(a), rows):
-        np.matmul(a[start : start + rows], b, out=out[start : start + rows])
 
 
 def _gas_path(
@@ -329,7 +323,7 @@ def _gas_path(
     q = turned[:, : -rank - 1 : -1]
     path = _through(steady_product(q.T, coefficients), air, hats)
     directions = np.empty((len(u), rank), dtype=u.dtype)
-    _multiply(u, steady_product(turn.T, q).astype(u.dtype), directions)
+    steady_columns(u, steady_product(turn.T, q).astype(u.dtype), directions)
     return GasPath(u, coefficients, turn, directions, path)
 
 
@@ -402,8 +396,7 @@ def _parted(
     low, high = int(seen_by.node_low.min()), int(seen_by.node_high.max())
     for far in (slice(low, nodes.start), slice(nodes.stop, high)):
         sparse[far] = _transmittance(model.vectors[far], minus[:, chosen])
-    spread = spline_matrix(model.height_km[chosen], model.height_km)
-    return seen.Parted(values, nodes.start, sparse, spread, near)
+    return seen.Parted(values, nodes.start, sparse, model.spread, near)
 
 
 @dataclass(frozen=True)

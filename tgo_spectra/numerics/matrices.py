@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.floating]
 
-__all__ = ["LIMIT", "steady_product"]
+__all__ = ["LIMIT", "steady_columns", "steady_product"]
 
 #: Multiplications in one call. OpenBLAS uses a second thread from 524 288 on (twice
 #: 65 536 times GEMM_MULTITHREAD_THRESHOLD, 4 by default; its interface/gemm.c).
@@ -52,3 +52,13 @@ def steady_product(a: Array, b: Array) -> Array:
     if out.size and left.shape[1]:
         multiply_in_blocks(left, right, LIMIT, out)
     return out
+
+
+def steady_columns(a: Array, b: Array, out: Array) -> None:
+    """Do a `steady_product` of which the first and `out` are columns of matrices.
+
+    Neither is copied. Shapes (row, inner), (inner, column) and (row, column).
+    """
+    rows = max(1, LIMIT // b.size)
+    for start in range(0, len(a), rows):
+        np.matmul(a[start : start + rows], b, out=out[start : start + rows])

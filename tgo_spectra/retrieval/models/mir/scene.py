@@ -341,7 +341,6 @@ def make_mir_scene(
     limb = _limb(
         setup, band, air, altitude, heights, planet_radius_km, jacobian_rank, dtype
     )
-    spline = forward.spline_matrix(heights[limb.jacobian_heights], heights)
     limbs, cells, rows = [], [], []
     for one in orders:
         nodes, piece = _piece(band, one, setup.table)
@@ -355,7 +354,7 @@ def make_mir_scene(
         limbs=tuple(limbs),
         cells=tuple(cells),
         rows=tuple(rows),
-        jacobian_rows=tuple(view @ spline for view in rows),
+        jacobian_rows=tuple(view @ limb.spread for view in rows),
         levels=levels,
         prior_vmr={gas: prior_profile(gas, setup, levels) for gas in setup.gases},
         planet_radius_km=planet_radius_km,

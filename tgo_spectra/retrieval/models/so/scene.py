@@ -250,10 +250,9 @@ def make_scene(
 
 def with_rows(scene: Scene, rows: Array) -> Scene:
     """Return the scene with other weights of the heights in the rows."""
-    heights, chosen = scene.limb.height_km, scene.limb.jacobian_heights
-    sparse = rows
-    if chosen.size != heights.size:
-        sparse = rows @ forward.spline_matrix(heights[chosen], heights)
+    sparse, limb = rows, scene.limb
+    if limb.jacobian_heights.size != limb.height_km.size:
+        sparse = rows @ limb.spread
     return replace(scene, rows=rows, jacobian_rows=sparse)
 
 
