@@ -1,9 +1,8 @@
-"""Choices of retrievals: sections that kinds share, their checks, one conversion.
+"""Choices of retrievals: the sections that kinds share.
 
 A setup holds every choice that affects a number, in one TOML file, which is read into
-frozen structs. An unknown key, a wrong type or a value out of range is refused with its
-path in the file, and so are values that contradict each other: every section and every
-setup states its own `Section.checks`. The hash of the canonical form goes into every
+frozen structs (`tgo_spectra.retrieval.section`): every section and every setup states
+its own `Section.checks`. The hash of the canonical form goes into every
 result. What only one kind of retrieval has stands in `setup.py` of its model.
 """
 
@@ -11,31 +10,25 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import re
 from pathlib import Path
-from typing import (
-    TYPE_CHECKING,
-    Annotated,
-    Any,
-    ClassVar,
-    Literal,
-    Self,
-    TypeVar,
-    get_args,
-)
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 import msgspec
-from msgspec import Meta, Struct, field
+from msgspec import Meta, field
 
-from tgo_spectra.errors import SetupError
 from tgo_spectra.instruments import number
 from tgo_spectra.paths import expanded
 from tgo_spectra.retrieval.interferents import check_setup
+from tgo_spectra.retrieval.section import (
+    Checks,
+    NonNegative,
+    Positive,
+    Section,
+    convert,
+)
 from tgo_spectra.variables import GASES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import numpy as np
     import numpy.typing as npt
 
@@ -49,7 +42,6 @@ __all__ = [
     "ProfileGrid",
     "ProfileSetup",
     "RetrievalSetup",
-    "Section",
     "Setup",
     "Shifts",
     "SigmaLevels",
@@ -61,71 +53,8 @@ __all__ = [
     "table_beside",
 ]
 
-Positive = Annotated[float, Meta(gt=0)]
-NonNegative = Annotated[float, Meta(ge=0)]
-Fraction = Annotated[float, Meta(gt=0, le=1)]
 Solver = Literal["gauss-newton", "levenberg-marquardt"]
 Method = Literal["oe", "slant", "onion", "tikhonov"]
-Checks = tuple[tuple[bool, str, object, str], ...]
-"""Whether it is well; otherwise the key within the section, its value, and why not."""
-
-T = TypeVar("T", bound="Section")
-
-
-class Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Common rules of all sections of setup files."""
-
-    def checks(self) -> Checks:
-        """Return what must hold between the values of this section itself."""
-        return ()
-
-
-def _convert(raw: dict[str, object], kind: type[T], path: Path | None) -> T:
-    """Make a struct of plain values, or refuse them with their place in the file."""
-    try:
-        made = msgspec.convert(raw, kind)
-    except msgspec.ValidationError as error:
-        message = f"{error}{_nearest(str(error), kind)}"
-        found = re.search(r"at `(.+?)`", message)
-        field = found.group(1) if found else "$"
-        raise SetupError(
-            message, path=path, field=field, rule="setup.invalid"
-        ) from error
-    for where, value, text in _contradictions(made, "$"):
-        raise SetupError(
-            text, path=path, field=where, value=value, rule="setup.inconsistent"
-        )
-    return made
-
-
-def _contradictions(section: Any, where: str) -> Iterator[tuple[str, object, str]]:
-    """Give place, value and reason of all checks that fail, its own ones first."""
-    for good, key, value, text in section.checks():
-        if not good:
-            yield f"{where}.{key}" if key else where, value, text
-    for key in section.__struct_fields__:
-        inner = getattr(section, key)
-        parts = inner.items() if isinstance(inner, dict) else [("", inner)]
-        for name, part in parts:
-            if isinstance(part, Struct):
-                yield from _contradictions(part, f"{where}.{key}.{name}".rstrip("."))
-
-
-def _nearest(message: str, kind: type[Section]) -> str:
-    """Suggest the nearest valid key for an unknown one."""
-    found = re.search(r"unknown field `(.+?)`", message)
-    near = found and difflib.get_close_matches(
-        found.group(1), {"kind", *_known_keys(kind)}, 1
-    )
-    return f"; did you mean `{near[0]}`?" if near else ""
-
-
-def _known_keys(kind: type[Struct]) -> Iterator[str]:
-    for item in msgspec.structs.fields(kind):
-        yield item.name
-        for part in (item.type, *get_args(item.type)):
-            if isinstance(part, type) and issubclass(part, Struct):
-                yield from _known_keys(part)
 
 
 def table_beside(table: str, path: Path) -> str:
@@ -329,7 +258,7 @@ class Setup(Section, frozen=True, kw_only=True):
         SetupError
             As `tgo_spectra.load_setup`.
         """
-        return _convert(raw, cls, path).of_file(path)
+        return convert(raw, cls, path).of_file(path)
 
     def of_file(self, path: Path) -> Self:
         """Return it with the files that it names as they are seen from its own."""
@@ -345,7 +274,7 @@ class Setup(Section, frozen=True, kw_only=True):
         5
         """
         raw: dict[str, object] = msgspec.to_builtins(self)
-        return _convert(raw | msgspec.to_builtins(changes), type(self), None)
+        return convert(raw | msgspec.to_builtins(changes), type(self), None)
 
     def hash(self) -> str:
         """SHA-256 of the canonical form: equal exactly when all choices are."""
@@ -480,16 +409,19 @@ class SoSystematics(SoUncertainties, frozen=True):
     """What else may be wrong in a fit of gases to SO."""
 
     temperature_k: NonNegative = 5.0
-    """At fixed pressure; uncertainties of the atmosphere itself go first."""
+    """Temperature at fixed pressure; an atmosphere's own ``temperature_uncertainty``
+    goes before it, and its ``pressure_uncertainty`` before the next."""
     pressure: NonNegative = 0.05
     pointing_km: NonNegative = 0.3
+    """Tangent altitude of all rows."""
     in_fit: bool = True
-    """Fit these, all or none: one alone takes the errors of the others for its own.
-    Methods but "oe" and "tikhonov" fit none."""
+    """Fit these sources with their sizes as a priori, all or none: one alone takes the
+    errors of the others for its own. Methods but "oe" and "tikhonov" fit none."""
     temperature_correlation_km: Positive = 10.0
+    """Correlation of the temperature's error along altitude."""
     broadening: NonNegative = 0.15
-    """Widths of each gas: the factor from air to CO2 is good to 10 % (inferred),
-    editions of a list differ by 12 % (CH4, order 136)."""
+    """Pressure widths, relative, each gas by itself: the factor from air to CO2 is good
+    to 10 % (inferred), editions of a list differ by 12 % (CH4, order 136)."""
     interferents: NonNegative = 1.0
     """Amounts of absent interferents that the table has, those of the atmosphere."""
     shift_px: NonNegative = 0.0
@@ -505,6 +437,8 @@ class RetrievalSetup(SoSetup, frozen=True, kw_only=True):
     >>> setup = load_setup("so_134")
     >>> setup.gases
     ('h2o', 'ch4', 'hdo', 'co2')
+    >>> setup.baseline_degree
+    4
     """
 
     logarithms: ClassVar[bool] = True

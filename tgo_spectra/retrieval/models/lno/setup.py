@@ -6,11 +6,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
+from tgo_spectra.retrieval.section import Checks, NonNegative, Positive, Section
 from tgo_spectra.retrieval.setup import (
-    Checks,
-    NonNegative,
-    Positive,
-    Section,
     TableSetup,
 )
 

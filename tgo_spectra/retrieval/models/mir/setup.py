@@ -10,12 +10,10 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
+from tgo_spectra.retrieval.section import NonNegative, Positive, Section
 from tgo_spectra.retrieval.setup import (
     Detection,
-    NonNegative,
-    Positive,
     ProfileSetup,
-    Section,
     Shifts,
     Uncertainties,
     Window,

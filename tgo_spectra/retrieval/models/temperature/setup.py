@@ -7,14 +7,16 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, field
 
-from tgo_spectra.retrieval.setup import (
+from tgo_spectra.retrieval.section import (
     Checks,
     Fraction,
     NonNegative,
     Positive,
+    Section,
+)
+from tgo_spectra.retrieval.setup import (
     Prior,
     RetrievalSetup,
-    Section,
     SoSetup,
     SoSystematics,
     SoUncertainties,

@@ -7,11 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from msgspec import Meta, field
 
 from tgo_spectra.paths import expanded
+from tgo_spectra.retrieval.section import Checks, NonNegative, Positive, Section
 from tgo_spectra.retrieval.setup import (
-    Checks,
-    NonNegative,
-    Positive,
-    Section,
     Setup,
     SigmaLevels,
 )
