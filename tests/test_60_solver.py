@@ -338,6 +338,19 @@ def test_descend__what_the_rule_leaves_is_small():
     assert np.abs((more.vector - found.vector) / sigma).max() < 0.05
 
 
+def test_descend__a_matrix_without_a_root_is_no_end():
+    """Two elements that say the same, to rounding: the step goes up, not nowhere."""
+    matrix, pull = np.array([[[1.0, 2.0], [2.0, 1.0]]]), np.array([[1.0, -1.0]])
+
+    def uphill(items, states):
+        return solve.Evaluation(np.full(items.size, 10.0), matrix, pull)
+
+    found = solve.descend(
+        uphill, np.zeros((1, 2)), np.zeros(2), 1e-9 * np.eye(2), max_iterations=3
+    )
+    assert not found.converged.any()
+
+
 def test_invert__names_what_is_undetermined():
     with pytest.raises(RetrievalError) as caught:
         solve.invert(np.diag([1.0, 0.0]))

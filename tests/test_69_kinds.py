@@ -15,6 +15,8 @@ import tgo_spectra as tgo
 from tgo_spectra.archive import verify
 from tgo_spectra.batch import products as batch
 from tgo_spectra.batch import resume
+from tgo_spectra.batch.engines import Here
+from tgo_spectra.batch.maps import map_files
 from tgo_spectra.cli import main
 from tgo_spectra.errors import RetrievalError, SetupError, TgoError
 from tgo_spectra.files.netcdf import open_verified, write_level2, write_map
@@ -530,10 +532,30 @@ def test_map__merges_to_the_whole_and_writes(tmp_path):
     np.testing.assert_array_equal(back["co_column_mean"], whole["co_column_mean"])
 
 
-def test_map__columns_have_no_altitude(level2):
+def test_map__spectra_that_are_no_fit_do_not_count():
+    bad = nadir(COLUMNS, ERRORS, LATITUDES)
+    ratios = np.ones(COLUMNS.size)
+    ratios[1] = 500.0
+    bad["spectrum_reduced_chi_square"] = ("spectrum", ratios)
+    there = int(np.isfinite(COLUMNS).sum())
+    level3 = tgo.grid_level2(bad, GRID)
+    assert level3.attrs["n_spectra"] == there - 1
+    assert level3.attrs["n_spectra_left_out"] == 1
+    assert level3.attrs["n_left_out_chi_square"] == 1
+    for choice in ({"maximum_chi_square": None}, {"quality": "all"}):
+        level3 = tgo.grid_level2(bad, GRID, **choice)
+        assert level3.attrs["n_spectra"] == there
+
+
+def test_map__columns_have_no_altitude(level2, tmp_path):
     high = tgo.Grid(latitude=[-90, 90], altitude=[0, 50, 100])
     with pytest.raises(TgoError, match="leave the vertical axis out") as caught:
         tgo.grid_level2(nadir(COLUMNS, ERRORS, LATITUDES), high)
+    assert caught.value.rule == "map.columns"
+    # and so where the files are mapped in parts
+    write_level2(level2["lno"], tmp_path / "lno.nc")
+    with pytest.raises(TgoError, match="leave the vertical axis out") as caught:
+        map_files(tmp_path, high, Here(), {})
     assert caught.value.rule == "map.columns"
     both = tgo.grid_level2(list(level2.values()), high)
     assert "co_column_count" not in both

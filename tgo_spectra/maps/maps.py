@@ -160,8 +160,9 @@ def grid_level2(
         the quality is not known: what did not converge is left out, the rest is taken
         and counted. "all": take every result.
     maximum_chi_square : float or None, optional
-        Leave out profiles with a higher reduced chi-square, flagged or not (not with
-        ``quality="all"``). Default 10: nothing above is a fit. None: no limit.
+        Leave out profiles, and spectra of columns, with a higher reduced chi-square,
+        flagged or not (not with ``quality="all"``). Default 10: nothing above is a fit.
+        None: no limit.
     without_kernel : {"refuse", "leave_out", "prior_free"}, optional
         What to do with level 2 without averaging kernels, such as profiles of someone
         else: nothing tells where it only repeats its a priori. "refuse", the default,

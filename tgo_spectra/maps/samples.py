@@ -100,7 +100,7 @@ class Judged(NamedTuple):
 
 
 CHI_SQUARE = "chi_square"
-"""Reason to leave a profile out: its reduced chi-square is above the highest."""
+"""Reason to leave a profile or spectrum out: its reduced chi-square is too high."""
 
 
 def judged(
@@ -111,23 +111,36 @@ def judged(
     maximum_chi_square: float | None,
 ) -> Judged:
     """Say which spectra of a result, or whether a profile, is to be mapped."""
-    found = _judged(ds, fields, everything=everything)
-    ratio = ds.variables.get("reduced_chi_square")
-    if everything or maximum_chi_square is None or ratio is None or ratio.ndim:
+    columns = [name for name in fields if "_column" in name]
+    found = _judged(ds, columns, everything=everything)
+    if everything or maximum_chi_square is None:
         return found
     # not a number says nothing; what else is not below the highest is no fit
-    if float(ratio) <= maximum_chi_square or np.isnan(float(ratio)):
+    ratio = ds.variables.get("reduced_chi_square")
+    if ratio is not None and not ratio.ndim and float(ratio) > maximum_chi_square:
+        return Judged(False, {**found.reasons, CHI_SQUARE: 1}, 0, found.known)
+    ratios = ds.variables.get("spectrum_reduced_chi_square")
+    if ratios is None or not columns or found.keep is False:
         return found
-    return Judged(False, {**found.reasons, CHI_SQUARE: 1}, 0, found.known)
+    high = ratios.values > maximum_chi_square
+    lost = int((high & found.keep & _there_is(ds, columns)).sum())
+    reasons = {**found.reasons, CHI_SQUARE: lost} if lost else found.reasons
+    return Judged(found.keep & ~high, reasons, found.n_spectra + lost, found.known)
 
 
-def _judged(ds: xr.Dataset, fields: Iterable[str], *, everything: bool) -> Judged:
+def _there_is(ds: xr.Dataset, columns: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """Tell of which spectra there is any column."""
+    return np.asarray(
+        np.any([np.isfinite(ds[name].values) for name in columns], axis=0)
+    )
+
+
+def _judged(ds: xr.Dataset, columns: Sequence[str], *, everything: bool) -> Judged:
     """Judge by the flags alone."""
     flags = flags_of(ds)
     known = flags is not None
     if flags is None:
         flags = _flags_without_variable(ds)
-    columns = [name for name in fields if "_column" in name]
     if flags.ndim and not columns:  # a profile from spectra that were fitted alone
         flags = np.asarray(quality.overall(flags))
     bad = quality.severe(flags)
@@ -135,8 +148,7 @@ def _judged(ds: xr.Dataset, fields: Iterable[str], *, everything: bool) -> Judge
         return Judged(True, {}, 0, known)
     if not flags.ndim:
         return Judged(False, quality.counts(flags & quality.SEVERE), 0, known)
-    there = np.any([np.isfinite(ds[name].values) for name in columns], axis=0)
-    lost = flags[bad & there] & quality.SEVERE
+    lost = flags[bad & _there_is(ds, columns)] & quality.SEVERE
     return Judged(~bad, quality.counts(lost), lost.size, known)
 
 

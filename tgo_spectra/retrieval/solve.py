@@ -170,13 +170,15 @@ def descend(
         step = solved(hessian, pull)
         spread = None if here.spread is None else here.spread[going] + r[going]
         length = _squared_length(step, pull, spread)
-        shrinks = np.ones(length.size)
-        before = previous[going]
-        np.divide(length, before, out=shrinks, where=before > length)
-        left = length * shrinks
         # rounding may leave a matrix of elements that say the same without a root: its
         # step goes anywhere, at a "length" below zero
-        small = (left < close) & (length < max(UNSEEN, close)) & (length >= 0.0)
+        length = np.where(length >= 0.0, length, np.inf)
+        shrinks = np.ones(length.size)
+        before = previous[going]
+        falls = (before > length) & np.isfinite(before)
+        np.divide(length, before, out=shrinks, where=falls)
+        left = length * shrinks
+        small = (left < close) & (length < max(UNSEEN, close))
         previous[going] = length
         converged[going[small]] = True
         end[going] = x[going] + np.where(small[:, None], step, 0.0)

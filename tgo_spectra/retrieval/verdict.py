@@ -136,6 +136,8 @@ def of_fit(end: Conclusion) -> set[str]:
         found.add("not_converged")
     if any(a.probability < DISAGREED for a in end.agreements.values()):
         found.add("lines_disagree")
+    if any(a.alone for a in end.agreements.values()):
+        found.add("lines_not_compared")
     if end.screening.light.any():
         found.add("pattern_in_residual")
     if (end.screening.share > MASKED).any():
