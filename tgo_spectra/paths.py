@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["cache_folder", "expanded"]
+__all__ = ["cache_folder", "cache_root", "expanded"]
 
 
 def expanded(path: str | Path) -> Path:
@@ -36,6 +36,12 @@ def expanded(path: str | Path) -> Path:
         return Path(path)
 
 
+def cache_root() -> Path:
+    """Return the user's cache, ``$XDG_CACHE_HOME/tgo_spectra`` or in ``~/.cache``."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "tgo_spectra"
+
+
 def cache_folder(kind: str) -> Path:
     """Return a folder of the user's cache, by the XDG rule.
 
@@ -55,5 +61,4 @@ def cache_folder(kind: str) -> Path:
     >>> cache_folder("tables").parts[-2:]
     ('tgo_spectra', 'tables')
     """
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "tgo_spectra" / kind
+    return cache_root() / kind

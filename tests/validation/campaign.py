@@ -7,9 +7,8 @@ fit as it is ready and go on where they were stopped; with 0 draws they report w
 there is.
 
 Truths are made on levels 0.125 km apart in double precision, with light of ten
-neighbouring orders on either side (eight in order 136, where the table ends), bins at
-shifts of their own and a field of view by quadrature. The fit has levels 1 km apart and
-the shipped setup ``so_134``. z is the difference from the truth smoothed by the
+neighbouring orders on either side, bins at shifts of their own and a field of view by
+quadrature. The fit has levels 1 km apart and the shipped setup ``so_134``. z is the difference from the truth smoothed by the
 averaging kernel, over the noise error, at
 levels where the kernel's diagonal exceeds 0.3; "total error" lines are of the
 difference from the truth itself. Detections are counted at all levels where the setup
@@ -49,6 +48,7 @@ from draws import kept_in
 from line import Line
 
 import tgo_spectra as tgo
+from tgo_spectra.files.netcdf import PROCESSING_VERSION
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 REPORT = ROOT / "docs" / "explanation" / "validation_report.rst"
@@ -82,11 +82,11 @@ def main(draws: int, wanted: list[str]) -> None:
 def write(results: dict) -> None:
     """Write the report page."""
     summary = (
-        f"Written by ``make validate`` with tgo_spectra {tgo.__version__}, Python "
-        f"{platform.python_version()}, numpy {np.__version__}. Truth and fit share "
-        "line data and instrument coefficients, but for the samples of an independent "
-        "simulator; errors of line data do not show here. The last column has the "
-        "number of draws and the seeds."
+        f"Written by ``make validate`` with tgo_spectra {tgo.__version__} (processing "
+        f"version {PROCESSING_VERSION}), Python {platform.python_version()}, numpy "
+        f"{np.__version__}. Truth and fit share line data and instrument "
+        "coefficients, but for the samples of an independent simulator; errors of line "
+        "data do not show here. The last column has the number of draws and the seeds."
     )
     method = (__doc__ or "").split("\n\n", 2)[2].strip()
     text = ["Validation report", "=================", "", summary, "", method, ""]

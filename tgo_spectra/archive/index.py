@@ -27,7 +27,7 @@ from tgo_spectra.archive.catalogue import (
 )
 from tgo_spectra.errors import ArchiveError, TgoError
 from tgo_spectra.files.atomic import output_folder, sweep_temporary, write_whole
-from tgo_spectra.paths import expanded
+from tgo_spectra.paths import cache_root, expanded
 from tgo_spectra.pds4 import Source
 from tgo_spectra.readers.finding import label_bytes, labels_of_zip
 
@@ -291,10 +291,9 @@ def default_catalogue(root: str | Path) -> Path:
     >>> default_catalogue("data").suffix
     '.jsonl'
     """
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = expanded(root).absolute()
     digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
-    return Path(base) / "tgo_spectra" / f"{folder.name or 'root'}-{digest}.jsonl"
+    return cache_root() / f"{folder.name or 'root'}-{digest}.jsonl"
 
 
 def read_catalogue(catalogue: str | Path) -> xr.Dataset:

@@ -25,9 +25,9 @@ def cache() -> None:
 @cache.command("info")
 def cache_info() -> None:
     """Say where the cache is, and how much is in it."""
-    from tgo_spectra.paths import cache_folder
+    from tgo_spectra.paths import cache_root
 
-    say(f"{'folder':12}{cache_folder('tables').parent}")
+    say(f"{'folder':12}{cache_root()}")
     for kind in KINDS:
         files = _files(kind)
         size = sum(path.stat().st_size for path in files)
@@ -50,9 +50,9 @@ def cache_clear(kinds: tuple[str, ...], yes: bool) -> None:
 
 def _files(kind: str) -> list[Path]:
     """Return the files of a kind; links are not followed."""
-    from tgo_spectra.paths import cache_folder
+    from tgo_spectra.paths import cache_folder, cache_root
 
-    folder = cache_folder(kind)
     # catalogues of folders lie beside the folders of the others
-    found = folder.rglob("*") if kind != "catalogues" else folder.parent.glob("*.jsonl")
+    alone = kind == "catalogues"
+    found = cache_root().glob("*.jsonl") if alone else cache_folder(kind).rglob("*")
     return sorted(path for path in found if path.is_file())
