@@ -8,8 +8,8 @@ there is.
 
 Truths are made on levels 0.125 km apart in double precision, with light of ten
 neighbouring orders on either side, bins at shifts of their own and a field of view by
-quadrature. The fit has levels 1 km apart and the shipped setup ``so_134``. z is the difference from the truth smoothed by the
-averaging kernel, over the noise error, at
+quadrature. The fit has levels 1 km apart and the shipped setup ``so_134``. z is the
+difference from the truth smoothed by the averaging kernel, over the noise error, at
 levels where the kernel's diagonal exceeds 0.3; "total error" lines are of the
 difference from the truth itself. Detections are counted at all levels where the setup
 allows one (response of the kernel above 0.2). z of all levels, draws and atmospheres
