@@ -494,3 +494,38 @@ def test_map_command__nothing_left_is_an_error(tmp_path, capsys):
     assert "1 left out" in capsys.readouterr().err
     nothing = tgo.grid_level2([], WHOLE, allow_empty=True)
     assert nothing.attrs["n_profiles"] == 0
+
+
+def test_ratio__deuterium_is_mapped_where_its_flag_allows(tmp_path):
+    """Levels of water at 15 and 25 km; the second is flagged in the last profile."""
+
+    def one(ratio, latitude, flag=(0, 0)):
+        numbers = {"": ratio, "_noise_error": 0.3, "_error": 0.5}
+        data = {
+            f"deuterium_ratio{name}": ("altitude", np.full(2, value))
+            for name, value in numbers.items()
+        }
+        # what it was divided from is no profile of its own
+        data |= {f"{gas}_vmr": ("altitude", np.ones(2)) for gas in ("hdo", "h2o")}
+        data["deuterium_ratio_flag"] = ("altitude", np.array(flag, np.int8))
+        data["latitude"] = ("altitude", np.full(2, latitude))
+        ds = xr.Dataset(data, {"altitude": [15.0, 25.0]})
+        return ds.assign(solar_longitude=250.0, mars_year=34)
+
+    many = [one(4.0, 10.0), one(6.0, 20.0), one(99.0, 30.0, (0b100, 0b1))]
+    grid = tgo.Grid(latitude=[-90, 0, 90], altitude=[10, 20, 30])
+    found = tgo.grid_level2(many, grid)
+    assert [n for n in found if n.endswith("_mean")] == ["deuterium_ratio_mean"]
+    north = found.sel(latitude=45.0)
+    np.testing.assert_allclose(north["deuterium_ratio_mean"], 5.0)
+    assert north["deuterium_ratio_count"].values.tolist() == [2, 2]
+    np.testing.assert_allclose(north["deuterium_ratio_smoothing_error"], 0.4)
+    np.testing.assert_allclose(north["deuterium_ratio_systematic_error"], 0.0)
+    assert found["deuterium_ratio_mean"].attrs["weights"] == "random_effects"
+    assert found.attrs["n_products_of_unknown_quality"] == 0
+    path = write_map(found, tmp_path / "a.nc")
+    merged = tgo.merge_maps([path, tgo.grid_level2(one(2.0, -9.0), grid)])
+    assert merged["deuterium_ratio_count"].sum() == 6
+    assert "hdo_mean" in tgo.grid_level2(level2(1.0, gas="hdo"), grid)
+    with pytest.raises(TgoError, match="deuterium_ratio"):
+        tgo.grid_level2(many, grid, gases=["d2o"])

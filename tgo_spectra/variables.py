@@ -414,6 +414,7 @@ def validate(ds: xr.Dataset, level: int) -> None:
 
 _SIGNALS = ("transmittance", "reflectance_factor", "radiance")
 _RESULTS = frozenset({"vmr", "slant_column", "column"})
+_RATIO = "deuterium_ratio_"  # of two gases, mapped like one
 _FIELDS = ("", "layer_", "column_", "column_normalised_")
 
 
@@ -435,6 +436,7 @@ def _require(ds: xr.Dataset, level: int) -> None:
     if level == 2 and parts.isdisjoint(_RESULTS):
         msg = "<gas>_vmr, <gas>_slant_column or <gas>_column"
         raise missing(msg)
+    parts |= {name.removeprefix(_RATIO) for name in names if name.startswith(_RATIO)}
     if level == 3 and not any(
         {f"{field}count", f"{field}sum_w"} <= parts for field in _FIELDS
     ):

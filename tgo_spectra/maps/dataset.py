@@ -15,7 +15,7 @@ import xarray as xr
 
 from tgo_spectra.errors import TgoError
 from tgo_spectra.maps.grid import coordinate
-from tgo_spectra.maps.samples import FIELDS
+from tgo_spectra.maps.samples import FIELDS, RATIOS
 from tgo_spectra.maps.statistics import follows_values, statistics
 from tgo_spectra.maps.sums import EXTREMES, NAMES, SUMS, CellSums
 from tgo_spectra.variables import GASES, GATHERED, MAP_AXES, attributes_of, lookup
@@ -40,7 +40,14 @@ Form = Literal["dense", "sparse"]
 
 BY_GAS = "by_gas"
 """Weights that differ from gas to gas: those of `_SCATTERED` random effects."""
-_SCATTERED = ("h2o", "co", "o3", "hcl", "hdo")  # nature makes more scatter than errors
+_SCATTERED = (
+    "h2o",
+    "co",
+    "o3",
+    "hcl",
+    "hdo",
+    *RATIOS,
+)  # nature makes more scatter than errors
 DENSE_CELLS = 1_000_000
 """Most cells of a map that is dense unless it is asked for: 0.35 GB a gas."""
 
@@ -175,8 +182,9 @@ def dense(level3: xr.Dataset) -> xr.Dataset:
 
 
 def fields_in(level3: xr.Dataset) -> list[str]:
-    """Return gases, layers and columns that a map holds."""
+    """Return gases, layers, columns and ratios that a map holds."""
     names = [f"{gas}{ending}" for gas in GASES for ending in FIELDS]
+    names += RATIOS
     return [name for name in names if f"{name}_sum_w" in level3]
 
 

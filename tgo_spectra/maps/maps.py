@@ -20,6 +20,7 @@ from tgo_spectra.maps.dataset import BY_GAS, map_dataset
 from tgo_spectra.maps.samples import (
     CHI_SQUARE,
     FIELDS,
+    RATIOS,
     VERTICAL,
     Choice,
     column_samples,
@@ -94,9 +95,11 @@ _INHERITED_OF_GAS = (
     "lines_sha256",
     "layer_km",
 )
+_INHERITED_OF_RATIO = ("setup", "setup_hash", "table_sha256", "interferents_absent")
 _ALL_INHERITED = (
     *_INHERITED,
     *(f"{gas}_{key}" for gas in GASES for key in _INHERITED_OF_GAS),
+    *(f"{gas}_{key}" for gas in ("hdo", "h2o") for key in _INHERITED_OF_RATIO),
 )
 
 
@@ -134,14 +137,15 @@ def grid_level2(
     grid : Grid
         The cells.
     gases : sequence of str, optional
-        Gases to map. Default: every gas that has a profile or a column.
+        Gases to map, and ``deuterium_ratio``. Default: every gas that has a profile or a
+        column, and the ratio where it was divided.
     weights : {"by_gas", "random_effects", "inverse_variance", "uniform"}, optional
         Weight of a sample. Inverse variance is best when noise makes the scatter;
         uniform when nature does; random effects go from the one to the other by the
         spread that the samples of each cell have beyond their noise. Default by gas:
-        random effects for H2O, CO, O3, HCl and HDO, inverse variance for the rest; but
-        uniform where the errors follow the values, which would draw the mean to one
-        side. The attribute ``weights`` of each mean says which.
+        random effects for H2O, CO, O3, HCl, HDO and D/H, inverse variance for the rest;
+        but uniform where the errors follow the values, which would draw the mean to
+        one side. The attribute ``weights`` of each mean says which.
     sigma_level : float, optional
         Multiple k of the standard error in limits. Default 2. ``standard_error``
         times k covers as k standard deviations of the normal law do.
@@ -491,6 +495,6 @@ def _check_choices(
         message = "the correlation is km, not negative, or 'covariance'"
         raise TgoError(message, value=correlation_km, rule="map.correlation")
     for gas in gases or ():
-        if gas not in GASES:
-            message = f"unknown gas; the gases are {', '.join(GASES)}"
+        if gas not in (*GASES, *RATIOS):
+            message = f"unknown gas; there are {', '.join((*GASES, *RATIOS))}"
             raise TgoError(message, value=gas, rule="map.gas")

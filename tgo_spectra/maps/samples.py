@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CHI_SQUARE",
     "FIELDS",
+    "RATIOS",
     "VERTICAL",
     "Choice",
     "Judged",
@@ -41,6 +42,9 @@ Floats = npt.NDArray[np.float64]
 
 FIELDS = ("", "_layer", "_column", "_column_normalised")
 """What may be mapped of a gas, as endings of its key: mole fractions, columns."""
+
+RATIOS = ("deuterium_ratio",)
+"""Profiles of ratios of gases, which have no kernel but a flag for each level."""
 
 VERTICAL = ("altitude", "pressure")
 """Axes that columns and layers do not have."""
@@ -69,9 +73,16 @@ def fields_of(
 ) -> dict[str, str]:
     """Return the quantities of level 2 that a map can hold, each with its gas.
 
-    With the estimates of whole layers or without, which stand beside profiles.
+    With the estimates of whole layers or without, which stand beside profiles. Where
+    there is a ratio of gases, their mole fractions are what it was divided from.
     """
-    found = {}
+    found = {
+        ratio: ratio
+        for ratio in RATIOS
+        if ratio in ds.variables and ratio in (gases or RATIOS)
+    }
+    if not set(RATIOS).isdisjoint(map(str, ds.variables)):
+        return found
     for gas in gases or GASES:
         profile = ds.variables.get(f"{gas}_vmr")
         # a mole fraction that was held fixed is no result
@@ -111,6 +122,8 @@ def judged(
     maximum_chi_square: float | None,
 ) -> Judged:
     """Say which spectra of a result, or whether a profile, is to be mapped."""
+    if not set(RATIOS).isdisjoint(fields):  # judged level by level
+        return Judged(True, {}, 0, known=True)
     columns = [name for name in fields if "_column" in name]
     found = _judged(ds, columns, everything=everything)
     if everything or maximum_chi_square is None:
@@ -162,7 +175,8 @@ def _flags_without_variable(ds: xr.Dataset) -> npt.NDArray[np.int32]:
 
 def has_kernel(ds: xr.Dataset, field: str, gas: str) -> bool:
     """Whether level 2 says how much of a quantity is measured, how much a priori."""
-    if field == f"{gas}_layer":  # one number without an a priori
+    # one number without an a priori; levels whose flag says that they follow theirs
+    if field == f"{gas}_layer" or field in RATIOS:
         return True
     name = "averaging_kernel" if field == gas else "degrees_of_freedom_of_spectrum"
     return f"{gas}_{name}" in ds.variables
@@ -178,12 +192,17 @@ def profile_samples(
     they had a possible place.
     """
     size = ds.sizes["altitude"]
-    name = f"{gas}_vmr"
+    name = gas if gas in RATIOS else f"{gas}_vmr"
     value = _along(ds, name, size)
     noise, smoothing, systematic = _errors(ds, name, size)
     log = ds.variables[name].attrs.get("state") == "log"
     response = np.ones(size)
-    if has_kernel(ds, gas, gas):
+    keep: npt.NDArray[np.bool_] | bool = True
+    if gas in RATIOS:
+        # what is not noise is left of two resolutions and of smoothing
+        smoothing, systematic = systematic, np.zeros(size)
+        keep = ~_flag(ds, f"{name}_flag", size)
+    elif has_kernel(ds, gas, gas):
         response = _response(
             ds.variables[f"{gas}_averaging_kernel"].values, value, log=log
         )
@@ -196,7 +215,7 @@ def profile_samples(
         relative = _relative(ds, name, value, xa)
     numbers = (value, noise, smoothing, systematic, response, xa)
     levels, keep, lost = _counting(
-        ds, grid, numbers, choice, relative, f"{gas}_detected", keep=True
+        ds, grid, numbers, choice, relative, f"{gas}_detected", keep=keep
     )
     covariance = ds.variables.get(f"{name}_noise_covariance")
     levels = replace(
