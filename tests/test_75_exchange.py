@@ -13,7 +13,7 @@ import tgo_spectra as tgo
 from tgo_spectra.cli import main
 from tgo_spectra.errors import OutputError, TgoError
 from tgo_spectra.files.bira import COLUMNS, LIKELY_FILLS
-from tgo_spectra.files.harp import _follows_convention, _species
+from tgo_spectra.files.harp.names import follows_convention, species
 from tgo_spectra.files.netcdf import write_level2
 from tgo_spectra.mars import mean_direction
 from tgo_spectra.variables import GASES
@@ -222,7 +222,8 @@ def test_bira__gas_and_place_are_needed(tmp_path):
 
 def test_harp__names_units_and_values():
     ds = tgo.to_harp(level2())
-    assert dict(ds.sizes) == {"time": 1, "vertical": 4, "vertical_in": 4}
+    sizes = {"time": 1, "vertical": 4, "vertical_in": 4, "independent_2": 2}
+    assert dict(ds.sizes) == sizes
     units = {
         "CH4_volume_mixing_ratio": "ppv",
         "CH4_volume_mixing_ratio_apriori": "ppv",
@@ -275,12 +276,12 @@ def test_harp__what_it_does_not_know_is_listed():
     }
     limit = ds["CH4_volume_mixing_ratio_upper_limit"]
     assert limit.attrs["upper_limit_confidence"] == 2.0
-    known = {gas for gas in GASES if _follows_convention(f"{_species(gas)}_density")}
+    known = {gas for gas in GASES if follows_convention(f"{species(gas)}_density")}
     assert known == set()
     unknown = {
         g
         for g in GASES
-        if not _follows_convention(f"{_species(g)}_volume_mixing_ratio_uncertainty")
+        if not follows_convention(f"{species(g)}_volume_mixing_ratio_uncertainty")
     }
     isotopologues = {"ch4_13", "co2_636", "co2_628", "co2_627"}
     assert unknown == {"c2h4", "ph3", "h2s"} | isotopologues
@@ -312,7 +313,7 @@ def test_harp__file_is_netcdf3_with_a_square_kernel(tmp_path):
     path = tgo.write_harp(level2(), tmp_path / "harp.nc", gases=["ch4"])
     with netCDF4.Dataset(path) as file:
         assert file.data_model == "NETCDF3_CLASSIC"
-        assert set(file.dimensions) == {"time", "vertical"}
+        assert set(file.dimensions) == {"time", "vertical", "independent_2"}
         kernel = file["CH4_volume_mixing_ratio_avk"]
         assert kernel.dimensions == ("time", "vertical", "vertical")
         np.testing.assert_array_equal(kernel[0], np.arange(16.0).reshape(4, 4))
@@ -323,6 +324,103 @@ def test_harp__file_is_netcdf3_with_a_square_kernel(tmp_path):
         assert file.datetime_start == file.datetime_stop
         assert file["CH4_volume_mixing_ratio_detected"].dtype == np.int8
         assert not [n for n in file.variables if n.startswith("H2O")]
+
+
+def test_harp__read_again(tmp_path):
+    ds = level2(quality_flag=np.int32(64))
+    [back] = tgo.read_harp(tgo.write_harp(ds, tmp_path / "harp.nc"))
+    for name in ds.variables:
+        if name != "altitude_in":
+            np.testing.assert_allclose(
+                back[name].values.astype(float), ds[name].values.astype(float),
+                rtol=1e-14, err_msg=str(name),
+            )  # fmt: skip
+            assert back[name].dtype == ds[name].dtype
+    assert back.ch4_upper_limit.attrs["sigma_level"] == 2.0
+    for name in ("product_lid", "product_version"):
+        assert back.attrs[name] == ds.attrs[name]
+    grid = tgo.Grid(latitude=[-90, 0, 90])
+    one, two = (tgo.grid_level2(x, grid, gases=["ch4"]) for x in (ds, [back]))
+    np.testing.assert_allclose(one["ch4_mean"], two["ch4_mean"], rtol=1e-13)
+
+
+def test_harp__columns_read_again(tmp_path):
+    time = np.datetime64("2018-06-14", "ns") + np.arange(3) * np.timedelta64(1, "s")
+    ds = xr.Dataset(
+        {
+            "co_column": ("spectrum", [1e18, -2e16, np.nan]),
+            "co_column_error": ("spectrum", [1e17, 1e17, np.nan]),
+            "latitude": ("spectrum", [1.0, 2.0, 3.0]),
+            "longitude": ("spectrum", [10.0, 11.0, 12.0]),
+            "time": ("spectrum", time),
+            "solar_longitude": 100.0,
+        }
+    )
+    [back] = tgo.read_harp(tgo.write_harp(ds, tmp_path / "harp.nc"))
+    for name in ds.variables:
+        np.testing.assert_allclose(
+            back[name].astype(float), ds[name].astype(float), rtol=1e-14
+        )
+
+
+def of_others(path, change=()):
+    """Two profiles of unlike length, descending, in units that others use."""
+    with netCDF4.Dataset(path, "w", format="NETCDF4") as file:
+        file.createDimension("time", 2)
+        file.createDimension("vertical", 3)
+        data = {
+            "datetime": ("time", "days since 2000-01-01", [6739.0, 6739.5]),
+            "altitude": ("vertical", "km", [30.0, 20.0, 10.0]),
+            "latitude": ("time", "degree_north", [5.0, -5.0]),
+            "longitude": ("time", "degree_east", [350.0, 10.0]),
+            "O3_volume_mixing_ratio": (
+                "time vertical", "ppbv", [[3.0, 2.0, 1.0], [6.0, 5.0, 4.0]],
+            ),
+            "O3_volume_mixing_ratio_uncertainty": ("time vertical", "ppmv", 1e-3),
+        } | dict(change)  # fmt: skip
+        for name, (dims, units, values) in data.items():
+            variable = file.createVariable(name, "f8", tuple(dims.split()))
+            variable.units = units
+            variable[:] = values
+    return path
+
+
+def test_harp__of_others(tmp_path):
+    first, second = tgo.read_harp(of_others(tmp_path / "a.nc"))
+    np.testing.assert_allclose(first.altitude, [10.0, 20.0, 30.0])
+    np.testing.assert_allclose(first.o3_vmr, [1e-9, 2e-9, 3e-9])
+    np.testing.assert_allclose(second.o3_vmr_error, 1e-9)
+    np.testing.assert_allclose(first.longitude, -10.0)
+    assert second.time.values == np.datetime64("2018-06-14T12:00:00")
+    high = ("time vertical", "km", [[30.0, 20.0, 10.0], [20.0, 10.0, np.nan]])
+    _, short = tgo.read_harp(of_others(tmp_path / "b.nc", {"altitude": high}))
+    np.testing.assert_allclose(short.o3_vmr, [5e-9, 6e-9])
+
+
+@pytest.mark.parametrize(
+    ("field", "change", "rule"),
+    [
+        ("altitude", ("vertical", "feet", 1.0), "harp.units"),
+        ("O3_volume_mixing_ratio", ("time vertical", "ng", 1.0), "harp.units"),
+        ("datetime", ("time", "fortnights", 1.0), "harp.units"),
+        ("datetime", ("time", "days since never", 1.0), "harp.units"),
+    ],
+)
+def test_harp__unknown_units_are_refused(tmp_path, field, change, rule):
+    path = of_others(tmp_path / "a.nc", {field: change})
+    with pytest.raises(TgoError) as caught:
+        tgo.read_harp(path)
+    assert (caught.value.rule, caught.value.field) == (rule, field)
+    assert caught.value.path == str(path)
+
+
+def test_harp__nothing_to_read_is_refused(tmp_path):
+    path = of_others(tmp_path / "a.nc")
+    for gases, word in ((["co"], "no profile"), (["xe"], "unknown gas")):
+        with pytest.raises(TgoError, match=word):
+            tgo.read_harp(path, gases)
+    with pytest.raises(TgoError, match="not a netCDF"):
+        tgo.read_harp(tmp_path / "none.nc")
 
 
 def test_harp__refuses(tmp_path):

@@ -35,6 +35,7 @@ _HOME = {
     "partition_sum": "spectroscopy.linelist",
     "read_atmosphere": "atmosphere",
     "read_bira": "files.bira",
+    "read_harp": "files.harp",
     "read_line_list": "spectroscopy.linelist",
     "reference_atmosphere": "atmosphere",
     "retrieve": "retrieval",
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     from tgo_spectra.errors import TgoError as TgoError
     from tgo_spectra.files.bira import read_bira as read_bira
     from tgo_spectra.files.bira import write_bira as write_bira
+    from tgo_spectra.files.harp import read_harp as read_harp
     from tgo_spectra.files.harp import to_harp as to_harp
     from tgo_spectra.files.harp import write_harp as write_harp
     from tgo_spectra.files.netcdf import write_level2 as write_level2

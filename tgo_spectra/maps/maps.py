@@ -137,8 +137,8 @@ def grid_level2(
     grid : Grid
         The cells.
     gases : sequence of str, optional
-        Gases to map, and ``deuterium_ratio``. Default: every gas that has a profile or a
-        column, and the ratio where it was divided.
+        Gases to map, and ``deuterium_ratio``. Default: every gas that has a profile or
+        a column, and the ratio where it was divided.
     weights : {"by_gas", "random_effects", "inverse_variance", "uniform"}, optional
         Weight of a sample. Inverse variance is best when noise makes the scatter;
         uniform when nature does; random effects go from the one to the other by the

@@ -2,17 +2,14 @@
 
 Dimensions {time, vertical}: one time for a profile, one for each spectrum of columns.
 HARP's latitude and longitude do not vary along a profile: the mean is given, and the
-places of the levels under names of ours. HARP knows no planet but the Earth; whether
-its tools derive anything sensible for Mars is to be verified. The units (ppv, molec/m3,
-molec/m2) are those of HARP's own converters. Its list of species has no C2H4, PH3 and
-H2S: their names are formed alike, and HARP knows neither them nor limits, Mars'
-calendar and places that vary along a profile.
+places of the levels under names of ours. HARP knows no planet but the Earth: what its
+tools derive with gravity or geometry is wrong for Mars. Columns need neither, and are
+right: ``harpconvert`` 1.16 gives the integral of the levels.
 """
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
@@ -20,10 +17,21 @@ import xarray as xr
 from tgo_spectra._version import __version__
 from tgo_spectra.errors import OutputError
 from tgo_spectra.files.atomic import atomic_file
+from tgo_spectra.files.harp.names import (
+    AIR,
+    COLUMN,
+    EPOCH,
+    OF_LEVEL,
+    OURS,
+    PROFILE,
+    Name,
+    follows_convention,
+    species,
+)
 from tgo_spectra.files.storage import new_netcdf
 from tgo_spectra.mars import mean_direction
 from tgo_spectra.paths import expanded
-from tgo_spectra.variables import FORMULAE, GASES
+from tgo_spectra.variables import GASES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,111 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["to_harp", "write_harp"]
 
-_EPOCH = np.datetime64("2000-01-01T00:00:00", "ns")
 _SECOND = np.timedelta64(1, "s")
-#: Ours, of a product or spectrum: name here, unit.
-_OURS = {
-    "solar_longitude": ("solar_longitude", "degree"),
-    "mars_year": ("mars_year", "1"),
-    "reduced_chi_square": ("reduced_chi2", "1"),
-    "converged": ("retrieval_status", "1"),
-    "order": ("diffraction_order", "1"),
-}
-_OF_LEVEL = {
-    "latitude": "degree_north",
-    "longitude": "degree_east",
-    "local_true_solar_time": "hour",
-}
-
-#: Where HARP's species differs from the formula; its other names are formulae.
-_SPECIES = {"hdo": "H2O_162", "h2co": "HCHO", "ocs": "COS"}
-#: Of our gases, those in HARP's list.
-_KNOWN_SPECIES = frozenset(
-    {
-        "CH4", "H2O", "H2O_162", "CO", "CO2", "HCl", "HF", "O3", "C2H6", "N2O",
-        "HCHO", "COS", "H2O2", "HO2", "NO2",
-    }
-)  # fmt: skip
-
-
-class _Name(NamedTuple):
-    """What one of our variables becomes: its end, HARP's, unit, factor, description."""
-
-    ours: str
-    theirs: str
-    units: str
-    factor: float
-    text: str
-
-
-# quantities of a profile, of a spectrum, of a level
-_PROFILE = (
-    _Name("vmr", "volume_mixing_ratio", "ppv", 1.0, "mole fraction, signed"),
-    _Name("vmr_apriori", "volume_mixing_ratio_apriori", "ppv", 1.0, "a priori"),
-    _Name(
-        "vmr_error", "volume_mixing_ratio_uncertainty", "ppv", 1.0,
-        "total standard error",
-    ),
-    _Name(
-        "vmr_noise_error", "volume_mixing_ratio_uncertainty_random", "ppv", 1.0,
-        "standard error from noise",
-    ),
-    _Name(
-        "vmr_systematic_error", "volume_mixing_ratio_uncertainty_systematic", "ppv",
-        1.0, "systematic error",
-    ),
-    _Name("averaging_kernel", "volume_mixing_ratio_avk", "1", 1.0, "averaging kernel"),
-    _Name(
-        "degrees_of_freedom", "volume_mixing_ratio_dfs", "1", 1.0,
-        "degrees of freedom for signal, trace of the averaging kernel",
-    ),
-    _Name(
-        "vmr_smoothing_error", "volume_mixing_ratio_uncertainty_smoothing", "ppv",
-        1.0, "standard error from smoothing",
-    ),
-    _Name("upper_limit", "volume_mixing_ratio_upper_limit", "ppv", 1.0, "upper limit"),
-    _Name("detected", "volume_mixing_ratio_detected", "1", 1.0, "1: detected"),
-    _Name(
-        "delta_chi_square", "volume_mixing_ratio_delta_chi2", "1", 1.0,
-        "rise of chi-square without the gas",
-    ),
-)  # fmt: skip
-
-_COLUMN = (
-    _Name("column", "column_number_density", "molec/m2", 1e4, "vertical column"),
-    _Name(
-        "column_error", "column_number_density_uncertainty", "molec/m2", 1e4,
-        "standard error of the column",
-    ),
-    _Name(
-        "slant_column", "slant_column_number_density", "molec/m2", 1e4,
-        "column along the line of sight",
-    ),
-    _Name(
-        "slant_column_error", "slant_column_number_density_uncertainty", "molec/m2",
-        1e4, "standard error of the slant column",
-    ),
-)  # fmt: skip
-
-_AIR = (
-    _Name("altitude", "altitude", "m", 1e3, "altitude above the areoid"),
-    _Name("pressure", "pressure", "Pa", 1.0, "pressure"),
-    _Name("temperature", "temperature", "K", 1.0, "temperature"),
-    _Name("number_density", "number_density", "molec/m3", 1e6, "density of the air"),
-)
-
-_QUALITY = (
-    r"(_covariance|_uncertainty|_uncertainty_random|_uncertainty_systematic|_validity)?"
-)
-_PLAIN = re.compile(
-    rf"(altitude|latitude|longitude|pressure|temperature|number_density){_QUALITY}"
-    r"|datetime(_start|_stop|_length)?|count|index|orbit_index|scan_subindex|validity"
-)
-_OF_SPECIES = re.compile(
-    r"(?P<species>\w+?)_(?:(?:volume_mixing_ratio|number_density)"
-    rf"(_apriori|_avk|_dfs|_sic)?|column_number_density(_amf|_apriori|_avk|_dfs|_sic)?"
-    rf"|slant_column_number_density){_QUALITY}"
-)
 
 
 def to_harp(level2: xr.Dataset, gases: Sequence[str] | None = None) -> xr.Dataset:
@@ -202,24 +106,26 @@ def to_harp(level2: xr.Dataset, gases: Sequence[str] | None = None) -> xr.Datase
     dim = "altitude" if profile else "spectrum"
     data: dict[str, xr.DataArray] = {}
     for gas in chosen:
-        for name in _PROFILE if profile else _COLUMN:
+        for name in PROFILE if profile else COLUMN:
             if f"{gas}_{name.ours}" in level2:
-                key = f"{_species(gas)}_{name.theirs}"
+                key = f"{species(gas)}_{name.theirs}"
                 data[key] = _array(level2[f"{gas}_{name.ours}"], name, dim)
                 sigma = level2[f"{gas}_{name.ours}"].attrs.get("sigma_level")
                 if sigma is not None:
                     data[key].attrs["upper_limit_confidence"] = float(sigma)
-    for name in _AIR if profile else ():
+    for name in AIR if profile else ():
         if name.ours in level2.variables:
             data[name.theirs] = _array(level2[name.ours], name, dim)
+    if profile and level2.sizes["altitude"] > 1:
+        data["altitude_bounds"] = _bounds(data["altitude"])
     data |= _places(level2, dim)
     result = xr.Dataset({k: v.reset_coords(drop=True) for k, v in data.items()})
-    outside = [str(n) for n in result.data_vars if not _follows_convention(str(n))]
+    outside = [str(n) for n in result.data_vars if not follows_convention(str(n))]
     result.attrs = _attributes(level2, result["datetime"].values, outside)
     return result
 
 
-def _array(found: xr.DataArray, name: _Name, dim: str) -> xr.DataArray:
+def _array(found: xr.DataArray, name: Name, dim: str) -> xr.DataArray:
     """One variable under its new name, dimensions and unit."""
     rename = {"altitude": "vertical", "altitude_in": "vertical_in", "spectrum": "time"}
     values = found.values
@@ -230,6 +136,21 @@ def _array(found: xr.DataArray, name: _Name, dim: str) -> xr.DataArray:
         dims, values = ["time", *dims], values[np.newaxis]
     attrs = {"units": name.units, "description": name.text}
     return xr.DataArray(values, dims=dims, attrs=attrs)
+
+
+def _bounds(altitude: xr.DataArray) -> xr.DataArray:
+    """Give the layers of the levels: midway between them, and no more beyond the ends.
+
+    Without them HARP extends the first and the last level by half a step; the half step
+    of air below the lowest level is 5 % of a column.
+    """
+    z = altitude.values
+    edges = np.concatenate([z[:, :1], 0.5 * (z[:, 1:] + z[:, :-1]), z[:, -1:]], axis=1)
+    return xr.DataArray(
+        np.stack([edges[:, :-1], edges[:, 1:]], axis=-1),
+        dims=("time", "vertical", "independent_2"),
+        attrs={"units": "m", "description": "bottom and top of the level's layer"},
+    )
 
 
 def _places(level2: xr.Dataset, dim: str) -> dict[str, xr.DataArray]:
@@ -248,9 +169,9 @@ def _places(level2: xr.Dataset, dim: str) -> dict[str, xr.DataArray]:
     # spectra that were fitted alone have a time each beside that of their middle
     own = dim == "spectrum" and "spectrum_time" in level2.variables
     times = level2["spectrum_time" if own else "time"].values
-    seconds = (np.asarray(times) - _EPOCH) / _SECOND
+    seconds = (np.asarray(times) - EPOCH) / _SECOND
     add("datetime", seconds, "seconds since 2000-01-01", "mid time, UTC")
-    for name, units in _OF_LEVEL.items():
+    for name, units in OF_LEVEL.items():
         if name not in level2:
             continue
         array = level2[name]
@@ -270,7 +191,7 @@ def _places(level2: xr.Dataset, dim: str) -> dict[str, xr.DataArray]:
             )
         else:
             add(name, array.values, units, "of the product or spectrum")
-    for ours, (theirs, units) in _OURS.items():
+    for ours, (theirs, units) in OURS.items():
         if ours in level2 and level2[ours].dims in ((), (dim,)):
             text = str(level2[ours].attrs.get("long_name", ours))
             add(theirs, level2[ours].values, units, text)
@@ -369,16 +290,3 @@ def write_harp(
                         msg, path=path, field=str(name), rule="io.verify_failed"
                     )
     return expanded(path)
-
-
-def _species(gas: str) -> str:
-    """Return HARP's name of a gas, or one that is formed alike."""
-    return _SPECIES.get(gas, FORMULAE[gas])
-
-
-def _follows_convention(name: str) -> bool:
-    """Tell whether a name is one of HARP's, among those of profiles and columns."""
-    if _PLAIN.fullmatch(name):
-        return True
-    found = _OF_SPECIES.fullmatch(name)
-    return found is not None and found["species"] in _KNOWN_SPECIES
