@@ -223,6 +223,7 @@ def given(small, request):
         "how-to/cluster": results,
         "how-to/exchange": published,
         "how-to/hdo_hcl": orders,
+        "how-to/limits": results,
         "how-to/method": fitted,
         "how-to/nadir": nadir,
         "how-to/setup": toml,

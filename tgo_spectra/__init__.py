@@ -42,6 +42,7 @@ _HOME = {
     "run": "batch.products",
     "simulate_product": "simulate",
     "solar_longitude": "mars",
+    "stacked_limits": "maps",
     "to_harp": "files.harp",
     "write_bira": "files.bira",
     "write_harp": "files.harp",
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
     from tgo_spectra.maps.grid import Grid as Grid
     from tgo_spectra.maps.maps import grid_level2 as grid_level2
     from tgo_spectra.maps.merging import merge_maps as merge_maps
+    from tgo_spectra.maps.stacking import stacked_limits as stacked_limits
     from tgo_spectra.mars import mars_year as mars_year
     from tgo_spectra.mars import solar_longitude as solar_longitude
     from tgo_spectra.readers import acs_spectra as acs_spectra

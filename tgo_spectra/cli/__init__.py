@@ -59,7 +59,7 @@ def _with_verbose(command: click.Command) -> click.Command:
 
 for _command in (
     *(simulation.demo, levels.info, retrieval.retrieve, retrieval.status),
-    *(levels.map_, levels.merge),
+    *(levels.map_, levels.merge, levels.limits),
     *(simulation.simulate, archive.index, archive.find, archive.verify),
     *(archive.fetch, choices.setups, levels.export, isotopes.deuterium),
     *(preparation.prepare, spectroscopy.lines, spectroscopy.tables, cache.cache),

@@ -16,7 +16,7 @@ from tgo_spectra.cli.terminal import (
     without_place,
 )
 
-__all__ = ["export", "info", "map_", "merge"]
+__all__ = ["export", "info", "limits", "map_", "merge"]
 
 
 class _Product(UserPath):
@@ -197,6 +197,50 @@ def merge(maps: tuple[str, ...], out: str) -> None:
 
     ds = merge_maps(maps)
     say(f"{ds.attrs['n_profiles']} profiles{left_out(ds)} -> {write_map(ds, out)}")
+
+
+@click.command()
+@click.argument("folder", type=EXISTING)
+@click.option("--gas", required=True, help="Gas, such as ch4.")
+@click.option("--out", required=True, type=PATH, help="Table to write (.csv).")
+@click.option(
+    "--grid",
+    "spec",
+    default="solar_longitude=0:360:30,latitude=-90:90:30",
+    show_default=True,
+    help="axis=first:last:step, joined by commas; no vertical axis.",
+)
+@click.option(
+    "--shared",
+    multiple=True,
+    help="Source of systematic error that all occultations share; default: all.",
+)
+@click.option("--sigma-level", type=float, default=2.0, show_default=True)
+def limits(
+    folder: str,
+    gas: str,
+    out: str,
+    spec: str,
+    shared: tuple[str, ...],
+    sigma_level: float,
+) -> None:
+    """Combine the layer limits of the level-2 files in FOLDER, by season and latitude.
+
+    What falls with the number of occultations and what does not stand apart.
+    """
+    from tgo_spectra.files.atomic import write_whole
+    from tgo_spectra.maps.grid import Grid
+    from tgo_spectra.maps.stacking import stacked_limits, table_of
+
+    ds = stacked_limits(
+        folder, gas.lower(), Grid.from_spec(spec), shared=shared or "all",
+        sigma_level=sigma_level,
+    )  # fmt: skip
+    path = write_whole(out, table_of(ds))
+    best = float(ds[f"{gas.lower()}_stacked_upper_limit"].min())
+    left = ds.attrs["n_profiles_left_out"]
+    rest = f", {left} left out" if left else ""
+    say(f"{ds.attrs['n_profiles']} occultations{rest}, lowest limit {best:.3g} -> {path}")  # noqa: E501  # fmt: skip
 
 
 @click.command()

@@ -34,6 +34,7 @@ __all__ = [
     "has_kernel",
     "impossible_places",
     "judged",
+    "layer_of",
     "layer_samples",
     "profile_samples",
 ]
@@ -258,16 +259,10 @@ def column_samples(
     return _single(ds, grid, choice, field, values, f"{column}_detected", wanted)
 
 
-def layer_samples(
-    ds: xr.Dataset, gas: str, grid: Grid, choice: Choice
-) -> tuple[Samples, npt.NDArray[np.bool_]]:
-    """Take the mole fraction of a whole layer as a sample, where its middle is.
-
-    It has no a priori of its own. Returns one sample, and whether it has no possible
-    place, shape (1,).
-    """
-    name = f"{gas}_layer_vmr"
-    bottom, top = map(float, str(ds.variables[name].attrs["layer_km"]).split())
+def layer_of(ds: xr.Dataset, gas: str) -> xr.Dataset:
+    """Give the estimate of a whole layer with the places of the layer's middle."""
+    layer_km = str(ds.variables[f"{gas}_layer_vmr"].attrs["layer_km"])
+    bottom, top = map(float, layer_km.split())
     middle = int(
         np.argmin(np.abs(ds.variables["altitude"].values - 0.5 * (bottom + top)))
     )
@@ -276,7 +271,18 @@ def layer_samples(
         for key, variable in ds.variables.items()
         if key in _PLACES or str(key).startswith(f"{gas}_layer_")
     }
-    one = xr.Dataset(there, attrs=ds.attrs)
+    return xr.Dataset(there, attrs=ds.attrs)
+
+
+def layer_samples(
+    ds: xr.Dataset, gas: str, grid: Grid, choice: Choice
+) -> tuple[Samples, npt.NDArray[np.bool_]]:
+    """Take the mole fraction of a whole layer as a sample, where its middle is.
+
+    It has no a priori of its own. Returns one sample, and whether it has no possible
+    place, shape (1,).
+    """
+    name, one = f"{gas}_layer_vmr", layer_of(ds, gas)
     value, unknown = _along(one, name, 1), np.full(1, np.nan)
     values = (value, *_errors(one, name, 1), np.ones(1), unknown)
     return _single(one, grid, choice, name, values, f"{gas}_layer_detected", keep=True)
