@@ -310,6 +310,22 @@ def test_need__windows_gases_and_steps_of_the_shipped_setups():
     assert preparation.table_need(tgo.load_setup("so_136")).gases["ch4"] == ("co2 or air", 1.3)  # noqa: E501  # fmt: skip
 
 
+@pytest.mark.parametrize("name", ["so_134_136", "so_119_124_hdo"])
+def test_need__is_what_the_shipped_table_has(name):
+    table = open_table(name)
+    low = float(table["cell_start"][0])
+    high = float(table["cell_start"][-1]) + float(table.attrs["cell_width"])
+    setups = [tgo.load_setup(setup) for setup in list_setups()]
+    needs = [
+        preparation.table_need(s) for s in setups if getattr(s, "table", "") == name
+    ]
+    assert needs
+    for need in needs:
+        assert low <= need.window[0] < need.window[1] <= high + 1e-6
+        assert table.attrs["fine_step"] <= need.step
+        assert set(need.gases) == set(table.attrs["gases"].split())
+
+
 def test_need__an_isotopologue_of_its_own_wants_a_table_of_its_own():
     setup = tgo.load_setup("so_186_191").replace(gases=["co", "co2", "h2o", "co2_636"])
     with pytest.raises(SetupError, match="co2_636 would be missing from co2") as caught:

@@ -7,6 +7,7 @@ import pathlib
 import numpy as np
 import pytest
 import xarray as xr
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from tgo_spectra.errors import TableError
 from tgo_spectra.spectroscopy import tables
@@ -116,9 +117,21 @@ def test_errors_are_stated(table):
     assert 0.0 < table.attrs["quantisation_error_transmittance"] < 5e-5
 
 
-def test_equal_inputs_give_equal_tables(table, lines):
-    again = tables.build_table(lines, WINDOW, band="small", verify_atmospheres=0)
+def test_equal_inputs_give_equal_tables(table, lines, monkeypatch):
+    """Whatever the threads of the linear algebra are, and with one in the build."""
+    seen, choose = [], building._choose
+
+    def look(*args):
+        seen.extend(
+            x["num_threads"] for x in threadpool_info() if x["user_api"] == "blas"
+        )
+        return choose(*args)
+
+    monkeypatch.setattr(building, "_choose", look)
+    with threadpool_limits(2, user_api="blas"):
+        again = tables.build_table(lines, WINDOW, band="small", verify_atmospheres=0)
     xr.testing.assert_identical(again, table)
+    assert set(seen) == {1}
 
 
 class Stop(Exception):

@@ -6,7 +6,6 @@ all of them; one that a setup names by its path is made there, for that setup.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,7 +50,7 @@ CHANNELS = ("so", "lno")
 WING_CM1 = 25
 """Lines are taken this far outside the window."""
 MARGIN_CM1 = 2.0
-"""For the line shape of the instrument."""
+"""For the line shape of the instrument; 1.5 are left where a window is rounded."""
 PIXELS = (-6, 325)
 """The detector, with the shift of its wavenumbers that a fit searches."""
 CELSIUS = (20.0, -25.0)
@@ -60,6 +59,8 @@ COLDEST_K = 110.0
 """Of the air, for the fine step."""
 STEP_HWHM = 0.8
 """Fine step of a table over the Doppler half width of its heaviest gas."""
+STEP_DIGITS = 4
+"""Of a fine step in cm-1, decimal."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class TableNeed:
     setups : tuple of str
         Setups that it is made for.
     window : tuple of float
-        cm-1, whole numbers: all orders with their neighbours.
+        cm-1, nearest whole numbers: all orders with their neighbours.
     gases : dict of str to broadening
         As `build_table` takes them.
     step : float
@@ -117,7 +118,7 @@ def table_need(setup: Setup) -> TableNeed:
     >>> from tgo_spectra.retrieval.setups import load_setup
     >>> need = table_need(load_setup("so_co2_temperature_low"))
     >>> need.table, need.window
-    ('so_148_149_co2', (3096.0, 3606.0))
+    ('so_148_149_co2', (3097.0, 3605.0))
     """
     if not isinstance(setup, TableSetup) or setup.channel not in CHANNELS:
         message = (
@@ -137,8 +138,8 @@ def table_need(setup: Setup) -> TableNeed:
     if setup not in sharing:
         sharing.append(setup)
     windows = [_window(one) for one in sharing]
-    low = math.floor(min(window[0] for window in windows))
-    high = math.ceil(max(window[1] for window in windows))
+    low = round(min(window[0] for window in windows))
+    high = round(max(window[1] for window in windows))
     wanted = {gas for one in sharing for gas in one.gases}
     for one in sharing:
         split = [g for g in sorted(wanted - {*one.gases}) if gas_info(g).parent in one.gases]  # noqa: E501  # fmt: skip
@@ -159,7 +160,7 @@ def table_need(setup: Setup) -> TableNeed:
         setups=tuple(one.name for one in sharing),
         window=(float(low), float(high)),
         gases={gas: default_broadening(gas) for gas in gases},
-        step=min(math.floor(1e4 * STEP_HWHM * width) / 1e4, 0.002),
+        step=min(round(STEP_HWHM * width, STEP_DIGITS), 0.002),
     )
 
 

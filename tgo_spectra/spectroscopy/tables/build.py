@@ -40,6 +40,7 @@ from tgo_spectra.spectroscopy.tables.scratch import (
     check_room,
     in_pieces,
     keep,
+    one_thread,
     piece_name,
     run_tasks,
     scratch_folder,
@@ -249,7 +250,7 @@ def build_table(
     }
     pressure = default_pressures() if pressure_pa is None else pressure_pa
     temperature = default_temperatures() if temperature_k is None else temperature_k
-    with scratch_folder(scratch) as folder:
+    with scratch_folder(scratch) as folder, one_thread():
         working = Band(
             first * width,
             step,

@@ -32,6 +32,7 @@ __all__ = [
     "check_room",
     "in_pieces",
     "keep",
+    "one_thread",
     "piece_name",
     "run_tasks",
     "scratch_folder",
@@ -59,6 +60,21 @@ def scratch_folder(folder: str | Path | None) -> Iterator[Path]:
     output_folder(place)
     yield place
     shutil.rmtree(place, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep each product of matrices to one thread.
+
+    The tasks are the parallel part: threads of the linear algebra wait for each other
+    beside them, nine times the processor time of the choice of wavenumbers, and a
+    product that is divided between threads rounds differently.
+    """
+    import scipy.linalg  # noqa: F401  # its library is limited only once it is there
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    with threadpool_limits(1, user_api="blas"):
+        yield
 
 
 def piece_name(stage: str, *inputs: object) -> str:
