@@ -19,7 +19,10 @@ from tgo_spectra.files.netcdf import (
     sweep_temporary,
     write_level2,
     write_map,
+    write_plain,
 )
+from tgo_spectra.files.partial import read_partly
+from tgo_spectra.files.storage import read_stored
 from tgo_spectra.maps import Grid, grid_level2
 from tgo_spectra.variables import lookup, validate
 
@@ -357,6 +360,52 @@ def test_open_verified__no_error_of_the_library_comes_through(
     with pytest.raises(OutputError) as caught:
         open_verified(path)
     assert caught.value.rule == "io.unreadable"
+
+
+def test_read_partly__gives_what_the_whole_file_holds(tmp_path):
+    path = write_level2(synthetic_level2(), tmp_path / "a.nc")
+    whole, attrs = read_stored(path)
+    found, stated = read_partly(
+        path, {n: list(v.attrs) for n, v in whole.items()}, attrs
+    )
+    assert found.keys() == whole.keys()
+    for name, one in found.items():
+        assert one.dims == whole[name].dims, name
+        assert one.data.dtype == whole[name].data.dtype
+        np.testing.assert_array_equal(one.data, whole[name].data)
+        for key, value in whole[name].attrs.items():
+            np.testing.assert_array_equal(one.attrs[key], value, err_msg=key)
+            assert type(one.attrs[key]) is type(value)
+    assert stated.keys() == attrs.keys()
+    for key, value in attrs.items():
+        np.testing.assert_array_equal(stated[key], value)
+    # dimensions by name though their own variables are not asked for
+    names = ("ch4_slant_column", "baseline", "ch4_averaging_kernel", "pixel")
+    some, none = read_partly(path, dict.fromkeys(names, ()), {"absent"})
+    assert {n: v.dims for n, v in some.items()} == {n: whole[n].dims for n in names[:3]}
+    assert not none
+
+
+def test_read_partly__whole_file_where_it_must(tmp_path, monkeypatch):
+    path = write_level2(synthetic_level2(levels=10), tmp_path / "a.nc")
+    sealed = path.read_bytes()
+    for place in (9, 300, len(sealed) // 2):
+        path.write_bytes(sealed[:place] + b"x" + sealed[place + 1 :])
+        with pytest.raises(OutputError) as caught:
+            read_partly(path, {"pressure": ()}, ())
+        assert caught.value.rule == "io.hash_mismatch"
+    path.write_bytes(sealed)
+    with monkeypatch.context() as change:
+        change.setattr("tgo_spectra.files.partial._read", lambda *_: {}["no"])
+        with pytest.raises(OutputError) as caught:
+            read_partly(path, {"pressure": ()}, ())
+    assert caught.value.rule == "io.unreadable"
+    unsealed(path)
+    assert read_partly(path, {"pressure": ()}, ()) is None
+    words = xr.Dataset({"ch4_vmr": ("altitude", [1.0]), "word": ((), "a")})
+    with_text = tmp_path / "b.nc"
+    write_plain(words, with_text)
+    assert read_partly(with_text, {"word": ()}, ()) is None
 
 
 def test_sealed_files_are_netcdf_to_others(tmp_path):

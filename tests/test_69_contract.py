@@ -58,6 +58,7 @@ def made(tmp_path_factory):
             data=given.data,
             level2=level2,
             back=open_verified(path),
+            path=path,
         )
 
     return of
@@ -246,6 +247,19 @@ def test_coordinates__are_the_same_in_memory_and_in_the_file(made, name):
             np.testing.assert_array_equal(back[key].attrs[attribute], value)
     for key, value in level2.attrs.items():
         np.testing.assert_array_equal(back.attrs[key], value, err_msg=key)
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("axis", ["solar_longitude", "altitude"])
+def test_map__of_the_file_is_that_of_the_result(made, name, axis):
+    """Of a file only what a map needs is read."""
+    one = made(name)
+    how = {"without_kernel": "prior_free", "maximum_chi_square": None, "quality": "all"}
+    found, whole = (
+        tgo.grid_level2(level2, tgo.Grid.over(axis), allow_empty=True, **how)
+        for level2 in (one.path, one.back)
+    )
+    xr.testing.assert_identical(found, whole)
 
 
 # how far a result is to be trusted

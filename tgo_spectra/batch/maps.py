@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tgo_spectra.batch.engines import mapped
-from tgo_spectra.files.level2 import files_in, results_in
+from tgo_spectra.files.level2 import Found, files_in
 from tgo_spectra.maps.dataset import DENSE_CELLS, dense, fields_in
 from tgo_spectra.maps.maps import grid_level2
 from tgo_spectra.maps.merging import merge_maps
@@ -35,7 +35,7 @@ class _MapOf:
 
     def __call__(self, files: tuple[Path, ...]) -> xr.Dataset:
         return grid_level2(
-            results_in(files), self.grid, **self.choices, form="sparse",
+            Found(files), self.grid, **self.choices, form="sparse",
             allow_empty=True,
         )  # fmt: skip
 
@@ -61,6 +61,6 @@ def map_files(
     how = {name: value for name, value in choices.items() if name != "form"}
     whole = merge_maps(mapped(engine, _MapOf(grid, how), parts))
     if not fields_in(whole):  # it says why
-        return grid_level2(results_in(files), grid, **how, form=form)
+        return grid_level2(Found(files), grid, **how, form=form)
     small = grid.n_cells <= DENSE_CELLS
     return dense(whole) if form == "dense" or (form is None and small) else whole

@@ -12,6 +12,7 @@ import logging
 import warnings
 import weakref
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ import xarray as xr
 
 from tgo_spectra import quality
 from tgo_spectra.errors import TgoError, TgoWarning
-from tgo_spectra.files.netcdf import open_verified
+from tgo_spectra.files.netcdf import open_partly, open_verified
 from tgo_spectra.files.observations import Observation, observations_of, place_of
 from tgo_spectra.paths import expanded
 
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "KEY",
+    "Found",
     "Inputs",
+    "Part",
     "files_in",
     "flags_of",
     "merged_inputs",
@@ -59,12 +62,46 @@ _COUNTS = (
 )
 
 
+@dataclass(frozen=True)
+class Part:
+    """What is needed of level 2: variables, and global attributes besides its identity.
+
+    `variables` names the attributes that are needed of each.
+    """
+
+    variables: Mapping[str, Sequence[str]]
+    attributes: frozenset[str] = frozenset()
+
+
+class Found(tuple[Path, ...]):
+    """Files found in a folder: of these only level 2 is taken."""
+
+    __slots__ = ()
+
+
+_NAMES = ("product_lid", "input_products")
+_OF_IDENTITY = frozenset(
+    {
+        *_NAMES,
+        "processing_level",
+        "product_version",
+        "setup_hash",
+        "source_md5",
+        "tracking_id",
+    }
+)
+
+
 def profiles(
-    level2: Level2Input, *, leave_out: str | Path | None = None
+    level2: Level2Input,
+    *,
+    leave_out: str | Path | None = None,
+    part: Part | None = None,
 ) -> Iterator[xr.Dataset]:
     """Give level-2 Datasets one at a time; files are opened when their turn comes.
 
-    Of a folder all files are taken but `leave_out`, such as a map that is made again.
+    Of a folder all files are taken but `leave_out`, such as a map that is made again;
+    of a file all variables, or `part` at least.
     TgoError ``map.no_input``: no such file or folder.
     """
     if isinstance(level2, xr.Dataset):
@@ -75,12 +112,14 @@ def profiles(
             message = "no such file or folder"
             raise TgoError(message, path=path, rule="map.no_input")
         if path.is_dir():
-            yield from results_in(files_in(path, leave_out=leave_out))
+            yield from results_in(files_in(path, leave_out=leave_out), part)
         else:
-            yield open_verified(path)
+            yield _opened(path, part)
+    elif isinstance(level2, Found):
+        yield from results_in(level2, part)
     else:
         for item in level2:
-            yield from profiles(item, leave_out=leave_out)
+            yield from profiles(item, leave_out=leave_out, part=part)
 
 
 def files_in(folder: str | Path, *, leave_out: str | Path | None = None) -> list[Path]:
@@ -96,19 +135,30 @@ def files_in(folder: str | Path, *, leave_out: str | Path | None = None) -> list
     return [file for file in sorted(path.rglob("*.nc")) if file.resolve() != besides]
 
 
-def results_in(files: Iterable[Path]) -> Iterator[xr.Dataset]:
+def results_in(files: Iterable[Path], part: Part | None = None) -> Iterator[xr.Dataset]:
     """Open those files that are level 2: a map may lie in the folder of its input."""
     for file in files:
-        ds = open_verified(file)
+        ds = _opened(file, part)
         if ds.attrs.get("processing_level", "L2") == "L2":
             yield ds
+
+
+def _opened(path: Path, part: Part | None) -> xr.Dataset:
+    """Open a file; without a LID all of its values say which observation it is."""
+    if part is not None:
+        keys = part.attributes | _OF_IDENTITY
+        ds = open_partly(path, part.variables, keys)
+        if ds is not None and any(map(ds.attrs.get, _NAMES)):
+            return ds
+    return open_verified(path)
 
 
 def flags_of(level2: xr.Dataset) -> npt.NDArray[np.int32] | None:
     """Return ``quality_flag``, a scalar or of shape (spectrum,); None without one."""
     if "quality_flag" not in level2.variables:
         return None
-    return np.asarray(level2["quality_flag"].values).astype(np.int32)
+    flags = level2.variables["quality_flag"].values
+    return np.asarray(flags).astype(np.int32)
 
 
 def reasons_of(level2: xr.Dataset) -> tuple[str, ...] | None:

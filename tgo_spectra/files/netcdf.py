@@ -23,6 +23,7 @@ from tgo_spectra._version import __version__
 from tgo_spectra.errors import OutputError
 from tgo_spectra.files.atomic import atomic_file, output_folder, sweep_temporary
 from tgo_spectra.files.observations import input_products, observations_of
+from tgo_spectra.files.partial import read_partly
 from tgo_spectra.files.storage import (
     Stored,
     clean_attributes,
@@ -34,7 +35,7 @@ from tgo_spectra.paths import expanded
 from tgo_spectra.variables import is_coordinate, lookup, validate
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     import xarray as xr
@@ -44,6 +45,7 @@ __all__ = [
     "PROCESSING_VERSION",
     "atomic_file",
     "content_hash",
+    "open_partly",
     "open_verified",
     "sweep_temporary",
     "write_level2",
@@ -222,6 +224,31 @@ def open_verified(path: str | Path) -> xr.Dataset:
         message = f"contents have SHA-256 {found}, the file states {stated}"
         raise OutputError(message, path=path, rule="io.hash_mismatch")
     ds = _decode(variables, attrs)
+    ds.encoding["source"] = str(path)
+    return ds
+
+
+def open_partly(
+    path: str | Path, variables: Mapping[str, Sequence[str]], keys: Collection[str]
+) -> xr.Dataset | None:
+    """Open some variables of one of our files; None if that takes the whole file.
+
+    `variables` names the attributes that are needed of each, `keys` the global ones;
+    what the file does not have is left out. Values are those of the file (times its
+    integers), coordinates have no index. OutputError as `open_verified`.
+    """
+    import xarray as xr
+
+    path = expanded(path)
+    found = read_partly(path, variables, keys)
+    if found is None:
+        return None
+    arrays = {n: xr.Variable(v.dims, v.data, v.attrs) for n, v in found[0].items()}
+    along = {
+        name: arrays.pop(name) for name in [*arrays] if arrays[name].dims == (name,)
+    }
+    # making an index of each takes as long as reading all variables
+    ds = xr.Dataset(arrays, xr.Coordinates(along, indexes={}), found[1])
     ds.encoding["source"] = str(path)
     return ds
 

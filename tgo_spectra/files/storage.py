@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     Form = Literal["NETCDF4", "NETCDF3_CLASSIC"]
 
 __all__ = [
+    "FAULTS",
     "Stored",
+    "checked_bytes",
     "clean_attributes",
     "content_hash",
     "new_netcdf",
@@ -48,9 +50,9 @@ _VERSION_BYTE = 8
 _END_BYTE = {0: 40, 1: 44, 2: 28, 3: 28}
 _HEAD_BYTES = 64
 
-# What the library raises, besides OSError and RuntimeError, where names, types or
+# What the libraries raise, besides OSError and RuntimeError, where names, types or
 # sizes do not make sense.
-_FAULTS = (
+FAULTS = (
     OSError,
     RuntimeError,
     AttributeError,
@@ -190,10 +192,12 @@ def _seal(path: Path) -> None:
         file.write(_SEAL + digest.encode())
 
 
-def _check_seal(path: Path) -> None:
-    """Refuse a file whose bytes are not those that were sealed.
+def checked_bytes(path: Path) -> tuple[bytes, bool]:
+    """Return the bytes of a file, and whether a seal says that they are whole.
 
-    A file without a seal, made by another program, must end where its header says.
+    OutputError: they are not those that were sealed (``io.hash_mismatch``), or the file
+    is cut or no netCDF-4 file (``io.unreadable``): one without a seal, made by another
+    program, must end where its header says.
     """
     try:
         content = path.read_bytes()
@@ -208,13 +212,14 @@ def _check_seal(path: Path) -> None:
         if found != content[-64:].decode("latin-1"):
             message = f"the file is damaged: its bytes have SHA-256 {found}"
             raise OutputError(message, path=path, rule="io.hash_mismatch")
-        return
+        return content, True
     head = content[:_HEAD_BYTES].ljust(_HEAD_BYTES, b"\0")
     place = _END_BYTE.get(head[_VERSION_BYTE], _HEAD_BYTES - 8)
     (stated,) = struct.unpack_from("<Q", head, place)
     if stated != len(content):
         message = f"cut or damaged: {len(content)} bytes, its header says {stated}"
         raise OutputError(message, path=path, rule="io.unreadable")
+    return content, False
 
 
 def _close(file: netCDF4.Dataset) -> Any:
@@ -334,7 +339,7 @@ def read_stored(path: Path) -> tuple[dict[str, Stored], dict[str, Any]]:
     """
     import netCDF4
 
-    _check_seal(path)
+    checked_bytes(path)
     try:
         with netCDF4.Dataset(path, "r") as file:
             file.set_auto_maskandscale(False)
@@ -347,7 +352,7 @@ def read_stored(path: Path) -> tuple[dict[str, Stored], dict[str, Any]]:
                 for name, variable in file.variables.items()
             }
             return variables, _attributes(file)
-    except _FAULTS as error:
+    except FAULTS as error:
         message = f"not readable as netCDF: {error}"
         raise OutputError(message, path=path, rule="io.unreadable") from error
 

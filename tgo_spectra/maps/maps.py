@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import xarray as xr
 
 from tgo_spectra.errors import TgoError
-from tgo_spectra.files.level2 import BETWEEN, KEY, Inputs, profiles
+from tgo_spectra.files.level2 import BETWEEN, KEY, Inputs, Part, profiles
 from tgo_spectra.maps.dataset import BY_GAS, map_dataset
 from tgo_spectra.maps.samples import (
     CHI_SQUARE,
@@ -29,6 +29,7 @@ from tgo_spectra.maps.samples import (
     impossible_places,
     judged,
     layer_samples,
+    needed,
     profile_samples,
 )
 from tgo_spectra.maps.sums import CellSums, joined, summed
@@ -270,7 +271,8 @@ def grid_level2(
     _check_choices(choice, weights, quality, gases, form)
     found = _Summing(grid, choice)
     flat = not set(VERTICAL) & set(grid.dims)
-    for ds in profiles(level2):
+    part = Part(needed(gases, grid, choice), frozenset(_ALL_INHERITED))
+    for ds in profiles(level2, part=part):
         fields = fields_of(ds, gases, layers=flat)
         found.add(
             ds, fields, judged(

@@ -36,6 +36,7 @@ __all__ = [
     "judged",
     "layer_of",
     "layer_samples",
+    "needed",
     "profile_samples",
 ]
 
@@ -97,6 +98,55 @@ def fields_of(
     return found
 
 
+def needed(
+    gases: Sequence[str] | None, grid: Grid, choice: Choice
+) -> dict[str, tuple[str, ...]]:
+    """Return all variables of level 2 that a map needs, each with attributes of it."""
+    flat = not set(VERTICAL) & set(grid.dims)
+    names = (*_PLACES, *_OF_QUALITY, *VERTICAL, *_DIMENSIONS)
+    found: dict[str, tuple[str, ...]] = dict.fromkeys(names, ())
+    of_profile = list(_OF_PROFILE)
+    if choice.correlation_km == "covariance":
+        of_profile.append("_vmr_noise_covariance")
+    for ratio in RATIOS:
+        found |= {f"{ratio}{name}": () for name in ("", *_PARTS, "_flag", "_apriori")}
+    for gas in gases or GASES:
+        found |= {f"{gas}{name}": () for name in of_profile}
+        found[f"{gas}_vmr"] = ("state",)
+        # columns have no altitude: on a grid with one, they are known to be left out
+        found |= {f"{gas}{name}": () for name in _OF_COLUMN}
+        if flat:
+            found |= {f"{gas}{name}": () for name in _OF_LAYER}
+            found[f"{gas}_layer_vmr"] = ("layer_km",)
+    return found
+
+
+_DIMENSIONS = ("altitude_in", "spectrum")
+_OF_QUALITY = (
+    "quality_flag",
+    "status",
+    "converged",
+    "reduced_chi_square",
+    "spectrum_reduced_chi_square",
+)
+_PARTS = ("_error", "_noise_error", "_smoothing_error")
+_OF_PROFILE = (
+    "_vmr_apriori",
+    "_averaging_kernel",
+    "_detected",
+    *(f"_vmr{part}" for part in _PARTS),
+)
+_OF_COLUMN = (
+    *FIELDS[2:],
+    *(f"_column{part}" for part in _PARTS),
+    "_column_normalised_error",
+    "_column_apriori",
+    "_column_detected",
+    "_degrees_of_freedom_of_spectrum",
+)
+_OF_LAYER = ("_layer_detected", *(f"_layer_vmr{part}" for part in _PARTS))
+
+
 class Judged(NamedTuple):
     """What the quality of a result says of its use.
 
@@ -145,7 +195,7 @@ def judged(
 def _there_is(ds: xr.Dataset, columns: Sequence[str]) -> npt.NDArray[np.bool_]:
     """Tell of which spectra there is any column."""
     return np.asarray(
-        np.any([np.isfinite(ds[name].values) for name in columns], axis=0)
+        np.any([np.isfinite(ds.variables[name].values) for name in columns], axis=0)
     )
 
 
@@ -169,7 +219,7 @@ def _judged(ds: xr.Dataset, columns: Sequence[str], *, everything: bool) -> Judg
 def _flags_without_variable(ds: xr.Dataset) -> npt.NDArray[np.int32]:
     """Return what stands for the flags of a result without: what did not converge."""
     if "status" in ds.variables:
-        return quality.pack_rows({"not_converged": ds["status"].values != 0})
+        return quality.pack_rows({"not_converged": ds.variables["status"].values != 0})
     lost = "converged" in ds and not bool(ds["converged"])
     return np.asarray(quality.pack(["not_converged"] if lost else []))
 
