@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-__all__ = ["Observation", "input_products", "observations_of", "place_of"]
+__all__ = [
+    "Observation",
+    "input_products",
+    "is_simulated",
+    "observations_of",
+    "place_of",
+]
 
 SETUP_DIGITS = 16
 """Digits of a setup's SHA-256 that tell it from others."""
@@ -51,6 +57,20 @@ class Observation:
     def lid(self) -> str:
         """The product's LID, whatever its version."""
         return self.product.partition("::")[0]
+
+
+def is_simulated(ds: xr.Dataset) -> bool:
+    """Tell whether a Dataset of any level holds something that nobody measured.
+
+    >>> import xarray as xr
+    >>> is_simulated(xr.Dataset(attrs={"title": "NOMAD Experiment (SYNTHETIC)"}))
+    True
+    """
+    attrs = ds.attrs
+    if attrs.get("simulated") or attrs.get("n_simulated"):
+        return True
+    # the title of simulated labels; writers of files give titles of their own
+    return "SYNTHETIC" in str(attrs.get("title", ""))
 
 
 def observations_of(level2: xr.Dataset) -> tuple[Observation, ...]:

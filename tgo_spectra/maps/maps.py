@@ -12,10 +12,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import xarray as xr
 
 from tgo_spectra.errors import TgoError
 from tgo_spectra.files.level2 import BETWEEN, KEY, Inputs, Part, profiles
+from tgo_spectra.files.observations import is_simulated
 from tgo_spectra.maps.dataset import BY_GAS, map_dataset
 from tgo_spectra.maps.samples import (
     CHI_SQUARE,
@@ -39,7 +41,6 @@ from tgo_spectra.variables import GASES, attributes_of
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import numpy as np
     import numpy.typing as npt
 
     from tgo_spectra.files.level2 import Level2Input
@@ -76,6 +77,7 @@ _INHERITED = (
     "atmosphere",
     "software",
     "processor_version",
+    "mars_years",
 )
 NUMBERS = (
     "n_profiles",
@@ -84,6 +86,7 @@ NUMBERS = (
     "n_spectra_left_out",
     "n_products_of_unknown_quality",
     "n_profiles_without_kernel",
+    "n_simulated",
 )
 """Attributes that add up."""
 OF_REASON = "n_left_out_"
@@ -329,8 +332,12 @@ class _Summing:
             return
         self.number["n_profiles"] += 1
         self.number["n_spectra_left_out"] += found.n_spectra
+        self.number["n_simulated"] += is_simulated(ds)
         for key in inherited_names(ds.attrs):
             self.inherited.setdefault(key, set()).add(str(ds.attrs[key]))
+        if "mars_year" in ds.variables:
+            years = {str(year) for year in np.unique(ds["mars_year"].values)}
+            self.inherited.setdefault("mars_years", set()).update(years)
         bare = {
             field for field, gas in fields.items() if not has_kernel(ds, field, gas)
         }

@@ -13,7 +13,11 @@ import numpy as np
 
 from tgo_spectra import mars, quality
 from tgo_spectra._version import __version__
-from tgo_spectra.files.observations import input_products, observations_of
+from tgo_spectra.files.observations import (
+    input_products,
+    is_simulated,
+    observations_of,
+)
 from tgo_spectra.mars import MEAN_RADIUS_KM
 from tgo_spectra.retrieval import verdict
 
@@ -152,6 +156,8 @@ def provenance(
         names = [f"{gas}_{key}" for gas in setup.gases for key in OF_LINES]
         record |= {name: table[name] for name in names if name in table}
     record |= {key: level1.attrs[key] for key in COPIED if key in level1.attrs}
+    if is_simulated(level1):
+        record["simulated"] = 1
     if "product_lid" in level1.attrs:
         products = input_products(observations_of(level1))
         record["input_products"] = ", ".join(products)

@@ -17,7 +17,11 @@ import numpy as np
 
 from tgo_spectra.errors import RetrievalError
 from tgo_spectra.files.level2 import Inputs
-from tgo_spectra.files.observations import input_products, observations_of
+from tgo_spectra.files.observations import (
+    input_products,
+    is_simulated,
+    observations_of,
+)
 from tgo_spectra.retrieval.diagnostics import gas_diagnostics
 from tgo_spectra.retrieval.isotopes import MOST_SECONDS
 from tgo_spectra.retrieval.profile_variables import profile_variables
@@ -130,12 +134,14 @@ def merge_orders(level2: Sequence[xr.Dataset], gas: str) -> xr.Dataset:
         for ds in level2
     ]
     products = input_products(one for ds in level2 for one in observations_of(ds))
-    record = {
+    record: dict[str, object] = {
         "input_products": ", ".join(products),
         "merged_products": "; ".join(names),
         "merged_setups": "; ".join(str(ds.attrs.get("setup", "")) for ds in level2),
         "setup_hash": " ".join(str(ds.attrs.get("setup_hash", "")) for ds in level2),
     }
+    if any(map(is_simulated, level2)):
+        record["simulated"] = 1
     return dataset(data, record)
 
 
