@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tgo_spectra import plots
 from tgo_spectra.cli import cli
 from tgo_spectra.quality import REASONS
 from tgo_spectra.retrieval.setups import shipped
@@ -127,6 +128,16 @@ def setups() -> str:
     return list_table(rows)
 
 
+def pictures() -> str:
+    """Return the functions that draw, each with what it shows."""
+    rows = [("function", "what it shows")]
+    for name in plots.__all__:
+        text = (getattr(plots, name).__doc__ or "").partition("\n\n")[0]
+        shown = " ".join(text.removeprefix("Draw ").split())
+        rows.append((f"`~tgo_spectra.plots.{name}`", shown[:1].upper() + shown[1:]))
+    return list_table(rows)
+
+
 def commands() -> str:
     """Return all commands with their options, as their help has them."""
     lines = []
@@ -222,6 +233,7 @@ PARTS = {
     "quality": quality,
     "setups": setups,
     "commands": commands,
+    "pictures": pictures,
     "rules": rules,
 }
 """By the name of the file that a page includes."""

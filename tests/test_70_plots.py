@@ -18,9 +18,14 @@ from tgo_spectra.plots import (
     plot_fit,
     plot_limits,
     plot_map,
+    plot_panels,
+    plot_product,
     plot_profile,
+    plot_residuals,
     plot_spectrum,
 )
+from tgo_spectra.plots.cells import best_slice
+from tgo_spectra.plots.quicklook import pictures
 from tgo_spectra.variables import annotate
 
 
@@ -47,6 +52,7 @@ def level1():
                 "wavenumber": ("pixel", x),
                 "tangent_altitude": ("spectrum", [60.0, 40.0, 20.0, 10.0]),
                 "order": 134,
+                "bin": ("spectrum", [0, 1, 0, 1]),
             },
         )
     )
@@ -83,7 +89,7 @@ def test_spectrum__data_and_units(level1):
     np.testing.assert_array_equal(ax.lines[0].get_ydata(), level1["transmittance"][2])
     assert "cm$^{-1}$" in ax.get_xlabel()
     assert "transmittance" in ax.get_ylabel()
-    assert "20.0 km" in ax.get_title()
+    assert "20.0 km" in ax.get_title(loc="left")
 
 
 def test_fit__measured_less_residual(level1):
@@ -107,8 +113,11 @@ def test_profile__in_readable_units_with_truth():
 
 def test_averaging_kernel__rows_and_response():
     ax = plot_averaging_kernel(level2(), "ch4", every=10)
-    assert len(ax.lines) == 6
-    np.testing.assert_allclose(ax.lines[-1].get_xdata(), 0.5)
+    response = next(line for line in ax.lines if "response" in line.get_label())
+    np.testing.assert_allclose(response.get_xdata(), 0.5)
+    rows = [line for line in ax.lines if np.max(line.get_xdata()) == 0.5]
+    assert len(rows) == 5 + 1
+    assert ax.figure.axes[-1].get_ylabel() == "level of the row (km)"
 
 
 def test_map__signed_colours_and_holes():
@@ -125,7 +134,9 @@ def test_map__signed_colours_and_holes():
     assert "latitude" in ax.get_xlabel()
     assert "altitude" in ax.get_ylabel()
     few = plot_map(maps, "ch4", "upper_limit", minimum_count=5)
-    assert few.collections[0].get_array().mask.all()
+    hatched = next(one for one in few.collections if one.get_gid() == "few")
+    assert len(hatched.get_paths()) == 3
+    assert "hatched: fewer than 5 (3 cells)" in few.get_title(loc="left")
 
 
 def test_map__latitude_solar_longitude():
@@ -164,7 +175,15 @@ def test_plots__what_is_missing_is_named(level1):
         (lambda: plot_fit(level1, ds.drop_vars("residual")), "plot.variable"),
         (lambda: plot_fit(level1, ds.isel(pixel=slice(3))), "plot.shape"),
         (lambda: plot_map(three, "ch4"), "plot.shape"),
-        (lambda: plot_limits([], "ch4"), "plot.variable"),
+        (lambda: plot_limits([], "ch4", against="time"), "plot.against"),
+        (lambda: plot_limits(three, "ch4", against="altitude"), "plot.variable"),
+        (lambda: plot_map(three, "ch4", "median"), "plot.quantity"),
+        (lambda: plot_panels(three, "ch4", "mars_year"), "plot.variable"),
+        (lambda: plot_product(level1, bin_number=7), "plot.bin"),
+        (lambda: plot_residuals(ds.drop_vars("residual")), "plot.variable"),
+        (lambda: best_slice(three, "ch4", {"latitude": 100.0}), "plot.place"),
+        (lambda: pictures(ds, gases=["xe"]), "plot.variable"),
+        (lambda: pictures(ds, at={"altitude": 3.0}), "plot.place"),
     ]:
         with pytest.raises(TgoError) as caught:
             draw()

@@ -193,6 +193,17 @@ def given(small, request):
         tgo.write_bira(found["level2"], "20180421_014505_134.txt", "h2o")
         return found
 
+    def seen():
+        names = results()
+        product("products/product.xml")
+        grid = tgo.Grid(
+            latitude=[-90, 0, 90],
+            altitude=range(0, 81, 20),
+            solar_longitude=[0, 180, 360],
+        )
+        tgo.write_map(tgo.grid_level2(names["level2"], grid), "results/l2/map.nc")
+        return names | {"level1": tgo.open_product(small)}
+
     def orders():
         other = tgo.simulate_product("other", order=121, **SMALL)
         return {
@@ -226,6 +237,7 @@ def given(small, request):
         "how-to/limits": results,
         "how-to/method": fitted,
         "how-to/nadir": nadir,
+        "how-to/pictures": seen,
         "how-to/setup": toml,
     }
     return lambda name: makers.get(name, dict)()

@@ -14,6 +14,7 @@ from tgo_spectra.cli import (
     choices,
     isotopes,
     levels,
+    pictures,
     preparation,
     retrieval,
     simulation,
@@ -59,7 +60,7 @@ def _with_verbose(command: click.Command) -> click.Command:
 
 for _command in (
     *(simulation.demo, levels.info, retrieval.retrieve, retrieval.status),
-    *(levels.map_, levels.merge, levels.limits),
+    *(levels.map_, levels.merge, levels.limits, pictures.plot),
     *(simulation.simulate, archive.index, archive.find, archive.verify),
     *(archive.fetch, choices.setups, levels.export, isotopes.deuterium),
     *(preparation.prepare, spectroscopy.lines, spectroscopy.tables, cache.cache),

@@ -10,7 +10,7 @@ from tgo_spectra.cli.cluster import cluster_options, connection
 from tgo_spectra.cli.terminal import (
     EXISTING,
     PATH,
-    UserPath,
+    Product,
     leave,
     say,
     without_place,
@@ -19,16 +19,8 @@ from tgo_spectra.cli.terminal import (
 __all__ = ["export", "info", "limits", "map_", "merge"]
 
 
-class _Product(UserPath):
-    """A path that exists; of a zip with several products also ``zip::label``."""
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        place, mark, member = str(value).partition("::")
-        return f"{super().convert(place, param, ctx)}{mark}{member}"
-
-
 @click.command()
-@click.argument("path", type=_Product(exists=True))
+@click.argument("path", type=Product(exists=True))
 def info(path: str) -> None:
     """Describe a product, a level-2 file, a map, or a run: its journal or its folder.
 

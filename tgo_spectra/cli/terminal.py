@@ -24,6 +24,7 @@ __all__ = [
     "SOME_FAILED",
     "STOPPED",
     "USAGE",
+    "Product",
     "UserPath",
     "configure",
     "exit_code",
@@ -45,6 +46,15 @@ class UserPath(click.Path):
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         """Return the path, checked as `click.Path` does."""
         return super().convert(str(expanded(value)), param, ctx)
+
+
+class Product(UserPath):
+    """A path that exists; of a zip with several products also ``zip::label``."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Return place and label, the place checked."""
+        place, mark, member = str(value).partition("::")
+        return f"{super().convert(place, param, ctx)}{mark}{member}"
 
 
 PATH = UserPath()

@@ -86,6 +86,7 @@ _OF_IDENTITY = frozenset(
         "processing_level",
         "product_version",
         "setup_hash",
+        "simulated",
         "source_md5",
         "tracking_id",
     }

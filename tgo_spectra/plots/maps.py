@@ -1,65 +1,63 @@
-"""Figures of many products: maps, and limits. Holes of a map stay white."""
+"""Figures of maps. Grey is what was not measured, hatched what few profiles tell."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import xarray as xr
 
-from tgo_spectra import quality
 from tgo_spectra.errors import TgoError
-from tgo_spectra.files.level2 import profiles, reasons_of
 from tgo_spectra.maps.dataset import dense
-from tgo_spectra.maps.maps import left_out
+from tgo_spectra.plots.cells import (
+    Cells,
+    Quantity,
+    axes_of,
+    cell_words,
+    edges,
+    notes,
+    one_unit,
+    weights_words,
+    why,
+)
 from tgo_spectra.plots.style import (
-    BLUE,
-    FAINT,
-    GREY,
-    RED,
-    formula,
-    label,
+    MISSING,
+    head,
     need,
     new_axes,
-    readable,
+    new_figure,
+    shades,
+    why_empty,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
-
+    import xarray as xr
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-__all__ = ["plot_limits", "plot_map"]
+__all__ = ["plot_globe", "plot_map", "plot_maps", "plot_panels"]
 
 Floats = npt.NDArray[np.float64]
 
-_MINIMUM_COUNT = 3  # profiles; cells with fewer are left white
+_MINIMUM_COUNT = 3  # profiles; cells with fewer are hatched
+_PANELS = 12  # most panels of a figure
 
 
 def plot_map(
     level3: xr.Dataset,
     gas: str,
-    quantity: Literal[
-        "mean",
-        "standard_error",
-        "systematic_error",
-        "apriori_share",
-        "standard_error_formal",
-        "standard_error_scatter",
-        "upper_limit",
-        "best_upper_limit",
-        "count",
-    ] = "mean",
+    quantity: Quantity = "mean",
     *,
     minimum_count: int = _MINIMUM_COUNT,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw a map over the two axes it has: latitude-Ls, altitude-latitude and so on.
 
-    Cells with fewer than `minimum_count` profiles stay white. The mean of a gas that
-    may be absent has diverging colours centred on zero.
+    Cells in which nothing was measured are grey, those with fewer than `minimum_count`
+    profiles hatched; they do not set the colours. The mean of a gas that may be absent
+    has diverging colours centred on zero; positive values over decades have a
+    logarithmic scale.
 
     Parameters
     ----------
@@ -70,212 +68,229 @@ def plot_map(
     quantity : str, optional
         What to draw. Default the mean.
     minimum_count : int, optional
-        Fewest profiles of a cell that is shown. Default 3.
+        Fewest profiles of a cell that is not hatched. Default 3.
     ax : matplotlib Axes, optional
         Where to draw. Default a new figure.
 
     Returns
     -------
     matplotlib.axes.Axes
-        The axes.
+        The axes; they say why where no cell has a value.
 
     Raises
     ------
     TgoError
         The quantity is missing, or the map has not two axes (``plot.*``).
     """
-    level3 = dense(level3)
-    data = need(level3, f"{gas}_{quantity}").squeeze()
-    if data.ndim != 2:
-        message = "select all axes but two before drawing"
-        raise TgoError(
-            message, field=str(data.name), value=data.dims, rule="plot.shape"
-        )
-    enough = level3[f"{gas}_count"].squeeze() >= max(minimum_count, 1)
-    data = data.where(enough)
-    vertical, horizontal = _orientation(data.dims)
-    data = data.transpose(vertical, horizontal)
-    species, column, _ = gas.removesuffix("_layer").partition("_column")
-    if quantity == "count":
-        factor, unit = 1.0, "spectra" if column else "profiles"
-    elif quantity == "apriori_share":
-        factor, unit = 1.0, "1"
-    elif column:
-        factor, unit = 1.0, "cm$^{-2}$"
-    else:
-        factor, unit = readable(data.values)
-    values = np.ma.masked_invalid(data.values * factor)
+    drawn = Cells(level3, gas, quantity, minimum_count)
     ax = ax or new_axes("map")
-    edges = [_edges(level3, axis) for axis in (horizontal, vertical)]
-    mesh = ax.pcolormesh(*edges, values, **_colours(gas, quantity, values))
-    text = {
-        "mean": "mean column" if column else "mean mole fraction",
-        "standard_error": "standard error",
-        "systematic_error": "systematic error",
-        "apriori_share": "part of the mean that is a priori",
-        "standard_error_formal": "standard error (from noise)",
-        "standard_error_scatter": "standard error (from the scatter)",
-        "upper_limit": f"{_sigma(level3)} upper limit of the mean",
-        "best_upper_limit": f"best {_sigma(level3)} limit of one "
-        f"{'spectrum' if column else 'profile'}",
-        "count": "number",
-    }[quantity]
-    figure = ax.get_figure()
-    if figure is not None:
-        figure.colorbar(
-            mesh, ax=ax, label=f"{formula(species)} {text} ({unit})", pad=0.02
-        )
-    ax.set(xlabel=label(level3[horizontal]), ylabel=label(level3[vertical]))
-    _degree_ticks(ax.xaxis, horizontal)
-    _degree_ticks(ax.yaxis, vertical)
-    text = left_out(level3).removeprefix(", ")
-    ax.set_title(text, loc="left", fontsize="x-small", color=GREY)
-    ax.grid(color="0.85", lw=0.5)
-    ax.set_axisbelow(True)
+    colours, extend = shades(drawn.strong, signed=drawn.signed)
+    drawn.draw(ax, colours)
+    drawn.add_bar(ax, extend)
+    head(ax, [*drawn.words(), weights_words(drawn)], notes(drawn), drawn.level3)
     return ax
 
 
-def plot_limits(
-    source: xr.Dataset | Iterable[xr.Dataset | str | Path] | str | Path,
-    gas: str = "ch4",
-    ax: Axes | None = None,
-) -> Axes:
-    """Draw upper limits against latitude: of profiles, or of the cells of a map.
+def plot_maps(
+    level3: xr.Dataset,
+    gas: str,
+    *,
+    minimum_count: int = _MINIMUM_COUNT,
+    figure: Figure | None = None,
+) -> tuple[Axes, ...]:
+    """Draw a mean with its error, its limit and its number, four maps together.
 
     Parameters
     ----------
-    source : Dataset, iterable of Datasets or paths, or folder
-        A map with latitude, or level 2 of several products: then the lowest limit of
-        each profile, coloured by its altitude; a cross where its quality flag says
-        that it is not to be used.
-    gas : str, optional
-        Gas key. Default ``ch4``.
-    ax : matplotlib Axes, optional
-        Where to draw. Default a new figure.
+    level3 : xarray.Dataset
+        A map with two axes, as for :func:`plot_map`.
+    gas : str
+        Gas key, or a column.
+    minimum_count : int, optional
+        As for :func:`plot_map`.
+    figure : matplotlib Figure, optional
+        Where to draw. Default a new one.
 
     Returns
     -------
-    matplotlib.axes.Axes
-        The axes, the limits on a logarithmic scale.
+    four matplotlib.axes.Axes
+        Mean, standard error, upper limit, number.
 
     Raises
     ------
     TgoError
-        No limit of this gas is found (``plot.variable``).
+        As :func:`plot_map`.
     """
-    from matplotlib.ticker import FuncFormatter
+    figure = figure or new_figure("maps")
+    every = figure.subplots(2, 2, sharex=True, sharey=True).ravel()
+    shown: tuple[Quantity, ...] = ("mean", "standard_error", "upper_limit", "count")
+    for ax, quantity in zip(every, shown, strict=True):
+        plot_map(level3, gas, quantity, minimum_count=minimum_count, ax=ax)
+    for ax in every[1:]:
+        ax.set_title("", loc="left")
+    return tuple(every)
 
-    ax = ax or new_axes("limits")
-    if isinstance(source, xr.Dataset) and f"{gas}_sum_w" in source:
-        level, unit = _map_limits(dense(source), gas, ax)
-    else:
-        level, unit = _profile_limits(source, gas, ax)
-    ax.set_yscale("log")
-    plain = FuncFormatter(lambda value, _: f"{value:g}")
-    ax.yaxis.set_major_formatter(plain)
-    ax.yaxis.set_minor_formatter(plain)
-    ax.set(
-        xlabel="planetocentric latitude (degrees north)",
-        ylabel=f"{formula(gas)} {level} upper limit ({unit})",
-        xlim=(-90, 90),
+
+def plot_panels(
+    level3: xr.Dataset,
+    gas: str,
+    across: str,
+    quantity: Quantity = "mean",
+    *,
+    minimum_count: int = _MINIMUM_COUNT,
+    figure: Figure | None = None,
+) -> tuple[Axes, ...]:
+    """Draw a map of three axes as panels with one scale: morning and evening, seasons.
+
+    Parameters
+    ----------
+    level3 : xarray.Dataset
+        A map with three axes.
+    gas : str
+        Gas key, or a column.
+    across : str
+        Axis of which each cell has a panel: ``local_time_class``, ``solar_longitude``,
+        ``mars_year`` and so on. Of more than twelve cells those with most profiles.
+    quantity : str, optional
+        What to draw. Default the mean.
+    minimum_count : int, optional
+        As for :func:`plot_map`.
+    figure : matplotlib Figure, optional
+        Where to draw. Default a new one.
+
+    Returns
+    -------
+    tuple of matplotlib.axes.Axes
+        One for each panel, in the order of the axis.
+
+    Raises
+    ------
+    TgoError
+        The map has no such axis (``plot.variable``), or as :func:`plot_map`.
+    """
+    level3 = dense(level3)
+    if across not in level3.dims:
+        message = f"the axes of the map are {', '.join(axes_of(level3))}"
+        raise TgoError(message, field=across, rule="plot.variable")
+    cells = np.arange(level3.sizes[across])
+    if cells.size > _PANELS:
+        count = need(level3, f"{gas}_count")
+        filled = count.sum([dim for dim in count.dims if dim != across]).values
+        cells = np.sort(np.argsort(-filled, kind="stable")[:_PANELS])
+    drawn = [
+        Cells(level3.isel({across: int(k)}), gas, quantity, minimum_count)
+        for k in cells
+    ]
+    figure = figure or new_figure("maps")
+    columns = int(np.ceil(np.sqrt(len(drawn))))
+    rows = -(-len(drawn) // columns)
+    every = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    one_unit(drawn)
+    found = np.concatenate([one.strong.compressed() for one in drawn])
+    colours, extend = shades(found, signed=drawn[0].signed)
+    for ax, one in zip(every.ravel(), drawn, strict=False):
+        one.draw(ax, colours)
+        head(ax, [cell_words(one.level3, across)], [], one.level3)
+    for ax in every.ravel()[len(drawn) :]:
+        ax.set_axis_off()
+    for ax in every[:-1].ravel():
+        ax.set_xlabel("")
+    for ax in every[:, 1:].ravel():
+        ax.set_ylabel("")
+    drawn[0].add_bar(every, extend, every[0, 0])
+    n_few = sum(len(one.weak()) for one in drawn)
+    words = [f"{level3.attrs.get('n_profiles', 0)} results", weights_words(drawn[0])]
+    few = f"hatched: fewer than {drawn[0].minimum} ({n_few} cells)" if n_few else ""
+    text = ", ".join(filter(None, [*words, "grey: nothing measured", few]))
+    figure.suptitle(text, fontsize="small", color="0.25")
+    return tuple(every.ravel()[: len(drawn)])
+
+
+def _finer(edge: Floats) -> Floats:
+    """Add edges between edges, not more than five degrees apart."""
+    parts = [
+        np.linspace(low, high, int(np.ceil((high - low) / 5.0)), endpoint=False)
+        for low, high in pairwise(edge)
+    ]
+    return np.concatenate([*parts, edge[-1:]])
+
+
+def plot_globe(
+    level3: xr.Dataset,
+    gas: str,
+    quantity: Quantity = "mean",
+    *,
+    centre: tuple[float, float] = (0.0, 0.0),
+    minimum_count: int = _MINIMUM_COUNT,
+    figure: Figure | None = None,
+) -> Axes:
+    """Draw a longitude-latitude map on the globe of Mars, seen from far.
+
+    Needs cartopy (``pip install "tgo-spectra[globe]"``); :func:`plot_map` draws the
+    same map on plain axes without it.
+
+    Parameters
+    ----------
+    level3 : xarray.Dataset
+        A map over latitude and longitude.
+    gas : str
+        Gas key, or a column.
+    quantity : str, optional
+        What to draw. Default the mean.
+    centre : (float, float), optional
+        Longitude (degree east) and latitude in the middle. Default 0, 0.
+    minimum_count : int, optional
+        As for :func:`plot_map`.
+    figure : matplotlib Figure, optional
+        Where to draw. Default a new one.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes, of cartopy.
+
+    Raises
+    ------
+    TgoError
+        Cartopy is not installed (``plot.cartopy``), the map has other axes
+        (``plot.shape``), or as :func:`plot_map`.
+    """
+    try:
+        import cartopy.crs as ccrs
+    except ImportError as error:
+        message = 'a globe needs cartopy: pip install "tgo-spectra[globe]"'
+        raise TgoError(message, rule="plot.cartopy") from error
+    drawn = Cells(level3, gas, quantity, minimum_count)
+    if (drawn.vertical, drawn.horizontal) != ("latitude", "longitude"):
+        message = "a globe needs a map over latitude and longitude"
+        value = (drawn.vertical, drawn.horizontal)
+        raise TgoError(message, value=value, rule="plot.shape")
+    # the sphere of IAU 2015 on both sides: with any other, cartopy transforms datums
+    mars = ccrs.Globe(semimajor_axis=3396190.0, semiminor_axis=3396190.0, ellipse=None)
+    figure = figure or new_figure("globe")
+    view = ccrs.Orthographic(*centre, globe=mars)
+    ax: Any = figure.add_subplot(projection=view)
+    colours, extend = shades(drawn.strong, signed=drawn.signed)
+    ax.set_facecolor(MISSING)
+    x, y = (edges(drawn.level3, a) for a in ("longitude", "latitude"))
+    flat = ccrs.PlateCarree(globe=mars)
+    # in small pieces, since cartopy leaves out what lies behind the limb in part
+    fine_x, fine_y = (_finer(edge) for edge in (x, y))
+    at = (
+        np.searchsorted(e, f[:-1], "right") - 1 for e, f in ((y, fine_y), (x, fine_x))
     )
-    ax.set_xticks(range(-90, 91, 30))
-    ax.grid(color="0.88", lw=0.5, which="both")
-    ax.set_axisbelow(True)
-    return ax
-
-
-def _map_limits(level3: xr.Dataset, gas: str, ax: Axes) -> tuple[str, str]:
-    if "latitude" not in level3.dims:
-        message = "a map needs latitude for this plot"
-        raise TgoError(message, field="latitude", rule="plot.variable")
-    mean = need(level3, f"{gas}_upper_limit")
-    factor, unit = readable(mean.values)
-    styles = (
-        ("best_upper_limit", "o", BLUE, "best single profile"),
-        ("upper_limit", "s", RED, "mean of the cell"),
-    )
-    for name, marker, colour, text in styles:
-        data = level3[f"{gas}_{name}"]
-        latitude = data["latitude"].broadcast_like(data).values
-        values = data.values * factor
-        keep = np.isfinite(values) & (values > 0)
-        ax.plot(
-            latitude[keep],
-            values[keep],
-            marker,
-            ms=4,
-            color=colour,
-            alpha=0.7,
-            label=text,
-        )
-    ax.legend(frameon=False, fontsize="small")
-    return _sigma(level3), unit
-
-
-def _profile_limits(source: Any, gas: str, ax: Axes) -> tuple[str, str]:
-    rows, level = [], ""
-    for ds in profiles(source):
-        limit = ds.get(f"{gas}_upper_limit")
-        if limit is None or not np.isfinite(limit.values).any():
-            continue
-        best = int(np.nanargmin(limit.values))
-        latitude = np.broadcast_to(ds["latitude"].values, limit.shape)
-        bad = quality.severe(quality.pack(reasons_of(ds) or ()))
-        at = (latitude[best], limit.values[best], ds["altitude"].values[best])
-        rows.append((*at, bad))
-        k = limit.attrs.get("sigma_level", ds.attrs.get("sigma_level"))
-        level = f"{float(k):g}-sigma" if k is not None else level
-    if not rows:
-        message = "no profile has an upper limit of this gas"
-        raise TgoError(message, value=gas, rule="plot.variable")
-    latitudes, limits, altitudes, severe = np.array(rows, dtype=float).T
-    factor, unit = readable(limits)
-    bad = severe > 0
-    points = ax.scatter(
-        latitudes[~bad], limits[~bad] * factor, c=altitudes[~bad], s=22, lw=0,
-        cmap="viridis",
-    )  # fmt: skip
-    if bad.any():
-        text = "not to be used, by quality_flag"
-        ax.plot(latitudes[bad], limits[bad] * factor, "x", color=RED, label=text)
-        ax.legend(frameon=False, fontsize="small")
-    figure = ax.get_figure()
-    if figure is not None:
-        label = "altitude of the lowest limit (km)"
-        figure.colorbar(points, ax=ax, label=label, pad=0.02)
-    return level, unit
-
-
-def _sigma(level3: xr.Dataset) -> str:
-    return f"{float(level3.attrs.get('sigma_level', 2.0)):g}-sigma"
-
-
-def _orientation(dims: tuple[Any, ...]) -> tuple[str, str]:
-    """Which axis is upright: height first, then latitude."""
-    names = [str(name) for name in dims]
-    for upright in ("altitude", "pressure", "latitude"):
-        if upright in names:
-            names.remove(upright)
-            return upright, names[0]
-    return names[0], names[1]
-
-
-def _edges(level3: xr.Dataset, axis: str) -> Floats:
-    bounds = np.asarray(level3[f"{axis}_bounds"].values, dtype=float)
-    return np.append(bounds[:, 0], bounds[-1, 1])
-
-
-def _colours(gas: str, quantity: str, values: Any) -> dict[str, Any]:
-    if quantity == "mean" and gas in FAINT:
-        size = float(np.abs(values).max()) if values.count() else 1.0
-        return {"cmap": "RdBu_r", "vmin": -size, "vmax": size}
-    return {"cmap": "viridis" if quantity == "mean" else "cividis"}
-
-
-def _degree_ticks(axis: Any, name: str) -> None:
-    from matplotlib.ticker import MultipleLocator
-
-    steps = {"latitude": 30, "longitude": 60, "solar_longitude": 30, "mars_year": 1}
-    if name in steps:
-        axis.set_major_locator(MultipleLocator(steps[name]))
+    pieces = drawn.values[np.ix_(*at)]
+    mesh = ax.pcolormesh(fine_x, fine_y, pieces, transform=flat, **colours)
+    for j, k in drawn.weak():
+        middle = (0.5 * (x[k] + x[k + 1]), 0.5 * (y[j] + y[j + 1]))
+        ax.plot(*middle, "x", color="0.3", ms=4, transform=flat)
+    mesh.set_gid("cells")
+    ax.set_global()
+    ax.gridlines(color="0.6", lw=0.4)
+    drawn.add_bar(ax, extend)
+    if not drawn.values.count():
+        why_empty(ax, why(drawn.level3, gas, quantity))
+    lon, lat = centre
+    words = [*drawn.words(), f"seen from {lon:g}° east, {lat:g}° north"]
+    head(ax, words, notes(drawn, "crosses"), drawn.level3)
+    return ax  # type: ignore[no-any-return]

@@ -1,28 +1,35 @@
-"""Figures of one product: its spectra, their fit, and what was retrieved from it."""
+"""Figures of one result: the fit of a spectrum, a profile, its averaging kernels."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from tgo_spectra.errors import TgoError
+from tgo_spectra.plots.product import abscissa, row_of, signal_of, title
 from tgo_spectra.plots.style import (
     BLUE,
     FAINT,
     GREY,
     RED,
+    flag_words,
     formula,
+    head,
     label,
     mark,
+    moment_of,
+    name_of,
     need,
     new_axes,
     new_pair,
     readable,
+    scale,
+    why_empty,
 )
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import xarray as xr
     from matplotlib.axes import Axes
 
@@ -30,48 +37,8 @@ __all__ = [
     "plot_averaging_kernel",
     "plot_fit",
     "plot_profile",
-    "plot_spectrum",
+    "profile_of",
 ]
-
-Floats = npt.NDArray[np.float64]
-
-
-def plot_spectrum(
-    level1: xr.Dataset, spectrum: int = 0, ax: Axes | None = None
-) -> Axes:
-    """Draw one measured spectrum with its error band.
-
-    Parameters
-    ----------
-    level1 : xarray.Dataset
-        Level 1.
-    spectrum : int, optional
-        Row of the table. Default the first.
-    ax : matplotlib Axes, optional
-        Where to draw. Default a new figure.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
-        The axes.
-
-    Raises
-    ------
-    TgoError
-        No spectral signal, or no such row (``plot.*``).
-    """
-    row = _row(level1, spectrum)
-    ax = ax or new_axes("spectrum")
-    name = _signal(level1)
-    x, xlabel = _abscissa(row)
-    y = row[name].values
-    ax.plot(x, y, color=BLUE, lw=0.8)
-    if f"{name}_error" in row:
-        error = row[f"{name}_error"].values
-        ax.fill_between(x, y - error, y + error, color=BLUE, alpha=0.25, lw=0)
-    ax.set(xlabel=xlabel, ylabel=label(level1[name]), title=_title(row, spectrum))
-    ax.margins(x=0.01)
-    return ax
 
 
 def plot_fit(
@@ -103,8 +70,8 @@ def plot_fit(
     TgoError
         ``residual`` is missing or has other rows or pixels (``plot.*``).
     """
-    row = _row(level1, spectrum)
-    name = _signal(level1)
+    row = row_of(level1, spectrum)
+    name = signal_of(level1)
     if "residual" not in level2:
         message = "level 2 holds no residual"
         raise TgoError(message, field="residual", rule="plot.variable")
@@ -115,25 +82,30 @@ def plot_fit(
         value = f"{residual.shape} and {y.shape}"
         raise TgoError(message, field="residual", value=value, rule="plot.shape")
     top, bottom = axes or new_pair("fit")
-    x, xlabel = _abscissa(row)
+    x, xlabel = abscissa(row)
     top.plot(x, y, color=GREY, lw=2.0, label="measured")
     top.plot(x, y - residual, color=RED, lw=0.8, label="fitted")
-    top.set(ylabel=label(level1[name]), title=_title(row, spectrum))
+    top.set(ylabel=label(level1[name]))
+    first = [name_of(level1), moment_of(row)]
+    head(top, first, [title(row, spectrum)], level1)
     top.legend(frameon=False, ncols=2)
+    if not np.isfinite(residual).any():
+        why_empty(top, f"spectrum {spectrum} was not fitted: it has no residual")
     if f"{name}_error" in row:
         error = row[f"{name}_error"].values
         bottom.fill_between(x, -error, error, color=GREY, alpha=0.35, lw=0)
     bottom.axhline(0.0, color="0.3", lw=0.6)
     bottom.plot(x, residual, color=BLUE, lw=0.7)
     chi2 = level2.get("reduced_chi_square")
-    note = (
-        f"reduced chi-square of the product {float(chi2):.2f}"
-        if chi2 is not None
-        else ""
-    )
     bottom.set(xlabel=xlabel, ylabel="residual")
-    bottom.set_title(note, fontsize="small", loc="right")
-    mark(bottom, level2, spectrum)
+    if chi2 is not None:
+        text = f"reduced chi-square of the product {float(chi2):.2f}"
+        bottom.text(
+            0.99, 0.96, text, transform=bottom.transAxes, ha="right", va="top",
+            fontsize="x-small",
+        )  # fmt: skip
+    parts, bad = flag_words(level2, spectrum)
+    head(bottom, [], parts, bad=bad)
     for ax in (top, bottom):
         ax.margins(x=0.01)
     return top, bottom
@@ -152,7 +124,7 @@ def plot_profile(
     level2 : xarray.Dataset
         Level 2.
     gas : str
-        Gas key.
+        Gas key, or ``temperature``.
     truth : xarray.DataArray, optional
         True mole fraction over ``altitude``.
     ax : matplotlib Axes, optional
@@ -161,43 +133,74 @@ def plot_profile(
     Returns
     -------
     matplotlib.axes.Axes
-        The axes.
+        The axes, logarithmic where the profile spans decades; they say why where no
+        level has a value.
 
     Raises
     ------
     TgoError
         The gas is not in `level2` (``plot.variable``).
     """
-    vmr = need(level2, f"{gas}_vmr")
+    base, what = profile_of(gas)
+    vmr = need(level2, base)
     ax = ax or new_axes("profile")
-    factor, unit = readable(vmr.values)
+    factor, unit = (1.0, "K") if gas == base else readable(vmr.values)
     z = level2["altitude"].values
     x = vmr.values * factor
-    shades = (("error", 0.18, "total error"), ("noise_error", 0.35, "noise error"))
-    for name, alpha, text in shades:
-        if f"{gas}_vmr_{name}" in level2:
-            error = level2[f"{gas}_vmr_{name}"].values * factor
+    few = "." if np.isfinite(x).sum() < 3 else None
+    for name, alpha, text in _BANDS:
+        if f"{base}_{name}" in level2:
+            error = level2[f"{base}_{name}"].values * factor
             ax.fill_betweenx(
                 z, x - error, x + error, color=BLUE, alpha=alpha, lw=0, label=text
             )
-    if f"{gas}_vmr_apriori" in level2:
-        prior = level2[f"{gas}_vmr_apriori"].values * factor
-        ax.plot(prior, z, color=GREY, ls="--", lw=1.2, label="a priori")
+    if f"{base}_apriori" in level2:
+        prior = level2[f"{base}_apriori"].values * factor
+        ax.plot(prior, z, color=GREY, ls="--", lw=1.2, label="a priori", marker=few)
     if truth is not None:
         ax.plot(
             truth.values * factor, truth["altitude"].values, "k-", lw=1, label="truth"
         )
-    ax.plot(x, z, color=BLUE, lw=1.6, label="retrieved")
-    if gas in FAINT:
+    ax.plot(x, z, color=BLUE, lw=1.6, label="retrieved", marker=few)
+    scale(ax, "x", x)
+    if gas in FAINT and ax.get_xscale() == "linear":
         ax.axvline(0.0, color="0.3", lw=0.6)
     ax.set(
-        xlabel=f"{formula(gas)} mole fraction ({unit})",
+        xlabel=f"{what} ({unit})",
         ylabel=label(level2["altitude"]),
     )
-    ax.margins(y=0)
+    ax.margins(y=0 if z.size > 1 else 0.1)
     ax.legend(frameon=False, fontsize="small")
     mark(ax, level2)
+    _say_if_empty(ax, x, f"no level has a {what}")
     return ax
+
+
+_BANDS = (("error", 0.18, "total error"), ("noise_error", 0.35, "noise error"))
+
+
+def profile_of(gas: str) -> tuple[str, str]:
+    """Give the variable of a profile, and what it is in words."""
+    if gas == "temperature":
+        return gas, gas
+    return f"{gas}_vmr", f"{formula(gas)} mole fraction"
+
+
+def _say_if_empty(ax: Axes, values: npt.NDArray[Any], text: str) -> None:
+    if not values.size:
+        text = f"{text}: there is no level"
+    elif not np.isfinite(values).any():
+        text = f"{text}: all {values.size} are missing"
+    elif (values[np.isfinite(values)] < 0).all():
+        text = "all values are negative: less than nothing, within the noise"
+        ax.text(
+            0.5, 0.02, text, transform=ax.transAxes, ha="center", color="0.25",
+            fontsize="x-small",
+        )  # fmt: skip
+        return
+    else:
+        return
+    why_empty(ax, text)
 
 
 def plot_averaging_kernel(
@@ -210,7 +213,7 @@ def plot_averaging_kernel(
     level2 : xarray.Dataset
         Level 2.
     gas : str
-        Gas key.
+        Gas key, or ``temperature``.
     every : int, optional
         Draw every so many levels. Default 5.
     ax : matplotlib Axes, optional
@@ -227,51 +230,30 @@ def plot_averaging_kernel(
         The averaging kernel is not in `level2` (``plot.variable``).
     """
     kernel = need(level2, f"{gas}_averaging_kernel").values
+    name = gas if gas == "temperature" else formula(gas)
     ax = ax or new_axes("profile")
-    from matplotlib import colormaps
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
 
-    z = level2["altitude"].values
-    levels = range(0, z.size, every)
-    for i in levels:
-        colour = colormaps["viridis"](i / max(z.size - 1, 1))
-        ax.plot(kernel[i], z, color=colour, lw=1.0)
-    response = kernel.sum(axis=1)
-    ax.plot(response, z, "k--", lw=1.2, label="sum over true altitudes")
+    z = np.asarray(level2["altitude"].values, dtype=float)
     ax.set(
-        xlabel=f"{formula(gas)} averaging kernel, every {every} levels",
+        xlabel=f"averaging kernel of {name}, every {every} levels",
         ylabel=label(level2["altitude"]),
     )
-    ax.margins(y=0)
-    ax.legend(frameon=False, fontsize="small", loc="upper right")
     mark(ax, level2)
+    if not np.isfinite(kernel).any():
+        why_empty(ax, f"no level has an averaging kernel of {name}")
+        return ax
+    colours = ScalarMappable(Normalize(z.min(), max(z.max(), z.min() + 1.0)), "viridis")
+    for i in range(0, z.size, every):
+        ax.plot(kernel[i], z, color=colours.to_rgba(z[i]), lw=1.0)
+    response = kernel.sum(axis=1)
+    ax.plot(response, z, "k--", lw=1.2, label="response: sum over true altitudes")
+    figure = ax.get_figure()
+    if figure is not None:
+        text = "level of the row (km)"
+        figure.colorbar(colours, ax=ax, label=text, pad=0.02, aspect=35)
+    ax.axvline(0.0, color="0.3", lw=0.5)
+    ax.margins(y=0 if z.size > 1 else 0.1)
+    ax.legend(frameon=False, fontsize="x-small", loc="upper right")
     return ax
-
-
-def _row(level1: xr.Dataset, spectrum: int) -> xr.Dataset:
-    size = level1.sizes.get("spectrum", 0)
-    if not -size <= spectrum < size:
-        message = f"the product has {size} spectra"
-        raise TgoError(message, field="spectrum", value=spectrum, rule="plot.row")
-    return level1.isel(spectrum=spectrum)
-
-
-def _signal(level1: xr.Dataset) -> str:
-    for name in ("transmittance", "radiance", "reflectance_factor"):
-        if name in level1:
-            return name
-    message = "no transmittance, radiance or reflectance factor"
-    raise TgoError(message, rule="plot.variable")
-
-
-def _abscissa(row: xr.Dataset) -> tuple[Floats, str]:
-    name = "wavenumber" if "wavenumber" in row.variables else "wavelength"
-    return np.asarray(row[name].values, dtype=float), label(row[name])
-
-
-def _title(row: xr.Dataset, spectrum: int) -> str:
-    parts = [f"spectrum {spectrum}"]
-    if "tangent_altitude" in row.variables:
-        parts.append(f"tangent altitude {float(row['tangent_altitude']):.1f} km")
-    if "order" in row.variables and row["order"].ndim == 0:
-        parts.append(f"order {int(row['order'])}")
-    return ", ".join(parts)
