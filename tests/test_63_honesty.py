@@ -298,10 +298,9 @@ def test_agreement__false_alarms_are_as_rare_as_it_says():
     v = root @ root.T / (3 * n) + np.eye(3 * n)
     factor = np.linalg.cholesky(v)
     responses = rng.normal(size=(2, 3 * n))
+    known = v, responses, 1.0, parts, np.ones(3), np.ones((3, 2))
     found = [
-        consistency.agreement(
-            factor @ rng.standard_normal(3 * n), v, responses, 1.0, parts, np.ones(3)
-        )
+        consistency.agreement(factor @ rng.standard_normal(3 * n), *known)
         for _ in range(600)
     ]
     p = np.array([one.probability for one in found])
@@ -310,9 +309,42 @@ def test_agreement__false_alarms_are_as_rare_as_it_says():
     # and what one group alone has is seen, and is an error of what depends on it
     off = np.zeros(3 * n)
     off[:n] = 8.0 * np.sqrt(np.diag(v)[:n])
-    seen = consistency.agreement(off, v, responses, 1.0, parts, np.ones(3))
+    seen = consistency.agreement(off, *known)
     assert seen.probability < 1e-4
     assert (seen.error > 0.0).all()
+
+
+def _error(probability, shift, feature=1e4, variance=1.0):
+    """Error of one quantity with three manifolds, of which the first changes it."""
+    return consistency.Agreement(
+        probability,
+        np.array([[shift], [0.0], [0.0]]),
+        np.array([[variance], [0.04], [0.04]]),
+        np.array([[feature], [0.2 * feature], [0.2 * feature]]),
+        np.array([0.8, 0.1, 0.1]),
+    ).error[0]
+
+
+def test_agreement__error_is_what_a_feature_may_do():
+    """Little where all agree, the whole change where they do not, and no step between.
+
+    A feature of 1e-3 changes the quantity by ten standard errors of the change that is
+    seen when its manifold is left out.
+    """
+    agreed = _error(0.5, 0.0)
+    assert 0.1 < agreed < 0.5
+    steps = np.array([_error(0.5, x) for x in np.linspace(0.0, 6.0, 61)])
+    assert (np.diff(steps) > 0.0).all()
+    assert np.diff(steps).max() < 0.35
+    assert steps[-1] == pytest.approx(6.0, rel=0.05)
+    # what the test says counts too, and never makes less of it
+    by_test = np.array([_error(p, 1.0) for p in (0.5, 0.1, 1e-2, 1e-4, 1e-12)])
+    assert (np.diff(by_test) > 0.0).all()
+    # of a quantity that no feature moves, or that one manifold tells: what may be
+    assert _error(1e-12, 5.0, feature=0.0) == 0.0
+    blind = _error(1.0, 0.0, variance=1e8)
+    assert 1.0 < blind < 10.0
+    assert np.isfinite(_error(0.0, 1e6, variance=1e-30))
 
 
 def test_verdict__of_noise():
@@ -408,7 +440,8 @@ def test_agreement__one_manifold_makes_no_detection(name):
     """What is left without any one of them must stand by itself."""
     column = {"level": 0, "layer": 1}[name]
     shift, variance = np.zeros((3, 2)), np.full((3, 2), 4.0)
-    found = consistency.Agreement(0.5, shift, variance, np.full(3, 1 / 3))
+    feature = np.zeros((3, 2))
+    found = consistency.Agreement(0.5, shift, variance, feature, np.full(3, 1 / 3))
     chosen = slice(column, column + 1)
     error = np.array([2.0])
     assert found.needed(error, chosen) == pytest.approx(3.0 * np.sqrt(8.0))

@@ -5,7 +5,9 @@ solar line, a fault. The gas's own derivative splits the pixels into manifolds; 
 given a profile of its own, and the score test (Rao 1948) asks whether the data want it.
 Everything that the fit knows to be uncertain stands in the covariance of the score:
 else any error of temperature would make strong and weak lines disagree. From the same
-matrices comes what the result would be without each manifold.
+matrices comes what the result would be without each manifold, and the error by a
+feature on one of them: not a threshold but a mean over what may be, weighed by the
+data, since chance may well hide a feature that moves the result by several errors.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ __all__ = [
     "hats",
     "manifolds",
     "of_row",
+    "shapes",
 ]
 
 HATS_KM = (0.0, 8.0, 16.0, 24.0, 32.0, 40.0, 50.0, 60.0, 72.0, 85.0)
@@ -48,9 +51,13 @@ LEAST_SHARE = 0.03
 WIDEST_PX = 12
 """Wider manifolds are cut: many pixels as one group hide a narrow feature."""
 
-DOUBTFUL, UNLIKELY_SIGMAS = 0.1, 1.5
-"""Probability of the disagreement below which all of a change counts as error; else
-only what is beyond this many standard errors of the change."""
+FEATURE_DEPTHS = (3e-4, 1e-3)
+"""1-sigma depths of transmittance of a feature that is not the gas: lines of no list,
+rests of solar lines. Judgement, about what spectra of the orders are known for (0.05 to
+0.2 %); deeper ones show without a prior."""
+
+FEATURE_ODDS = 0.2
+"""Of there being one on any manifold, before the data are asked (judgement)."""
 
 LEFT_OUT_SIGMAS = 3.0
 """Of its own error by which a detection must stay without any one manifold: one feature
@@ -58,6 +65,9 @@ makes none."""
 
 ALONE_SHARE = 0.9
 """Of the information that one manifold holds: the others cannot contradict it."""
+
+SMALLEST_SHARE = 1e-12
+"""Of its square by a feature: smaller variances are rounding."""
 
 SMALLEST_EIGENVALUE = 1e-3
 """Directions of the scaled covariance below say nothing but rounding."""
@@ -75,6 +85,8 @@ class Agreement:
         Change of some linear quantities of the state if a group is left out.
     variance : array, shape (group, quantity)
         Of that change by noise and known sources.
+    feature : array, shape (group, quantity)
+        What a feature on the group as deep as the spectrum changes.
     share : array, shape (group,)
         Of the information.
     """
@@ -82,13 +94,14 @@ class Agreement:
     probability: float
     shift: Array
     variance: Array
+    feature: Array
     share: Array
 
     @classmethod
     def none(cls, count: int) -> Agreement:
         """Of a gas of which one manifold alone is seen: nothing to compare."""
         nothing = np.zeros((0, count))
-        return cls(1.0, nothing, nothing, np.zeros(0))
+        return cls(1.0, nothing, nothing, nothing, np.zeros(0))
 
     @property
     def alone(self) -> bool:
@@ -97,14 +110,30 @@ class Agreement:
 
     @property
     def error(self) -> Array:
-        """Error of the quantities by what the manifolds disagree, (quantity,)."""
+        """Error of the quantities by a feature on one manifold, (quantity,).
+
+        The mean square over there being none, or one of some depth on any of the
+        manifolds, each by its likelihood: that of the change without the manifold, and
+        at least what the test allows to think of a disagreement (the bound of Sellke,
+        Bayarri and Berger 2001, doi:10.1198/000313001300339950).
+        """
         if not self.shift.size:
             return np.zeros(self.shift.shape[1])
-        # without a sign of disagreement only what chance does not make; with one, a
-        # change that chance could make may well be what hides the feature
-        expected = 0.0 if self.probability < DOUBTFUL else UNLIKELY_SIGMAS**2
-        excess = (self.shift**2 - expected * self.variance).max(axis=0)
-        return np.asarray(np.sqrt(np.clip(excess, 0.0, None)))
+        deep = np.multiply.outer(np.square(FEATURE_DEPTHS), self.feature**2)
+        known = np.maximum(self.variance, SMALLEST_SHARE * deep.max(axis=0))
+        known = np.where(known > 0.0, known, 1.0)
+        held = deep / (deep + known)
+        # in logarithms: a feature may be as clear as one likes
+        likelihood = 0.5 * (held * self.shift**2 / known + np.log1p(-held))
+        square = (held * self.shift) ** 2 + held * known
+        most = likelihood.max(axis=(0, 1))
+        weight = np.exp(likelihood - most)
+        mean = (weight * square).sum(axis=(0, 1)) / weight.sum(axis=(0, 1))
+        evidence = np.maximum(
+            most + np.log(weight.mean(axis=(0, 1))), -np.log(_sellke(self.probability))
+        )
+        chance = 1.0 / (1.0 + np.exp(-evidence) / FEATURE_ODDS)
+        return np.asarray(np.sqrt(chance * mean))
 
     def needed(self, error: Array, chosen: slice) -> Array:
         """Return from where on no single manifold makes a detection, (quantity,).
@@ -204,6 +233,13 @@ def halves(groups: IntArray, information: Array) -> list[Part]:
     return parts
 
 
+def shapes(groups: IntArray, information: Array) -> Array:
+    """Features of unit depth, shaped as the gas on each manifold, (group, pixel)."""
+    root = np.sqrt(information)
+    found = np.array([root * (groups == n) for n in range(groups.max(initial=-1) + 1)])
+    return np.asarray(found / found.max(axis=1, keepdims=True))
+
+
 def agreement(
     score: Array,
     covariance: Array,
@@ -211,6 +247,7 @@ def agreement(
     sigma: float,
     parts: Sequence[Part],
     shares: Array,
+    feature: Array,
     n_hats: int = len(HATS_KM),
 ) -> Agreement:
     """Test the manifolds of one gas.
@@ -228,6 +265,8 @@ def agreement(
     parts : sequence of Part
         Of the manifolds.
     shares : array, shape (group,)
+    feature : array, shape (group, quantity)
+        Change of the quantities by a feature of unit depth, see `shapes`.
     n_hats : int
         Deviation profiles of each part; of a single spectrum one, a factor.
     """
@@ -251,7 +290,7 @@ def agreement(
         spread = np.linalg.solve(held, b.T).T * scale
         shift[number] = -spread @ score[mine]
         variance[number] = ((spread @ inner) * spread).sum(axis=1)
-    return Agreement(probability, shift, variance, shares)
+    return Agreement(probability, shift, variance, feature, shares)
 
 
 def of_row(
@@ -298,6 +337,7 @@ def of_row(
     left = columns @ beside.T - known.T @ covariance @ (fields @ beside.T)
     for one in (*lefts, *left.T):
         v = v + one[:, None] * one / inflation**2
+    deep = seen.columns(shapes(groups, raw**2)[None])[0]
     return agreement(
         columns @ seen.residual[0] / inflation,
         v,
@@ -305,8 +345,15 @@ def of_row(
         sigma / inflation,
         parts,
         shares,
+        (deep @ (fields.T @ covariance[field]))[:, None],
         n_hats=1,
     )
+
+
+def _sellke(probability: float) -> float:
+    """Likelihood without a disagreement against with one, at least: from a p-value."""
+    p = max(probability, np.finfo(float).tiny)
+    return float(-np.e * p * np.log(p)) if p < np.exp(-1.0) else 1.0
 
 
 def _p_value(score: Array, v: Array, chosen: IntArray) -> float:

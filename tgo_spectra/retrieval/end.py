@@ -314,6 +314,12 @@ class End:
         for index, (_, gradient) in enumerate(beside, 1):
             left = score[:, index] - known.T @ (covariance @ gradient)
             v += left[:, None] * left / inflation**2
+        whole = (len(raw), *groups.shape)
+        deep = (
+            np.broadcast_to(shape, whole)[:, None]
+            for shape in consistency.shapes(groups, information)
+        )
+        feature = [responses @ self.times(seen.columns(one)[:, 0]) for one in deep]
         return consistency.agreement(
             score[:, 0] / inflation,
             v,
@@ -321,6 +327,7 @@ class End:
             float(self.space.block(name).sigma.max()) / inflation,
             parts,
             shares,
+            np.array(feature),
         )
 
 
