@@ -60,7 +60,8 @@ def _with_verbose(command: click.Command) -> click.Command:
 
 for _command in (
     *(simulation.demo, levels.info, retrieval.retrieve, retrieval.status),
-    *(levels.map_, levels.merge, levels.limits, pictures.plot),
+    *(levels.map_, levels.merge, levels.limits),
+    *(pictures.plot, pictures.report),
     *(simulation.simulate, archive.index, archive.find, archive.verify),
     *(archive.fetch, choices.setups, levels.export, isotopes.deuterium),
     *(preparation.prepare, spectroscopy.lines, spectroscopy.tables, cache.cache),

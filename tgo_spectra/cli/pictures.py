@@ -1,4 +1,4 @@
-"""The command that draws what there is to see of a product, a result, a map, a run."""
+"""Commands that show: pictures of a product, a result, a map; the report of a run."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tgo_spectra.cli.terminal import EXISTING, PATH, Product, say
+from tgo_spectra.cli.terminal import EXISTING, PATH, Product, UserPath, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["plot"]
+__all__ = ["plot", "report"]
 
 
 @click.command()
@@ -133,3 +133,27 @@ def _product_of(level2: Path) -> str | None:
             place = Path(split_place(Path(row.product))[0])
             return row.product if place.exists() else None
     return None
+
+
+@click.command()
+@click.argument("folder", type=UserPath(exists=True, file_okay=False))
+@click.option("--out", default=None, type=PATH, help="Default: report, in FOLDER.")
+@click.option("--gas", default=None, help="Gas of the limits; default: methane.")
+@click.option(
+    "--pages",
+    type=click.Choice(["bad", "all", "none"]),
+    default="bad",
+    show_default=True,
+    help="Of which products a page is written: seconds each.",
+)
+def report(folder: str, out: str | None, gas: str | None, pages: Any) -> None:
+    """Write what a run made as pages for a browser, which need no network.
+
+    FOLDER is the output folder of a run, or any folder of level-2 files. The page of
+    the run says what was processed, what failed and why, how good the fits are, limits,
+    maps that lie in the folder, choices; its table can be sorted and filtered.
+    """
+    from tgo_spectra.report import write_report
+
+    chosen = None if gas is None else gas.lower()
+    say(str(write_report(folder, out, gas=chosen, pages=pages)))
