@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import os
+import warnings
 from typing import TYPE_CHECKING
 
 import damage
@@ -29,6 +30,7 @@ from tgo_spectra.variables import lookup, validate
 if TYPE_CHECKING:
     import pathlib
 
+ACDD = "acdd:1.3"
 NAMES = ("vmr_apriori", "vmr_noise_error", "vmr_smoothing_error", "vmr_error")
 
 
@@ -87,21 +89,42 @@ def synthetic_level2(seed=0, levels=40, gases=("ch4", "h2o")) -> xr.Dataset:
     return xr.Dataset(ds, coords, attrs)
 
 
-def cf_errors(path: pathlib.Path) -> list[str]:
+def errors_of(path: pathlib.Path) -> list[str]:
+    """What CF 1.11 and ACDD 1.3 require and a file has not.
+
+    ACDD wants a standard name of everything; what has none in the table is no error.
+    """
+    wanted = issues_of(path, weight=3)
+    return [
+        f"{name}: {message}"
+        for name, message in wanted
+        if message != "standard_name" or has_standard_name(name)
+    ]
+
+
+def has_standard_name(issue: str) -> bool:
+    known = lookup(issue.split('"')[1])
+    return known is not None and known.standard_name is not None
+
+
+def issues_of(
+    path: pathlib.Path, weight: int, conventions: tuple[str, ...] = ("cf:1.11", ACDD)
+) -> list[tuple[str, str]]:
     from compliance_checker.runner import CheckSuite
 
     if not CheckSuite.checkers:
         CheckSuite.load_all_available_checkers()
     suite = CheckSuite()
-    with netCDF4.Dataset(path) as file:
-        scores = suite.run_all(file, ["cf:1.11"], skip_checks=[])
+    with netCDF4.Dataset(path) as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of the checker's own
+        scores = suite.run_all(file, list(conventions), skip_checks=[])
     found = []
     for groups, errors in scores.values():
         assert not errors
         found += [
-            message
+            (str(group.name), message)
             for group in groups
-            if group.weight == 3 and group.value[0] < group.value[1]
+            if group.weight == weight and group.value[0] < group.value[1]
             for message in [*group.msgs, *(m for c in group.children for m in c.msgs)]
         ]
     return found
@@ -246,7 +269,8 @@ def ozone_level2() -> xr.Dataset:
 def test_files__cf_clean_also_after_open_and_save(tmp_path, kind):
     # the checker takes a time that grows with the square of the variables
     ds, write = synthetic_level2(gases=("ch4",)), write_level2
-    ds["not_in_the_catalogue"] = ("altitude", np.ones(ds.sizes["altitude"]))
+    ones = np.ones(ds.sizes["altitude"])
+    ds["not_in_the_catalogue"] = ("altitude", ones, {"units": "1"})
     if kind == "map":
         grid = Grid(latitude=[-90, 0, 90], solar_longitude=range(0, 361, 90))
         ds, write = grid_level2(ds, grid), write_map
@@ -272,10 +296,51 @@ def test_files__cf_clean_also_after_open_and_save(tmp_path, kind):
     with xr.open_dataset(path) as lazy:
         again = write(lazy.load(), tmp_path / "b.nc")
     assert metadata(again) == metadata(path)
-    assert cf_errors(again) == []
+    assert errors_of(again) == []
     first, second = open_verified(path), open_verified(again)
     for name in first.variables:
         np.testing.assert_array_equal(first[name].values, second[name].values)
+
+
+@pytest.mark.parametrize("kind", ["level2", "map"])
+def test_files__clean_also_as_xarray_writes_them_again(tmp_path, kind):
+    if kind == "map":
+        grid = Grid(latitude=[-90, 0, 90], longitude=[-180, 0, 180])
+        level3 = grid_level2(synthetic_level2(gases=("ch4",)), grid)
+        path = write_map(level3, tmp_path / "a.nc")
+        level3.to_netcdf(tmp_path / "memory.nc")
+    else:
+        ds = synthetic_level2(gases=("ch4",), levels=5)
+        path = write_level2(ds, tmp_path / "a.nc")
+    open_verified(path).to_netcdf(tmp_path / "b.nc")
+    assert errors_of(tmp_path / "b.nc") == []
+    for file in tmp_path.glob("*.nc"):
+        with netCDF4.Dataset(file) as raw:
+            for name in ("latitude", "latitude_bounds", "altitude"):
+                if name in raw.variables:
+                    assert "_FillValue" not in raw[name].ncattrs()
+
+
+def test_files__what_a_user_adds_completes_acdd(tmp_path):
+    """All that ACDD recommends is there, but who made the file and may use it."""
+    grid = Grid(latitude=[-90, 0, 90], longitude=[-180, 0, 180], altitude=[0, 9])
+    level3 = grid_level2(synthetic_level2(gases=("ch4",), levels=5), grid)
+    file = write_map(level3, tmp_path / "a.nc")
+    lacking = [message for _, message in issues_of(file, 2, (ACDD,))]
+    people = {
+        f"{who}_{what}"
+        for who in ("creator", "publisher")
+        for what in ("name", "url", "email")
+    }
+    of_user = {"acknowledgement", "license"} | people
+    times = {f"time_coverage_{x}" for x in ("start", "end", "duration", "resolution")}
+    names = {m.split()[0].split("/")[-1] for m in lacking}
+    assert names - times <= of_user
+    mine = dict.fromkeys(of_user, "see text") | {"institution": "of mine"}
+    path = write_map(level3, tmp_path / "b.nc", attributes=mine)
+    assert open_verified(path).attrs["institution"] == "of mine"
+    rest = {m.split()[0].split("/")[-1] for _, m in issues_of(path, 2, (ACDD,))}
+    assert rest <= times | {"creator_url", "creator_email"} | people
 
 
 def test_content_hash__same_result_same_hash(tmp_path):

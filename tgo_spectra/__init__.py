@@ -20,6 +20,7 @@ _HOME = {
     "atmosphere_at": "atmosphere.climatology",
     "atmosphere_for_product": "atmosphere.climatology",
     "build_table": "spectroscopy.tables",
+    "compare": "comparison",
     "find": "archive",
     "grid_level2": "maps",
     "index_archive": "archive",
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
         reference_atmosphere as reference_atmosphere,
     )
     from tgo_spectra.batch.products import run as run
+    from tgo_spectra.comparison import compare as compare
     from tgo_spectra.errors import TgoError as TgoError
     from tgo_spectra.files.bira import read_bira as read_bira
     from tgo_spectra.files.bira import write_bira as write_bira

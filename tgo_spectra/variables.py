@@ -33,11 +33,13 @@ __all__ = [
     "Variable",
     "annotate",
     "catalogue",
+    "content_type",
     "dataset",
     "gas_of",
     "is_coordinate",
     "lookup",
     "validate",
+    "without_fill",
 ]
 
 CATALOGUE = Path(__file__).parent / "variables.toml"
@@ -152,9 +154,25 @@ class Variable:
 
 
 @lru_cache(maxsize=1)
+def _catalogue_file() -> dict[str, Any]:
+    return tomllib.loads(CATALOGUE.read_text(encoding="utf-8"))
+
+
+@lru_cache(maxsize=4096)
+def content_type(name: str) -> str:
+    """Say what a variable that is no coordinate holds, in the words of ISO 19115-1.
+
+    >>> [content_type(f"ch4_{x}") for x in ("mean", "upper_limit", "sum_x")]
+    ['physicalMeasurement', 'qualityInformation', 'auxiliaryInformation']
+    """
+    kinds = _catalogue_file()["contents"].items()
+    return str(next(kind for kind, pattern in kinds if re.search(pattern, name)))
+
+
+@lru_cache(maxsize=1)
 def _entries() -> dict[str, dict[str, Any]]:
     """Entries of the file by name, written out but for ``<gas>``."""
-    raw = tomllib.loads(CATALOGUE.read_text(encoding="utf-8"))
+    raw = _catalogue_file()
     rows = {
         "<source>": {name: {"source": text} for name, text in raw["sources"].items()},
         "<quantity>": raw["quantities"],
@@ -331,7 +349,19 @@ def dataset(values: Mapping[str, object], record: Mapping[str, object]) -> xr.Da
 
     variables = {name: _variable(name, value) for name, value in values.items()}
     coords = {n: variables.pop(n) for n in list(variables) if is_coordinate(n)}
-    return xr.Dataset(variables, coords, dict(record))
+    return without_fill(xr.Dataset(variables, coords, dict(record)))
+
+
+def without_fill(ds: xr.Dataset) -> xr.Dataset:
+    """Say of coordinates and bounds, in place, that files need no fill value for them.
+
+    xarray gives all numbers one when it writes them, which CF forbids for these.
+    """
+    bounds = {variable.attrs.get("bounds") for variable in ds.variables.values()}
+    for name, variable in ds.variables.items():
+        if (name in ds.coords or name in bounds) and variable.dtype.kind == "f":
+            variable.encoding["_FillValue"] = None
+    return ds
 
 
 def _variable(name: str, value: Any) -> xr.Variable:

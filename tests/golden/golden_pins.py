@@ -33,8 +33,12 @@ SAME = 1e-6
 UNPINNED = {
     # differ from one run to the next with equal results
     "date_created",
+    "date_issued",
+    "date_modified",
+    "date_metadata_modified",
     "history",
     "tracking_id",
+    "id",
     "content_sha256",
     # say which version of the package wrote the file
     "software",
@@ -42,6 +46,8 @@ UNPINNED = {
     # know the folder that the test runs in, or hashes of numbers
     "source_file",
     "resume_key",
+    # follows from the name of a variable
+    "coverage_content_type",
 }
 """Attributes, and keys of a journal, that are not pinned."""
 
@@ -75,7 +81,9 @@ def pin_of_netcdf(path: Path, *, without: set[str] = frozenset()) -> Pin:
             name: Variable(
                 tuple(item.dimensions),
                 np.asarray(item[...]),
-                _plain({k: item.getncattr(k) for k in item.ncattrs()}),
+                _plain(
+                    {k: item.getncattr(k) for k in item.ncattrs() if k not in UNPINNED}
+                ),
             )
             for name, item in file.variables.items()
         }

@@ -19,6 +19,17 @@ from tgo_spectra.cli.terminal import (
 __all__ = ["export", "info", "limits", "map_", "merge"]
 
 
+_FORMS = {
+    "bira": ("L2",),
+    "harp": ("L2",),
+    "geotiff": ("L3",),
+    "zarr": ("L2", "L3"),
+}
+"""Forms of export, with the levels that have them."""
+_WHAT = {"geotiff": "map", "zarr": "level-2 file or map"}
+_BANDS = ("mean", "standard_error", "upper_limit", "count")
+
+
 @click.command()
 @click.argument("path", type=Product(exists=True))
 def info(path: str) -> None:
@@ -237,24 +248,28 @@ def limits(
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=EXISTING)
-@click.option("--form", required=True, type=click.Choice(["bira", "harp"]))
-@click.option("--gas", "gases", multiple=True, help="Gas; needed for bira.")
+@click.option("--form", required=True, type=click.Choice(_FORMS))
+@click.option("--gas", "gases", multiple=True, help="Gas; needed for bira, geotiff.")
 @click.option("--out", required=True, type=PATH, help="Folder for the files.")
 def export(paths: tuple[str, ...], form: str, gases: tuple[str, ...], out: str) -> None:
-    """Export level-2 files in PATHS (files or folders) for other software.
+    """Export level-2 files and maps in PATHS (files or folders) for other software.
 
-    bira: nine columns of text, one file a gas. harp: netCDF under HARP's names.
+    Of level 2, bira: nine columns of text, one file a gas; harp: netCDF under HARP's
+    names. Of maps over longitude and latitude, geotiff: mean, standard error, upper
+    limit and count of each gas. Of both, zarr.
     """
     from pathlib import Path
 
     from tgo_spectra.errors import OutputError, TgoError
     from tgo_spectra.files.atomic import output_folder
     from tgo_spectra.files.bira import write_bira
+    from tgo_spectra.files.geotiff import write_geotiff
     from tgo_spectra.files.harp import write_harp
     from tgo_spectra.files.netcdf import open_verified
+    from tgo_spectra.files.zarr import write_zarr
 
-    if form == "bira" and not gases:
-        message = "--form bira needs --gas"
+    if form in {"bira", "geotiff"} and not gases:
+        message = f"--form {form} needs --gas"
         raise click.UsageError(message)
     folder = output_folder(out)
     files: list[Path] = []
@@ -269,7 +284,7 @@ def export(paths: tuple[str, ...], form: str, gases: tuple[str, ...], out: str) 
 
     def target(suffix: str) -> Path:
         """Name a file after its level 2, which no other one has."""
-        path = folder / f"{file.stem}_{suffix}"
+        path = folder / f"{file.stem}{'.' if suffix == 'zarr' else '_'}{suffix}"
         if path in written:
             message = (
                 "not exported, since another level-2 file has the same name: "
@@ -280,17 +295,24 @@ def export(paths: tuple[str, ...], form: str, gases: tuple[str, ...], out: str) 
 
     for file in unique.values():
         try:
-            level2 = open_verified(file)
-            if level2.attrs.get("processing_level", "L2") != "L2":
+            ds = open_verified(file)
+            level = str(ds.attrs.get("processing_level", "L2"))
+            if level not in _FORMS[form]:
                 continue  # a map may lie beside its input
+            if form == "zarr":
+                written[write_zarr(ds, target("zarr"))] = file
             if form == "harp":
-                made = write_harp(level2, target("harp.nc"), list(gases) or None)
+                made = write_harp(ds, target("harp.nc"), list(gases) or None)
                 written[made] = file
-            for gas in gases if form == "bira" else ():
-                made = write_bira(level2, target(f"{gas}.txt"), gas.lower())
+            for gas in map(str.lower, gases) if form in {"bira", "geotiff"} else ():
+                if form == "bira":
+                    made = write_bira(ds, target(f"{gas}.txt"), gas)
+                else:
+                    names = [f"{gas}_{name}" for name in _BANDS]
+                    made = write_geotiff(ds, target(f"{gas}.tif"), names)
                 written[made] = file
         except TgoError as error:
             n_failed += 1
             say(f"failed {file}: {without_place(str(error), file)}", err=True)
     say(f"{len(written)} written, {n_failed} failed -> {folder}")
-    leave(len(written), n_failed, "level-2 file")
+    leave(len(written), n_failed, _WHAT.get(form, "level-2 file"))

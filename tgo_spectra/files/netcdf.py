@@ -32,7 +32,13 @@ from tgo_spectra.files.storage import (
     write_stored,
 )
 from tgo_spectra.paths import expanded
-from tgo_spectra.variables import is_coordinate, lookup, validate
+from tgo_spectra.variables import (
+    content_type,
+    is_coordinate,
+    lookup,
+    validate,
+    without_fill,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -47,6 +53,7 @@ __all__ = [
     "content_hash",
     "open_partly",
     "open_verified",
+    "stored",
     "sweep_temporary",
     "write_level2",
     "write_map",
@@ -257,17 +264,7 @@ def _write(
     ds: xr.Dataset, path: str | Path, extra: Mapping[str, object], *, level: int
 ) -> Path:
     final = expanded(path)
-    if not ds.data_vars:
-        message = "the Dataset holds no variable"
-        raise OutputError(message, path=final, rule="io.empty")
-    variables = _encode(ds)
-    validate(ds, level)
-    attrs = clean_attributes({**ds.attrs, **extra, **_discovery(ds, variables)})
-    for key in ("content_sha256", "coordinates"):
-        attrs.pop(key, None)
-    if unnamed := _unnamed_coordinates(ds, variables):
-        attrs["coordinates"] = " ".join(unnamed)
-    attrs["content_sha256"] = content_hash(variables, attrs)
+    variables, attrs = stored(ds, final, extra, level=level)
     output_folder(final.parent)
     with atomic_file(final) as temporary:
         write_stored(variables, attrs, temporary)
@@ -275,6 +272,28 @@ def _write(
             message = "the file read back differs from what was written"
             raise OutputError(message, path=final, rule="io.verify_failed")
     return final
+
+
+def stored(
+    ds: xr.Dataset, path: Path, extra: Mapping[str, object], *, level: int
+) -> tuple[dict[str, Stored], dict[str, Any]]:
+    """Give variables and attributes as a file of level 2 or 3 holds them.
+
+    OutputError, TgoError: nothing to write, or against the catalogue.
+    """
+    if not ds.data_vars:
+        message = "the Dataset holds no variable"
+        raise OutputError(message, path=path, rule="io.empty")
+    variables = _encode(ds)
+    validate(ds, level)
+    # what a user says last counts
+    attrs = clean_attributes({**ds.attrs, **_discovery(ds, variables), **extra})
+    for key in ("content_sha256", "coordinates"):
+        attrs.pop(key, None)
+    if unnamed := _unnamed_coordinates(ds, variables):
+        attrs["coordinates"] = " ".join(unnamed)
+    attrs["content_sha256"] = content_hash(variables, attrs)
+    return variables, attrs
 
 
 def write_plain(ds: xr.Dataset, path: Path) -> None:
@@ -344,6 +363,9 @@ def _encode(ds: xr.Dataset) -> dict[str, Stored]:
                 attrs["grid_mapping"] = "crs"
             if data.dtype.kind == "f":
                 attrs["_FillValue"] = data.dtype.type(np.nan)
+        if name not in bounds:
+            kind = "coordinate" if name in coords else content_type(name)
+            attrs["coverage_content_type"] = kind
         encoded[name] = Stored(dims[name], data, clean_attributes(attrs))
     if mapped:
         encoded["crs"] = _coordinate_system()
@@ -409,12 +431,13 @@ def _decode(variables: Mapping[str, Stored], attrs: Mapping[str, Any]) -> xr.Dat
         array.attrs.pop("grid_mapping", None)
     own = {key: value for key, value in attrs.items() if key != "coordinates"}
     ds = xr.Dataset(arrays, attrs=own)
-    return ds.set_coords([name for name in coords if name in arrays])
+    return without_fill(ds.set_coords([name for name in coords if name in arrays]))
 
 
 def _discovery(ds: xr.Dataset, variables: Mapping[str, Stored]) -> dict[str, object]:
     """Global attributes of CF and ACDD that follow from the contents."""
     now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+    name = str(uuid.uuid4())
     attrs: dict[str, object] = {
         "Conventions": "CF-1.11, ACDD-1.3",
         "body": "Mars",
@@ -423,7 +446,15 @@ def _discovery(ds: xr.Dataset, variables: Mapping[str, Stored]) -> dict[str, obj
         "references": "https://pypi.org/project/tgo-spectra/",
         "history": f"{now} written by tgo_spectra {__version__}",
         "date_created": now,
-        "tracking_id": str(uuid.uuid4()),
+        "date_issued": now,
+        "date_modified": now,
+        "date_metadata_modified": now,
+        "tracking_id": name,
+        "id": name,
+        "naming_authority": "tgo_spectra",
+        "project": "ExoMars Trace Gas Orbiter",
+        "platform": "ExoMars Trace Gas Orbiter",
+        "comment": "values keep their sign; errors are standard errors",
         "product_version": PROCESSING_VERSION,
         "processor_version": f"tgo_spectra {__version__}",
         "standard_name_vocabulary": "CF Standard Name Table v93",
@@ -444,10 +475,22 @@ def _discovery(ds: xr.Dataset, variables: Mapping[str, Stored]) -> dict[str, obj
             attrs[f"geospatial_{short}_min"] = float(np.nanmin(variables[name].data))
             attrs[f"geospatial_{short}_max"] = float(np.nanmax(variables[name].data))
             attrs[f"geospatial_{short}_units"] = variables[name].attrs.get("units", "")
+            steps = np.diff(variables[name].data) if name in ds.dims else np.zeros(0)
+            if steps.size and np.allclose(steps, steps[0]):
+                attrs[f"geospatial_{short}_resolution"] = f"{abs(steps[0]):.6g}"
     if "altitude" in variables:
         attrs["geospatial_vertical_positive"] = "up"
+        attrs["geospatial_bounds_vertical_crs"] = "areoid (MOLA equipotential surface)"
+    if {"geospatial_lat_min", "geospatial_lon_min"} <= set(attrs):
+        south, north = (attrs[f"geospatial_lat_{end}"] for end in ("min", "max"))
+        west, east = (attrs[f"geospatial_lon_{end}"] for end in ("min", "max"))
+        corners = ((south, west), (north, west), (north, east), (south, east))
+        ring = ", ".join(f"{y:.6g} {x:.6g}" for y, x in (*corners, corners[0]))
+        attrs["geospatial_bounds"] = f"POLYGON (({ring}))"
     if "time" in ds.variables and ds["time"].size and ds["time"].dtype.kind == "M":
         ends = (ds["time"].values.min(), ds["time"].values.max())
         for key, end in zip(("start", "end"), ends, strict=True):
             attrs[f"time_coverage_{key}"] = f"{np.datetime_as_string(end, 'ms')}Z"
+        seconds = (ends[1] - ends[0]) / np.timedelta64(1, "s")
+        attrs["time_coverage_duration"] = f"PT{seconds:.0f}S"
     return attrs

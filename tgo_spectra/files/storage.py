@@ -68,7 +68,12 @@ _SAMPLED_BYTES = 16_384  # deflating less takes no time worth saving
 
 
 # Left out of the content hash: they differ between two runs with equal results.
-_UNHASHED = frozenset({"content_sha256", "tracking_id", "date_created", "history"})
+_UNHASHED = frozenset(
+    {
+        "content_sha256", "tracking_id", "id", "date_created", "date_issued",
+        "date_modified", "date_metadata_modified", "history",
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -83,8 +88,8 @@ class Stored:
 def content_hash(variables: Mapping[str, Stored], attrs: Mapping[str, Any]) -> str:
     """Hash (SHA-256) names, dimensions, types, values and attributes of a file.
 
-    ``content_sha256``, ``tracking_id``, ``date_created`` and ``history`` are left out,
-    so that equal results have equal hashes.
+    ``content_sha256``, identifiers, dates and ``history`` are left out, so that equal
+    results have equal hashes.
     """
     digest = hashlib.sha256()
     hashed = {key: value for key, value in attrs.items() if key not in _UNHASHED}

@@ -18,7 +18,14 @@ from tgo_spectra.maps.grid import coordinate
 from tgo_spectra.maps.samples import FIELDS, RATIOS
 from tgo_spectra.maps.statistics import follows_values, statistics
 from tgo_spectra.maps.sums import EXTREMES, NAMES, SUMS, CellSums
-from tgo_spectra.variables import GASES, GATHERED, MAP_AXES, attributes_of, lookup
+from tgo_spectra.variables import (
+    GASES,
+    GATHERED,
+    MAP_AXES,
+    attributes_of,
+    lookup,
+    without_fill,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -104,7 +111,7 @@ def map_dataset(
                 arrays[f"{field}_{name}"] = (tuple(axes), full.reshape(shape), notes)
             else:
                 arrays[f"{field}_{name}"] = (GATHERED, full, notes)
-    return xr.Dataset(arrays, coords=coords, attrs=dict(attrs))
+    return without_fill(xr.Dataset(arrays, coords=coords, attrs=dict(attrs)))
 
 
 def _results(

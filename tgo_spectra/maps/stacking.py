@@ -19,7 +19,7 @@ from tgo_spectra.maps.grid import coordinate
 from tgo_spectra.maps.samples import VERTICAL, judged, layer_of
 from tgo_spectra.maps.statistics import statistics
 from tgo_spectra.maps.sums import Values, single_samples, summed
-from tgo_spectra.variables import GASES, attributes_of
+from tgo_spectra.variables import GASES, attributes_of, without_fill
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -317,4 +317,4 @@ def _dataset(
         if name.endswith(("limit", "floor")):
             notes["sigma_level"] = attrs["sigma_level"]
         arrays[f"{gas}_stacked_{name}"] = (grid.dims, whole.reshape(grid.shape), notes)
-    return xr.Dataset(arrays, coords, attrs)
+    return without_fill(xr.Dataset(arrays, coords, attrs))
