@@ -232,6 +232,7 @@ def given(small, request):
         "explanation/retrieval": two_orders,
         "how-to/climatologies": climatology,
         "how-to/cluster": results,
+        "how-to/compare": published,
         "how-to/exchange": published,
         "how-to/hdo_hcl": orders,
         "how-to/limits": results,

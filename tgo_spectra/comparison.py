@@ -68,8 +68,8 @@ def compare(
     level2 : Dataset, path, folder, or iterable of these
         Our level 2. Results with a severe ``quality_flag`` are left out and counted.
     other : Dataset, path, folder, or iterable of these
-        Profiles of others: of :func:`read_bira`, :func:`read_harp`,
-        :mod:`tgo_spectra.files.published`, or level 2 of another setup.
+        Profiles of others: of :func:`read_bira` or :func:`read_harp`, or level 2 of
+        another setup.
     quantity : str
         What is compared: ``h2o_vmr``, ``o3_number_density``, ``temperature``.
     hours, km, solar_longitude, local_time_hours : float or None, optional
