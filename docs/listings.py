@@ -19,6 +19,7 @@ from tgo_spectra.variables import CATALOGUE
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+CURES = Path(__file__).with_name("cures.toml")
 PACKAGE = Path(__file__).resolve().parent.parent / "tgo_spectra"
 
 
@@ -174,6 +175,7 @@ def rules() -> str:
     for path in PACKAGE.rglob("*.py"):
         for rule, message in _raised(ast.parse(path.read_text(encoding="utf-8"))):
             found.setdefault(rule, set()).add(message)
+    cures = tomllib.loads(CURES.read_text(encoding="utf-8"))
     lines: list[str] = []
     area = ""
     for rule in sorted(found):
@@ -181,11 +183,14 @@ def rules() -> str:
         if first != area:
             area = first
             lines += [area, "-" * len(area), ""]
+            lines += [f"*What to do:* {cures[area]}", ""]
         lines.append(f"``{rule}``")
         said = sorted(m for m in found[rule] if m) or [""]
         lines += [
             f"   | {_text(message) or 'said where it is found'}" for message in said
         ]
+        if rule in cures:
+            lines.append(f"   | *What to do:* {cures[rule]}")
         lines.append("")
     return "\n".join(lines)
 

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import json
 import re
 import subprocess
 import sys
@@ -243,3 +244,18 @@ def test_version__same_everywhere():
     citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert f"\nversion: {version}\n" in citation
     assert f"## {version}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    zenodo = json.loads((ROOT / ".zenodo.json").read_text(encoding="utf-8"))
+    assert zenodo["version"] == version
+    recipe = (ROOT / "packaging/conda-forge/recipe.yaml").read_text(encoding="utf-8")
+    assert f'  version: "{version}"\n' in recipe
+
+
+def test_recipe__requires_what_the_project_does():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    recipe = (ROOT / "packaging/conda-forge/recipe.yaml").read_text(encoding="utf-8")
+    part = recipe.partition("  run:\n")[2].partition("\ntests:")[0]
+    of_recipe = set(re.findall(r"- (\S+) >=(\S+)", part)) - {("python", "3.11")}
+    # conda has these without what only some need
+    names = {"dask[array]": "dask-core", "matplotlib": "matplotlib-base"}
+    needed = (item.split(">=") for item in project["project"]["dependencies"])
+    assert of_recipe == {(names.get(n, n).lower(), v) for n, v in needed}

@@ -12,6 +12,7 @@ import runpy
 import shlex
 import shutil
 import textwrap
+import tomllib
 import zipfile
 from pathlib import Path
 from typing import NamedTuple
@@ -252,7 +253,9 @@ def shell(command, capsys):
         lambda m: shlex.join(Path(m[1]).read_text(encoding="utf-8").split()),
         command,
     )
-    words = shlex.split(command)
+    words = []
+    for word in shlex.split(command):
+        words += sorted(map(str, Path().glob(word))) if "*" in word else [word]
     assert words[0] == "tgo-spectra", command
     capsys.readouterr()
     code = main(words[1:])
@@ -312,6 +315,11 @@ def test_rules__with_what_they_say(listings):
     text = listings["rules"]()
     entry = re.search(r"``quality.reason``\n((?:   .*\n)+)", text)[1]
     assert "no reason of quality\\_flag; those are …" in entry
+    cures = tomllib.loads((DOCS / "cures.toml").read_text(encoding="utf-8"))
+    rules = set(re.findall(r"^``([\w.]+)``$", text, re.MULTILINE))
+    areas = {rule.partition(".")[0] for rule in rules}
+    assert {name for name in cures if "." not in name} == areas
+    assert {name for name in cures if "." in name} <= rules
     silent = text.count("said where it is found")
     assert silent < 0.05 * text.count("   | ")
 
