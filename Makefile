@@ -8,7 +8,7 @@ LOWEST := README.md $(addprefix tests/test_,$(addsuffix .py,20_netcdf 20_writing
 	30_reader_nomad 33_reader_acs 69_kinds 70_maps 75_exchange 92_golden 95_demo))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-shared test-lowest check format docs picture bench validate golden clean
+.PHONY: help venv demo test test-shared test-lowest test-cluster check format docs picture bench validate golden clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/'
@@ -35,6 +35,12 @@ test: check ## what continuous integration runs: checks, tests, doctests, exampl
 
 test-shared: $(STAMP) ## the tests that need real line lists and samples in ../shared
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m shared
+
+test-cluster: $(STAMP) ## as root: the examples of job scripts on a real Slurm of one node
+	tests/cluster/slurm.sh install
+	$(PYTHON) -m venv .snakemake
+	.snakemake/bin/python -m pip install --quiet snakemake
+	PATH="$$PATH:$(CURDIR)/.snakemake/bin" $(BIN)/python -m pytest -q tests/test_82_slurm.py
 
 test-lowest: ## open, fit, write, map, damage, at the lowest versions of everything
 	$(PYTHON) -m venv .lowest
@@ -65,4 +71,4 @@ golden: $(STAMP) ## make the golden files again: WHY="reason", and NAMES="so_oe 
 	OMP_NUM_THREADS=1 $(BIN)/python tests/golden/remake.py --why "$(WHY)" $(NAMES)
 
 clean: ## remove build products and the environment
-	rm -rf $(VENV) .bench .lowest .validation docs/_build docs/auto_examples demo-output .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .bench .lowest .snakemake .validation docs/_build docs/auto_examples demo-output .pytest_cache .mypy_cache .ruff_cache

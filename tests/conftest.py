@@ -128,6 +128,8 @@ APART = (
     "test_80_batch",
     "test_80_batch_files",
     "test_82_clusters",
+    "test_82_jobs",
+    "test_82_slurm",
     "test_83_runs",
     "test_85_archive_index",
     "test_86_archive_download",

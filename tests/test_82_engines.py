@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from job_commands import lay_out
 
 from tgo_spectra.batch import workers
 from tgo_spectra.batch.engines import Death, Here, mapped
@@ -25,19 +26,26 @@ posix = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 
 
 @pytest.fixture(scope="module")
-def engine_of():
+def engine_of(tmp_path_factory):
     """Make an engine of each kind; the workers of a cluster are threads of this one."""
     from distributed import Client
 
+    from tgo_spectra.batch.jobs import jobs_of
     from tgo_spectra.batch.schedulers import OnCluster
 
-    with Client(
-        processes=False, n_workers=2, threads_per_worker=1, dashboard_address=None
-    ) as client:
+    folder = tmp_path_factory.mktemp("jobs")
+    with (
+        Client(
+            processes=False, n_workers=2, threads_per_worker=1, dashboard_address=None
+        ) as client,
+        pytest.MonkeyPatch.context() as patch,
+        jobs_of("slurm", lay_out(folder, patch), folder) as jobs,
+    ):
         kinds = {
             "here": Here,
             "workers": lambda: Workers(2, timeout_s=60.0, memory=4 * GB),
             "cluster": lambda: OnCluster(client, timeout_s=60.0),
+            "jobs": lambda: OnCluster(jobs, timeout_s=60.0),
         }
         yield lambda name: kinds[name]()
 
@@ -62,7 +70,7 @@ def outcomes(engine, items):
     return found, most
 
 
-@pytest.mark.parametrize("kind", ["here", "workers", "cluster"])
+@pytest.mark.parametrize("kind", ["here", "workers", "cluster", "jobs"])
 def test_engine__contract(engine_of, kind):
     with engine_of(kind) as engine:
         assert engine.room > 0
@@ -72,9 +80,9 @@ def test_engine__contract(engine_of, kind):
         assert {item: value for item, (value, _) in found.items()} == {
             item: 2 * item for item in range(30)
         }
-        assert most <= {"here": 1, "workers": 2, "cluster": 8}[kind]
+        assert most <= {"here": 1, "workers": 2}.get(kind, 8)
         pids = {pid for _, pid in found.values()}
-        assert (os.getpid() in pids) is (kind != "workers")
+        assert (os.getpid() in pids) is (kind not in ("workers", "jobs"))
         # another task for the same engine, and what does not come to an end is dropped
         assert mapped(engine, str, [3, 1, 2]) == ["3", "1", "2"]
         engine.use(time.sleep)

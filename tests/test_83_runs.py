@@ -186,6 +186,8 @@ def test_run__stopped_by_a_signal(tmp_path, workers, number, code):
         # a terminal sends Ctrl-C to all processes of its group
         send = os.killpg if number == "SIGINT" else os.kill
         send(driver.pid, getattr(signal, number))
+        if number == "SIGTERM":  # a batch system and a shell say the same twice
+            send(driver.pid, signal.SIGTERM)
         _, err = driver.communicate(timeout=60)
     assert driver.returncode == code
     lines = [one for one in err.splitlines() if one and not one.startswith("warning:")]

@@ -44,6 +44,7 @@ _STOPPING = frozenset(
     }
 )
 _SAY_S = 60.0  # between two lines
+_ECHO_S = 2.0  # between two SIGTERM that are one
 _WAIT_S = 1.0  # for an outcome, before the loop looks for anything else to do
 
 
@@ -187,27 +188,45 @@ class Loop:
             raise OutputError(message, path=self._record.folder, rule=row.rule)
 
 
+class _Stop:
+    """What SIGTERM does: the first raises `Terminated`, one much later ends at once.
+
+    Batch systems and scripts may tell a process together with its shell, which passes
+    it on: what comes shortly after the first one is the same.
+    """
+
+    def __init__(self) -> None:
+        self.told = float("inf")
+
+    def __call__(self, number: int, _frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self.told > now:
+            self.told = now
+            raise Terminated
+        if self.told + _ECHO_S < now:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+
+
 @contextlib.contextmanager
 def _told_to_end() -> Iterator[None]:
-    """Raise `Terminated` at the first SIGTERM; a second one ends the process.
+    """Raise `Terminated` at the first SIGTERM.
 
     Only in the main thread, which alone gets signals, and only where nobody else has
     said what is to be done.
     """
     here = threading.current_thread() is threading.main_thread()
-    if not here or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+    former = signal.getsignal(signal.SIGTERM)
+    if not here or not (former is signal.SIG_DFL or isinstance(former, _Stop)):
         yield
         return
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        raise Terminated
-
+    stop = _Stop()
     signal.signal(signal.SIGTERM, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if stop.told == float("inf"):  # else it goes on hearing while the run ends
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 class Progress:

@@ -31,7 +31,7 @@ from tgo_spectra.errors import TgoError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["GB", "Workers", "memory_of_machine"]
+__all__ = ["GB", "ONE_THREAD", "Workers", "memory_of_machine"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ GB = 1e9
 """Bytes."""
 # One thread a process: the products are the parallel part. Set before the worker
 # starts, because the libraries read these when they are loaded.
-_ONE_THREAD = {
+ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
@@ -96,7 +96,7 @@ class _Worker:
             [sys.executable, "-c", start],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, **_ONE_THREAD},
+            env={**os.environ, **ONE_THREAD},
             # a terminal sends Ctrl-C to the group of this process
             start_new_session=True,
         )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from tgo_spectra.batch.jobs import SYSTEMS
 from tgo_spectra.cli.terminal import EXISTING, PATH
 
 if TYPE_CHECKING:
@@ -33,6 +35,16 @@ _OPTIONS = (
         "--tls-cert", default=None, type=EXISTING, help="Your certificate, PEM."
     ),
     click.option("--tls-key", default=None, type=EXISTING, help="Its key, PEM."),
+    *(
+        click.option(
+            f"--{system}",
+            default=None,
+            type=EXISTING,
+            metavar="FILE.toml",
+            help=f"Workers as jobs of {kind[: -len('Cluster')]}, which FILE says.",
+        )
+        for system, kind in SYSTEMS.items()
+    ),
 )
 
 
@@ -44,14 +56,20 @@ def cluster_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def connection(
+    shared: str,
     *,
     scheduler: str | None,
     scheduler_file: str | None,
     tls_ca: str | None,
     tls_cert: str | None,
     tls_key: str | None,
+    **files_of_jobs: str | None,
 ) -> AbstractContextManager[Any]:
-    """Connect to the scheduler that the options name; a context of None without one."""
+    """Connect to the scheduler that the options name; a context of None without one.
+
+    `shared` is a folder that workers elsewhere see too.
+    """
+    from tgo_spectra.batch.jobs import jobs_of
     from tgo_spectra.batch.schedulers import connected
 
     files = {"ca": tls_ca, "cert": tls_cert, "key": tls_key}
@@ -60,6 +78,14 @@ def connection(
         message = "--scheduler and --scheduler-file name one scheduler: give one"
         raise click.UsageError(message)
     place = scheduler if scheduler is not None else scheduler_file
+    given = {name: file for name, file in files_of_jobs.items() if file is not None}
+    if len(given) + (place is not None) > 1:
+        names = ", ".join(f"--{name}" for name in given)
+        message = f"{names}: give one scheduler, or one system of jobs"
+        raise click.UsageError(message)
+    for system, file in given.items():
+        if not tls:
+            return jobs_of(system, file, Path(shared))
     if place is not None:
         return connected(place, tls, is_file=scheduler is None)
     if tls:

@@ -163,6 +163,8 @@ def map_(
     **cluster: str | None,
 ) -> None:
     """Map the level-2 files in FOLDER."""
+    from pathlib import Path
+
     from tgo_spectra.batch.engines import Engine, Here
     from tgo_spectra.batch.maps import map_files
     from tgo_spectra.batch.schedulers import OnCluster
@@ -179,7 +181,7 @@ def map_(
         "without_kernel": without_kernel,
         "form": form,
     }
-    with connection(**cluster) as client:
+    with connection(str(Path(out).parent), **cluster) as client:
         engine: Engine = Workers(workers) if workers > 1 else Here()
         if client is not None:
             engine = OnCluster(client)

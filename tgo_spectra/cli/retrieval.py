@@ -142,7 +142,7 @@ def retrieve(
     if shard is not None:
         more["shard"] = _shard(shard)
     more |= {name: value for name, value in limits.items() if value is not None}
-    with connection(**cluster) as client:
+    with connection(out, **cluster) as client:
         rows = run(products, out, chosen, workers, atmosphere, client=client, **more)
     for row in rows:
         if row.state == "failed":
