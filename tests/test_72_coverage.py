@@ -307,6 +307,38 @@ def test_places__are_means_on_the_circle():
     assert found["ch4_mean_local_time"].item() == pytest.approx(4.0)
 
 
+@pytest.mark.parametrize("kind", ["profile", "layer"])
+def test_places__that_are_missing_leave_the_others(kind):
+    """One place that is not known says nothing of the rest of a cell."""
+    many = [level2(1.0, latitude=y, longitude=2 * y) for y in (10.0, 20.0, 60.0)]
+    for name in ("latitude", "longitude", "local_true_solar_time"):
+        many[2][name] = many[2][name] * np.nan
+    if kind == "layer":
+        for ds in many:
+            ds["ch4_layer_vmr"] = ((), 1.0, {"layer_km": "5 30"})
+            ds["ch4_layer_vmr_error"] = ds["ch4_layer_vmr_noise_error"] = 1.0
+    field = {"profile": "ch4", "layer": "ch4_layer"}[kind]
+    found = tgo.grid_level2(many, tgo.Grid(mars_year=[35, 36]))
+    assert found[f"{field}_count"].item() == 3
+    assert found[f"{field}_latitude_count"].item() == 2
+    assert found[f"{field}_mean_latitude"].item() == pytest.approx(15.0)
+    assert found[f"{field}_mean_longitude"].item() == pytest.approx(30.0)
+    assert found[f"{field}_mean_local_time"].item() == pytest.approx(6.0)
+    none = tgo.grid_level2(many[2:], tgo.Grid(mars_year=[35, 36]))
+    for name in ("latitude", "longitude", "local_time"):
+        assert np.isnan(none[f"{field}_mean_{name}"].item())
+    # one level of a profile, the other has a place
+    along = {n: ("altitude", [1.0, 1.0]) for n in ("ch4_vmr", "ch4_vmr_error")}
+    along |= {"latitude": ("altitude", [10.0, np.nan])}
+    along |= {"longitude": ("altitude", [20.0, np.nan]), "mars_year": 35}
+    two = xr.Dataset(along, {"altitude": [10.0, 11.0]})
+    half = tgo.grid_level2(
+        two, tgo.Grid(mars_year=[35, 36]), without_kernel="prior_free"
+    )
+    assert half["ch4_mean_latitude"].item() == pytest.approx(10.0)
+    assert half["ch4_mean_longitude"].item() == pytest.approx(20.0)
+
+
 # --- merging -------------------------------------------------------------------------
 
 
@@ -387,12 +419,35 @@ def test_sums__the_compiled_loop_gives_what_numpy_gives():
 
     rng = np.random.default_rng(0)
     cell = rng.integers(0, 5000, 30_000)
-    table, extremes = rng.normal(size=(cell.size, 15)), rng.random((cell.size, 3))
-    extremes[rng.random(extremes.shape) < 0.5] = np.nan
-    fast = sums._compiled(cell, table, extremes)
-    plain = sums._by_cell(cell, sums._terms(table), extremes)
+    table = rng.normal(size=(cell.size, 18))
+    for places in (slice(8, 9), slice(15, 18)):
+        table[:, places][rng.random((cell.size, 18))[:, places] < 0.5] = np.nan
+    fast = sums._compiled(cell, table)
+    plain = sums._by_cell(cell, sums._terms(table), table[:, 15:])
     np.testing.assert_array_equal(fast.cell, plain.cell)
     np.testing.assert_allclose(fast.table, plain.table, rtol=1e-12, atol=1e-12)
+
+
+def test_sums__are_those_of_exact_arithmetic():
+    """Values that cancel, in any order and partition: to the last digits."""
+    import math
+
+    from tgo_spectra.maps import sums
+
+    rng = np.random.default_rng(1)
+    n, cells = 30_000, 3
+    table = rng.normal(size=(n, 18)) * 10.0 ** rng.uniform(-6, 6, (n, 1))
+    cell = rng.integers(0, cells, n)
+    parts = [sums._compiled(cell[k::2], table[k::2]) for k in (1, 0)]
+    both = sums._of_two(*parts)
+    for found in (sums._compiled(cell, table), both):
+        for c in range(cells):
+            for name, column in (("sum_x", 0), ("sum_variance", 1), ("sum_w", 2)):
+                exact = math.fsum(table[cell == c, column])
+                largest = max(abs(p.column(name)[c]) for p in parts)
+                assert abs(found.column(name)[c] - exact) <= 2e-16 * 2 * largest
+    small = sums.joined(parts)
+    np.testing.assert_allclose(small.table, both.table, rtol=1e-12)
 
 
 def test_layer__is_mapped_beside_the_profile(tmp_path):
@@ -483,6 +538,25 @@ def test_map_command__any_number_of_processes_gives_the_same(tmp_path, monkeypat
     for name in whole.data_vars:
         np.testing.assert_array_equal(one[name], two[name])
         np.testing.assert_allclose(one[name], whole[name], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("lid", ["", "urn:a:b:c:d"])
+def test_map_command__copies_in_two_parts_are_found(tmp_path, monkeypatch, lid):
+    """With neither LID nor time too: each file has an identity of its own."""
+    from tgo_spectra.batch import maps
+    from tgo_spectra.batch.engines import Here
+    from tgo_spectra.files.netcdf import write_level2
+
+    monkeypatch.setattr(maps, "_PART", 2)
+    for k in range(4):
+        ds = level2(float(k)).assign_attrs({"product_lid": f"{lid}{k}"} if lid else {})
+        write_level2(ds, tmp_path / f"{k}.nc")
+    assert maps.map_files(tmp_path, WHOLE, Here(), {})["ch4_count"].item() == 4
+    (tmp_path / "a copy.nc").write_bytes((tmp_path / "3.nc").read_bytes())
+    with pytest.raises(TgoError, match="given twice") as caught:
+        maps.map_files(tmp_path, WHOLE, Here(), {})
+    assert caught.value.rule == "map.repeated"
+    assert all(name in str(caught.value) for name in ("a copy.nc", "/3.nc"))
 
 
 def test_map_command__nothing_left_is_an_error(tmp_path, capsys):

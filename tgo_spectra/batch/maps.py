@@ -1,4 +1,4 @@
-"""A map of many files by several processes: a map of each part, and their sum."""
+"""A map of many files by several processes: sums of each part, and one map of them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tgo_spectra.batch.engines import mapped
+from tgo_spectra.errors import TgoError
 from tgo_spectra.files.level2 import Found, files_in
-from tgo_spectra.maps.dataset import DENSE_CELLS, dense, fields_in
-from tgo_spectra.maps.maps import grid_level2
-from tgo_spectra.maps.merging import merge_maps
+from tgo_spectra.maps.dataset import DENSE_CELLS
+from tgo_spectra.maps.maps import SummedMap, grid_level2, summed_level2
+from tgo_spectra.maps.merging import merge_sums
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,22 +23,19 @@ if TYPE_CHECKING:
 
 __all__ = ["map_files"]
 
-_PART = 50
-"""Files of a part: some seconds of work, and few maps to be sent."""
+_PART = 25
+"""Files of a part: a third of a second of work, so that all end at about one time."""
 
 
 @dataclass(frozen=True)
-class _MapOf:
-    """Map of some files, in any process."""
+class _SumsOf:
+    """Sums of some files, in any process."""
 
     grid: Grid
     choices: Mapping[str, Any]
 
-    def __call__(self, files: tuple[Path, ...]) -> xr.Dataset:
-        return grid_level2(
-            Found(files), self.grid, **self.choices, form="sparse",
-            allow_empty=True,
-        )  # fmt: skip
+    def __call__(self, files: tuple[Path, ...]) -> SummedMap:
+        return summed_level2(Found(files), self.grid, **self.choices)
 
 
 def map_files(
@@ -57,10 +55,14 @@ def map_files(
     # absolute: a worker elsewhere may have another working folder
     files = [file.absolute() for file in files_in(folder, leave_out=leave_out)]
     parts = [tuple(files[k : k + _PART]) for k in range(0, len(files), _PART)] or [()]
-    form = choices.get("form")
-    how = {name: value for name, value in choices.items() if name != "form"}
-    whole = merge_maps(mapped(engine, _MapOf(grid, how), parts))
-    if not fields_in(whole):  # it says why
-        return grid_level2(Found(files), grid, **how, form=form)
-    small = grid.n_cells <= DENSE_CELLS
-    return dense(whole) if form == "dense" or (form is None and small) else whole
+    stated = {**(grid_level2.__kwdefaults__ or {}), **choices}
+    sums = mapped(engine, _SumsOf(grid, {**stated, "allow_empty": True}), parts)
+    if not stated["allow_empty"] and not any(one.fields for one in sums):
+        return grid_level2(Found(files), grid, **choices)  # it says why
+    form: Any = stated["form"] or ("dense" if grid.n_cells <= DENSE_CELLS else "sparse")
+    try:
+        return merge_sums(sums, form)
+    except TgoError as error:
+        if error.rule == "map.repeated":  # parts have no names: one by one they do
+            grid_level2(Found(files), grid, **choices)
+        raise

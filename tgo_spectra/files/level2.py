@@ -203,7 +203,7 @@ class Inputs:
         tracking = str(level2.attrs.get("tracking_id", ""))
         found = observations_of(level2)
         if not found:
-            self._add_nameless(level2, here)
+            self._add_nameless(level2, here, fields)
         for one in found:
             self._listed.add(_entry(one, tracking))
             for field in fields:
@@ -218,8 +218,13 @@ class Inputs:
                         "they count as two samples of %s", here[1], other[1], field,
                     )  # fmt: skip
 
-    def _add_nameless(self, level2: xr.Dataset, here: tuple[int, str]) -> None:
-        """Refuse the same file or the same Dataset; more cannot be known."""
+    def _add_nameless(
+        self, level2: xr.Dataset, here: tuple[int, str], fields: Iterable[str]
+    ) -> None:
+        """Refuse the same file or the same Dataset; more cannot be known.
+
+        Of a file its keys tell other maps, such as those of other processes.
+        """
         self._nameless += 1
         of_file = level2.attrs.get("tracking_id") or level2.encoding.get("source")
         name = str(of_file or id(level2))
@@ -228,6 +233,9 @@ class Inputs:
         if first != here and (of_file or kept() is level2):
             raise self._repeated(first[1], here[1], None, None)
         self._things[name] = (here, weakref.ref(level2))
+        if of_file:
+            one = Observation(f"file::{name}")
+            self._keys |= {_key(one, field): here for field in fields}
 
     def leave_out(
         self, level2: xr.Dataset, reasons: Mapping[str, float], n: int

@@ -14,8 +14,9 @@ import numpy.typing as npt
 import xarray as xr
 
 from tgo_spectra.errors import TgoError
+from tgo_spectra.maps.choices import BY_GAS, RATIOS
 from tgo_spectra.maps.grid import coordinate
-from tgo_spectra.maps.samples import FIELDS, RATIOS
+from tgo_spectra.maps.samples import FIELDS
 from tgo_spectra.maps.statistics import follows_values, statistics
 from tgo_spectra.maps.sums import EXTREMES, NAMES, SUMS, CellSums
 from tgo_spectra.variables import (
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
     from tgo_spectra.maps.statistics import Weights
 
 __all__ = [
-    "BY_GAS",
     "DENSE_CELLS",
+    "Form",
     "axes_of",
     "dense",
     "fields_in",
@@ -45,8 +46,6 @@ __all__ = [
 Floats = npt.NDArray[np.float64]
 Form = Literal["dense", "sparse"]
 
-BY_GAS = "by_gas"
-"""Weights that differ from gas to gas: those of `_SCATTERED` random effects."""
 _SCATTERED = (
     "h2o",
     "co",
@@ -98,14 +97,16 @@ def map_dataset(
     for field, sums in fields.items():
         results, weights = _results(field, sums, attrs)
         values = results | {name: sums.column(name) for name in NAMES}
+        where = sums.cell if held is None else np.searchsorted(held, sums.cell)
+        whole = held is not None and where.size == held.size
         for name in dict.fromkeys([*_FIRST, *results, *EXTREMES, *SUMS]):
-            empty = 0.0 if name in SUMS else np.nan
-            full = np.full(size if held is None else held.size, empty)
-            full[sums.cell if held is None else np.searchsorted(held, sums.cell)] = (
-                values[name]
-            )
-            if name.endswith("count"):
-                full = full.astype(np.int32)
+            kind = np.int32 if name.endswith("count") else np.float64
+            if whole:  # a result has an array of its own already
+                full = np.array(values[name], dtype=kind, copy=name in NAMES or None)
+            else:
+                empty = 0.0 if name in SUMS else np.nan
+                full = np.full(size if held is None else held.size, empty, dtype=kind)
+                full[where] = values[name]
             notes = _notes(field, name, attrs, weights)
             if held is None:
                 arrays[f"{field}_{name}"] = (tuple(axes), full.reshape(shape), notes)

@@ -10,7 +10,7 @@ clipping the negative half biases the mean by more than the signal.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -18,13 +18,12 @@ import xarray as xr
 from tgo_spectra.errors import TgoError
 from tgo_spectra.files.level2 import BETWEEN, KEY, Inputs, Part, profiles
 from tgo_spectra.files.observations import is_simulated
-from tgo_spectra.maps.dataset import BY_GAS, map_dataset
+from tgo_spectra.maps.choices import Choice, check_choices
+from tgo_spectra.maps.dataset import map_dataset
 from tgo_spectra.maps.samples import (
     CHI_SQUARE,
     FIELDS,
-    RATIOS,
     VERTICAL,
-    Choice,
     column_samples,
     fields_of,
     has_kernel,
@@ -44,17 +43,20 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from tgo_spectra.files.level2 import Level2Input
+    from tgo_spectra.maps.choices import WithoutKernel
     from tgo_spectra.maps.grid import Grid
-    from tgo_spectra.maps.samples import Judged, WithoutKernel
+    from tgo_spectra.maps.samples import Judged
     from tgo_spectra.maps.sums import Samples
 
 __all__ = [
     "NUMBERS",
     "OF_REASON",
+    "SummedMap",
     "grid_level2",
     "inherited_names",
     "input_keys",
     "left_out",
+    "summed_level2",
 ]
 
 Weights = Literal["by_gas", "random_effects", "inverse_variance", "uniform"]
@@ -264,6 +266,43 @@ def grid_level2(
     >>> maps["ch4_standard_error"].values.round(15)
     array([  nan, 2.e-11])
     """
+    found = summed_level2(
+        level2, grid, gases=gases, weights=weights, sigma_level=sigma_level,
+        minimum_response=minimum_response,
+        vertical_correlation_km=vertical_correlation_km, quality=quality,
+        maximum_chi_square=maximum_chi_square, without_kernel=without_kernel,
+        proportional_errors=proportional_errors, form=form, allow_empty=allow_empty,
+    )  # fmt: skip
+    made = map_dataset(found.fields, found.axes, found.attrs, form)
+    return made.assign({KEY: input_keys(found.keys)})
+
+
+class SummedMap(NamedTuple):
+    """Sums of a map by quantity, edges of its axes, what it says, and its inputs."""
+
+    fields: dict[str, CellSums]
+    axes: dict[str, npt.NDArray[np.float64]]
+    attrs: dict[str, Any]
+    keys: npt.NDArray[np.int64]
+
+
+def summed_level2(
+    level2: Level2Input,
+    grid: Grid,
+    *,
+    gases: Sequence[str] | None,
+    weights: Weights,
+    sigma_level: float,
+    minimum_response: float,
+    vertical_correlation_km: float | Literal["covariance"] | None,
+    quality: Literal["good", "all"],
+    maximum_chi_square: float | None,
+    without_kernel: WithoutKernel,
+    proportional_errors: bool | None,
+    form: str | None,
+    allow_empty: bool,
+) -> SummedMap:
+    """Sum level 2 as `grid_level2` does, without what follows from the sums."""
     choice = Choice(
         sigma_level,
         minimum_response,
@@ -271,7 +310,7 @@ def grid_level2(
         without_kernel,
         proportional_errors,
     )
-    _check_choices(choice, weights, quality, gases, form)
+    check_choices(choice, weights, quality, gases, form)
     found = _Summing(grid, choice)
     flat = not set(VERTICAL) & set(grid.dims)
     part = Part(needed(gases, grid, choice), frozenset(_ALL_INHERITED))
@@ -302,8 +341,7 @@ def grid_level2(
         **{k: BETWEEN.join(sorted(values)) for k, values in found.inherited.items()},
         **found.inputs.attributes(),
     }
-    made = map_dataset(sums, grid.cells, attrs, form)
-    return made.assign({KEY: input_keys(found.inputs.keys())})
+    return SummedMap(sums, grid.cells, attrs, found.inputs.keys())
 
 
 class _Summing:
@@ -380,7 +418,9 @@ class _Summing:
         self._waiting.setdefault(field, []).append(samples)
         n = self._n_waiting.get(field, 0) + samples.cell.size
         self._n_waiting[field] = n
-        if n > _TOGETHER:
+        # as many as half the cells so far: adding sums then costs little of the whole
+        rows = sum(part.cell.size for part in self._sums.get(field, ()))
+        if n > max(_TOGETHER, rows // 2):
             self._sum(field)
 
     def _sum(self, field: str) -> None:
@@ -399,7 +439,7 @@ class _Summing:
 
 
 _TOGETHER = 500_000
-"""Samples that are summed at once: 100 MB."""
+"""Least samples that are summed at once: 70 MB."""
 
 
 def _check_found(
@@ -461,49 +501,3 @@ def left_out(level3: xr.Dataset) -> str:
     unknown = attrs.get("n_products_of_unknown_quality")
     rest = f", {unknown} of unknown quality" if unknown else ""
     return f"{text} ({', '.join(why)}){rest}" if why else f"{text}{rest}"
-
-
-_CHOICES: dict[str, tuple[Any, ...]] = {
-    "weights": (BY_GAS, "random_effects", "inverse_variance", "uniform"),
-    "quality": ("good", "all"),
-    "without_kernel": ("refuse", "leave_out", "prior_free"),
-    "form": (None, "dense", "sparse"),
-}
-
-
-def _check_choices(
-    choice: Choice,
-    weights: str,
-    quality: str,
-    gases: Sequence[str] | None,
-    form: str | None,
-) -> None:
-    given = {
-        "weights": weights,
-        "quality": quality,
-        "without_kernel": choice.without_kernel,
-        "form": form,
-    }
-    for name, value in given.items():
-        if value not in _CHOICES[name]:
-            message = f"{name} is one of {', '.join(map(str, _CHOICES[name]))}"
-            raise TgoError(message, field=name, value=value, rule=f"map.{name}")
-    if not choice.sigma_level > 0:
-        message = "the sigma level must be positive"
-        raise TgoError(message, value=choice.sigma_level, rule="map.sigma_level")
-    if not 0.0 <= choice.minimum_response <= 1.0:
-        message = "the minimum response lies between 0 and 1"
-        raise TgoError(message, value=choice.minimum_response, rule="map.response")
-    correlation_km = choice.correlation_km
-    wrong = correlation_km is not None and not (
-        correlation_km == "covariance"
-        if isinstance(correlation_km, str)
-        else correlation_km >= 0
-    )
-    if wrong:
-        message = "the correlation is km, not negative, or 'covariance'"
-        raise TgoError(message, value=correlation_km, rule="map.correlation")
-    for gas in gases or ():
-        if gas not in (*GASES, *RATIOS):
-            message = f"unknown gas; there are {', '.join((*GASES, *RATIOS))}"
-            raise TgoError(message, value=gas, rule="map.gas")

@@ -19,11 +19,13 @@ from tgo_spectra.maps.sums import CellSums, joined
 from tgo_spectra.variables import GATHERED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
-    from typing import Literal
 
-__all__ = ["merge_maps"]
+    from tgo_spectra.maps.dataset import Form
+    from tgo_spectra.maps.maps import SummedMap
+
+__all__ = ["merge_maps", "merge_sums"]
 
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int64]
@@ -76,15 +78,43 @@ def merge_maps(maps: Iterable[xr.Dataset | str | Path]) -> xr.Dataset:
     >>> merge_maps(years)["mars_year"].values
     array([34, 35], dtype=int32)
     """
-    merged: _Map | None = None
+    return _merged(_opened(maps)).dataset()
+
+
+def _opened(maps: Iterable[xr.Dataset | str | Path]) -> Iterator[_Map]:
     for number, item in enumerate(maps, 1):
         ds = item if isinstance(item, xr.Dataset) else open_verified(item)
-        one = _Map.of(ds, place_of(ds, f"map {number}"))
-        merged = one if merged is None else merged.with_(one)
-    if merged is None:
+        yield _Map.of(ds, place_of(ds, f"map {number}"))
+
+
+def merge_sums(parts: Iterable[SummedMap], form: Form) -> xr.Dataset:
+    """Merge sums of different observations into one map, as `merge_maps` does."""
+    maps = (
+        _Map(
+            one.fields, one.axes,
+            xr.Dataset({KEY: input_keys(one.keys)}, attrs=one.attrs), f"part {number}",
+            sparse=form == "sparse",
+        )
+        for number, one in enumerate(parts, 1)
+    )  # fmt: skip
+    return _merged(maps).dataset()
+
+
+def _merged(maps: Iterable[_Map]) -> _Map:
+    """Merge maps of about one size: each sum is added few times, few are held."""
+    waiting: list[tuple[int, _Map]] = []
+    for item in maps:
+        one, size = item, 1
+        while waiting and waiting[-1][0] == size:
+            one, size = waiting.pop()[1].with_(one), 2 * size
+        waiting.append((size, one))
+    if not waiting:
         message = "no map to merge"
         raise TgoError(message, rule="map.merge")
-    return merged.dataset()
+    merged = waiting.pop()[1]
+    while waiting:
+        merged = waiting.pop()[1].with_(merged)
+    return merged
 
 
 class _Map:
@@ -141,7 +171,7 @@ class _Map:
         )  # fmt: skip
 
     def dataset(self) -> xr.Dataset:
-        form: Literal["dense", "sparse"] = "sparse" if self.sparse else "dense"
+        form: Form = "sparse" if self.sparse else "dense"
         made = map_dataset(self.sums, self.axes, self.about.attrs, form)
         return made.assign(self.about.data_vars)
 

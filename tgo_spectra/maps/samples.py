@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ import xarray as xr
 from tgo_spectra import quality
 from tgo_spectra.errors import TgoError
 from tgo_spectra.files.level2 import flags_of
+from tgo_spectra.maps.choices import RATIOS
 from tgo_spectra.maps.grid import possible
 from tgo_spectra.maps.sums import Values, cell_samples, single_samples
 from tgo_spectra.variables import GASES
@@ -19,15 +20,14 @@ from tgo_spectra.variables import GASES
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from tgo_spectra.maps.choices import Choice
     from tgo_spectra.maps.grid import Grid
     from tgo_spectra.maps.sums import Samples
 
 __all__ = [
     "CHI_SQUARE",
     "FIELDS",
-    "RATIOS",
     "VERTICAL",
-    "Choice",
     "Judged",
     "column_samples",
     "fields_of",
@@ -45,9 +45,6 @@ Floats = npt.NDArray[np.float64]
 FIELDS = ("", "_layer", "_column", "_column_normalised")
 """What may be mapped of a gas, as endings of its key: mole fractions, columns."""
 
-RATIOS = ("deuterium_ratio",)
-"""Profiles of ratios of gases, which have no kernel but a flag for each level."""
-
 VERTICAL = ("altitude", "pressure")
 """Axes that columns and layers do not have."""
 
@@ -55,19 +52,6 @@ _AS_GOOD_AS_ONE = 0.02
 """Most that a response may differ from one where nothing says what is missing."""
 _ROUNDING = 1e-6
 """Part of a variance below which a difference of two is none."""
-
-WithoutKernel = Literal["refuse", "leave_out", "prior_free"]
-
-
-@dataclass(frozen=True)
-class Choice:
-    """How values become samples, as in `tgo_spectra.grid_level2`."""
-
-    sigma_level: float
-    minimum_response: float
-    correlation_km: float | Literal["covariance"] | None
-    without_kernel: WithoutKernel
-    proportional_errors: bool | None
 
 
 def fields_of(

@@ -93,7 +93,8 @@ def statistics(
             "standard_error_scatter": scatter,
             "reduced_chi_square": np.where(n > 1, mix.chi_square, np.nan),
             "effective_number": 1.0 / mix.squares,
-            "mean_latitude": sums.column("sum_latitude") / n,
+            "mean_latitude": sums.column("sum_latitude")
+            / sums.column("latitude_count"),
             **places,
         }
     return {name: found[name] for name in RESULTS}
@@ -190,7 +191,11 @@ def _student(n: Floats, sigma_level: float) -> Floats:
 
 
 def _mean_on_circle(sums: CellSums, name: str, period: float) -> Floats:
-    """Direction of the mean of samples, 0 to the period, or about 0 for longitude."""
+    """Direction of the mean of samples, 0 to the period, or about 0 for longitude.
+
+    NaN where no sample says its place.
+    """
     sine, cosine = (sums.column(f"sum_{name}_{part}") for part in ("sin", "cos"))
     angle = np.arctan2(sine, cosine) * (period / (2.0 * np.pi))
+    angle[(sine == 0.0) & (cosine == 0.0)] = np.nan
     return angle if name == "longitude" else np.mod(angle, period)

@@ -38,7 +38,7 @@ CIRCLES = {"longitude": 360.0, "solar_longitude": 360.0, "local_time": 24.0}
 """Places that wrap, each with its period: degrees, hours."""
 
 _ON_CIRCLES = tuple(f"{name}_{part}" for name in CIRCLES for part in ("sin", "cos"))
-# of each sample; the first eight in the order that `_terms` unpacks
+# of each sample; in the order that `_terms` and the compiled loop unpack
 _COLUMNS = (
     "value",
     "variance",
@@ -50,6 +50,9 @@ _COLUMNS = (
     "detected",
     "latitude",
     *_ON_CIRCLES,
+    "limit",
+    "local_time",
+    "local_time",
 )
 
 SUMS = (
@@ -74,6 +77,7 @@ SUMS = (
     "sum_w_prior",
     "sum_latitude",
     *(f"sum_{name}" for name in _ON_CIRCLES),
+    "latitude_count",
 )
 """Sums over samples, x the value and w its weight, in the order of `_terms`."""
 EXTREMES = {
@@ -123,7 +127,7 @@ class Values:
         )
 
     def on_circles(self) -> list[Floats]:
-        """Sine and cosine of the places that wrap, in the order of `CIRCLES`."""
+        """Sine and cosine of the places that wrap, by `CIRCLES`, or NaN."""
         found = []
         for name, period in CIRCLES.items():
             angle = getattr(self, name) * (2.0 * np.pi / period)
@@ -135,13 +139,13 @@ class Samples(NamedTuple):
     """Samples of a map: cells, shape (sample,), and what is summed of each.
 
     `table` has the columns value, noise variance, weight, smoothing and systematic
-    error, response, what is missing for the a priori, detected, latitude, and sine and
-    cosine of longitude, solar longitude and local time; `extremes` those of `EXTREMES`.
+    error, response, what is missing for the a priori, detected, latitude (NaN where
+    unknown), sine and cosine of longitude, solar longitude and local time (zero where
+    unknown), and the three of `EXTREMES`.
     """
 
     cell: Integers
     table: Floats
-    extremes: Floats
 
 
 class CellSums(NamedTuple):
@@ -176,6 +180,14 @@ def cell_samples(
     def mean(values: Floats) -> Floats:
         return np.asarray(np.bincount(group, weight * values, minlength=n) / total)
 
+    def mean_place(values: Floats) -> Floats:
+        known = np.isfinite(values)
+        if known.all():
+            return mean(values)
+        own = np.bincount(group, weight * known, minlength=n)
+        summed = np.bincount(group, np.where(known, weight * values, 0.0), minlength=n)
+        return np.asarray(np.where(own > 0.0, summed / np.maximum(own, _TINY), np.nan))
+
     # noise of the weighted mean: sum_ij w_i w_j C_ij / (sum w)^2
     if correlation_km is None:  # C_ij = s_i s_j
         variance: Floats = mean(levels.noise) ** 2
@@ -195,15 +207,18 @@ def cell_samples(
         *map(mean, (levels.smoothing, levels.systematic, levels.response)),
         mean(levels.prior),
         np.bincount(group, levels.detected, minlength=n) > 0,
-        mean(levels.latitude),
-        *map(mean, levels.on_circles()),
+        mean_place(levels.latitude),
+        *(np.nan_to_num(mean_place(part)) for part in levels.on_circles()),
     ]
     limit = np.full(n, np.inf)
     np.minimum.at(limit, group, levels.limits(sigma_level))
     early, late = np.full(n, np.nan), np.full(n, np.nan)
     np.fmin.at(early, group, levels.local_time)
     np.fmax.at(late, group, levels.local_time)
-    return Samples(cells, np.stack(table, axis=1), np.stack([limit, early, late], 1))
+    return Samples(cells, np.stack([*table, limit, early, late], axis=1))
+
+
+_TINY = np.finfo(np.float64).tiny
 
 
 def _errors(levels: Values, correlation_km: float | str) -> Floats:
@@ -230,12 +245,12 @@ def single_samples(values: Values, sigma_level: float) -> Samples:
         values.prior,
         values.detected,
         values.latitude,
-        *values.on_circles(),
+        *map(np.nan_to_num, values.on_circles()),
+        values.limits(sigma_level),
+        values.local_time,
+        values.local_time,
     ]
-    limit, hour = values.limits(sigma_level), values.local_time
-    return Samples(
-        values.cell, np.stack(table, axis=1), np.stack([limit, hour, hour], axis=1)
-    )
+    return Samples(values.cell, np.stack(table, axis=1))
 
 
 def _terms(table: Floats) -> Iterator[Floats]:
@@ -247,55 +262,84 @@ def _terms(table: Floats) -> Iterator[Floats]:
     wx = w * x
     yield from (w, wx, wx * x, w * w, w * v, w * w * v)
     yield from (w * s, w * t, w * r, w * p)
-    yield from table[:, 8:].T
+    yield np.nan_to_num(table[:, 8])
+    yield from table[:, 9:15].T
+    yield np.isfinite(table[:, 8]).astype(np.float64)
 
 
 def summed(samples: Sequence[Samples]) -> CellSums:
     """Sum samples by cell.
 
-    >>> one = Samples(np.array([4, 2, 4]), np.ones((3, 15)), np.ones((3, 3)))
+    >>> one = Samples(np.array([4, 2, 4]), np.ones((3, 18)))
     >>> found = summed([one])
     >>> found.cell, found.column("count")
     (array([2, 4]), array([1., 2.]))
     """
     if not samples:
         return CellSums.empty()
-    cell, table, extremes = (
+    cell, table = (
         np.concatenate(parts) if len(parts) > 1 else parts[0]
         for parts in zip(*samples, strict=True)
     )
-    if cell.size >= _MANY and cell.max() < _GRID_OF_SAMPLES * cell.size:
-        return _compiled(cell, table, extremes)
-    return _by_cell(cell, _terms(table), extremes)
+    if cell.size >= _MANY:
+        return _compiled(cell, table)
+    return _by_cell(cell, _terms(table), table[:, 15:])
 
 
-_MANY = 200_000  # samples: compiling and starting threads take as long as these
-_GRID_OF_SAMPLES = 100  # cells of a grid a sample, of which a table is made
+_MANY = 200_000  # samples or rows: compiling and starting threads take as long
+_GRID_OF_SAMPLES = 16  # cells of a grid a sample, of which a table is made
 
 
-def _compiled(cell: Integers, table: Floats, extremes: Floats) -> CellSums:
+def _compiled(cell: Integers, table: Floats) -> CellSums:
     """Sum samples by cell in one pass over them."""
     import numba
 
-    from tgo_spectra.maps.kernels import add_samples
+    from tgo_spectra.maps.kernels import add_samples, order_of
 
-    there = np.zeros(cell.max() + 1, dtype=np.bool_)
-    there[cell] = True
-    cells = np.flatnonzero(there)
-    row_of = np.cumsum(there, dtype=np.int32)
-    row_of -= 1
-    out = np.zeros((cells.size, len(NAMES)))
-    out[:, len(SUMS) :] = np.nan
-    add_samples(cell, row_of, table, extremes, out, numba.get_num_threads())
-    return CellSums(cells, out)
+    cells: Integers | None = None
+    size = int(cell.max()) + 1
+    if size > _GRID_OF_SAMPLES * cell.size:
+        cells, cell = np.unique(cell, return_inverse=True)
+        size = cells.size
+    ends = np.zeros(size + 1, np.int32)
+    order = np.empty(cell.size, np.int32)
+    order_of(cell, ends, order)
+    n_rows = int(np.count_nonzero(np.diff(ends)))
+    there, out = np.empty(n_rows, np.int64), np.empty((n_rows, len(NAMES)))
+    table = np.ascontiguousarray(table)
+    add_samples(ends, order, table, there, out, numba.get_num_threads())
+    return CellSums(there if cells is None else cells, out)
 
 
 def joined(parts: Sequence[CellSums]) -> CellSums:
-    """Add sums of different samples, cell by cell."""
-    n = len(SUMS)
-    table = np.concatenate([part.table for part in parts])
-    cell = np.concatenate([part.cell for part in parts])
-    return _by_cell(cell, iter(table[:, :n].T), table[:, n:])
+    """Add sums of different samples, cell by cell; two at a time where they are many.
+
+    >>> one = summed([Samples(np.array([4, 2, 4]), np.ones((3, 18)))])
+    >>> joined([one, one, one]).column("count")
+    array([3., 6.])
+    """
+    if len(parts) == 1:
+        return parts[0]
+    if sum(part.cell.size for part in parts) < _MANY:
+        n = len(SUMS)
+        table = np.concatenate([part.table for part in parts])
+        cell = np.concatenate([part.cell for part in parts])
+        return _by_cell(cell, iter(table[:, :n].T), table[:, n:])
+    half = len(parts) // 2
+    return _of_two(joined(parts[:half]), joined(parts[half:]))
+
+
+def _of_two(left: CellSums, right: CellSums) -> CellSums:
+    """Add sums, of which the cells ascend."""
+    from tgo_spectra.maps.kernels import add_sums
+
+    size = left.cell.size + right.cell.size
+    cells, out = np.empty(size, np.int64), np.empty((size, len(NAMES)))
+    n = add_sums(left.cell, left.table, right.cell, right.table, cells, out)
+    # what was not written to never took memory
+    cells.resize(n, refcheck=False)
+    out.resize((n, len(NAMES)), refcheck=False)
+    return CellSums(cells, out)
 
 
 def _by_cell(cell: Integers, terms: Iterator[Floats], extremes: Floats) -> CellSums:
