@@ -11,7 +11,9 @@ from tgo_spectra.cli.terminal import (
     EXISTING,
     PATH,
     Product,
+    UserPath,
     leave,
+    naming,
     say,
     without_place,
 )
@@ -107,7 +109,7 @@ def _describe(ds: Any) -> list[str]:
 
 
 @click.command("map")
-@click.argument("folder", type=EXISTING)
+@click.argument("folder", type=UserPath(exists=True, file_okay=False))
 @click.option("--out", required=True, type=PATH, help="Map to write (.nc).")
 @click.option(
     "--grid",
@@ -185,7 +187,7 @@ def map_(
         engine: Engine = Workers(workers) if workers > 1 else Here()
         if client is not None:
             engine = OnCluster(client)
-        with engine:
+        with engine, naming(folder):
             # the map itself may lie in the folder, from before, and be damaged
             ds = map_files(folder, grid, engine, choices, leave_out=out)
     say(f"{ds.attrs['n_profiles']} profiles{left_out(ds)} -> {write_map(ds, out)}")
@@ -237,10 +239,11 @@ def limits(
     from tgo_spectra.maps.grid import Grid
     from tgo_spectra.maps.stacking import stacked_limits, table_of
 
-    ds = stacked_limits(
-        folder, gas.lower(), Grid.from_spec(spec), shared=shared or "all",
-        sigma_level=sigma_level,
-    )  # fmt: skip
+    grid = Grid.from_spec(spec)
+    with naming(folder):
+        ds = stacked_limits(
+            folder, gas.lower(), grid, shared=shared or "all", sigma_level=sigma_level
+        )
     path = write_whole(out, table_of(ds))
     best = float(ds[f"{gas.lower()}_stacked_upper_limit"].min())
     left = ds.attrs["n_profiles_left_out"]

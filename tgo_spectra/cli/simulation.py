@@ -69,10 +69,12 @@ def simulate(
     overwrite: bool,
 ) -> None:
     """Write one simulated occultation as an archive product."""
+    from tgo_spectra.files.atomic import output_folder
     from tgo_spectra.retrieval.setups import changes_of
     from tgo_spectra.simulate import simulate_product
 
     given: dict[str, Any] = {"order": order, "ch4": ch4, "seed": seed}
     for name, value in changes_of(changes).items():
         given[name] = None if value == "none" else value
+    output_folder(out)  # before the spectra: they take a while
     say(str(simulate_product(out, overwrite=overwrite, **given)))

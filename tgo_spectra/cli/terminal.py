@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -13,7 +14,7 @@ from tgo_spectra.errors import Terminated, TgoError, printable
 from tgo_spectra.paths import expanded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 __all__ = [
     "DONE",
@@ -29,6 +30,7 @@ __all__ = [
     "configure",
     "exit_code",
     "leave",
+    "naming",
     "say",
     "without_place",
 ]
@@ -78,6 +80,17 @@ def without_place(message: str, *places: object) -> str:
     for place in places:
         message = message.removeprefix(f"{printable(place)}: ")
     return message
+
+
+@contextmanager
+def naming(path: str) -> Iterator[None]:
+    """Let errors that name no file or folder name this one."""
+    try:
+        yield
+    except TgoError as error:
+        if error.path is None:
+            error.path = path
+        raise
 
 
 def leave(n_good: int, n_bad: int, what: str) -> NoReturn:

@@ -12,7 +12,7 @@ from tgo_spectra.errors import TgoError
 from tgo_spectra.files.level2 import BETWEEN, KEY, merged_inputs
 from tgo_spectra.files.netcdf import open_verified
 from tgo_spectra.files.observations import place_of
-from tgo_spectra.maps.dataset import axes_of, map_dataset, sums_of
+from tgo_spectra.maps.dataset import axes_of, fields_in, map_dataset, sums_of
 from tgo_spectra.maps.grid import joined_cells
 from tgo_spectra.maps.maps import NUMBERS, OF_REASON, inherited_names, input_keys
 from tgo_spectra.maps.sums import CellSums, joined
@@ -134,6 +134,9 @@ class _Map:
 
     @classmethod
     def of(cls, ds: xr.Dataset, place: str) -> _Map:
+        if not fields_in(ds):
+            message = "no map: it holds no sums of a gas"
+            raise TgoError(message, path=place, rule="map.merge")
         keys = {KEY: ds[KEY].variable} if KEY in ds.variables else {}
         about = xr.Dataset(keys, attrs=ds.attrs)
         return cls(sums_of(ds), axes_of(ds), about, place, sparse=GATHERED in ds.dims)
