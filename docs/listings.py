@@ -183,7 +183,7 @@ def rules() -> str:
         if first != area:
             area = first
             lines += [area, "-" * len(area), ""]
-            lines += [f"*What to do:* {cures[area]}", ""]
+            lines += [f"*What to do:* {cures.get(area, '–')}", ""]
         lines.append(f"``{rule}``")
         said = sorted(m for m in found[rule] if m) or [""]
         lines += [

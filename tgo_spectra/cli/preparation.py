@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tgo_spectra.cli.terminal import EXISTING, say
+from tgo_spectra.cli.terminal import EXISTING, naming, say
 
 if TYPE_CHECKING:
     from tgo_spectra.retrieval.preparation import TableNeed
@@ -70,12 +70,9 @@ def prepare(
 
     for need in needs.values():
         paths = fetched(need, report) if lines is None else files_of(lines)
-        path = prepare_table(
-            need,
-            paths,
-            report,
-            incomplete=incomplete,
-            workers=workers,
-            memory_gb=memory,
-        )
+        with naming(lines or need.table):
+            path = prepare_table(
+                need, paths, report, incomplete=incomplete, workers=workers,
+                memory_gb=memory,
+            )  # fmt: skip
         say(str(path))
