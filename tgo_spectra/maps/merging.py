@@ -83,8 +83,10 @@ def merge_maps(maps: Iterable[xr.Dataset | str | Path]) -> xr.Dataset:
 
 def _opened(maps: Iterable[xr.Dataset | str | Path]) -> Iterator[_Map]:
     for number, item in enumerate(maps, 1):
-<<<<<<< HEAD
         ds = item if isinstance(item, xr.Dataset) else open_verified(item)
+        if ds is not item and not fields_in(ds):  # parts of a map may hold nothing
+            message = "no map: it holds no sums of a gas"
+            raise TgoError(message, path=place_of(ds, str(item)), rule="map.merge")
         yield _Map.of(ds, place_of(ds, f"map {number}"))
 
 
@@ -110,27 +112,12 @@ def _merged(maps: Iterable[_Map]) -> _Map:
             one, size = waiting.pop()[1].with_(one), 2 * size
         waiting.append((size, one))
     if not waiting:
-=======
-        ds = item if isinstance(item, xr.Dataset) else _opened(item)
-        one = _Map.of(ds, place_of(ds, f"map {number}"))
-        merged = one if merged is None else merged.with_(one)
-    if merged is None:
->>>>>>> db6487e (Commands: a table of what each says to wrong input, where it cannot write, and to Ctrl-C)
         message = "no map to merge"
         raise TgoError(message, rule="map.merge")
     merged = waiting.pop()[1]
     while waiting:
         merged = waiting.pop()[1].with_(merged)
     return merged
-
-
-def _opened(path: str | Path) -> xr.Dataset:
-    """Open a map; a part of a map may hold nothing, but not a file of one."""
-    ds = open_verified(path)
-    if not fields_in(ds):
-        message = "no map: it holds no sums of a gas"
-        raise TgoError(message, path=path, rule="map.merge")
-    return ds
 
 
 class _Map:
