@@ -15,6 +15,7 @@ import numpy as np
 import xarray as xr
 
 import tgo_spectra as tgo
+from tgo_spectra.retrieval.choice import default_setup
 from tgo_spectra.retrieval.models.so import profile_output
 from tgo_spectra.retrieval.setup import Prior
 from tgo_spectra.spectroscopy.tables import write_table
@@ -116,13 +117,12 @@ def drawn(level1, truth, setup, copies, seed):
         scene, _ = profile_output.build_scene(
             copy, setup, tgo.read_atmosphere(air_of(truth))
         )
-        true = {
-            gas: np.interp(
-                scene.limb.altitude_km, truth.altitude, truth[f"vmr_{gas.upper()}"]
-            )
-            for gas in setup.gases
-        }
-        yield scene.limb.altitude_km, true, *fit(scene, true)
+        altitude = scene.limb.altitude_km
+        true = {gas: np.zeros(altitude.size) for gas in setup.gases}
+        for gas in {name for name in true if f"vmr_{name.upper()}" in truth}:
+            profile = truth[f"vmr_{gas.upper()}"]
+            true[gas] = np.interp(altitude, truth.altitude, profile)
+        yield altitude, true, *fit(scene, true)
 
 
 def renoised(order, folder, copies, seed):
@@ -138,13 +138,13 @@ def renoised(order, folder, copies, seed):
 
 
 def all_absorbers(order, copies, seed):
-    """Return z per gas, methane from the truth (pptv, 5-30 km) and chi-square.
+    """Return z per gas, methane from the truth (pptv, 5-30 km), if any, and chi-square.
 
     Of the samples with every absorber and ten neighbouring orders, with the shipped
     setup; the known sources of error are left out, since nothing is wrong in them.
     """
     level1, truth = sample(order, FULL)
-    setup = tgo.load_setup(f"so_{order}").replace(
+    setup = default_setup("so", order).replace(
         systematics={"in_fit": False, "enabled": False}
     )
     z, layer, chi_square = {gas: [] for gas in setup.gases}, [], []
@@ -152,12 +152,13 @@ def all_absorbers(order, copies, seed):
         for gas, found in gases.items():
             if found.degrees_of_freedom >= 1.0:
                 z[gas].append(found.z[np.isfinite(found.z)])
-        methane = gases["ch4"]
+        chi_square.append(value)
+        if (methane := gases.get("ch4")) is None:
+            continue
         part = (altitude >= 5.0) & (altitude <= 30.0)
         weight = methane.total_error[part] ** -2.0
         off = (methane.vmr - true["ch4"])[part] @ weight / weight.sum()
         layer.append(1e12 * off)
-        chi_square.append(value)
     pooled = {gas: np.concatenate(values) for gas, values in z.items() if values}
     counted = {gas: values for gas, values in pooled.items() if values.size}
     return counted, np.array(layer), np.array(chi_square)

@@ -132,7 +132,7 @@ WRITERS = {
     "map": lambda path: write_map(empty_map(), path),
     "bira": lambda path: write_bira(profile(), path, "ch4"),
     "harp": lambda path: write_harp(profile(), path),
-    "table": lambda path: write_table(open_table("so_189_190"), path),
+    "table": lambda path: write_table(open_table("so_186_191"), path),
     "text": lambda path: atomic.write_whole(path, "x" * 100_000),
 }
 

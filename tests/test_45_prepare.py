@@ -310,7 +310,7 @@ def test_need__windows_gases_and_steps_of_the_shipped_setups():
     assert preparation.table_need(tgo.load_setup("so_136")).gases["ch4"] == ("co2 or air", 1.3)  # noqa: E501  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["so_134_136", "so_119_124_hdo"])
+@pytest.mark.parametrize("name", ["so_134_136", "so_119_124_hdo", "so_186_191"])
 def test_need__is_what_the_shipped_table_has(name):
     table = open_table(name)
     low = float(table["cell_start"][0])
@@ -327,12 +327,14 @@ def test_need__is_what_the_shipped_table_has(name):
 
 
 def test_need__an_isotopologue_of_its_own_wants_a_table_of_its_own():
-    setup = tgo.load_setup("so_186_191").replace(gases=["co", "co2", "h2o", "co2_636"])
+    setup = tgo.load_setup("so_186_191").replace(
+        gases=["co", "co2", "h2o", "hdo", "co2_636"]
+    )
     with pytest.raises(SetupError, match="co2_636 would be missing from co2") as caught:
         preparation.table_need(setup)
     assert caught.value.rule == "setup.table_shared"
     need = preparation.table_need(setup.replace(table="own.nc"))
-    assert set(need.gases) == {"co", "co2", "h2o", "co2_636"}
+    assert set(need.gases) == {"co", "co2", "h2o", "hdo", "co2_636"}
     assert need.gases["co2_636"] == "self"
 
 
@@ -487,11 +489,11 @@ def test_prepared_tables_come_before_those_of_the_package(monkeypatch, tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     setup = tgo.load_setup("so_190")
     assert preparation.table_state(setup) == "in the package"
-    prepared_path("so_189_190").parent.mkdir(parents=True)
-    prepared_path("so_189_190").write_bytes(find_table("so_189_190").read_bytes())
-    assert find_table("so_189_190") == prepared_path("so_189_190")
+    prepared_path("so_186_191").parent.mkdir(parents=True)
+    prepared_path("so_186_191").write_bytes(find_table("so_186_191").read_bytes())
+    assert find_table("so_186_191") == prepared_path("so_186_191")
     assert preparation.table_state(setup) == "prepared"
-    assert open_table("so_189_190").attrs["gases"] == "co"
+    assert open_table("so_186_191").attrs["gases"] == "co co2 h2o hdo"
 
 
 def test_tables_build__merges_lists_of_one_gas(generated, small, tmp_path, capsys):

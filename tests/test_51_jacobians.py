@@ -24,7 +24,7 @@ LEVELS = np.arange(0.0, 81.0, 4.0)
 HEIGHTS = np.arange(2.0, 42.0, 2.0)
 CENTRES = np.linspace(5.0, 37.0, 9)
 SO = instrument.SoInstrument(n_orders=3)
-TABLES = {134: "so_134_136", 190: "so_189_190"}
+TABLES = {134: "so_134_136", 190: "so_186_191"}
 
 
 class Model:

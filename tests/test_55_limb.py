@@ -19,7 +19,7 @@ def air():
 
 def test_jacobian__equals_central_differences_in_every_level(air):
     heights = [5.0, 21.0]
-    table = {"co": "so_189_190"}
+    table = {"co": "so_186_191"}
     base = tgo.limb_transmittance(air, heights, None, table, jacobian=True)
     analytic = base["co_jacobian"].values[:, :, ::40]
     scale = np.abs(analytic).max()
@@ -36,8 +36,8 @@ def test_jacobian__equals_central_differences_in_every_level(air):
 
 def test_transmittance__agrees_with_the_fits_model_on_the_nodes(air):
     heights = np.array([3.0, 15.0, 40.0])
-    mine = tgo.limb_transmittance(air, heights, None, {"co": "so_189_190"})
-    band = table_arrays(tgo.open_table("so_189_190"), ["co"])
+    mine = tgo.limb_transmittance(air, heights, None, {"co": "so_186_191"})
+    band = table_arrays(tgo.open_table("so_186_191"), ["co"])
     points = forward.quadrature_altitudes(air.altitude.values, heights, 120.0)
     points = points[points <= 120.0]
     fine = on_altitudes(air, points)
@@ -64,10 +64,10 @@ def test_transmittance__agrees_with_the_fits_model_on_the_nodes(air):
 
 def test_sources__that_do_not_fit_are_refused(air):
     with pytest.raises(TableError, match="wavenumber=None"):
-        tgo.limb_transmittance(air, [10.0], [4250.0], {"co": "so_189_190"})
+        tgo.limb_transmittance(air, [10.0], [4250.0], {"co": "so_186_191"})
     bare = air.drop_vars("co_vmr")
     with pytest.raises(AtmosphereError, match="no profile"):
-        tgo.limb_transmittance(bare, [10.0], None, {"co": "so_189_190"})
+        tgo.limb_transmittance(bare, [10.0], None, {"co": "so_186_191"})
 
 
 def flat_lines():
@@ -102,7 +102,7 @@ def test_line_lists__jacobian_equals_central_differences(air):
 
 
 def test_top_and_refraction__are_recorded_and_act(air):
-    table = {"co": "so_189_190"}
+    table = {"co": "so_186_191"}
     heights = [5.0, 119.0]
     cut = tgo.limb_transmittance(air, heights, None, table)
     assert cut.attrs["top"] == "cut"

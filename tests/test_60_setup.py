@@ -7,6 +7,7 @@ import pytest
 from tgo_spectra.errors import SetupError, TableError
 from tgo_spectra.retrieval import registry
 from tgo_spectra.retrieval.choice import default_setup
+from tgo_spectra.retrieval.interferents import check_setup
 from tgo_spectra.retrieval.setup import Instrument, RetrievalSetup
 from tgo_spectra.retrieval.setups import list_setups, load_setup
 from tgo_spectra.spectroscopy.tables import open_table
@@ -46,7 +47,7 @@ def test_shipped_setups__load_and_name_interferents(name):
     setup = load_setup(name)
     assert setup.name == name
     if isinstance(setup, RetrievalSetup):
-        assert setup.interferents_absent
+        check_setup(setup)
     for order in setup.orders:
         default = default_setup(setup.channel, order)
         assert order in default.orders

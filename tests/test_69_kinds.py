@@ -122,8 +122,8 @@ def test_load_setup__type_follows_kind(tmp_path):
 def test_load_setup__without_kind_is_a_profile(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(
-        'name = "mine"\nchannel = "so"\norders = [190]\ntable = "so_189_190"\n'
-        'gases = ["co"]\ninterferents_absent = ["co2", "h2o"]\n'
+        'name = "mine"\nchannel = "so"\norders = [190]\ntable = "so_186_191"\n'
+        'gases = ["co"]\ninterferents_absent = ["co2", "h2o", "hdo"]\n'
     )
     assert isinstance(tgo.load_setup(path), RetrievalSetup)
     path.write_text("[window]\nlow_nm = 230.0\n")
@@ -159,7 +159,7 @@ def test_load_setup__names_a_forgotten_interferent_already(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(
         'kind = "profile"\nname = "mine"\nchannel = "so"\norders = [190]\n'
-        'table = "so_189_190"\ngases = ["co"]\ninterferents_absent = ["co2"]\n'
+        'table = "so_186_191"\ngases = ["co"]\ninterferents_absent = ["co2"]\n'
     )
     with pytest.raises(SetupError, match="'h2o' absorbs in the co window") as caught:
         tgo.load_setup(path)
@@ -424,7 +424,7 @@ def test_cli__setups_lists_all_kinds(capsys):
     cells = {line.split()[0]: re.split(r"\s{2,}", line) for line in lines[1:]}
     assert sorted(cells) == list_setups()
     assert cells["lno_189_190_co"][1:] == [
-        *("nadir", "lno", "nadir", "189 190", "co co2 h2o", "in the package"),
+        *("nadir", "lno", "nadir", "189 190", "co co2 h2o hdo", "in the package"),
     ]
     assert cells["uvis_o3"][1:] == ["ozone", "uvis", "occultation", "-", "o3", "-"]
 

@@ -64,10 +64,10 @@ def test_setup_typo__is_named(level1, tmp_path):
 
 
 def test_table_that_does_not_cover_the_order__is_refused(level1):
-    setup = tgo.load_setup("so_134").replace(table="so_189_190", gases=["co"], prior={})
+    setup = tgo.load_setup("so_134").replace(table="so_186_191", gases=["co"], prior={})
     with pytest.raises(TableError, match="order 134 with 10 neighbours") as caught:
         tgo.retrieve(level1, setup)
-    assert caught.value.value == "so_189_190"
+    assert caught.value.value == "so_186_191"
 
 
 def test_table_without_the_gas__is_refused(level1):

@@ -131,7 +131,7 @@ def limb_transmittance(
     --------
     >>> import tgo_spectra as tgo
     >>> air = tgo.reference_atmosphere(range(0, 101, 2))
-    >>> limb = limb_transmittance(air, [10.0, 30.0], None, {"co": "so_189_190"})
+    >>> limb = limb_transmittance(air, [10.0, 30.0], None, {"co": "so_186_191"})
     >>> limb.transmittance.dims, bool(limb.transmittance.max() < 1.0001)
     (('tangent_altitude', 'wavenumber'), True)
     """

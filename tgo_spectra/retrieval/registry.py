@@ -247,7 +247,7 @@ def files_of(setup: object) -> tuple[str, ...]:
     --------
     >>> from tgo_spectra.retrieval.setups import load_setup
     >>> files_of(load_setup("so_190"))
-    ('so_189_190',)
+    ('so_186_191',)
     >>> files_of(load_setup("uvis_o3"))
     ()
     """

@@ -74,8 +74,8 @@ def table_beside(table: str, path: Path) -> str:
 
     Examples
     --------
-    >>> table_beside("so_189_190", Path("so_190.toml"))
-    'so_189_190'
+    >>> table_beside("so_186_191", Path("so_190.toml"))
+    'so_186_191'
     """
     if table.startswith("~"):
         return str(expanded(table))

@@ -229,9 +229,9 @@ def open_table(name_or_path: str | Path) -> xr.Dataset:
 
     Examples
     --------
-    >>> table = open_table("so_189_190")
+    >>> table = open_table("so_186_191")
     >>> table.attrs["gases"]
-    'co'
+    'co co2 h2o hdo'
     """
     import xarray as xr
 
@@ -389,7 +389,7 @@ def write_table(table: xr.Dataset, path: str | Path) -> Path:
     --------
     >>> import pathlib, tempfile
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "t.nc"
-    >>> write_table(open_table("so_189_190"), path).name
+    >>> write_table(open_table("so_186_191"), path).name
     't.nc'
     """
     _check_layout(table)
