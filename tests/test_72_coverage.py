@@ -600,6 +600,14 @@ def test_ratio__deuterium_is_mapped_where_its_flag_allows(tmp_path):
     path = write_map(found, tmp_path / "a.nc")
     merged = tgo.merge_maps([path, tgo.grid_level2(one(2.0, -9.0), grid)])
     assert merged["deuterium_ratio_count"].sum() == 6
+    for k, ds in enumerate(many):
+        lid = f"urn:a:{k}::1.0"
+        tgo.write_level2(ds, tmp_path / "ratios" / f"{k}.nc", inputs=[lid])
+    of_files = tgo.grid_level2(tmp_path / "ratios", grid)
+    for name in ("mean", "standard_error", "count"):
+        np.testing.assert_array_equal(
+            of_files[f"deuterium_ratio_{name}"], found[f"deuterium_ratio_{name}"]
+        )
     assert "hdo_mean" in tgo.grid_level2(level2(1.0, gas="hdo"), grid)
     with pytest.raises(TgoError, match="deuterium_ratio"):
         tgo.grid_level2(many, grid, gases=["d2o"])
