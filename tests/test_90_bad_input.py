@@ -6,6 +6,7 @@ import pytest
 import xarray as xr
 
 import tgo_spectra as tgo
+from tgo_spectra.cli import main
 from tgo_spectra.errors import (
     AtmosphereError,
     LineListError,
@@ -112,3 +113,15 @@ def test_runaway_state__is_an_error_not_nan(level1):
     with pytest.raises(RetrievalError) as caught:
         tgo.retrieve(level1, setup.replace(prior=prior))
     assert caught.value.rule == "fit.diverged"
+
+
+def test_dry_run__says_the_setup_and_writes_nothing(occultation, tmp_path, capsys):
+    out = tmp_path / "out"
+    given = ["retrieve", str(occultation), "--out", str(out), "--dry-run"]
+    assert main(given) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split("\t") == ["to do", str(occultation), "so_134"]
+    assert lines[1] == "1 to do, 0 skipped, 0 failed; nothing was done"
+    assert main([*given, "--setup", "so_136"]) == 2
+    assert capsys.readouterr().out.startswith("failed")
+    assert not out.exists()

@@ -65,6 +65,8 @@ retrieve {other} --out {out} --atmosphere {missing} | 64 | {missing}
 retrieve {other} --out {out} --atmosphere {cut}     | 1  | {cut}
 retrieve {other} --out {out} --shard 9/2            | 64 | --shard
 retrieve {other} --out {out} --set a=1              | 64 | --set
+retrieve {mixed} --out {out} --dry-run              | 2  | failed
+retrieve {empty} --out {out} --dry-run              | 1  | {empty}
 status                                              | 64 | FOLDER
 status {missing}                                    | 64 | {missing}
 status {empty}                                      | 1  | {empty}
@@ -226,6 +228,7 @@ def test_command__one_clear_line(places, capsys, given, code, words):
     assert "\x1b" not in out + err
     lines = [x for x in err.splitlines() if not x.startswith(("warning:", "WARNING"))]
     if code == "2":
+        lines += out.splitlines() if "--dry-run" in given else []
         lines = [x for x in lines if x.startswith(("failed", "damaged", "suspect"))]
         assert lines, err
     else:

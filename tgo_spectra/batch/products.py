@@ -29,7 +29,7 @@ from tgo_spectra.batch.journal import ProductStatus, summary
 from tgo_spectra.batch.loop import Loop, Progress
 from tgo_spectra.batch.record import Record
 from tgo_spectra.batch.resume import choices, instrument_hash, resume_key
-from tgo_spectra.batch.task import Task, process_product
+from tgo_spectra.batch.task import Task, foreseen, process_product
 from tgo_spectra.batch.workers import GB, Workers, memory_of_machine
 from tgo_spectra.errors import AtmosphereError, TgoError, printable
 from tgo_spectra.files.atomic import output_folder
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from tgo_spectra.batch.task import Process
     from tgo_spectra.retrieval.setup import Setup
 
-__all__ = ["TIMEOUT_S", "ProductStatus", "run", "run_on"]
+__all__ = ["TIMEOUT_S", "ProductStatus", "foresee", "run", "run_on"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -176,6 +176,25 @@ def run(
         progress=progress,
         process=process,
     )
+
+
+def foresee(
+    products: str | Path | Iterable[str | Path],
+    out: str | Path,
+    setup: Setup | str | Path | Iterable[Setup | str | Path] | None = None,
+    atmosphere: xr.Dataset | str | Path | None = None,
+    *,
+    climatology: str | Path | Sequence[str | Path] | ClimatologyChoices | None = None,
+    climatology_choices: Mapping[str, object] | None = None,
+    shard: tuple[int, int] | None = None,
+) -> list[ProductStatus]:
+    """Say what `run` would do with each product; nothing is fitted or written."""
+    gathered = _find_products(products)
+    loaded = load_setups(setup)
+    air = _air(atmosphere, climatology, climatology_choices)
+    level2 = expanded(out).absolute() / "l2"
+    paths = [path for path in gathered.paths if shard is None or _in(path, *shard)]
+    return [foreseen(path, level2, loaded, air) for path in paths]
 
 
 def run_on(

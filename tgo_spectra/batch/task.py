@@ -124,6 +124,26 @@ def process_product(
     }
 
 
+def foreseen(
+    path: Path, out: Path, setups: tuple[Setup, ...], atmosphere: Any
+) -> ProductStatus:
+    """Say what a run would do with a product: ``to do``, ``skipped``, ``failed``."""
+    from tgo_spectra.readers import open_product
+    from tgo_spectra.retrieval.choice import chosen_for
+
+    try:
+        level1 = open_product(path)
+        setup = setup_for(setups, level1) if setups else None
+        taken, _ = chosen_for(level1, setup)
+        key = resume_key(path, setup, atmosphere)
+        done = _done(target_of(path, out), key)
+    except (TgoError, OSError) as error:
+        rule = getattr(error, "rule", None)
+        return ProductStatus(str(path), "failed", rule=rule, message=str(error))
+    state = "to do" if done is None else "skipped"
+    return ProductStatus(str(path), state, setup=taken.name)
+
+
 def _done(target: Path, key: str) -> dict[str, Any] | None:
     """Facts of a finished output with this key, or None."""
     if not target.is_file():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import click
 
@@ -16,6 +16,9 @@ from tgo_spectra.cli.terminal import (
     say,
     without_place,
 )
+
+if TYPE_CHECKING:
+    from tgo_spectra.batch.journal import ProductStatus
 
 __all__ = ["retrieve", "status"]
 
@@ -96,6 +99,9 @@ __all__ = ["retrieve", "status"]
     type=click.FloatRange(0.0, min_open=True),
     help="Most memory of a worker.  [default: an equal share]",
 )
+@click.option(
+    "--dry-run", is_flag=True, help="Say what would be done, with which setups."
+)
 @cluster_options
 def retrieve(
     products: tuple[str, ...],
@@ -111,6 +117,7 @@ def retrieve(
     workers: int,
     timeout_s: float | None,
     memory_gb: float | None,
+    dry_run: bool,
     **cluster: str | None,
 ) -> None:
     """Retrieve PRODUCTS (labels, zips, folders, patterns); done ones are skipped.
@@ -122,7 +129,7 @@ def retrieve(
     from pathlib import Path
 
     from tgo_spectra.batch.journal import summary
-    from tgo_spectra.batch.products import run
+    from tgo_spectra.batch.products import foresee, run
 
     listed = [line.strip() for one in lists for line in one]
     products += tuple(line for line in listed if line)
@@ -141,6 +148,8 @@ def retrieve(
     limits = {"timeout_s": timeout_s, "memory_gb": memory_gb}
     if shard is not None:
         more["shard"] = _shard(shard)
+    if dry_run:
+        _say_foreseen(foresee(products, out, chosen, atmosphere, **more))
     more |= {name: value for name, value in limits.items() if value is not None}
     with connection(out, **cluster) as client:
         rows = run(products, out, chosen, workers, atmosphere, client=client, **more)
@@ -153,6 +162,18 @@ def retrieve(
     say(summary(rows))
     failed = any(row.state == "failed" for row in rows)
     sys.exit(SOME_FAILED if failed else DONE)
+
+
+def _say_foreseen(rows: list[ProductStatus]) -> NoReturn:
+    """Say a line a product, and how many of each state; end the command."""
+    for row in rows:
+        say(row.state, row.product, row.setup or row.message)
+    states = [row.state for row in rows]
+    counts = [
+        f"{states.count(state)} {state}" for state in ("to do", "skipped", "failed")
+    ]
+    say(f"{', '.join(counts)}; nothing was done")
+    sys.exit(SOME_FAILED if "failed" in states else DONE)
 
 
 def _shard(text: str) -> tuple[int, int]:
