@@ -84,6 +84,15 @@ class Remote:
         """Name of the file on disk, made from the identifier only."""
         return f"{re.sub(r'[^a-z0-9_.-]', '_', self.name.lower())}_{self.version}.zip"
 
+    @property
+    def kind(self) -> tuple[str, int | None]:
+        """Channel and diffraction order, as the name of a NOMAD product says them."""
+        match = _NAME.fullmatch(self.name)
+        if match is None:
+            return "", None
+        order = match["order"] or ""
+        return match["channel"].lower(), int(order) if order.isdigit() else None
+
 
 @dataclass(frozen=True)
 class Fetched:

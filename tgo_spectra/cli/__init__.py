@@ -15,6 +15,7 @@ from tgo_spectra.cli import (
     isotopes,
     levels,
     pictures,
+    planning,
     preparation,
     retrieval,
     simulation,
@@ -59,7 +60,13 @@ def _with_verbose(command: click.Command) -> click.Command:
 
 
 for _command in (
-    *(simulation.demo, levels.info, retrieval.retrieve, retrieval.status),
+    *(
+        simulation.demo,
+        levels.info,
+        retrieval.retrieve,
+        retrieval.status,
+        planning.plan,
+    ),
     *(levels.map_, levels.merge, levels.limits),
     *(pictures.plot, pictures.report),
     *(simulation.simulate, archive.index, archive.find, archive.verify),

@@ -18,7 +18,7 @@ from tgo_spectra.cli.terminal import (
     without_place,
 )
 
-__all__ = ["fetch", "find", "index", "verify"]
+__all__ = ["conditions", "fetch", "find", "index", "verify"]
 
 
 @click.command()
@@ -48,8 +48,8 @@ def index(folder: str, catalogue: str | None, rehash: bool) -> None:
     sys.exit(SOME_FAILED if n_damaged else DONE)
 
 
-def _conditions(command: Any) -> Any:
-    """Options that `find` and `fetch` share."""
+def conditions(command: Any) -> Any:
+    """Give a command the options that say which products are meant."""
     pair: Any = {"nargs": 2, "type": float, "default": None, "metavar": "LO HI"}
     options = (
         click.option("--channel", default=None, help="so, lno, uvis ..."),
@@ -69,7 +69,7 @@ _DETAILS = ("channel", "order", "version", "start", "solar_longitude", "latitude
 
 @click.command()
 @click.argument("catalogue", type=EXISTING)
-@_conditions
+@conditions
 @click.option("--altitude", nargs=2, type=float, default=None, metavar="LO HI")
 @click.option(
     "--versions", default="newest", show_default=True, help="newest, all, or one."
@@ -146,7 +146,7 @@ def verify(paths: tuple[str, ...]) -> None:
 
 @click.command()
 @click.option("--out", required=True, type=PATH, help="Folder for the zips.")
-@_conditions
+@conditions
 @click.option("--version", default=None, help="Such as 3.0; default: the newest.")
 @click.option("--settings", default=None, type=EXISTING, help="TOML file, [archive].")
 @click.option("--dry-run", is_flag=True, help="List what would be downloaded.")
