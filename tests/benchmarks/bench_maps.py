@@ -126,3 +126,93 @@ def test_sums_against_peers(n):
     cpu, _, peak, size = found["ours, 27 sums and 3 extremes"]
     assert cpu < 1.5 * every
     assert peak < 2.0 * size
+
+
+FILES = 2000
+
+_WORK = """
+import resource, sys, time
+from tgo_spectra.cli import main
+start = time.perf_counter()
+code = main(sys.argv[1:])
+wall = time.perf_counter() - start
+cpu, peak = 0.0, 0
+for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
+    used = resource.getrusage(who)
+    cpu += used.ru_utime + used.ru_stime
+    peak = max(peak, used.ru_maxrss)
+print()
+print(code, cpu, wall, peak / 1024)
+"""
+
+
+def copies(files: list[pathlib.Path], folder: pathlib.Path, n: int) -> None:
+    """Write level-2 files that differ in LID, place and season from those of `files`.
+
+    Their content hash stays that of the original; a map does not read it.
+    """
+    import h5py
+    import numpy as np
+
+    from tgo_spectra.files.storage import _SEALED, _seal
+
+    rng = np.random.default_rng(0)
+    folder.mkdir(parents=True, exist_ok=True)
+    for k in range(n):
+        path = folder / f"{k:05d}.nc"
+        path.write_bytes(files[k % len(files)].read_bytes()[:-_SEALED])
+        with h5py.File(path, "r+") as file:
+            lid = file.attrs["product_lid"].decode()
+            file.attrs["product_lid"] = np.bytes_(f"{lid}-{k:05d}")
+            file["latitude"][:] += rng.uniform(-80.0, 80.0)
+            file["solar_longitude"][()] = rng.uniform(0.0, 360.0)
+            file["longitude"][:] = rng.uniform(-180.0, 180.0)
+        _seal(path)
+
+
+@pytest.fixture(scope="module")
+def level2(tmp_path_factory) -> pathlib.Path:
+    import tgo_spectra as tgo
+
+    folder = tmp_path_factory.mktemp("level2")
+    files = []
+    for order in (134, 136):
+        path = tgo.simulate_product(folder / "product", order=order, seed=order)
+        fit = tgo.retrieve(tgo.open_product(path).load(), tgo.load_setup(f"so_{order}"))
+        files.append(tgo.write_level2(fit, folder / f"{order}.nc"))
+    copies(files, folder / "many", FILES)
+    return folder / "many"
+
+
+def test_files_to_a_map(level2, tmp_path):
+    """Profiles of four gases to a sparse map, and what whole files would take."""
+    import time
+
+    from tgo_spectra.files.netcdf import open_verified
+
+    some = sorted(level2.parent.glob("*.nc"))
+    open_verified(some[0])
+    start = time.process_time()
+    for _ in range(10):
+        for path in some:
+            open_verified(path)
+    whole = (time.process_time() - start) / (10 * len(some))
+    grid = "solar_longitude=0:360:5,altitude=0:100:2.5,latitude=-90:90:5"
+    n, found = len(list(level2.glob("*.nc"))), {}
+    for workers in (1, 2):
+        given = ["map", str(level2), "--grid", grid, "--form", "sparse"]
+        given += ["--workers", str(workers), "--out", str(tmp_path / f"{workers}.nc")]
+        done = subprocess.run(
+            [sys.executable, "-c", _WORK, *given],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        code, *found[workers] = map(float, done.stdout.splitlines()[-1].split())
+        assert code == 0
+    print(f"\n{n} level-2 files to a map; one read as a whole {1e3 * whole:.1f} ms")
+    for workers, (cpu, wall, peak) in found.items():
+        print(
+            f"{workers} workers: {cpu:.1f} core-seconds, {1e3 * cpu / n:.1f} ms a "
+            f"file, {wall:.1f} s, largest process {peak:.0f} MB"
+        )
+    print(f"1 worker / 2 workers: {found[1][1] / found[2][1]:.2f} in time")
+    assert found[1][0] / n < 0.5 * whole
