@@ -15,7 +15,7 @@ import numpy as np
 
 from tgo_spectra.retrieval import noise, pattern
 from tgo_spectra.retrieval.diagnostics import gas_diagnostics
-from tgo_spectra.retrieval.end import WAVES, End
+from tgo_spectra.retrieval.end import WAVES, End, Step
 from tgo_spectra.retrieval.layer import of_layer
 from tgo_spectra.retrieval.screening import Screening, screen
 
@@ -49,6 +49,9 @@ __all__ = [
 ROWS_LEAST = 0.5
 """Of the variance by white noise, what successive rows in common may leave of it: what
 they share cancels in the difference of levels, but so would a misfit."""
+
+LOOKS = 3
+"""At static pixels after the first: the worst ones hide others, and pull the fit."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,9 @@ class Conclusion:
         standard error, last that of the layer's estimate where there is one.
     steps : dict of array, shape (change, element)
         By the same sources: change of the whole state by each.
+    pulled : float
+        How far static pixels had pulled the fit before they were left out: of the
+        elements the largest change, in posterior standard errors.
     """
 
     space: StateSpace
@@ -122,6 +128,7 @@ class Conclusion:
     along_rows: Mapping[str, Array] = field(default_factory=dict)
     errors: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
     steps: Mapping[str, Array] = field(default_factory=dict)
+    pulled: float = 0.0
 
     @property
     def state(self) -> dict[str, Array]:
@@ -264,22 +271,34 @@ def conclude(
     log = any(block.log for block in space.blocks)
     slope = space.slope(vector) if log else None
     n_bins = int(bins.max()) + 1
+
+    def ended(seen: Whitened) -> tuple[End, Array, Step, Array]:
+        """Return the end, where its step starts, that, and the residual behind."""
+        end = End(seen, expand, height_km, altitude_km, slope, wave_sigma, waves_apart)
+        start = np.zeros(end.space.size)
+        start[: space.size] = vector
+        if waves is not None:
+            start[space.size :] = waves
+        step = end.step(constraint, start)
+        return end, start, step, end.moved(step.change)
+
     screening = Screening.none(seen.used, n_bins)
     if screened:
         screening = screen(seen.residual, seen.used, bins, n_bins)
-    masked = screening.masked(bins)
-    if masked.any():
-        seen = seen.without(masked)
-    end = End(seen, expand, height_km, altitude_km, slope, wave_sigma, waves_apart)
+        seen = seen.without(screening.masked(bins))
+    end, start, last, residual = ended(seen)
+    # what the worst pixels hid, and what they made of those beside them
+    for _ in range(LOOKS if screening.static.any() else 0):
+        more = screen(residual, seen.used, bins, n_bins)
+        screening = screening.and_then(more)
+        if not more.masked(bins).any():
+            break
+        seen = seen.without(more.masked(bins))
+        end, start, last, residual = ended(seen)
     whole = end.space
-    start = np.zeros(whole.size)
-    start[: space.size] = vector
-    if waves is not None:
-        start[space.size :] = waves
     prior = whole.pack(whole.prior)
-    r, matrix, gradient, covariance, step = end.step(constraint, start)
+    r, matrix, gradient, covariance, step = last
     found = start + step
-    residual = end.moved(step)
     after = replace(seen, residual=residual)
     freedom = float(np.einsum("ij,ji->", covariance, matrix))
     measured = noise.measured_noise(after, bins, freedom)
@@ -287,6 +306,7 @@ def conclude(
     noisy = matrix * measured.scale**2
     if correlation.any():
         noisy = end.matrix(correlation) * measured.variance
+    pulled = (np.abs(step) / np.sqrt(np.diag(covariance)))[: space.size]
     stack = pattern.stacked(
         residual,
         seen.used,
@@ -311,6 +331,7 @@ def conclude(
         converged=result.converged,
         at_edge=at_edge,
         known=dict(known or {}) | ({WAVES: "waves"} if wave_sigma > 0.0 else {}),
+        pulled=float(pulled.max()) if screening.static.any() else 0.0,
     )
     changes = {
         source: [after.columns(one[:, None, :])[:, 0] for one in ones]

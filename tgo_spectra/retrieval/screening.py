@@ -69,6 +69,15 @@ class Screening:
         """All that is left out, (row, pixel)."""
         return np.asarray(self.spikes | self.static[bins])
 
+    def and_then(self, later: Screening) -> Screening:
+        """Join with what stands out once this is left out."""
+        return Screening(
+            self.spikes | later.spikes,
+            self.static | later.static,
+            later.light,
+            self.share + (1.0 - self.share) * later.share,
+        )
+
 
 def screen(residual: Array, used: BoolArray, bins: IntArray, n_bins: int) -> Screening:
     """Find spikes and static pixels.
@@ -87,15 +96,16 @@ def screen(residual: Array, used: BoolArray, bins: IntArray, n_bins: int) -> Scr
     spikes = used & high & _alone(residual)
     spikes |= used & (spikes.sum(axis=1) > BROKEN * used.sum(axis=1))[:, None]
     score = _scores(clipped(residual, used & ~spikes), used & ~spikes, bins, n_bins)
-    high = (np.abs(score) > STATIC_SIGMAS) & _alone(score)
+    single = _one_bin(score)
+    high = (np.abs(score) > STATIC_SIGMAS) & (_alone(score) | single)
     light = np.zeros(residual.shape[1], dtype=bool)
     if n_bins > 1:
         sign = np.sign(score.sum(axis=0))
         shared = (score * sign > SHARED_SIGMAS).sum(axis=0)
-        light = high.any(axis=0) & (shared > 0.5 * n_bins)
+        light = (high & ~single).any(axis=0) & (shared > 0.5 * n_bins)
     else:
         light = high[0]
-    static = high & ~light
+    static = high & (single | ~light)
     left_out = used & (spikes | static[bins])
     share = np.array(
         [
@@ -124,6 +134,22 @@ def _alone(values: Array) -> BoolArray:
     """
     size = np.pad(np.abs(values), ((0, 0), (1, 1)))
     return np.asarray(size[:, 1:-1] > 2.0 * np.maximum(size[:, :-2], size[:, 2:]))
+
+
+def _one_bin(scores: Array) -> BoolArray:
+    """Tell which static pixels the other bins do not have, (bin, pixel).
+
+    Light falls on all bins; neighbours that are at fault too do not make it light. Of
+    two bins nothing tells which one is right.
+    """
+    if len(scores) < 3:
+        return np.zeros(scores.shape, dtype=bool)
+    others = [
+        np.median(np.delete(scores, n, axis=0), axis=0) for n in range(len(scores))
+    ]
+    off = np.abs(scores - np.array(others))
+    # the others may be as far off by chance as one of them
+    return np.asarray(off > np.maximum(STATIC_SIGMAS, 2.0 * np.abs(others)))
 
 
 def _scores(values: Array, used: BoolArray, bins: IntArray, n_bins: int) -> Array:

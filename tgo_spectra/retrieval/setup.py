@@ -162,7 +162,7 @@ class Shifts(Section, frozen=True):
     stretch: bool = True
     stretch_sigma_px: Positive = 0.3
     """Shift at the end of the detector relative to its middle, common to all."""
-    search_px: Annotated[int, Meta(ge=0, le=12)] = 6
+    search_px: Annotated[int, Meta(ge=0, le=16)] = 12
     """Whole-pixel search on either side before the fit."""
 
 

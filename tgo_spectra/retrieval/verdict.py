@@ -45,7 +45,7 @@ DISAGREED = 1e-4
 FAR_SIGMAS = 5.0
 """A parameter this far from its a priori is not what the a priori was made for."""
 
-MASKED = 0.12
+MASKED = 0.2
 """Share of a bin's pixels beyond which what is left is not believed."""
 
 

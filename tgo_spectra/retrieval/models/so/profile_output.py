@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,12 +34,17 @@ __all__ = [
     "bins_of",
     "build_scene",
     "choices",
+    "masked",
     "profiles",
     "view_of",
 ]
 
 DETECTOR_PIXELS = 320
 """Spectral pixels of NOMAD SO and LNO (Vandaele et al. 2018)."""
+
+PULLED = 2.0
+"""Posterior standard errors by which static pixels may have pulled an element of the
+fit: from further away one linear step does not lead back, and it is made again."""
 
 INSTRUMENT_MODEL = (
     "NOMAD SO, final 2021 coefficients (Villanueva et al. 2022), AOTF inside the line "
@@ -149,6 +155,11 @@ def profiles(
         setup = setup.replace(method=method)
     scene, record = build_scene(level1, setup, atmosphere)
     solution = solve(scene)
+    first = solution.end
+    if first.pulled > PULLED:
+        solution = solve(masked(scene, first.screening.static))
+        every = first.screening.and_then(solution.end.screening)
+        solution = replace(solution, end=replace(solution.end, screening=every))
     return assembled(level1, scene, solution, record)
 
 
@@ -193,6 +204,19 @@ def assembled(
         assumed=solution.assumed,
         smoothing_known=solution.smoothing_known,
     )
+
+
+def masked(scene: Scene, static: npt.NDArray[np.bool_]) -> Scene:
+    """Leave more pixels out, (bin, pixel)."""
+    prepared = scene.prepared
+    out = static[prepared.bin]
+    kept = replace(
+        prepared,
+        transmittance=np.where(out, 0.0, prepared.transmittance),
+        weight=np.where(out, 0.0, prepared.weight),
+        masked=prepared.masked | static,
+    )
+    return replace(scene, prepared=kept)
 
 
 def bins_of(prepared: Prepared) -> dict[str, object]:
