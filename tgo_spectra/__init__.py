@@ -21,6 +21,7 @@ _HOME = {
     "atmosphere_for_product": "atmosphere.climatology",
     "build_table": "spectroscopy.tables",
     "compare": "comparison",
+    "collect": "files.collecting",
     "find": "archive",
     "grid_level2": "maps",
     "index_archive": "archive",
@@ -29,6 +30,7 @@ _HOME = {
     "mars_year": "mars",
     "merge_maps": "maps",
     "open_climatology": "atmosphere.climatology",
+    "open_level2": "files.collecting",
     "open_product": "readers",
     "open_product_tree": "readers",
     "open_products": "readers",
@@ -70,6 +72,8 @@ if TYPE_CHECKING:
     from tgo_spectra.errors import TgoError as TgoError
     from tgo_spectra.files.bira import read_bira as read_bira
     from tgo_spectra.files.bira import write_bira as write_bira
+    from tgo_spectra.files.collecting import collect as collect
+    from tgo_spectra.files.collecting import open_level2 as open_level2
     from tgo_spectra.files.harp import read_harp as read_harp
     from tgo_spectra.files.harp import to_harp as to_harp
     from tgo_spectra.files.harp import write_harp as write_harp
