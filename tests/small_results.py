@@ -64,12 +64,18 @@ def profile(folder: Path, method: str) -> Case:
     return Case(level1, setup, path.with_suffix(".tab"))
 
 
-def ozone(folder: Path, method: str) -> Case:
-    """Ozone of UVIS with generated cross sections, one row in 3 km."""
+def write_cross_section(path: Path) -> xr.Dataset:
+    """Write generated cross sections of ozone as the table that a user brings."""
     data = synthetic_ozone_cross_section()
     table = data.cross_section.to_pandas()
     table.columns = [f"sigma_{kelvin:.0f}K" for kelvin in table.columns]
-    table.to_csv(folder / "ozone.csv")
+    table.to_csv(path)
+    return data
+
+
+def ozone(folder: Path, method: str) -> Case:
+    """Ozone of UVIS with generated cross sections, one row in 3 km."""
+    data = write_cross_section(folder / "ozone.csv")
     (folder / "mine.toml").write_text(
         'kind = "ozone"\nname = "mine"\ncross_section = "ozone.csv"\n'
         'medium = "vacuum"\n[grid]\nstep_km = 3.0\n',
