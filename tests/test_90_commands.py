@@ -67,6 +67,9 @@ retrieve {other} --out {out} --shard 9/2            | 64 | --shard
 retrieve {other} --out {out} --set a=1              | 64 | --set
 retrieve {mixed} --out {out} --dry-run              | 2  | failed
 retrieve {empty} --out {out} --dry-run              | 1  | {empty}
+plan                                                | 64 | --query
+plan {missing}                                      | 64 | {missing}
+plan {file}                                         | 64 | {file}
 status                                              | 64 | FOLDER
 status {missing}                                    | 64 | {missing}
 status {empty}                                      | 1  | {empty}
@@ -164,6 +167,7 @@ AT_WORK = {
     "demo": ("tgo_spectra.cli.demo.run_demo", ""),
     "info": ("tgo_spectra.files.netcdf.open_verified", "{good}"),
     "retrieve": ("tgo_spectra.batch.products.run", "{other} --out {out}"),
+    "plan": ("tgo_spectra.archive.index_archive", "{mixed}"),
     "status": ("tgo_spectra.batch.status.status_lines", "{empty}"),
     "map": ("tgo_spectra.batch.maps.map_files", "{folder} --out {out}.nc"),
     "merge": ("tgo_spectra.maps.merging.merge_maps", "{map} --out {out}.nc"),
