@@ -102,6 +102,13 @@ def errors_of(path: pathlib.Path) -> list[str]:
     ]
 
 
+def without_most_sums(level3: xr.Dataset) -> xr.Dataset:
+    """Leave out what the checker takes long for and is alike."""
+    return level3.drop_vars(
+        n for n in level3.data_vars if "_sum_" in n and not n.endswith("_sum_w")
+    )
+
+
 def has_standard_name(issue: str) -> bool:
     known = lookup(issue.split('"')[1])
     return known is not None and known.standard_name is not None
@@ -292,6 +299,8 @@ def test_files__cf_clean_also_after_open_and_save(tmp_path, kind):
         ds, write = grid_level2(columns_level2(), grid, gases=["co"]), write_map
     elif kind == "ozone":
         ds = ozone_level2()
+    if kind in {"map_all_axes", "map_sparse", "map_columns"}:
+        ds = without_most_sums(ds)  # the map of two axes has them all
     path = write(ds, tmp_path / "a.nc")
     with xr.open_dataset(path) as lazy:
         again = write(lazy.load(), tmp_path / "b.nc")
@@ -307,6 +316,7 @@ def test_files__clean_also_as_xarray_writes_them_again(tmp_path, kind):
     if kind == "map":
         grid = Grid(latitude=[-90, 0, 90], longitude=[-180, 0, 180])
         level3 = grid_level2(synthetic_level2(gases=("ch4",)), grid)
+        level3 = without_most_sums(level3)
         path = write_map(level3, tmp_path / "a.nc")
         level3.to_netcdf(tmp_path / "memory.nc")
     else:
