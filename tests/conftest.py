@@ -130,6 +130,7 @@ APART = (
     "test_82_clusters",
     "test_82_jobs",
     "test_82_slurm",
+    "test_83_faults",
     "test_83_runs",
     "test_85_archive_index",
     "test_86_archive_download",
