@@ -269,6 +269,18 @@ def test_doctype_depth_and_no_xml():
         assert caught.value.path == "l.xml"
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_doctype__in_another_encoding(encoding):
+    """A search for the word in the bytes would not find it."""
+    text = label().replace("UTF-8", "UTF-16")
+    start = text.index("?>") + 2 if text.startswith("<?xml") else 0
+    bomb = '<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]>'
+    content = f"{text[:start]}{bomb}{text[start:]}".encode(encoding)
+    with pytest.raises(ProductError) as caught:
+        parse_label(content, "l.xml")
+    assert caught.value.rule == "label.doctype_refused"
+
+
 def test_unknown_model_and_duplicate_names_warn():
     with pytest.warns(TgoWarning, match=r"label\.model_version"):
         parse_label(label().replace("1.15.0.0", "9.9.9.9").encode(), "l")
