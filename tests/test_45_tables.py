@@ -435,7 +435,7 @@ def test_incomplete_table_is_not_written(table, tmp_path):
 # the four gases of this one miss the 1e-4 of the others: 1.46e-4 was measured
 LARGEST = {"so_134_hydrocarbons": 1.5e-4}
 # of a version whose grid ended at 1203 Pa, 100 and 300 K
-FORMER = {"so_134_hydrocarbons", "so_164_170"}
+FORMER = {"so_134_hydrocarbons"}
 
 
 @pytest.mark.parametrize("name", tables.list_tables())
@@ -450,9 +450,10 @@ def test_shipped(name):
         assert len(attrs[f"{gas}_lines_sha256"]) == 64
         assert "/" not in attrs[f"{gas}_lines"]
         assert "percent" not in attrs[f"{gas}_lines"]
-    assert attrs["truncation_error_transmittance"] <= 1e-4
-    assert attrs["line_by_line_error_transmittance"] <= LARGEST.get(name, 1e-4)
-    assert attrs["line_by_line_error_rms"] <= 1e-5
+    largest = LARGEST.get(name, band.largest_error)
+    assert attrs["truncation_error_transmittance"] <= band.largest_error
+    assert attrs["line_by_line_error_transmittance"] <= largest
+    assert attrs["line_by_line_error_rms"] <= max(1e-5, 0.1 * band.largest_error)
     count, heights, width = attrs["line_by_line_error_measured"].split(", ")
     former = name in FORMER
     assert int(count.removesuffix(" unseen random atmospheres")) >= (
@@ -510,6 +511,10 @@ PIECES = {
 }
 
 
+# the wider table that one was cut from: it has lines of that window
+CUT_FROM = {"so_164_170": (3456.0, 4060.0)}
+
+
 # lines of C2H4 whose lower state HITRAN does not know are left out, as in the table
 @pytest.mark.filterwarnings("ignore:.*lower state energy:tgo_spectra.errors.TgoWarning")
 @pytest.mark.parametrize("name", tables.list_tables())
@@ -520,7 +525,7 @@ def test_shipped_against_line_by_line(name, shared):
     worst, rms = measuring.measure_direct(
         tables.open_table(name),
         # lines of the whole band, as in the table: wings of water reach far
-        functions(lines, *BANDS[name].window),
+        functions(lines, *CUT_FROM.get(name, BANDS[name].window)),
         low=PIECES[name],
         width=3.0,
         atmospheres=4,

@@ -22,7 +22,7 @@ from tgo_spectra.simulate.nadir import simulate_nadir_level1
 from tgo_spectra.spectroscopy.absorption import cross_section_grid
 from tgo_spectra.spectroscopy.tables.shipped import band_lines
 
-STEP = {"so_164_170": 0.002, "so_186_191": 0.0016}
+STEP = {"so_164_170": 0.0016, "so_186_191": 0.0019}
 N_ORDERS, RESOLVING_POWER, MARGIN = 10, 10000.0, 3.0
 SIGMAS = 6.0
 EDGES_KM = np.concatenate(

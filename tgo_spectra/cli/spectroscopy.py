@@ -216,18 +216,31 @@ def _broadening(text: str) -> str | tuple[str, float]:
 @tables.command("info")
 @click.argument("table", required=False)
 def tables_info(table: str | None) -> None:
-    """List the shipped tables, or describe one TABLE."""
-    from tgo_spectra.spectroscopy.tables.files import list_tables, open_table
+    """List the shipped tables with their sizes and errors, or describe one TABLE.
+
+    The error is the largest of transmittance at the resolution of SO against line by
+    line, in unseen atmospheres.
+    """
+    from tgo_spectra.spectroscopy.tables.files import (
+        list_tables,
+        open_table,
+        table_path,
+    )
 
     if table is None:
+        total = 0.0
         for name in list_tables():
             ds = open_table(name)
+            size = table_path(name).stat().st_size / 1e6
+            total += size
+            error = float(ds.attrs["line_by_line_error_transmittance"])
             low = float(ds["cell_start"].values[0])
             high = float(ds["cell_start"].values[-1]) + float(ds.attrs["cell_width"])
             say(
                 f"{name:22}{low:8.1f} {high:8.1f} cm-1  {ds.attrs['orders']:12}"
-                f"{ds.attrs['gases']}"
+                f"{size:5.1f} MB {error:8.1e}  {ds.attrs['gases']}"
             )
+        say(f"{'all':22}{'':31}{total:5.1f} MB")
         return
     ds = open_table(table)
     sizes = ", ".join(f"{name} {size}" for name, size in ds.sizes.items())

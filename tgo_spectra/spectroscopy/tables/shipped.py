@@ -85,6 +85,8 @@ class ShippedBand:
         near 110 K.
     largest_error : float
         Of transmittance, against line by line; a table that is off by more is refused.
+    rank_tolerance : float
+        As in `build_table`.
     """
 
     window: tuple[float, float]
@@ -93,6 +95,7 @@ class ShippedBand:
     absent: tuple[str, ...] = ()
     step: float = 0.002
     largest_error: float = 1e-4
+    rank_tolerance: float = 3e-5
 
 
 _CO = "co_alliso_3-14478_hitran2020"
@@ -123,11 +126,6 @@ _METHANE = ShippedGas(
     ("air", 1.3),
     citation=HITRAN2012 + HITRAN_CITATION,
 )
-_WATER_MAIN = ShippedGas(
-    (_WATER_MAIN_2020,),
-    ("air", 1.7),
-    edition="HITRAN2020 (HITRANonline, 2024); main isotopologue only",
-)
 _CARBON_MONOXIDE = ShippedGas(
     (f"{_CO}.par.gz",),
     "co2",
@@ -155,12 +153,18 @@ BANDS: dict[str, ShippedBand] = {
         absent=("hcl",),
         step=0.0012,
     ),
-    # the strong water bands; LNO orders 167-170 are a part
+    # strong lines of water, and CO2 at 2.7 um: orders 167 and 168 with eight neighbours
+    # on either side, 169 with nine; LNO orders 167 to 169 are a part. The file of
+    # the package is cut from a table of 3456-4060 cm-1 made to 3e-5, see its attribute
+    # ``history``; made anew, its vectors are chosen to 1e-4, for the same size.
     "so_164_170": ShippedBand(
-        (3546.0, 3990.0),
-        (158, 176),
-        {"h2o": _WATER_MAIN},
-        absent=("co2 2.7 um bands (3480-3760 cm-1)", "hdo", "h2o isotopologues 2, 3"),
+        (3568.0, 4036.0),
+        (159, 178),
+        {"h2o": _WATER, "hdo": _HDO, "co2": _CARBON_DIOXIDE},
+        absent=("hf", "o3", "n2o"),
+        step=0.0016,
+        largest_error=5e-4,
+        rank_tolerance=1e-4,
     ),
     # carbon monoxide with what lies over it: orders 186 to 191 with nine neighbours on
     # either side, orders 189 and 190 with ten; lists of water end at 4500 cm-1
@@ -310,6 +314,7 @@ def build_shipped(
             verify_heights=20,
             verify_width=float("inf"),
             largest_error=band.largest_error,
+            rank_tolerance=band.rank_tolerance,
             workers=workers,
             memory_gb=memory_gb,
             scratch=Path(out_dir) / f"{name}.pieces",
