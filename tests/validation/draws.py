@@ -188,6 +188,10 @@ def drawn(pool, draws):
     jobs = {pool.submit(unit, key, truth): (key, truth) for truth, key in missing}
     for number, job in enumerate(as_completed(jobs), 1):
         key, truth = jobs.pop(job)
+        if job.exception() is not None:
+            for other in jobs:  # else the rest is made before this is seen
+                other.cancel()
+            print(f"FAILED: {': '.join(key)}, truth {truth}", flush=True)
         record = {
             "part": key[0], "row": key[1], "truth": truth,
             "what": what_of(ROWS[key], truth), "draws": job.result(),
