@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,6 +10,8 @@ import numpy as np
 from tgo_spectra.instruments.response.tabulated import apply, on_nodes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from tgo_spectra.instruments.response.tabulated import Operator
@@ -17,7 +20,7 @@ __all__ = ["truncation_residual", "with_fewer_orders"]
 
 
 def with_fewer_orders(
-    operator: Operator, field: NDArray[np.floating], pairs: int, count: int
+    operator: Operator, field: NDArray[np.floating], pairs: Sequence[int]
 ) -> NDArray[np.floating]:
     """Apply the value rows with all orders, and with some outer pairs left out.
 
@@ -26,25 +29,24 @@ def with_fewer_orders(
     operator : Operator
     field : ndarray, shape (node, column)
         Transmittance on the nodes.
-    pairs : int
-        Pairs of orders that are left out together, from the outermost inwards.
-    count : int
-        How often; ``pairs * count`` pairs must be there.
+    pairs : sequence of int
+        How many pairs of orders are left out one after another, from the outermost
+        inwards; as many must be there in all.
 
     Returns
     -------
-    ndarray, shape (1 + count, pixel, column)
+    ndarray, shape (1 + len(pairs), pixel, column)
         The first with all orders.
     """
     values = on_nodes(operator, field)
     full = apply(operator, values)
-    result = np.empty((1 + count, *full.shape), dtype=full.dtype)
+    result = np.empty((1 + len(pairs), *full.shape), dtype=full.dtype)
     result[0], last = full, operator.orders.size - 1
     outer = np.zeros_like(full)
     rest = np.ones(operator.pixels.size)
-    for step in range(count):
-        pair = range(step * pairs, (step + 1) * pairs)
-        edges = tuple(sorted({k for p in pair for k in (p, last - p)}))
+    ends = np.cumsum([0, *pairs]).tolist()
+    for step, (start, stop) in enumerate(itertools.pairwise(ends)):
+        edges = tuple(sorted({k for p in range(start, stop) for k in (p, last - p)}))
         for pixel, node, _, block in operator.blocks(slice(0, 1), edges):
             outer[pixel] += block @ values[node]
         rest = rest - operator.order_fraction[:, edges].sum(axis=1)
@@ -72,5 +74,5 @@ def truncation_residual(operator: Operator, field: NDArray[np.floating]) -> floa
     """
     if operator.orders.size < 3:
         return float("nan")
-    full, fewer = with_fewer_orders(operator, field, 1, 1)
+    full, fewer = with_fewer_orders(operator, field, (1,))
     return float(np.abs(full.astype(np.float64) - fewer).max())

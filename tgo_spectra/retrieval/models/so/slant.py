@@ -339,7 +339,7 @@ def _others(
             other = replace(sight, coefficients=sight.other_coefficients[name])
             found[name] = instrument, _weights(other, air)
         elif name == "outer_orders":
-            fewer = max(setup.instrument.n_orders - ORDER_PAIRS, 0)
+            fewer = max(setup.instrument.n_orders - ORDER_PAIRS[0], 0)
             found[name] = instrument.like(n_orders=fewer), weights
         elif name in settings():
             moved = instrument.like(offsets={element_of(name): size})

@@ -104,9 +104,10 @@ STEP_K, STEP_LOG_PRESSURE, STEP_KM, STEP_WIDTH = 2.0, 0.02, 0.1, 0.05
 DRIFT_KM = 60.0
 """Tangent altitude over which the wavenumber scale moves by the drift."""
 
-ORDER_PAIRS, ORDER_SIZES = 2, (1.0, 1.0, 0.5)
-"""Pairs of outermost orders that an element takes out, and 1 sigma of the elements from
-the outermost inwards: what lies beyond is about as much as the outermost pairs."""
+ORDER_PAIRS, ORDER_SIZES = (2, 2, 1), (1.0, 1.0, 1.0)
+"""Pairs of orders that the elements take out one after another, from the outermost
+inwards, and 1 sigma: what lies beyond is about as much as the outermost pairs, and the
+light of orders that far out has been measured by nobody."""
 
 
 def names_of(setup: RetrievalSetup) -> tuple[str, ...]:
@@ -115,7 +116,7 @@ def names_of(setup: RetrievalSetup) -> tuple[str, ...]:
         name
         for name, source in SOURCES.items()
         if source in fitted_sources(setup)
-        and (name != ORDERS or setup.instrument.n_orders >= ORDER_PAIRS)
+        and (name != ORDERS or setup.instrument.n_orders >= ORDER_PAIRS[0])
     )
 
 
@@ -186,7 +187,7 @@ def air_prior(scene: Scene, source: str) -> tuple[Array, Array]:
 
 
 def _order_count(scene: Scene) -> int:
-    return min(scene.setup.instrument.n_orders // ORDER_PAIRS, len(ORDER_SIZES))
+    return int((np.cumsum(ORDER_PAIRS) <= scene.setup.instrument.n_orders).sum())
 
 
 def corrections(scene: Scene, state: State) -> tuple[Array, Array]:
@@ -468,8 +469,8 @@ def by_outer_orders(scene: Scene, seen_by: Operator, transmittance: Array) -> Ar
 
     ``transmittance``: (node, height of the Jacobian). Returns (row, pair, pixel).
     """
-    count = _order_count(scene)
-    seen = with_fewer_orders(seen_by, transmittance, ORDER_PAIRS, count)
+    pairs = ORDER_PAIRS[: _order_count(scene)]
+    seen = with_fewer_orders(seen_by, transmittance, pairs)
     change = (seen[:-1] - seen[1:]).transpose(2, 0, 1)
     return seen_by_rows(scene.jacobian_rows, np.ascontiguousarray(change))
 
