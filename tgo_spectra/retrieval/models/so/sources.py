@@ -105,9 +105,8 @@ DRIFT_KM = 60.0
 """Tangent altitude over which the wavenumber scale moves by the drift."""
 
 ORDER_PAIRS, ORDER_SIZES = (2, 2, 1), (1.0, 1.0, 1.0)
-"""Pairs of orders that the elements take out one after another, from the outermost
-inwards, and 1 sigma: what lies beyond is about as much as the outermost pairs, and the
-light of orders that far out has been measured by nobody."""
+"""Pairs of orders that the elements take out, from the outermost inwards, and 1 sigma:
+the light of orders that far out, and beyond, has been measured by nobody."""
 
 
 def names_of(setup: RetrievalSetup) -> tuple[str, ...]:
