@@ -31,7 +31,7 @@ check: $(STAMP) ## ruff, strict mypy, import layers
 	$(BIN)/lint-imports
 
 test: check ## what continuous integration runs: checks, tests, doctests, examples
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "not cluster"
 
 test-shared: $(STAMP) ## the tests that need real line lists and samples in ../shared
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m shared

@@ -16,6 +16,8 @@ from tgo_spectra.batch import products as batch
 from tgo_spectra.cli import main
 from tgo_spectra.files.netcdf import open_verified
 
+pytestmark = pytest.mark.cluster
+
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples" / "cluster"
 NODE = Path(__file__).parent / "cluster" / "slurm.sh"
