@@ -203,3 +203,21 @@ def test_interferents__that_the_table_has_are_an_error(level1):
     air["c2h6_vmr"] = ("altitude", np.full(air.altitude.size, 2e-9), {"units": "1"})
     result = tgo.retrieve(few, setup, air)
     assert float(np.abs(result["ch4_vmr_systematic_interferents"]).max()) > 0.0
+
+
+def test_interferents__that_the_air_does_not_name_are_those_of_the_reference(thin):
+    """HDO left out of order 134: an atmosphere without it makes no smaller error."""
+    setup = tgo.load_setup("so_134")
+    gases = tuple(gas for gas in setup.gases if gas != "hdo")
+    prior = {gas: one for gas, one in setup.prior.items() if gas in gases}
+    absent = (*setup.interferents_absent, "hdo")
+    setup = setup.replace(gases=gases, interferents_absent=absent, prior=prior)
+    air = tgo.reference_atmosphere(level1=thin)
+    name = "ch4_vmr_systematic_interferents"
+    named = tgo.retrieve(thin, setup, air)[name]
+    silent = tgo.retrieve(thin, setup, air.drop_vars("hdo_vmr"))[name]
+    assert named.attrs["magnitude_origin"] == "setup"
+    assert silent.attrs["magnitude_origin"].endswith("hdo in the reference atmosphere")
+    largest = float(np.abs(named).max())
+    assert largest > 1e-11
+    np.testing.assert_allclose(silent, named, atol=0.02 * largest)

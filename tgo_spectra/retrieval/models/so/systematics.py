@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tgo_spectra.atmosphere.reference import reference_atmosphere
 from tgo_spectra.errors import RetrievalError
 from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.retrieval.elements import (
@@ -64,7 +65,10 @@ def sizes(setup: RetrievalSetup) -> dict[str, Size]:
 
 
 def taken_sizes(scene: Scene) -> dict[str, Size]:
-    """Return `sizes` with the atmosphere's own uncertainty where it states one."""
+    """Return `sizes` with the atmosphere's own uncertainty where it states one.
+
+    The origin says of which absent gases the reference atmosphere gave the amount.
+    """
     found = sizes(scene.setup)
     for source in found.keys() & {"temperature", "pressure"}:
         stated = f"{source}_uncertainty"
@@ -73,6 +77,11 @@ def taken_sizes(scene: Scene) -> dict[str, Size]:
             largest = float(np.sqrt(np.diag(covariance).max()))
             origin = f"{stated} of the atmosphere, largest over altitude"
             found[source] = Size(largest, found[source].unit, origin)
+    missing = [g for g in _absent_amounts(scene, 1.0) if f"{g}_vmr" not in scene.levels]
+    if missing and "interferents" in found:
+        amount, unit, origin = found["interferents"]
+        origin = f"{origin}, of {', '.join(missing)} in the reference atmosphere"
+        found["interferents"] = Size(amount, unit, origin)
     return found
 
 
@@ -178,11 +187,19 @@ def _broader(scene: Scene, size: float, air_of: AirOf) -> Iterator[Scene]:
 
 
 def _absent_amounts(scene: Scene, size: float) -> dict[str, Array]:
-    """Amounts of the gases that are not fitted and of which table and air tell."""
+    """Amounts of the gases that are not fitted and of which table and air tell.
+
+    Where the air does not, the reference atmosphere does: a gas that an atmosphere
+    does not name is not for that absent on Mars.
+    """
+    levels = scene.levels
+    reference = reference_atmosphere(levels["altitude"].values)
     return {
-        gas: size * scene.levels[f"{gas}_vmr"].values
+        gas: size
+        * (levels if f"{gas}_vmr" in levels else reference)[f"{gas}_vmr"].values
         for gas in scene.setup.interferents_absent
-        if gas in scene.band.coefficients and f"{gas}_vmr" in scene.levels
+        if gas in scene.band.coefficients
+        and (f"{gas}_vmr" in levels or f"{gas}_vmr" in reference)
     }
 
 
