@@ -279,7 +279,7 @@ def test_journal__read_again_whatever_happened_to_it(tmp_path, capsys):
     assert read_journal(path) == ROWS
     assert main(["info", str(path)]) == 0
     out = capsys.readouterr().out
-    assert out.splitlines()[-1] == summary(ROWS)
+    assert out.splitlines()[0] == summary(ROWS)
     assert "not good\tin/c.xml\tpoor_fit reference_atmosphere" in out
     assert "failed\tin/f.xml\tbad" in out
     assert "in/a.xml" not in out

@@ -189,6 +189,38 @@ def test_info__level2(tmp_path, capsys):
     assert capsys.readouterr().err.startswith("error: ")
 
 
+def test_info__of_level2_gases_before_choices_and_variables(tmp_path, capsys):
+    ds = level2().assign(
+        {
+            "ch4_layer_vmr": ((), 2e-11, {"layer_km": "5 30"}),
+            "ch4_layer_vmr_error": 4e-11,
+            "ch4_layer_upper_limit": ((), 1e-10, {"sigma_level": 2.0}),
+            "ch4_layer_detected": np.int8(0),
+            "reduced_chi_square": 1.04,
+        }
+    )
+    ds.attrs["setup"] = "so_134"
+    assert main(["info", str(write_level2(ds, tmp_path / "a.nc"))]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    names = [line.split()[0] for line in lines]
+    wanted = ["quality", "reduced_chi_square", "ch4", "setup", "sizes", "ch4_vmr"]
+    assert sorted(wanted, key=names.index) == wanted
+    gas = lines[names.index("ch4")]
+    assert "5-30 km not detected, 20 ± 40 pptv; upper limit 100 pptv (2 sigma)" in gas
+
+
+def test_info__of_a_folder_says_what_each_file_holds(tmp_path, capsys):
+    ds = level2().assign(ch4_layer_upper_limit=((), 1e-10))
+    write_level2(ds, tmp_path / "a.nc")
+    (tmp_path / "b.truth.nc").write_bytes(b"no result")
+    (tmp_path / "c.nc").write_bytes(b"cut")
+    assert main(["info", str(tmp_path)]) == 0
+    first, *rest = capsys.readouterr().out.splitlines()
+    assert first == "level-2 files: 2"
+    assert ["ch4 below 100 pptv" in line for line in rest] in ([1, 0], [0, 1])
+    assert sum(line.startswith("failed\tc\t") for line in rest) == 1
+
+
 def test_setups__one_says_what_it_fits_and_what_is_absent(capsys):
     assert main(["setups", "so_134"]) == 0
     out = capsys.readouterr().out

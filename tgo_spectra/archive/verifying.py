@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from tgo_spectra.archive.catalogue import walk
 from tgo_spectra.errors import ProductError, TgoError, TgoWarning
 from tgo_spectra.files.netcdf import open_verified
+from tgo_spectra.files.observations import is_truth
 from tgo_spectra.paths import expanded
 from tgo_spectra.pds4 import Source, parse_label
 from tgo_spectra.pds4.check import findings_of
@@ -96,14 +97,10 @@ def verify_product(path: str | Path) -> Verified:
         return _failure(str(path), error)
 
 
-def _is_truth(file: Path) -> bool:
-    return file.name.endswith(".truth.nc")
-
-
 def _verify(path: Path, *, inside: bool = False) -> Iterator[Verified]:
     """Verify one path; `inside` a folder labels of other classes are left out."""
     if path.is_dir():
-        own = [file for file in path.rglob("*.nc") if not _is_truth(file)]
+        own = [file for file in path.rglob("*.nc") if not is_truth(file)]
         for found in sorted([*walk(path), *own]):
             yield from _verify(found, inside=True)
         return

@@ -12,6 +12,7 @@ from tgo_spectra.cli import (
     archive,
     cache,
     choices,
+    information,
     isotopes,
     levels,
     pictures,
@@ -62,7 +63,7 @@ def _with_verbose(command: click.Command) -> click.Command:
 for _command in (
     *(
         simulation.demo,
-        levels.info,
+        information.info,
         retrieval.retrieve,
         retrieval.status,
         planning.plan,

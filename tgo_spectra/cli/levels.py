@@ -1,4 +1,4 @@
-"""Commands on what there is at each level: describe it, map it, export it."""
+"""Commands on what there is at each level: map it, combine it, export it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from tgo_spectra.cli.cluster import cluster_options, connection
 from tgo_spectra.cli.terminal import (
     EXISTING,
     PATH,
-    Product,
     UserPath,
     leave,
     naming,
@@ -18,7 +17,7 @@ from tgo_spectra.cli.terminal import (
     without_place,
 )
 
-__all__ = ["export", "info", "limits", "map_", "merge"]
+__all__ = ["export", "limits", "map_", "merge"]
 
 
 _FORMS = {
@@ -30,82 +29,6 @@ _FORMS = {
 """Forms of export, with the levels that have them."""
 _WHAT = {"geotiff": "map", "zarr": "level-2 file or map"}
 _BANDS = ("mean", "standard_error", "upper_limit", "count")
-
-
-@click.command()
-@click.argument("path", type=Product(exists=True))
-def info(path: str) -> None:
-    """Describe a product, a level-2 file, a map, or a run: its journal or its folder.
-
-    Of a zip with several products, ZIP::LABEL names one.
-    """
-    from pathlib import Path
-
-    journal = Path(path) / "journal.jsonl"
-    if journal.is_file():
-        path = str(journal)
-    if Path(path).suffix == ".jsonl":
-        _say_journal(path)
-        return
-    if Path(path).suffix == ".nc":
-        from tgo_spectra.files.netcdf import open_verified
-
-        ds = open_verified(path)
-    else:
-        from tgo_spectra.readers import open_product
-
-        ds = open_product(path)
-    for line in _describe(ds):
-        say(line)
-
-
-def _say_journal(path: str) -> None:
-    """Say what is to be known of each product of a run, and all in a line."""
-    from tgo_spectra.batch.journal import read_journal, summary
-
-    rows = read_journal(path)
-    for row in rows:
-        what = "not good" if row.good is False else row.state
-        if row.quality or row.message:
-            say(what, row.product, " ".join(row.quality or ()) or row.message)
-    say(summary(rows))
-
-
-def _quality(ds: Any) -> list[str]:
-    """Return what the flag of a result says: a line a reason, with how many rows."""
-    from tgo_spectra import quality
-    from tgo_spectra.files.level2 import flags_of
-
-    flags = flags_of(ds)
-    if flags is None:
-        level2 = ds.attrs.get("processing_level") == "L2"
-        return [f"{'quality':24}not known: no quality_flag"] if level2 else []
-    bad = bool(quality.severe(quality.overall(flags)))
-    lines = [f"{'quality':24}{'not good' if bad else 'good'}"]
-    found = quality.counts(flags)
-    for reason in quality.REASONS:
-        if reason.name in found:
-            of_rows = f" ({found[reason.name]} of {flags.size})" if flags.ndim else ""
-            lines.append(f"  {reason.name:22}{reason.meaning}{of_rows}")
-    return lines
-
-
-def _describe(ds: Any) -> list[str]:
-    """Identity, sizes and ranges in a few lines."""
-    wanted = ("product_lid", "title", "observation_type", "processing_level")
-    lines = [f"{key:24}{ds.attrs[key]}" for key in wanted if key in ds.attrs]
-    sizes = ", ".join(f"{name} {size}" for name, size in ds.sizes.items())
-    lines.append(f"{'sizes':24}{sizes}")
-    lines += _quality(ds)
-    for name, variable in ds.variables.items():
-        if variable.dtype.kind not in "fiuM" or not variable.size:
-            continue
-        low, high = variable.min().values, variable.max().values
-        numbers = variable.dtype.kind != "M"
-        span = f"{low:.6g} .. {high:.6g}" if numbers else f"{low} .. {high}"
-        units = variable.attrs.get("units", "")
-        lines.append(f"{name!s:36}{'x'.join(variable.dims) or '-':28}{span} {units}")
-    return lines
 
 
 @click.command("map")

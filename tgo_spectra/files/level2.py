@@ -23,7 +23,12 @@ import xarray as xr
 from tgo_spectra import quality
 from tgo_spectra.errors import TgoError, TgoWarning
 from tgo_spectra.files.netcdf import open_partly, open_verified
-from tgo_spectra.files.observations import Observation, observations_of, place_of
+from tgo_spectra.files.observations import (
+    Observation,
+    is_truth,
+    observations_of,
+    place_of,
+)
 from tgo_spectra.paths import expanded
 
 if TYPE_CHECKING:
@@ -126,6 +131,8 @@ def profiles(
 def files_in(folder: str | Path, *, leave_out: str | Path | None = None) -> list[Path]:
     """Give the netCDF files in a folder and below but `leave_out`, in their order.
 
+    The truths beside simulated products are left out as well.
+
     TgoError ``map.no_input``: there is no such folder.
     """
     path = expanded(folder)
@@ -133,7 +140,11 @@ def files_in(folder: str | Path, *, leave_out: str | Path | None = None) -> list
         message = "no such folder"
         raise TgoError(message, path=path, rule="map.no_input")
     besides = None if leave_out is None else expanded(leave_out).resolve()
-    return [file for file in sorted(path.rglob("*.nc")) if file.resolve() != besides]
+    return [
+        file
+        for file in sorted(path.rglob("*.nc"))
+        if file.resolve() != besides and not is_truth(file)
+    ]
 
 
 def results_in(files: Iterable[Path], part: Part | None = None) -> Iterator[xr.Dataset]:

@@ -16,6 +16,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     import xarray as xr
 
@@ -23,6 +24,7 @@ __all__ = [
     "Observation",
     "input_products",
     "is_simulated",
+    "is_truth",
     "observations_of",
     "place_of",
 ]
@@ -57,6 +59,11 @@ class Observation:
     def lid(self) -> str:
         """The product's LID, whatever its version."""
         return self.product.partition("::")[0]
+
+
+def is_truth(file: Path) -> bool:
+    """Tell whether a file is the truth of a simulated product, which is no result."""
+    return file.name.endswith(".truth.nc")
 
 
 def is_simulated(ds: xr.Dataset) -> bool:
