@@ -19,6 +19,7 @@ import tgo_spectra as tgo
 from tgo_spectra import quality
 from tgo_spectra.batch.journal import (
     ProductStatus,
+    Rows,
     journal_line,
     read_journal,
     results,
@@ -265,6 +266,23 @@ def test_results__counts():
         "of_unknown_quality": 1,
         "reasons": {"poor_fit": 2, "lines_disagree": 1, "reference_atmosphere": 2},
     }
+
+
+def test_rows__show_themselves_as_a_table():
+    rows = Rows([*ROWS, ProductStatus("in/<b>.xml", "failed", message="<i>\x1b[0m")])
+    assert rows == [*ROWS, rows[-1]]
+    first, head, *lines = repr(rows).splitlines()
+    assert first == summary(rows)
+    assert head.split() == ["product", "state", "quality", "reasons"]
+    assert lines[2].split() == [
+        *("c.xml", "done", "not", "good", "poor_fit,", "reference_atmosphere"),
+    ]
+    shown = rows._repr_html_()
+    assert "&lt;b&gt;.xml" in shown
+    assert "<i>" not in shown
+    assert "\x1b" not in shown + repr(rows)
+    assert len(repr(Rows(ROWS * 1000)).splitlines()) < 30
+    assert repr(Rows()) == "0 done, 0 skipped, 0 failed"
 
 
 def test_journal__read_again_whatever_happened_to_it(tmp_path, capsys):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import hashlib
+import html
 import json
 import time
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ProductStatus",
+    "Rows",
     "all_rows",
     "journal_line",
     "latest",
@@ -32,6 +34,7 @@ __all__ = [
 ]
 
 STATES = ("done", "skipped", "failed")
+_SHOWN = 20  # products in a table
 _NAMED = 3  # products named in the summary for each severe reason
 
 
@@ -87,6 +90,50 @@ class ProductStatus:
         if self.quality is None:
             return None
         return not quality.severe(quality.pack(self.quality))
+
+
+class Rows(list[ProductStatus]):
+    """What became of all products of a run: a list that shows itself as a table.
+
+    Examples
+    --------
+    >>> Rows([ProductStatus("in/a.xml", "done", quality=("poor_fit",))])
+    1 done, 0 skipped, 0 failed: 0 good, 1 poor_fit (a)
+    product state  quality  reasons
+      a.xml  done not good poor_fit
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        """Give all in a line, and a table of at most 20 products."""
+        if not self:
+            return summary(self)
+        table = self._table().to_string(index=False, max_rows=_SHOWN, max_colwidth=60)
+        return f"{summary(self)}\n{table}"
+
+    def _repr_html_(self) -> str:
+        """Give the same for notebooks, with texts as they are and no markup in them."""
+        table = self._table().to_html(index=False, max_rows=_SHOWN) if self else ""
+        return f"<p>{html.escape(summary(self))}</p>{table}"
+
+    def _table(self) -> Any:
+        import xarray as xr
+
+        verdict = {True: "good", False: "not good", None: "unknown"}
+        columns = {
+            "product": [Path(row.product.rpartition("::")[2]).name for row in self],
+            "state": [row.state for row in self],
+            "quality": [
+                "" if row.state == "failed" else verdict[row.good] for row in self
+            ],
+            "reasons": [row.message or ", ".join(row.quality or ()) for row in self],
+        }
+        texts = {
+            name: ("row", [printable(text) for text in column])
+            for name, column in columns.items()
+        }
+        return xr.Dataset(texts).to_dataframe()
 
 
 _FIELDS = frozenset(field.name for field in dataclasses.fields(ProductStatus))

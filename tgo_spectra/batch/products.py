@@ -25,7 +25,7 @@ from tgo_spectra.atmosphere.climatology.choices import (
 from tgo_spectra.atmosphere.reference import warn_of_reference
 from tgo_spectra.batch.claims import Claims
 from tgo_spectra.batch.engines import Here
-from tgo_spectra.batch.journal import ProductStatus, summary
+from tgo_spectra.batch.journal import ProductStatus, Rows, summary
 from tgo_spectra.batch.loop import Loop, Progress
 from tgo_spectra.batch.record import Record
 from tgo_spectra.batch.resume import choices, instrument_hash, resume_key
@@ -128,7 +128,8 @@ def run(
     Returns
     -------
     list of ProductStatus
-        One row a product, in the order of `products`.
+        One row a product, in the order of `products`. Where it is shown, in a terminal
+        or a notebook, it is a table: product, state, quality, reasons.
 
     Raises
     ------
@@ -245,7 +246,7 @@ def run_on(
             Loop(engine, record, claims, bar, conditions).work(paths)
         finally:
             sweep_temporary(level2)  # of workers that were ended
-    ordered = [record.rows[str(path)] for path in paths]
+    ordered = Rows(record.rows[str(path)] for path in paths)
     _LOG.info("%s", summary(ordered))
     taken = {row.setup for row in ordered}
     for one in loaded:
