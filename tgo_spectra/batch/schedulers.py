@@ -42,6 +42,7 @@ _OF_OTHER_SERVERS = (
 _AGAIN_S = 0.5  # between two attempts to reach a scheduler
 _WORKERS_S = 1.0  # between two looks at the number of workers
 _SILENCE_S = 5.0  # until it is said that there are none
+_FETCH_S = 2.0  # for a result; twice as long after each time that it did not come
 _LEAST, _EACH = 8, 3  # items on the cluster: at least, and for each worker
 
 
@@ -175,6 +176,7 @@ class OnCluster:
         self._answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._workers, self._looked = 0, -_WORKERS_S
         self._alone_since: float | None = None
+        self._fetch_s = _FETCH_S
         self._task = b""
 
     def use(self, task: Callable[[Any], Any]) -> None:
@@ -211,11 +213,23 @@ class OnCluster:
         except queue.Empty:
             self._watch()
             return None
-        item, _ = self._running.pop(str(future.key))
         with _lost():
-            error = future.exception()
-            outcome = _death(error) if error is not None else future.result()
+            try:
+                error = future.exception(timeout=self._fetch_s)
+                outcome = (
+                    _death(error)
+                    if error is not None
+                    else future.result(timeout=self._fetch_s)
+                )
+            except TimeoutError:
+                # lost with its worker: the scheduler has it done again, if it can
+                self._fetch_s *= 2.0
+                future.add_done_callback(self._answers.put)
+                self._watch()
+                return None
             future.release()
+        self._fetch_s = _FETCH_S
+        item, _ = self._running.pop(str(future.key))
         return item, outcome
 
     def __enter__(self) -> Self:
