@@ -89,7 +89,10 @@ def setup_of(order, folder):
     band, gases = CASES[order]
     setup = tgo.load_setup(f"so_{order}")
     # what the samples do not hold, but the window is known to
-    absent = () if order == 190 else ("co2", "co2 magnetic dipole band", "o3")
+    window = (
+        ("co2", "hdo") if order == 190 else ("co2", "co2 magnetic dipole band", "o3")
+    )
+    absent = tuple(name for name in window if name not in gases)
     prior = {gas: prior for gas, prior in setup.prior.items() if gas in gases}
     if "co2" in gases:  # the main gas: known to a few per cent everywhere
         prior["co2"] = Prior(relative_sigma=0.05)

@@ -306,7 +306,8 @@ def test_fields__single_precision_is_good_enough(table, exact):
         assert one.dtype == np.float32
         error = np.abs(one - two).max() / np.abs(two).max()
         print(f"{name}: {error:.1e} of the largest")
-        assert error < 2e-5, name
+        # processors add in different order: below 2e-5 on one, 2.8e-5 on another
+        assert error < 1e-4, name
 
 
 def dense(scene, evaluator, state):

@@ -218,17 +218,19 @@ def test_figures__are_marked():
     bad = flagged(1.0, "poor_fit", "few_spectra", lid="urn:a:1")
     good = flagged(2.0, lid="urn:a:2")
     try:
-        title = plot_profile(bad, "ch4").get_title("left")
-        assert title == "not to be used: poor_fit; few_spectra"
-        assert plot_profile(good, "ch4").get_title("left") == ""
-        assert plot_profile(profile(1.0), "ch4").get_title("left") == ""
+        lines = plot_profile(bad, "ch4").get_title("left").splitlines()
+        assert lines[1:] == ["not to be used: poor_fit", "few_spectra"]
+        for fine in (good, profile(1.0)):
+            title = plot_profile(fine, "ch4").get_title("left")
+            assert len(title.splitlines()) == 1
+            assert "not to be used" not in title
         ax = plot_limits([bad, good])
         assert [line.get_xdata().size for line in ax.lines] == [1]
         assert ax.collections[0].get_offsets().shape == (1, 2)
         grid = tgo.Grid(latitude=[-90, 0, 90], altitude=[0, 50, 100])
         level3 = tgo.grid_level2([bad, good], grid)
         ax = plot_map(level3, "ch4", minimum_count=1)
-        assert ax.get_title("left") == "1 profiles left out (1 poor_fit)"
+        assert "1 profiles left out (1 poor_fit)" in ax.get_title("left")
     finally:
         plt.close("all")
 

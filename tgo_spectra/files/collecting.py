@@ -11,6 +11,7 @@ from tgo_spectra.files.level2 import files_in
 from tgo_spectra.files.netcdf import open_partly, open_verified
 from tgo_spectra.files.storage import read_stored
 from tgo_spectra.paths import expanded
+from tgo_spectra.variables import attributes_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -163,7 +164,7 @@ def collect(
         name: ("product", [str(ds.attrs.get(name, "")) for ds in rows])
         for name in _FACTS
     }
-    km = {"units": "km", "long_name": "altitude above the areoid", "positive": "up"}
+    km = attributes_of("altitude", grid.dtype)
     made = xr.Dataset(
         found,
         about | {"altitude": ("altitude", grid, km)},
