@@ -16,10 +16,9 @@ import dask
 import pytest
 
 from tgo_spectra.batch import products as batch
-from tgo_spectra.batch import schedulers
 from tgo_spectra.batch import task as batch_task
 from tgo_spectra.batch.journal import ProductStatus
-from tgo_spectra.batch.schedulers import OnCluster, connected
+from tgo_spectra.batch.schedulers import connected
 from tgo_spectra.batch.task import Task
 from tgo_spectra.batch.workers import Workers
 from tgo_spectra.cli import main
@@ -143,43 +142,6 @@ def test_cluster__life_of_one(start, certificates, tmp_path, caplog, monkeypatch
         assert caught.value.rule == "batch.scheduler_lost"
     assert json.loads((out / "run.json").read_text())["results"]["done"] >= 1
     assert not (out / "claims").exists()
-
-
-def test_cluster__a_result_is_lost_with_the_last_worker(caplog, monkeypatch):
-    from distributed import Client, LocalCluster
-
-    monkeypatch.setattr(schedulers, "_FETCH_S", 0.2)
-    monkeypatch.setattr(schedulers, "_SILENCE_S", 0.3)
-    monkeypatch.setattr(schedulers, "_WORKERS_S", 0.0)
-    with (
-        LocalCluster(
-            n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
-        ) as cluster,
-        Client(cluster) as client,
-        OnCluster(client) as engine,
-    ):
-        engine.use(abs)
-        engine.submit(-3)
-        until = time.monotonic() + 30.0
-
-        def wait(ended):
-            while not ended():
-                assert time.monotonic() < until
-                time.sleep(0.02)
-
-        def said():
-            assert engine.room < 8  # it is still to be done
-            assert engine.finished(0.2) is None
-            return "the scheduler has no workers" in caplog.text
-
-        wait(lambda: not engine._answers.empty())
-        cluster.scale(0)
-        wait(lambda: not client.scheduler_info()["workers"])
-        wait(said)
-        cluster.scale(1)
-        found = []
-        wait(lambda: found.append(engine.finished(0.2)) or found[-1])
-        assert found[-1] == (-3, 3)
 
 
 @pytest.mark.parametrize("command", ["retrieve", "map"])
