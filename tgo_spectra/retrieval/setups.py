@@ -61,7 +61,7 @@ def load_setup(path_or_name: str | Path) -> Setup:
     Examples
     --------
     >>> load_setup("so_190").gases
-    ('co',)
+    ('co', 'co2', 'h2o', 'hdo')
     >>> type(load_setup("uvis_o3")).__name__
     'UvisSetup'
     """
