@@ -348,7 +348,7 @@ def test_lno_response__two_codes_say_the_same():
     field[nodes] = np.exp(-table.vectors["h2o"][:2].T.astype(float))
     found = matrix @ (response.moments(table) @ field[nodes]) + beyond[:, None]
     np.testing.assert_allclose(found, tabulated.apply(fit, field), atol=1e-7)
-    assert beyond.max() > 1e-3
+    assert beyond.max() > 1e-4
 
 
 @pytest.mark.parametrize("pixels", [1024, 128])
