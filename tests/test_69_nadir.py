@@ -8,7 +8,7 @@ import xarray as xr
 from reference.validate_nadir import validate_nadir
 
 import tgo_spectra as tgo
-from tgo_spectra.errors import InstrumentError, RetrievalError
+from tgo_spectra.errors import AtmosphereError, InstrumentError, RetrievalError
 from tgo_spectra.instruments.nadir import slant_factor
 from tgo_spectra.retrieval import solve
 from tgo_spectra.retrieval.models.lno import fit as nadir_fit
@@ -105,6 +105,19 @@ def test_retrieve_nadir__what_else_is_wrong_is_covered(option, worst):
     )  # fmt: skip
     np.testing.assert_allclose(squares, whole.co_column_systematic_error**2)
     assert (whole.quality_flag == 0).all()
+
+
+def test_retrieve_nadir__gases_beside_may_be_of_the_reference(noisy):
+    """Of a gas that the atmosphere does not name; of that of the setup it must."""
+    level1, truth, _ = noisy
+    few, air = level1.isel(spectrum=slice(2)), _air(truth)
+    found = retrieve_nadir(few, PLAIN, air.drop_vars("hdo_vmr"))
+    assert found.attrs["profiles_of_reference"] == "hdo"
+    whole = retrieve_nadir(few, PLAIN, air)
+    assert whole.attrs["profiles_of_reference"] == "none"
+    np.testing.assert_allclose(found.co_column, whole.co_column, rtol=0.02)
+    with pytest.raises(AtmosphereError, match="co_vmr"):
+        retrieve_nadir(few, PLAIN, air.drop_vars("co_vmr"))
 
 
 def test_retrieve_nadir__noise_within_errors(noisy):

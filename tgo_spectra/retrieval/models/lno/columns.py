@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from tgo_spectra import mars
+from tgo_spectra.atmosphere.reference import reference_atmosphere
 from tgo_spectra.errors import AtmosphereError, RetrievalError, TableError
 from tgo_spectra.instruments import uncertain
 from tgo_spectra.retrieval import level2, verdict
@@ -110,13 +111,7 @@ def retrieve_nadir(
     (('spectrum',), 'cm-2')
     """
     order = _check_product(level1, setup)
-    air = given_atmosphere(atmosphere, level1)
-    for gas in setup.gases:
-        if f"{gas}_vmr" not in air:
-            message = "the atmosphere has no profile of a fitted gas"
-            raise AtmosphereError(
-                message, field=f"{gas}_vmr", value=gas, rule="atmosphere.missing"
-            )
+    air, missing = _with_gases(given_atmosphere(atmosphere, level1), setup)
     optics = {
         name: float(np.nanmean(np.asarray(level1[name].values, dtype=float)))
         for name in ("aotf_frequency", "instrument_temperature")
@@ -153,11 +148,31 @@ def retrieve_nadir(
     record = _provenance(level1, setup, table_attrs, profile.air, order, atmosphere)
     record |= {
         "orders_beyond_table": " ".join(map(str, model.beyond_table)) or "none",
+        "profiles_of_reference": " ".join(missing) or "none",
         "product_shift_from": "mean spectrum" if model.registered else "a priori",
         "product_shift_px": float(model.prior[-1]),
         "product_shift_sigma_px": float(model.prior_sigma[-1]),
     }
     return dataset(_named(fitted, rows, level1, setup), record)
+
+
+def _with_gases(air: xr.Dataset, setup: NadirSetup) -> tuple[xr.Dataset, list[str]]:
+    """Return the atmosphere with all fitted gases, and those that it did not have.
+
+    What is fitted beside the gas of the setup is taken from the reference atmosphere.
+    """
+    first, *others = setup.gases
+    if f"{first}_vmr" not in air:
+        message = "the atmosphere has no profile of a fitted gas"
+        raise AtmosphereError(
+            message, field=f"{first}_vmr", value=first, rule="atmosphere.missing"
+        )
+    missing = [gas for gas in others if f"{gas}_vmr" not in air]
+    if missing:
+        reference = reference_atmosphere(air["altitude"].values)
+        names = [f"{gas}_vmr" for gas in missing]
+        air = air.assign({n: ("altitude", reference[n].values) for n in names})
+    return air, missing
 
 
 def _check_product(level1: xr.Dataset, setup: NadirSetup) -> int:
