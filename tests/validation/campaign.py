@@ -71,6 +71,7 @@ def main(draws: int, wanted: list[str]) -> None:
                       flush=True)  # fmt: skip
             results[name] = {
                 "version": tgo.__version__,
+                "processing": PROCESSING_VERSION,
                 "minutes": round((time.time() - begun) / 60, 1),
                 "code": kept_in().stem,
                 "lines": [asdict(line) for line in lines],
@@ -82,11 +83,12 @@ def main(draws: int, wanted: list[str]) -> None:
 def write(results: dict) -> None:
     """Write the report page."""
     summary = (
-        f"Written by ``make validate`` with tgo_spectra {tgo.__version__} (processing "
-        f"version {PROCESSING_VERSION}), Python {platform.python_version()}, numpy "
-        f"{np.__version__}. Truth and fit share line data and instrument "
-        "coefficients, but for the samples of an independent simulator; errors of line "
-        "data do not show here. The last column has the number of draws and the seeds."
+        f"Written by ``make validate`` with tgo_spectra {tgo.__version__}, Python "
+        f"{platform.python_version()}, numpy {np.__version__}; each part names the "
+        "processing version that it was made with. Truth and fit share line data and "
+        "instrument coefficients, but for the samples of an independent simulator; "
+        "errors of line data do not show here. The last column has the number of draws "
+        "and the seeds."
     )
     method = (__doc__ or "").split("\n\n", 2)[2].strip()
     text = ["Validation report", "=================", "", summary, "", method, ""]
@@ -108,6 +110,8 @@ def write(results: dict) -> None:
             text += row(*cells, *line.more.values())
         minutes = results[name]["minutes"]
         text += [
+            "",
+            f"Processing version {results[name]['processing']}.",
             "",
             *([f"{minutes} minutes with two processes.", ""] if minutes else []),
         ]
