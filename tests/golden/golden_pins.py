@@ -25,7 +25,8 @@ PINS = Path(__file__).parent / "pins"
 MOVED = 5e-3
 """Part of its error by which a number may differ, see `scale_of`. A fit ends within
 0.07 errors of the most likely state (`solve.LIMIT`); rounding, which differs between
-processors and with what a process did before, was seen to move where by 3e-3."""
+processors and with which kernels were compiled together, was seen to move where by
+3e-3."""
 AIR = 5e-4
 """Part of its size by which the air that a fit finds may differ: it follows the
 corrections of temperature and pressure."""

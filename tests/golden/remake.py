@@ -9,9 +9,15 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
+import os
 import sys
 import tempfile
 from pathlib import Path
+
+# kernels compiled at different times round differently: here all are compiled together,
+# as in a fresh clone
+KERNELS = tempfile.TemporaryDirectory()
+os.environ["NUMBA_CACHE_DIR"] = KERNELS.name
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
