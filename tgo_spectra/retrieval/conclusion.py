@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     IntArray = npt.NDArray[np.intp]
 
 __all__ = [
+    "PULLED",
     "WAVES",
     "Conclusion",
     "LayerEstimate",
@@ -49,6 +50,9 @@ __all__ = [
 ROWS_LEAST = 0.5
 """Of the variance by white noise, what successive rows in common may leave of it: what
 they share cancels in the difference of levels, but so would a misfit."""
+
+PULLED = 2.0
+"""Posterior standard errors of an element from which no linear step leads back."""
 
 LOOKS = 3
 """At static pixels after the first: the worst ones hide others, and pull the fit."""

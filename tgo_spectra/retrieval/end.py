@@ -139,10 +139,14 @@ class End:
 
     def times(self, residual: Array) -> Array:
         """K^T times something whitened, (element,)."""
-        r = residual.astype(self.seen.fields.dtype)[:, :, None]
+        return self.each(residual[:, None])[:, 0]
+
+    def each(self, columns: Array) -> Array:
+        """K^T times whitened columns, (row, column, pixel): (element, column)."""
+        r = columns.astype(self.seen.fields.dtype).transpose(0, 2, 1)
         return self._summed(
             self.seen.fields @ r, None if self.waves is None else self.waves @ r
-        )[:, 0]
+        )
 
     def _summed(self, fields: Array, waves: Array | None) -> Array:
         """Sum products with the fields and the waves over the rows.
@@ -314,12 +318,8 @@ class End:
         for index, (_, gradient) in enumerate(beside, 1):
             left = score[:, index] - known.T @ (covariance @ gradient)
             v += left[:, None] * left / inflation**2
-        whole = (len(raw), *groups.shape)
-        deep = (
-            np.broadcast_to(shape, whole)[:, None]
-            for shape in consistency.shapes(groups, information)
-        )
-        feature = [responses @ self.times(seen.columns(one)[:, 0]) for one in deep]
+        shapes = consistency.shapes(groups, information)
+        deep = seen.columns(np.broadcast_to(shapes, (len(raw), *shapes.shape)))
         return consistency.agreement(
             score[:, 0] / inflation,
             v,
@@ -327,7 +327,7 @@ class End:
             float(self.space.block(name).sigma.max()) / inflation,
             parts,
             shares,
-            np.array(feature),
+            (responses @ self.each(deep)).T,
         )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from tgo_spectra import quality
 from tgo_spectra.readers.quality import level1_bits
+from tgo_spectra.retrieval.conclusion import PULLED
 from tgo_spectra.retrieval.noise import SURE_SIGMAS
 from tgo_spectra.retrieval.state import FIXED
 from tgo_spectra.variables import attributes_of
@@ -140,7 +141,7 @@ def of_fit(end: Conclusion) -> set[str]:
         found.add("lines_not_compared")
     if end.screening.light.any():
         found.add("pattern_in_residual")
-    if (end.screening.share > MASKED).any():
+    if (end.screening.share > MASKED).any() or end.pulled > PULLED:
         found.add("poor_fit")
     if end.at_edge:
         found.add("parameter_at_limit")

@@ -116,6 +116,8 @@ class Whitened:
 
     def without(self, masked: npt.NDArray[np.bool_]) -> Whitened:
         """Return the same with more pixels masked, (row, pixel): baselines anew."""
+        if not masked.any():
+            return self
         keep = ~masked
         whole = (self.fields + self.taken @ self.basis) * keep[:, None, :]
         measured = (self.residual + self.model) * keep

@@ -9,9 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tgo_spectra.retrieval import level2
+from tgo_spectra.retrieval.conclusion import PULLED
 from tgo_spectra.retrieval.measurement import masked_text, planet_radius, prepare
 from tgo_spectra.retrieval.models.so import sources, systematics
-from tgo_spectra.retrieval.models.so.scene import Scene, make_scene
+from tgo_spectra.retrieval.models.so.scene import (
+    Scene,
+    make_scene,
+    without_pixels,
+)
 from tgo_spectra.retrieval.profile_variables import profile_dataset
 from tgo_spectra.spectroscopy import tables
 
@@ -34,17 +39,12 @@ __all__ = [
     "bins_of",
     "build_scene",
     "choices",
-    "masked",
     "profiles",
     "view_of",
 ]
 
 DETECTOR_PIXELS = 320
 """Spectral pixels of NOMAD SO and LNO (Vandaele et al. 2018)."""
-
-PULLED = 2.0
-"""Posterior standard errors by which static pixels may have pulled an element of the
-fit: from further away one linear step does not lead back, and it is made again."""
 
 INSTRUMENT_MODEL = (
     "NOMAD SO, final 2021 coefficients (Villanueva et al. 2022), AOTF inside the line "
@@ -157,7 +157,7 @@ def profiles(
     solution = solve(scene)
     first = solution.end
     if first.pulled > PULLED:
-        solution = solve(masked(scene, first.screening.static))
+        solution = solve(without_pixels(scene, first.screening.static))
         every = first.screening.and_then(solution.end.screening)
         solution = replace(solution, end=replace(solution.end, screening=every))
     return assembled(level1, scene, solution, record)
@@ -204,19 +204,6 @@ def assembled(
         assumed=solution.assumed,
         smoothing_known=solution.smoothing_known,
     )
-
-
-def masked(scene: Scene, static: npt.NDArray[np.bool_]) -> Scene:
-    """Leave more pixels out, (bin, pixel)."""
-    prepared = scene.prepared
-    out = static[prepared.bin]
-    kept = replace(
-        prepared,
-        transmittance=np.where(out, 0.0, prepared.transmittance),
-        weight=np.where(out, 0.0, prepared.weight),
-        masked=prepared.masked | static,
-    )
-    return replace(scene, prepared=kept)
 
 
 def bins_of(prepared: Prepared) -> dict[str, object]:

@@ -41,6 +41,7 @@ __all__ = [
     "of_rows",
     "with_air",
     "with_rows",
+    "without_pixels",
 ]
 
 HALF_DETECTOR_PX = 159.5
@@ -274,6 +275,19 @@ def of_rows(scene: Scene, chosen: npt.NDArray[np.bool_]) -> Scene:
         rows=scene.rows[chosen],
         jacobian_rows=scene.jacobian_rows[chosen],
     )
+
+
+def without_pixels(scene: Scene, static: npt.NDArray[np.bool_]) -> Scene:
+    """Return the scene with more pixels left out, (bin, pixel)."""
+    prepared = scene.prepared
+    out = static[prepared.bin]
+    kept = replace(
+        prepared,
+        transmittance=np.where(out, 0.0, prepared.transmittance),
+        weight=np.where(out, 0.0, prepared.weight),
+        masked=prepared.masked | static,
+    )
+    return replace(scene, prepared=kept)
 
 
 def with_air(

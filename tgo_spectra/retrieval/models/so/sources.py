@@ -104,9 +104,9 @@ STEP_K, STEP_LOG_PRESSURE, STEP_KM, STEP_WIDTH = 2.0, 0.02, 0.1, 0.05
 DRIFT_KM = 60.0
 """Tangent altitude over which the wavenumber scale moves by the drift."""
 
-ORDER_PAIRS, ORDER_SIZES = (2, 2, 1), (1.0, 1.0, 1.0)
-"""Pairs of orders that the elements take out, from the outermost inwards, and 1 sigma:
-the light of orders that far out, and beyond, has been measured by nobody."""
+ORDER_PAIRS = (2, 2, 1)
+"""Pairs of orders that the elements take out, from the outermost inwards, each in doubt
+with all of its light: that of orders so far out, of ten, was measured by nobody."""
 
 
 def names_of(setup: RetrievalSetup) -> tuple[str, ...]:
@@ -149,9 +149,8 @@ def blocks_of(scene: Scene) -> list[Block]:
             knots, covariance = air_prior(scene, SOURCES[name])
             blocks.append(Block(name, np.zeros(knots.size), covariance, variable="-"))
         elif name == ORDERS:
-            sizes = wish.outer_orders * np.array(ORDER_SIZES[: _order_count(scene)])
-            none = np.zeros(sizes.size)
-            blocks.append(Block(name, none, np.diag(sizes**2), variable="-"))
+            count, sigma = _order_count(scene), wish.outer_orders
+            blocks.append(independent(name, sigma, size=count, variable="-"))
         elif name == BROADENING:
             count = len(scene.limb.gases)
             blocks.append(independent(name, wish.broadening, size=count, variable="-"))

@@ -192,15 +192,19 @@ def _absent_amounts(scene: Scene, size: float) -> dict[str, Array]:
     Where the air does not, the reference atmosphere does: a gas that an atmosphere
     does not name is not for that absent on Mars.
     """
-    levels = scene.levels
-    reference = reference_atmosphere(levels["altitude"].values)
-    return {
-        gas: size
-        * (levels if f"{gas}_vmr" in levels else reference)[f"{gas}_vmr"].values
-        for gas in scene.setup.interferents_absent
-        if gas in scene.band.coefficients
-        and (f"{gas}_vmr" in levels or f"{gas}_vmr" in reference)
-    }
+    air = beside = scene.levels
+    absent = [
+        g for g in scene.setup.interferents_absent if g in scene.band.coefficients
+    ]
+    if any(f"{gas}_vmr" not in air for gas in absent):
+        beside = reference_atmosphere(air["altitude"].values)
+    found: dict[str, Array] = {}
+    for gas in absent:
+        name = f"{gas}_vmr"
+        told = air if name in air else beside
+        if name in told:
+            found[gas] = size * told[name].values
+    return found
 
 
 def _absent(scene: Scene) -> Iterator[Scene]:
