@@ -94,11 +94,7 @@ def jobs_of(system: str, file: str | Path, folder: str | Path) -> Iterator[Clien
             cluster = kind(
                 **choices.options,
                 security=security,
-                scheduler_options={
-                    "dashboard": False,
-                    "dashboard_address": "127.0.0.1:0",
-                }
-                | choices.scheduler_options,
+                scheduler_options=_NO_PAGES | choices.scheduler_options,
             )
         except (OSError, RuntimeError, TypeError, ValueError) as error:
             message = f"no job can be made of this: {error}"
