@@ -102,6 +102,25 @@ def test_jobs__of_each_system_can_be_described(tmp_path, system):
     assert wanted is None or f"--lifetime {wanted} --lifetime-stagger" in script
 
 
+@pytest.mark.parametrize("minutes", [10, 40, 240, 1440])
+def test_jobs__the_last_worker_leaves_before_the_end(tmp_path, minutes):
+    """At the end of the spread there is still half of what is spared."""
+    import dask_jobqueue
+
+    file = tmp_path / "job.toml"
+    wall = f"{minutes // 60:02}:{minutes % 60:02}:00"
+    file.write_text(f'cores = 4\nmemory = "8GB"\njobs = 3\nwalltime = "{wall}"\n')
+    found = jobs._choices(dask_jobqueue.SLURMCluster, "slurm", file)
+    given = found.options["worker_extra_args"]
+    life, spread = (
+        float(given[given.index(name) + 1].rstrip("s"))
+        for name in ("--lifetime", "--lifetime-stagger")
+    )
+    spare = max(120.0, 3.0 * minutes)
+    assert spread > 0.0
+    assert life + spread <= 60.0 * minutes - 0.5 * spare
+
+
 def test_cli__one_system(tmp_path, capsys):
     file = tmp_path / "job.toml"
     file.write_text(JOB)

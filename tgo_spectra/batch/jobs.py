@@ -56,10 +56,10 @@ _NO_PAGES = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
 _LOOK_MS = 1000.0
 _LOST_S = 15.0  # without any of its workers, until a job is replaced
 _IDLE_S = 60.0  # until a job without work is ended
-_SPARE_S, _SPARE = (
-    120.0,
-    0.05,
-)  # of a wall time, until which a worker has left by itself
+_SPARE_S, _SPARE = 120.0, 0.05  # of a wall time, before which a worker leaves by itself
+# of its life, by which it leaves earlier or later: half of what it spares, so that the
+# last one does not meet the end of its job
+_STAGGER = 0.5 * _SPARE
 
 
 @contextlib.contextmanager
@@ -179,7 +179,7 @@ def _choices(kind: Any, system: str, file: str | Path) -> _Choices:
     lifetime = raw.pop("lifetime", None) or _lifetime(system, raw.get("walltime"))
     if lifetime:
         arguments += ["--lifetime", f"{lifetime:g}s"]
-        arguments += ["--lifetime-stagger", f"{0.05 * lifetime:g}s"]
+        arguments += ["--lifetime-stagger", f"{_STAGGER * lifetime:g}s"]
     raw["worker_extra_args"] = [*arguments, *raw.get("worker_extra_args", [])]
     return _Choices(raw, more, most, min(raw.pop("minimum_jobs"), most))
 
