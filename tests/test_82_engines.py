@@ -90,6 +90,63 @@ def test_engine__contract(engine_of, kind):
     assert engine.room > 0
 
 
+class Slow:
+    """A future whose answer is lost a few times with its worker."""
+
+    def __init__(self, number, times_lost):
+        self.key, self.times_lost, self.waits = f"key {number}", times_lost, []
+        self.released = False
+
+    def add_done_callback(self, call):
+        call(self)
+
+    def exception(self, timeout):
+        self.waits.append(timeout)
+
+    def result(self, timeout):
+        self.waits.append(timeout)
+        if len(self.waits) <= 2 * self.times_lost:
+            raise TimeoutError
+        return f"answer of {self.key}"
+
+    def release(self):
+        self.released = True
+
+
+def test_cluster__an_answer_that_is_lost_is_waited_for_again():
+    """The item stays taken, the run looks up meanwhile, and each wait is longer."""
+    from tgo_spectra.batch.schedulers import OnCluster
+
+    made = [Slow(0, 2), Slow(1, 0)]
+    todo = iter(made)
+    client = types.SimpleNamespace(
+        status="running", submit=lambda *_, **__: next(todo), nthreads=lambda: {"w": 1}
+    )
+    engine = OnCluster(client)
+    room = engine.room
+    engine.use(double)
+    engine.submit("a")
+    assert engine.finished(0.1) is None
+    assert engine.finished(0.1) is None
+    assert engine.room == room - 1
+    assert not made[0].released
+    assert engine.finished(0.1) == ("a", "answer of key 0")
+    assert made[0].waits == [2.0, 2.0, 4.0, 4.0, 8.0, 8.0]
+    assert made[0].released
+    assert engine.room == room
+    # a wait that was long is not inherited
+    engine.submit("b")
+    assert engine.finished(0.1) == ("b", "answer of key 1")
+    assert made[1].waits == [2.0, 2.0]
+    # without the connection nobody waits
+    client.status = "closed"
+    made[1].times_lost, todo = 9, iter([made[1]])
+    engine.submit("c")
+    with pytest.raises(TgoError, match="is lost") as caught:
+        engine.finished(0.1)
+    assert caught.value.rule == "batch.scheduler_lost"
+
+
 def ends(how):
     """Leave this process in one of several ways."""
     if how == "exit":
