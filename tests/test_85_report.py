@@ -17,6 +17,7 @@ from tgo_spectra.cli import main
 from tgo_spectra.errors import TgoError
 from tgo_spectra.files.netcdf import write_level2, write_map
 from tgo_spectra.report import write_report
+from tgo_spectra.report.facts import facts_of
 
 NAMES = ("é µ <b>1", "b", "c", "d")
 SEASONS = (200.0, 9.0, 30.0, 100.0)
@@ -112,6 +113,17 @@ def test_report__damaged_files_are_rows(run, tmp_path):
     page = write_report(folder, tmp_path / "out", pages="none")
     text = page.read_text(encoding="utf-8")
     assert re.search(r"<b>1</b> <span class=\"bad\">failed", text)
+
+
+def test_report__a_damaged_result_of_a_run_is_one_row_that_failed(run, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(run, folder)
+    (folder / "l2" / "1.nc").write_bytes(b"cut")
+    found = {one.name: one for one in facts_of(folder).results}
+    assert len(found) == 6
+    assert found["b"].verdict == "failed"
+    assert found["b"].row.rule == "io.unreadable"
+    assert sum(one.verdict == "good" for one in found.values()) == 2
 
 
 SCRIPT = """<script>

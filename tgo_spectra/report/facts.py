@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -117,15 +118,20 @@ def facts_of(folder: str | Path) -> Run:
     run = Run(place, [], maps=maps)
     # by name: the folder may have been moved since, or come from another machine
     of_name = {path.name: path for path in opened}
+    hurt = {path.name: path for path in damaged}
     for row in rows.values():
-        file = of_name.pop(Path(row.output).name, None) if row.output else None
+        name = Path(row.output).name if row.output else ""
+        if name in hurt:  # whatever the journal says of it
+            run.results.append(Result(_failed(row, damaged.pop(hurt.pop(name)))))
+            continue
+        file = of_name.pop(name, None)
         run.results.append(Result(row, opened.get(file) if file else None, file))
     for file in of_name.values():
         lid = str(opened[file].attrs.get("product_lid") or file.stem)
         row = ProductStatus(lid.rpartition(":")[2], "found", output=str(file))
         run.results.append(Result(row, opened[file], file))
     run.results += [
-        Result(ProductStatus(str(path), "failed", rule=error.rule, message=str(error)))
+        Result(_failed(ProductStatus(str(path), "found"), error))
         for path, error in damaged.items()
     ]
     if not run.results:
@@ -144,6 +150,13 @@ def facts_of(folder: str | Path) -> Run:
         if found:
             run.choices[key] = sorted(found)
     return run
+
+
+def _failed(row: ProductStatus, error: OutputError) -> ProductStatus:
+    """Give the row of a product whose result is damaged."""
+    return dataclasses.replace(
+        row, state="failed", rule=error.rule, message=str(error), quality=None
+    )
 
 
 def _opened(
