@@ -62,6 +62,7 @@ def test_report__says_what_there_is(page):
     assert "4 of 6 products come from a simulator" in text
     assert "processing_version" in text
     assert "map.nc, ch4" in text
+    assert "ch4 limit (ppbv, 2 sigma)" in text
     assert text.count("<img ") == 1 + 1 + 3 + 2
     assert html.escape("é µ <b>1") in text
     assert "<script>alert" not in text

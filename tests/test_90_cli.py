@@ -210,14 +210,14 @@ def test_info__of_level2_gases_before_choices_and_variables(tmp_path, capsys):
 
 
 def test_info__of_a_folder_says_what_each_file_holds(tmp_path, capsys):
-    ds = level2().assign(ch4_layer_upper_limit=((), 1e-10))
+    ds = level2().assign(ch4_layer_upper_limit=((), 1e-10, {"sigma_level": 3.0}))
     write_level2(ds, tmp_path / "a.nc")
     (tmp_path / "b.truth.nc").write_bytes(b"no result")
     (tmp_path / "c.nc").write_bytes(b"cut")
     assert main(["info", str(tmp_path)]) == 0
     first, *rest = capsys.readouterr().out.splitlines()
     assert first == "level-2 files: 2"
-    assert ["ch4 below 100 pptv" in line for line in rest] in ([1, 0], [0, 1])
+    assert ["ch4 below 100 pptv (3 sigma)" in line for line in rest] in ([1, 0], [0, 1])
     assert sum(line.startswith("failed\tc\t") for line in rest) == 1
 
 

@@ -120,7 +120,8 @@ def _in_short(result: Result) -> str:
         if result.detected(gas):
             parts.append(f"{gas} detected")
         elif limit == limit:
-            parts.append(f"{gas} below {_amount([limit])}")
+            sigma = _sigma(result.sigma_level(gas))
+            parts.append(f"{gas} below {_amount([limit])}{sigma}")
     return ", ".join(parts)
 
 
@@ -209,9 +210,8 @@ def _layer(ds: Any, gas: str) -> Iterator[str]:
     known = [x for x in (value, error, limit) if x is not None]
     yield f"{bottom}-{top} km {text}, {_amount([value, error], like=known)}"
     if limit is not None:
-        sigma = ds[f"{gas}_layer_upper_limit"].attrs.get("sigma_level")
-        of = "" if sigma is None else f" ({sigma:g} sigma)"
-        yield f"upper limit {_amount([limit], like=known)}{of}"
+        sigma = _sigma(ds[f"{gas}_layer_upper_limit"].attrs.get("sigma_level"))
+        yield f"upper limit {_amount([limit], like=known)}{sigma}"
 
 
 def _levels(ds: Any, gas: str) -> Iterator[str]:
@@ -227,7 +227,8 @@ def _levels(ds: Any, gas: str) -> Iterator[str]:
         return
     finite = limits.values[np.isfinite(limits.values)]
     if finite.size:
-        yield f"lowest limit of a level {_amount([float(finite.min())])}"
+        sigma = _sigma(limits.attrs.get("sigma_level"))
+        yield f"lowest limit of a level {_amount([float(finite.min())])}{sigma}"
 
 
 def _columns(ds: Any, gas: str) -> Iterator[str]:
@@ -272,6 +273,11 @@ def _cells(ds: Any) -> Iterator[str]:
         if limits is not None and np.isfinite(limits.values).any():
             text += f", lowest limit {float(np.nanmin(limits)):.3g}"
         yield _row(name, text)
+
+
+def _sigma(level: float | None) -> str:
+    """Say of how many errors a limit is, where that is stated."""
+    return "" if level is None or level != level else f" ({level:g} sigma)"
 
 
 def _number(ds: Any, name: str) -> float | None:

@@ -85,6 +85,15 @@ class Result:
             return float("nan")
         return float(np.nanmin(variable.values))
 
+    def sigma_level(self, gas: str) -> float:
+        """Give of how many errors `limit` is; NaN where it is not said."""
+        whole = f"{gas}_layer_upper_limit"
+        name = whole if np.isfinite(self.number(whole)) else f"{gas}_upper_limit"
+        if self.level2 is None or name not in self.level2.variables:
+            return float("nan")
+        stated = self.level2.attrs.get("sigma_level", float("nan"))
+        return float(self.level2.variables[name].attrs.get("sigma_level", stated))
+
     def detected(self, gas: str) -> bool:
         """Whether the gas is seen, in the whole layer or at any level."""
         if self.level2 is None:

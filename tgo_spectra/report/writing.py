@@ -189,11 +189,13 @@ def _run_page(environment: Environment, run: Run, gas: str | None) -> str:
         verdicts[one.verdict] = verdicts.get(one.verdict, 0) + 1
     limits = [one.limit(gas) for one in run.results] if gas else []
     factor, unit = readable(np.array(limits))
+    sigmas = {one.sigma_level(gas) for one in run.results if gas}
     return environment.get_template("run.html").render(
         run=run,
         gas=gas,
         factor=factor,
         unit=unit,
+        sigmas=[f"{k:g}" for k in sorted(sigmas) if math.isfinite(k)],
         counts=counted(rows),
         verdicts=verdicts,
         failures=sorted(failures.items(), key=lambda item: -len(item[1])),
