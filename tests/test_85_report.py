@@ -16,7 +16,7 @@ from tgo_spectra.batch.journal import ProductStatus, journal_line
 from tgo_spectra.cli import main
 from tgo_spectra.errors import TgoError
 from tgo_spectra.files.netcdf import write_level2, write_map
-from tgo_spectra.report import write_report
+from tgo_spectra.report import write_report, writing
 from tgo_spectra.report.facts import facts_of
 
 NAMES = ("é µ <b>1", "b", "c", "d")
@@ -68,6 +68,12 @@ def test_report__says_what_there_is(page):
     assert "<script>alert" not in text
 
 
+def test_report__says_what_it_does_not_show(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(writing, "_MAPS", 1)
+    text = write_report(run, tmp_path, pages="none").read_text(encoding="utf-8")
+    assert "pictures of maps that are not shown here: 1" in text
+
+
 def test_report__asks_no_network(page):
     for file in page.parent.glob("*.html"):
         text = file.read_text(encoding="utf-8")
@@ -77,12 +83,13 @@ def test_report__asks_no_network(page):
         assert "url(" not in text
 
 
-def test_report__a_page_of_each_bad_result(page):
+def test_report__a_page_of_each_bad_result(run, page):
     found = sorted(file.name for file in page.parent.glob("*.html"))
     assert len(found) == 2
     text = (page.parent / found[1]).read_text(encoding="utf-8")
     assert "poor_fit" in text
     assert "<img " in text
+    assert html.escape(str(run / "l2" / "2.nc")) in text  # where it is now
     assert found[1] in page.read_text(encoding="utf-8")
 
 
@@ -93,6 +100,7 @@ def test_report__of_level2_alone_and_of_nothing(run, tmp_path, capsys):
     text = (target / "index.html").read_text(encoding="utf-8")
     assert "4 products" in text
     assert "No map lies in this folder" in text
+    assert "what failed is not known" in text
     assert len(list(target.iterdir())) == 1
     (tmp_path / "empty").mkdir()
     for given, rule in (

@@ -256,6 +256,7 @@ def _chi_squares(run: Run) -> Axes:
 
 def _map_images(run: Run) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
+    n_more = 0
     for path in run.maps:
         try:
             drawn = pictures(open_verified(path))
@@ -265,6 +266,10 @@ def _map_images(run: Run) -> list[tuple[str, str]]:
         for name, draw in drawn.items():
             if len(found) < _MAPS:
                 found.append((f"{path.name}, {name.replace('_', ' ')}", _image(draw)))
+            else:
+                n_more += 1
+    if n_more:
+        found.append((f"pictures of maps that are not shown here: {n_more}", ""))
     return found
 
 
