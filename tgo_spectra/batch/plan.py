@@ -38,7 +38,11 @@ _KEYS = ("channel", "observation_type", "order")
 
 @dataclass(frozen=True)
 class Cost:
-    """What products of one setup took: mean time (s) of a core, and bytes of a file."""
+    """What products of one setup took: means, and how many there were.
+
+    `seconds` is by the clock, of a process of one thread: that of a core which does
+    nothing else, more of one that is shared. `size` is in bytes of a file.
+    """
 
     seconds: float
     size: float

@@ -51,8 +51,9 @@ def plan(
 ) -> None:
     """Say what a run on FOLDER would be: products, setups, core hours, disk.
 
-    FOLDER is catalogued first, as by index. s is the time of one core, and MB the size
-    of the result, of one product.
+    FOLDER is catalogued first, as by index. s is the time of one product by the clock,
+    with a process of one thread: that of a core which does nothing else. MB is the size
+    of its result.
     """
     from pathlib import Path
 
