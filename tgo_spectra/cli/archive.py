@@ -158,7 +158,10 @@ def fetch(
     dry_run: bool,
     **given: Any,
 ) -> None:
-    """Download calibrated products from the archive (needs the network)."""
+    """Download calibrated products from the archive (needs the network).
+
+    Without --channel those of SO.
+    """
     from tgo_spectra.archive import fetch as fetch_all
     from tgo_spectra.archive import load_settings, search
     from tgo_spectra.files.atomic import output_folder

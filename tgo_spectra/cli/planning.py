@@ -16,7 +16,11 @@ __all__ = ["plan"]
 @click.argument(
     "folder", required=False, type=UserPath(exists=True, file_okay=False), default=None
 )
-@click.option("--query", is_flag=True, help="What the archive offers, by its names.")
+@click.option(
+    "--query",
+    is_flag=True,
+    help="What the archive offers, by its names; of SO without --channel.",
+)
 @conditions
 @click.option(
     "--setup",
