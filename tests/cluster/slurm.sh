@@ -10,6 +10,11 @@ what=$1
 folder=${2:-}
 
 install() {
+    local missing=0
+    for program in sbatch slurmctld slurmd munged parallel; do
+        command -v "$program" >/dev/null || missing=1
+    done
+    [ $missing = 1 ] || return 0
     [ "$(id -u)" = 0 ] || { echo "only root can install Slurm" >&2; return 1; }
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -qq
