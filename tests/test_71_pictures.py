@@ -250,6 +250,42 @@ def test_map__zero_is_not_what_is_missing():
     assert "grey: nothing measured" in ax.get_title(loc="left")
 
 
+def test_panels__say_what_one_map_says():
+    """Weights, what is left out, the part of other axes, and panels not shown."""
+    found = []
+    for k in range(4):
+        ds = level2("", k, 5.0).drop_vars("ch4_column")
+        ds["solar_longitude"] = ((), 5.0 + 20.0 * (k // 2))
+        ds["quality_flag"] = ((), np.int32(2 if k == 3 else 0))
+        found.append(ds)
+    grid = Grid(
+        latitude=TWO.latitude, altitude=TWO.altitude, solar_longitude=range(0, 361, 20),
+        mars_year=[34, 35],
+    )  # fmt: skip
+    maps = grid_level2(found, grid, gases=["ch4"])
+    every = plots.plot_panels(maps, "ch4", "solar_longitude", minimum_count=2)
+    text = every[0].figure.get_suptitle()
+    assert text.startswith("MY 34, 3 results, weights inverse variance")
+    assert "fullest 12 of 18 cells of solar longitude" in text
+    assert "1 profiles left out (1 poor_fit)" in text
+    assert "hatched: fewer than 2 (3 cells)" in text
+    one = maps.isel(solar_longitude=1)
+    title = plots.plot_map(one, "ch4").get_title(loc="left")
+    assert "MY 34, Ls 20–40°, 3 results" in title
+
+
+def test_panels__few_profiles_set_no_colours_among_many():
+    found = [level2("", k, 5.0).drop_vars("ch4_column") for k in range(3)]
+    for ds in found[1:]:
+        ds["mars_year"] = ((), np.int32(35))
+    found[0]["ch4_vmr"] = found[0]["ch4_vmr"] * 5.0
+    grid = Grid(latitude=TWO.latitude, altitude=TWO.altitude, mars_year=[34, 35, 36])
+    maps = grid_level2(found, grid, gases=["ch4"])
+    for ax in plots.plot_panels(maps, "ch4", "mars_year", minimum_count=2):
+        mesh = next(one for one in ax.collections if one.get_gid() == "cells")
+        assert mesh.norm.vmax == pytest.approx(1.0, rel=1e-6)
+
+
 def test_limits__detections_have_another_mark():
     found = many("")
     found[1]["ch4_detected"] = ("altitude", np.arange(9) == 2)

@@ -17,12 +17,13 @@ from tgo_spectra.plots.style import (
     label,
     need,
     readable,
+    shades,
     why_empty,
 )
 from tgo_spectra.variables import MAP_AXES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import xarray as xr
     from matplotlib.axes import Axes
@@ -36,8 +37,8 @@ __all__ = [
     "edges",
     "notes",
     "one_unit",
+    "shades_of",
     "sigma_of",
-    "weights_words",
     "why",
 ]
 
@@ -91,8 +92,6 @@ class Cells:
         factor, self.unit = self._unit()
         self.values = self.values * factor
         self.few = (self.count > 0) & (self.count < self.minimum)
-        enough = self.values[~self.few]
-        self.strong = enough if enough.count() else self.values
         self.signed = quantity == "mean" and gas.partition("_")[0] in FAINT
 
     def _unit(self) -> tuple[float, str]:
@@ -177,18 +176,24 @@ class Cells:
         }[self.quantity]
         return f"{formula(species)} {text} ({self.unit})"
 
-    def words(self) -> list[str]:
-        """Say which part of which profiles is shown."""
+    def words(self, across: str = "") -> list[str]:
+        """Say which part of which profiles is shown, and their weights.
+
+        Not of the axis `across`, of which each cell has a panel that says it.
+        """
         attrs = self.level3.attrs
         parts: list[str] = []
-        shown = {self.horizontal, self.vertical}
+        shown = {self.horizontal, self.vertical, across}
         known = [axis for axis in MAP_AXES if f"{axis}_bounds" in self.level3.variables]
         parts += [cell_words(self.level3, axis) for axis in known if axis not in shown]
         years = str(attrs.get("mars_years", "")).replace(" | ", ", ")
-        if years and "mars_year" not in shown:
+        if years and "mars_year" not in {*shown, *known}:
             parts.append(f"MY {years}")
         if (n := attrs.get("n_profiles")) is not None:
             parts.append(f"{n} results")
+        if self.quantity != "count":
+            weights = str(self.level3[f"{self.gas}_mean"].attrs.get("weights", ""))
+            parts.append(f"weights {weights.replace('_', ' ')}" if weights else "")
         return [part for part in parts if part]
 
 
@@ -206,26 +211,26 @@ def cell_words(level3: xr.Dataset, axis: str) -> str:
     return f"{_WORDS[axis]} {text}{_UNITS.get(axis, '°')}"
 
 
-def weights_words(drawn: Cells) -> str:
-    """Say how the profiles of a mean were weighted."""
-    if drawn.quantity == "count":
-        return ""
-    weights = drawn.level3[f"{drawn.gas}_mean"].attrs.get("weights", "")
-    return f"weights {str(weights).replace('_', ' ')}" if weights else ""
-
-
-def notes(drawn: Cells, few: str = "hatched") -> list[str]:
+def notes(drawn: Sequence[Cells], few: str = "hatched") -> list[str]:
     """Say what is left out, what is hatched (or marked else), and what is grey."""
-    said = [left_out(drawn.level3).removeprefix(", ")]
-    n_few = len(drawn.weak())
+    said = [left_out(drawn[0].level3).removeprefix(", ")]
+    n_few = sum(len(one.weak()) for one in drawn)
     if n_few:
-        said.append(f"{few}: fewer than {drawn.minimum} ({n_few} cells)")
-    if np.ma.getmaskarray(drawn.values).any():
+        said.append(f"{few}: fewer than {drawn[0].minimum} ({n_few} cells)")
+    if any(np.ma.getmaskarray(one.values).any() for one in drawn):
         said.append("grey: nothing measured")
-    found = drawn.values.compressed()
+    found = np.concatenate([one.values.compressed() for one in drawn])
     if found.size and found.max() < 0:
         said.append("all values are negative: less than nothing, within the noise")
     return ["; ".join(note for note in said if note)]
+
+
+def shades_of(drawn: Sequence[Cells]) -> tuple[dict[str, Any], str]:
+    """Give colours and scale; cells of few profiles set it only among themselves."""
+    found = np.concatenate([one.values[~one.few].compressed() for one in drawn])
+    if not found.size:
+        found = np.concatenate([one.values.compressed() for one in drawn])
+    return shades(found, signed=drawn[0].signed)
 
 
 def why(level3: xr.Dataset, gas: str, quantity: str) -> str:
@@ -250,7 +255,7 @@ def one_unit(drawn: list[Cells]) -> None:
     best = min((one.unit for one in filled), key=factor.__getitem__, default="ppbv")
     for one in drawn:
         ratio = factor[best] / factor[one.unit]
-        one.values, one.strong, one.unit = one.values * ratio, one.strong * ratio, best
+        one.values, one.unit = one.values * ratio, best
 
 
 def best_slice(

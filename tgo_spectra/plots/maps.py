@@ -18,7 +18,7 @@ from tgo_spectra.plots.cells import (
     edges,
     notes,
     one_unit,
-    weights_words,
+    shades_of,
     why,
 )
 from tgo_spectra.plots.style import (
@@ -27,7 +27,7 @@ from tgo_spectra.plots.style import (
     need,
     new_axes,
     new_figure,
-    shades,
+    over_all,
     why_empty,
 )
 
@@ -55,9 +55,9 @@ def plot_map(
     """Draw a map over the two axes it has: latitude-Ls, altitude-latitude and so on.
 
     Cells in which nothing was measured are grey, those with fewer than `minimum_count`
-    profiles hatched; they do not set the colours. The mean of a gas that may be absent
-    has diverging colours centred on zero; positive values over decades have a
-    logarithmic scale.
+    profiles hatched; they do not set the colours where there are others. The mean of a
+    gas that may be absent has diverging colours centred on zero; positive values over
+    decades have a logarithmic scale.
 
     Parameters
     ----------
@@ -84,10 +84,10 @@ def plot_map(
     """
     drawn = Cells(level3, gas, quantity, minimum_count)
     ax = ax or new_axes("map")
-    colours, extend = shades(drawn.strong, signed=drawn.signed)
+    colours, extend = shades_of([drawn])
     drawn.draw(ax, colours)
     drawn.add_bar(ax, extend)
-    head(ax, [*drawn.words(), weights_words(drawn)], notes(drawn), drawn.level3)
+    head(ax, drawn.words(), notes([drawn]), drawn.level3)
     return ax
 
 
@@ -150,7 +150,8 @@ def plot_panels(
         Gas key, or a column.
     across : str
         Axis of which each cell has a panel: ``local_time_class``, ``solar_longitude``,
-        ``mars_year`` and so on. Of more than twelve cells those with most profiles.
+        ``mars_year`` and so on. Of more than twelve cells those with most profiles,
+        and the title says so.
     quantity : str, optional
         What to draw. Default the mean.
     minimum_count : int, optional
@@ -186,8 +187,7 @@ def plot_panels(
     rows = -(-len(drawn) // columns)
     every = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     one_unit(drawn)
-    found = np.concatenate([one.strong.compressed() for one in drawn])
-    colours, extend = shades(found, signed=drawn[0].signed)
+    colours, extend = shades_of(drawn)
     for ax, one in zip(every.ravel(), drawn, strict=False):
         one.draw(ax, colours)
         head(ax, [cell_words(one.level3, across)], [], one.level3)
@@ -198,11 +198,11 @@ def plot_panels(
     for ax in every[:, 1:].ravel():
         ax.set_ylabel("")
     drawn[0].add_bar(every, extend, every[0, 0])
-    n_few = sum(len(one.weak()) for one in drawn)
-    words = [f"{level3.attrs.get('n_profiles', 0)} results", weights_words(drawn[0])]
-    few = f"hatched: fewer than {drawn[0].minimum} ({n_few} cells)" if n_few else ""
-    text = ", ".join(filter(None, [*words, "grey: nothing measured", few]))
-    figure.suptitle(text, fontsize="small", color="0.25")
+    words = drawn[0].words(across)
+    if cells.size < level3.sizes[across]:
+        what = across.replace("_", " ")
+        words.append(f"fullest {cells.size} of {level3.sizes[across]} cells of {what}")
+    over_all(figure, words, notes(drawn))
     return tuple(every.ravel()[: len(drawn)])
 
 
@@ -270,7 +270,7 @@ def plot_globe(
     figure = figure or new_figure("globe")
     view = ccrs.Orthographic(*centre, globe=mars)
     ax: Any = figure.add_subplot(projection=view)
-    colours, extend = shades(drawn.strong, signed=drawn.signed)
+    colours, extend = shades_of([drawn])
     ax.set_facecolor(MISSING)
     x, y = (edges(drawn.level3, a) for a in ("longitude", "latitude"))
     flat = ccrs.PlateCarree(globe=mars)
@@ -292,5 +292,5 @@ def plot_globe(
         why_empty(ax, why(drawn.level3, gas, quantity))
     lon, lat = centre
     words = [*drawn.words(), f"seen from {lon:g}° east, {lat:g}° north"]
-    head(ax, words, notes(drawn, "crosses"), drawn.level3)
+    head(ax, words, notes([drawn], "crosses"), drawn.level3)
     return ax  # type: ignore[no-any-return]

@@ -41,6 +41,7 @@ __all__ = [
     "new_axes",
     "new_figure",
     "new_pair",
+    "over_all",
     "readable",
     "save_figure",
     "scale",
@@ -137,17 +138,30 @@ def head(
     """Write lines over axes: `first` in one, each of `more` in its own."""
     if ds is not None:
         first = [*first, stamp(ax, ds)]
-    lines = [", ".join(filter(None, first)), *more]
-    # as wide as the axes, or the words would run out of the figure
-    width = max(int(_width(ax) * 14.5), 30)
-    text = "\n".join(
+    text = _wrapped(first, more, _width(ax))
+    ax.set_title(text, loc="left", fontsize="small", color=RED if bad else "0.25")
+
+
+def over_all(figure: Figure, first: list[str], more: list[str]) -> None:
+    """Write lines as `head` does, over all axes of a figure together."""
+    text = _wrapped(first, more, _inches(figure) * 0.85)
+    figure.suptitle(text, fontsize="small", color="0.25")
+
+
+def _wrapped(first: list[str], more: list[str], inches: float) -> str:
+    """Break lines that would run out of the figure."""
+    width = max(int(inches * 14.5), 30)
+    return "\n".join(
         part
-        for line in lines
+        for line in (", ".join(filter(None, first)), *more)
         for part in textwrap.wrap(
             line, width, break_on_hyphens=False, break_long_words=False
         )
     )
-    ax.set_title(text, loc="left", fontsize="small", color=RED if bad else "0.25")
+
+
+def _inches(figure: Any) -> float:
+    return float(figure.bbox.width / figure.dpi)
 
 
 def _width(ax: Axes) -> float:
@@ -156,12 +170,11 @@ def _width(ax: Axes) -> float:
     spec = ax.get_subplotspec()
     if figure is None:
         return 5.0
-    whole = float(figure.bbox.width / figure.dpi)
     columns = 1.0
     if spec is not None:
         n = spec.get_gridspec().ncols
         columns = n / max(spec.colspan.stop - spec.colspan.start, 1)
-    return whole / columns * 0.85
+    return _inches(figure) / columns * 0.85
 
 
 def stamp(ax: Axes, ds: xr.Dataset) -> str:
