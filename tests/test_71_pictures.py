@@ -314,6 +314,16 @@ def test_quicklook__names_of_all_levels():
     assert list(pictures(level3("", TWO))) == ["ch4", "ch4_limits"]
 
 
+def test_quicklook__fit_of_half_the_light_or_of_the_middle():
+    light = level1("")
+    for ds, row in (
+        (light, 2),
+        (light.rename(transmittance="radiance", transmittance_error="e"), 3),
+    ):
+        ax = pictures(level2(""), level1=ds)["fit"]()
+        assert f"spectrum {row}," in ax.get_title(loc="left")
+
+
 def test_plot_command__files_and_folders(tmp_path, capsys, monkeypatch):
     """Level 2, a map of more axes than two, and a folder of both."""
     monkeypatch.chdir(tmp_path)

@@ -26,7 +26,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["abscissa", "plot_product", "plot_spectrum", "row_of", "signal_of", "title"]
+__all__ = [
+    "abscissa",
+    "plot_product",
+    "plot_spectrum",
+    "row_of",
+    "row_to_show",
+    "signal_of",
+    "title",
+]
 
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.intp]
@@ -126,7 +134,7 @@ def plot_product(
     _draw_image(image, level1, name, rows, height)
     image.set_ylabel(ylabel)
     _draw_flags(flags, level1, rows, height)
-    plot_spectrum(level1, _shown(level1, name, rows), below)
+    plot_spectrum(level1, row_to_show(level1, rows), below)
     return image, flags, below
 
 
@@ -234,8 +242,9 @@ def _draw_flags(ax: Axes, level1: xr.Dataset, rows: Places, height: Floats) -> N
         )  # fmt: skip
 
 
-def _shown(level1: xr.Dataset, name: str, rows: Places) -> int:
+def row_to_show(level1: xr.Dataset, rows: Places) -> int:
     """Return the row of an occultation with half of the light; else the middle one."""
+    name = signal_of(level1)
     middle = int(rows[rows.size // 2])
     if name != "transmittance":
         return middle

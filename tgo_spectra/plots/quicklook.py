@@ -121,14 +121,10 @@ def _of_result(
 
 
 def _fit(level1: xr.Dataset, level2: xr.Dataset) -> Axes:
-    """Draw the fit of the spectrum with most signal of what absorbs: half the light."""
+    """Draw the fit of a fitted spectrum, chosen as in the picture of a product."""
     residual = np.asarray(level2["residual"].values, dtype=float)
     fitted = np.flatnonzero(np.isfinite(residual).any(axis=1))
-    row = 0
-    if fitted.size:
-        name = product.signal_of(level1)
-        signal = np.asarray(level1[name].isel(spectrum=fitted).values, dtype=float)
-        row = int(fitted[np.abs(np.nanmedian(signal, axis=1) - 0.5).argmin()])
+    row = product.row_to_show(level1, fitted) if fitted.size else 0
     return profiles.plot_fit(level1, level2, row, new_pair("fit", shown=False))[0]
 
 
