@@ -269,6 +269,8 @@ def test_panels__say_what_one_map_says():
     assert "fullest 12 of 18 cells of solar longitude" in text
     assert "1 profiles left out (1 poor_fit)" in text
     assert "hatched: fewer than 2 (3 cells)" in text
+    limits = plots.plot_limits(maps, "ch4").get_title(loc="left")
+    assert "1 profiles left out (1 poor_fit)" in limits
     one = maps.isel(solar_longitude=1)
     title = plots.plot_map(one, "ch4").get_title(loc="left")
     assert "MY 34, Ls 20–40°, 3 results" in title

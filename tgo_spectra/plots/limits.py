@@ -9,9 +9,10 @@ import xarray as xr
 
 from tgo_spectra import quality
 from tgo_spectra.errors import TgoError
-from tgo_spectra.files.level2 import profiles, reasons_of
+from tgo_spectra.files.level2 import flags_of, profiles
 from tgo_spectra.files.observations import is_simulated
 from tgo_spectra.maps.dataset import dense
+from tgo_spectra.maps.maps import left_out
 from tgo_spectra.plots.cells import sigma_of
 from tgo_spectra.plots.style import (
     BLUE,
@@ -19,6 +20,7 @@ from tgo_spectra.plots.style import (
     RED,
     formula,
     head,
+    middle,
     need,
     new_axes,
     new_figure,
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
 __all__ = ["Against", "plot_limits", "plot_sampling"]
 
 Against = Literal["latitude", "solar_longitude", "altitude"]
-Many = xr.Dataset | str | Any
 
 _AXES: dict[str, tuple[str, tuple[float, float] | None, int]] = {
     "latitude": ("planetocentric latitude (degrees north)", (-90, 90), 30),
@@ -105,7 +106,7 @@ def plot_limits(
         level, unit = _map_limits(dense(source), gas, against, ax)
     else:
         level, unit = _profile_limits(source, gas, against, ax)
-    if not ax.texts or not any(one.get_gid() == "why" for one in ax.texts):
+    if not any(one.get_gid() == "why" for one in ax.texts):
         _log(ax)
     ax.set(xlabel=text, ylabel=f"{formula(gas)} {level} upper limit ({unit})")
     if ends is not None:
@@ -156,7 +157,7 @@ def _map_limits(
         _star(ax, at[seen], mean.values[seen] * factor, error.values[seen] * factor)
     n = int(np.isfinite(limit.values).sum())
     words = [f"{n} cells of {level3.attrs.get('n_profiles', 0)} results"]
-    head(ax, words, [], level3)
+    head(ax, words, [left_out(level3).removeprefix(", ")], level3)
     if n:
         ax.legend(framealpha=0.85, fontsize="small")
     else:
@@ -244,11 +245,10 @@ def _lowest(ds: xr.Dataset, gas: str) -> _Limit | None:
         "solar_longitude" in ds.variables
     ) else np.nan  # fmt: skip
     latitude = np.broadcast_to(ds["latitude"].values, shape)
-    bad = bool(quality.severe(quality.pack(reasons_of(ds) or ())))
     return _Limit(
         float(latitude[best]), season, float(ds["altitude"].values[best]),
         float(limit.values[best]), float(value[best]), float(error[best]),
-        bool(detected.any()), bad,
+        bool(detected.any()), _is_bad(ds),
     )  # fmt: skip
 
 
@@ -323,11 +323,11 @@ def _years(values: npt.NDArray[Any]) -> tuple[float, float]:
 def _sampled(source: Any) -> tuple[npt.NDArray[Any], int, int]:
     """Return longitude, latitude, season, year, badness; how many, how many unreal."""
     if isinstance(source, xr.Dataset) and "product" in source.dims:
-        middle = 0.5 * (source["latitude_min"] + source["latitude_max"])
+        latitude = 0.5 * (source["latitude_min"] + source["latitude_max"])
         n = source.sizes["product"]
         wrong = (source["rule"] != "").values if "rule" in source else np.zeros(n)
         rows = [
-            (source["longitude"].values + 180.0) % 360.0 - 180.0, middle.values,
+            (source["longitude"].values + 180.0) % 360.0 - 180.0, latitude.values,
             source["solar_longitude"].values, np.full(n, np.nan), wrong,
         ]  # fmt: skip
         return np.array(rows, dtype=float), n, 0
@@ -336,15 +336,13 @@ def _sampled(source: Any) -> tuple[npt.NDArray[Any], int, int]:
         n += 1
         some += is_simulated(ds)
         names = ("longitude", "latitude", "solar_longitude", "mars_year")
-        bad = bool(quality.severe(quality.pack(reasons_of(ds) or ())))
-        found.append([*(_middle(ds, name) for name in names), bad])
+        place = (middle(ds, name) for name in names)
+        found.append([*(np.nan if p is None else p for p in place), _is_bad(ds)])
     table = np.array(found, dtype=float).reshape(-1, 5).T
     return table, n, some
 
 
-def _middle(ds: xr.Dataset, name: str) -> float:
-    if name not in ds.variables:
-        return float("nan")
-    values = np.asarray(ds[name].values, dtype=float).ravel()
-    values = values[np.isfinite(values)]
-    return float(values[values.size // 2]) if values.size else float("nan")
+def _is_bad(ds: xr.Dataset) -> bool:
+    """Whether a result as a whole is not to be used; not known: no."""
+    flags = flags_of(ds)
+    return flags is not None and bool(quality.severe(quality.overall(flags)))

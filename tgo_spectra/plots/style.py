@@ -35,6 +35,7 @@ __all__ = [
     "head",
     "label",
     "mark",
+    "middle",
     "moment_of",
     "name_of",
     "need",
@@ -211,16 +212,17 @@ def moment_of(ds: xr.Dataset) -> str:
     """Return season, Mars Year and latitude of a product, as far as they are known."""
     parts = []
     for name, form in (("solar_longitude", "Ls {:.1f}°"), ("mars_year", "MY {:.0f}")):
-        value = _middle(ds, name)
+        value = middle(ds, name)
         if value is not None:
             parts.append(form.format(value))
-    latitude = _middle(ds, "latitude")
+    latitude = middle(ds, "latitude")
     if latitude is not None:
         parts.append(f"{abs(latitude):.0f}°{'N' if latitude >= 0 else 'S'}")
     return ", ".join(parts)
 
 
-def _middle(ds: xr.Dataset, name: str) -> float | None:
+def middle(ds: xr.Dataset, name: str) -> float | None:
+    """Return the middle one of the values of a variable; None if there is none."""
     if name not in ds.variables:
         return None
     values = np.asarray(ds[name].values, dtype=float).ravel()
