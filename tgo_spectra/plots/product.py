@@ -12,6 +12,7 @@ from tgo_spectra.plots.style import (
     BLUE,
     MISSING,
     RED,
+    arrows,
     head,
     label,
     moment_of,
@@ -190,17 +191,14 @@ def _draw_image(
         return
     inner = np.quantile(values.compressed(), [0.02, 0.98])
     low, high = (0.0, max(1.0, inner[1])) if name == "transmittance" else inner
-    outside = (values.min() < low, values.max() > high)
-    ends = {(0, 0): "neither", (1, 0): "min", (0, 1): "max", (1, 1): "both"}
     mesh = ax.pcolormesh(
         _edges(x), _edges(height), values, cmap="viridis", vmin=low, vmax=high
     )
     figure = ax.get_figure()
     if figure is not None:
-        extend = ends[bool(outside[0]), bool(outside[1])]
         figure.colorbar(
-            mesh, ax=ax, location="left", label=label(level1[name]), extend=extend,
-            shrink=0.9,
+            mesh, ax=ax, location="left", label=label(level1[name]), shrink=0.9,
+            extend=arrows(values.compressed(), low, high),
         )  # fmt: skip
 
 

@@ -29,6 +29,7 @@ __all__ = [
     "GREY",
     "MISSING",
     "RED",
+    "arrows",
     "flag_words",
     "formula",
     "gases_in",
@@ -255,9 +256,14 @@ def shades(values: npt.NDArray[Any], *, signed: bool) -> tuple[dict[str, Any], s
         half = 0.5 if low == round(low) else 0.05 * abs(low)
         low, high = low - half, high + half
         norm = Normalize(low, high)
-    below, above = bool((found < low).any()), bool((found > high).any())
+    return {"norm": norm, "cmap": colours}, arrows(found, low, high)
+
+
+def arrows(values: npt.NDArray[Any], low: float, high: float) -> str:
+    """Give the ends of a colour bar beyond which values lie, in matplotlib's word."""
+    below, above = bool((values < low).any()), bool((values > high).any())
     ends = {(0, 0): "neither", (1, 0): "min", (0, 1): "max", (1, 1): "both"}
-    return {"norm": norm, "cmap": colours}, ends[below, above]
+    return ends[below, above]
 
 
 def scale(ax: Axes, axis: str, values: npt.NDArray[Any]) -> None:
