@@ -58,7 +58,7 @@ def plot_errors(level2: xr.Dataset, gas: str, ax: Axes | None = None) -> Axes:
     -------
     matplotlib.axes.Axes
         The axes, errors on a logarithmic scale: of systematic sources the six largest
-        by the middle of their sizes, the others together.
+        by the middle of their sizes, and all of them together.
 
     Raises
     ------
