@@ -9,7 +9,7 @@ import xarray as xr
 
 from tgo_spectra import quality
 from tgo_spectra.errors import TgoError
-from tgo_spectra.files.level2 import flags_of, profiles
+from tgo_spectra.files.level2 import Part, flags_of, profiles
 from tgo_spectra.files.observations import is_simulated
 from tgo_spectra.maps.dataset import dense
 from tgo_spectra.maps.maps import left_out
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Against", "plot_limits", "plot_sampling"]
+__all__ = ["Against", "part_of_many", "plot_limits", "plot_sampling"]
 
 Against = Literal["latitude", "solar_longitude", "altitude"]
 
@@ -47,6 +47,17 @@ _AXES: dict[str, tuple[str, tuple[float, float] | None, int]] = {
 }
 DETECTED = 3.0
 """A mean of a map that is so many of its errors is drawn as a detection."""
+
+
+_PLACES = ("longitude", "latitude", "solar_longitude", "mars_year")
+
+
+def part_of_many(gases: Iterable[str]) -> Part:
+    """Give what these figures need of level 2, which is read once for all of them."""
+    ends = ("_upper_limit", "_detected", "_vmr", "_vmr_error")
+    names = [f"{gas}{end}" for gas in gases for end in ends]
+    names += [*_PLACES, "altitude", "quality_flag"]
+    return Part(dict.fromkeys(names, ("sigma_level",)), frozenset({"sigma_level"}))
 
 
 class _Limit(NamedTuple):
@@ -335,8 +346,7 @@ def _sampled(source: Any) -> tuple[npt.NDArray[Any], int, int]:
     for ds in profiles(source):
         n += 1
         some += is_simulated(ds)
-        names = ("longitude", "latitude", "solar_longitude", "mars_year")
-        place = (middle(ds, name) for name in names)
+        place = (middle(ds, name) for name in _PLACES)
         found.append([*(np.nan if p is None else p for p in place), _is_bad(ds)])
     table = np.array(found, dtype=float).reshape(-1, 5).T
     return table, n, some

@@ -6,12 +6,13 @@ function of this package.
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tgo_spectra.errors import TgoError
+from tgo_spectra.files.level2 import profiles as level2_in
 from tgo_spectra.maps.dataset import fields_in
 from tgo_spectra.plots import limits, maps, product, profiles, results
 from tgo_spectra.plots.cells import axes_of, best_slice
@@ -161,21 +162,27 @@ def pictures_of_many(
 ) -> dict[str, Callable[[], Axes]]:
     """Give the pictures of many results: where they are, and limits against places.
 
-    `gases`: of which limits are shown; by default of methane.
+    `gases`: of which limits are shown; by default of methane. The files are read once,
+    when the first picture is drawn.
     """
+    gases = gases or ("ch4",)
     paths = list(files)
+
+    @cache
+    def opened() -> list[xr.Dataset]:
+        return list(level2_in(paths, part=limits.part_of_many(gases)))
+
+    def limit(gas: str, against: limits.Against) -> Axes:
+        ax = new_figure("limits", shown=False).subplots()
+        return limits.plot_limits(opened(), gas, ax, against=against)
+
     found: Pictures = {
         "sampling": lambda: limits.plot_sampling(
-            paths, new_figure("pair", shown=False)
+            opened(), new_figure("pair", shown=False)
         )[0]
     }
     places: tuple[limits.Against, ...] = ("latitude", "solar_longitude", "altitude")
-    for gas in gases or ("ch4",):
+    for gas in gases:
         for against in places:
-            found[f"{gas}_limits_{against}"] = partial(_limits, paths, gas, against)
+            found[f"{gas}_limits_{against}"] = partial(limit, gas, against)
     return found
-
-
-def _limits(paths: list[Path], gas: str, against: limits.Against) -> Axes:
-    ax = new_figure("limits", shown=False).subplots()
-    return limits.plot_limits(paths, gas, ax, against=against)

@@ -16,6 +16,7 @@ from tgo_spectra.errors import OutputError, TgoError
 from tgo_spectra.files.level2 import Part, files_in, profiles, reasons_of
 from tgo_spectra.files.observations import is_simulated
 from tgo_spectra.paths import expanded
+from tgo_spectra.plots.limits import part_of_many
 from tgo_spectra.readers.finding import split_place
 from tgo_spectra.variables import GASES
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Result", "Run", "facts_of", "gas_of_limits"]
 
-_PLACES = ("latitude", "longitude", "solar_longitude", "mars_year", "altitude")
 _FAINT_FIRST = ("ch4", "c2h6", "c2h4", "hcl")
 _CHOICES = (
     "setup", "method", "table", "atmosphere", "instrument_model", "software",
@@ -172,14 +172,11 @@ def _opened(
     files: Iterable[Path],
 ) -> tuple[dict[Path, xr.Dataset], list[Path], dict[Path, OutputError]]:
     """Level 2 by file, as far as it is needed; the maps; what is damaged."""
-    of_gas = (
-        "_upper_limit", "_layer_upper_limit", "_layer_detected", "_detected",
-        "_vmr", "_vmr_error",
-    )  # fmt: skip
+    drawn = part_of_many(GASES)
+    of_gas = ("_layer_upper_limit", "_layer_detected")
     names = [f"{gas}{end}" for gas in GASES for end in of_gas]
-    names += [*_PLACES, "quality_flag", "reduced_chi_square", "altitude"]
-    needed = dict.fromkeys(names, ("sigma_level",))
-    part = Part(needed, frozenset({*_CHOICES, "sigma_level"}))
+    needed = dict.fromkeys([*names, "reduced_chi_square"], ("sigma_level",))
+    part = Part({**drawn.variables, **needed}, drawn.attributes | {*_CHOICES})
     found: dict[Path, xr.Dataset] = {}
     maps: list[Path] = []
     damaged: dict[Path, OutputError] = {}
