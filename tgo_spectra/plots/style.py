@@ -197,8 +197,10 @@ def stamp(ax: Axes, ds: xr.Dataset) -> str:
 
 def why_empty(ax: Axes, text: str) -> None:
     """Say in the middle of axes why they hold nothing."""
+    # one of several panels has less room
+    width = min(44, max(int(_width(ax) * 11), 16))
     ax.text(
-        0.5, 0.5, textwrap.fill(text, 44), transform=ax.transAxes, ha="center",
+        0.5, 0.5, textwrap.fill(text, width), transform=ax.transAxes, ha="center",
         va="center", color="0.25", fontsize="medium", zorder=6, gid="why",
         bbox={"facecolor": "white", "edgecolor": "0.7", "boxstyle": "round,pad=0.6"},
     )  # fmt: skip
