@@ -250,6 +250,14 @@ def test_map__zero_is_not_what_is_missing():
     assert "grey: nothing measured" in ax.get_title(loc="left")
 
 
+def test_product__counts_spectra_that_have_no_place_in_the_picture():
+    ds = level1("")
+    ds["tangent_altitude"] = ds["tangent_altitude"].where(ds["tangent_altitude"] < 55)
+    image = plots.plot_product(ds)[0]
+    assert "6 spectra, order 134, 1 without an altitude" in image.get_title(loc="left")
+    assert "without" not in plots.plot_product(level1(""))[0].get_title(loc="left")
+
+
 def test_panels__say_what_one_map_says():
     """Weights, what is left out, the part of other axes, and panels not shown."""
     found = []

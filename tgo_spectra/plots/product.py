@@ -163,9 +163,11 @@ def _rows(level1: xr.Dataset, bin_number: int | None) -> tuple[Places, str]:
     rows = np.flatnonzero(keep)
     if "tangent_altitude" in level1.variables:
         height = np.asarray(level1["tangent_altitude"].values, dtype=float)[rows]
-        if np.isfinite(height).any():
-            rows = rows[np.isfinite(height)]
-            rows = rows[np.argsort(height[np.isfinite(height)], kind="stable")]
+        placed = np.isfinite(height)
+        if placed.any():
+            rows = rows[placed][np.argsort(height[placed], kind="stable")]
+            if not placed.all():
+                words.append(f"{np.count_nonzero(~placed)} without an altitude")
     return rows, ", ".join(words)
 
 
