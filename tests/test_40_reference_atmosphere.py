@@ -13,6 +13,7 @@ from tgo_spectra.atmosphere import reference
 from tgo_spectra.atmosphere.check import check_profile
 from tgo_spectra.errors import AtmosphereError, TgoWarning
 from tgo_spectra.mars import GAS_CONSTANT, GM_M3_S2, MEAN_RADIUS_KM, MOLAR_MASS
+from tgo_spectra.retrieval.models.so.scene import of_reference
 
 SEASONS = np.arange(0.0, 360.0, 30.0)
 LATITUDES = np.array([-90.0, -65.0, -40.0, -10.0, 0.0, 20.0, 45.0, 70.0, 90.0])
@@ -298,3 +299,17 @@ def test_simulation__takes_the_air_that_the_fit_takes(level1):
     expected = tgo.reference_atmosphere(truth.altitude.values, level1=level1)
     np.testing.assert_allclose(truth.temperature, expected.temperature, rtol=1e-6)
     np.testing.assert_allclose(truth.pressure, expected.pressure, rtol=1e-6)
+
+
+def test_profiles__of_the_reference_are_named():
+    """What neither the setup nor the atmosphere says of a gas."""
+    setup = tgo.load_setup("so_136")
+    air = tgo.reference_atmosphere()
+    assert of_reference(setup.gases, setup, air) == "none"
+    assert of_reference(setup.gases, setup, air.drop_vars("hdo_vmr")) == "hdo"
+    # an isotopologue goes with its gas; what the setup states needs no profile
+    assert of_reference(["co2_636"], setup, air) == "none"
+    constant = [gas for gas, prior in setup.prior.items() if prior.constant is not None]
+    bare = air.drop_vars([f"{gas}_vmr" for gas in setup.gases if f"{gas}_vmr" in air])
+    missing = [gas for gas in setup.gases if gas not in constant]
+    assert of_reference(setup.gases, setup, bare) == " ".join(missing)

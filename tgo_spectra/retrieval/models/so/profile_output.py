@@ -15,6 +15,7 @@ from tgo_spectra.retrieval.models.so import sources, systematics
 from tgo_spectra.retrieval.models.so.scene import (
     Scene,
     make_scene,
+    of_reference,
     without_pixels,
 )
 from tgo_spectra.retrieval.profile_variables import profile_dataset
@@ -118,6 +119,7 @@ def choices(
         table=table,
         lowest_km=lowest_km,
     ) | {
+        "profiles_of_reference": of_reference(setup.gases, setup, air),
         "solver": setup.solver,
         "bins": setup.bins,
         "table": setup.table,

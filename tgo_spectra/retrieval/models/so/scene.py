@@ -21,7 +21,7 @@ from tgo_spectra.spectroscopy.tables.interpolation import interpolate_coefficien
 from tgo_spectra.spectroscopy.tables.read import check_range
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import numpy.typing as npt
     import xarray as xr
@@ -38,6 +38,7 @@ __all__ = [
     "detector_position",
     "make_scene",
     "nearest",
+    "of_reference",
     "of_rows",
     "with_air",
     "with_rows",
@@ -349,6 +350,21 @@ def coefficients_on(
         ends = np.cumsum([len(band.coefficients[gas]) for gas in some])
         found |= zip(some, np.split(together, ends[:-1]), strict=True)
     return {gas: found[gas] for gas in gases}
+
+
+def of_reference(gases: Iterable[str], setup: HasPriors, levels: xr.Dataset) -> str:
+    """Name the gases whose a priori is that of the reference atmosphere, or none.
+
+    Those of which neither the setup nor the atmosphere says something.
+    """
+    found = []
+    for gas in gases:
+        prior = setup.prior.get(gas)
+        constant = prior is not None and prior.constant is not None
+        names = (f"{gas}_vmr", f"{gas_info(gas).parent}_vmr")
+        if not constant and not any(name in levels for name in names):
+            found.append(gas)
+    return " ".join(found) or "none"
 
 
 def prior_profile(gas: str, setup: HasPriors, levels: xr.Dataset) -> Array:
