@@ -322,6 +322,19 @@ def test_place__of_nadir_spectra():
     assert "latitude nan" in maps.attrs["products_without_place"]
 
 
+def test_place__of_a_layer():
+    good, bad = profile(), profile("bad", latitude=95.0)
+    for ds in (good, bad):
+        ds["ch4_layer_vmr"] = ((), 1e-10, {"layer_km": "0 20"})
+        ds["ch4_layer_vmr_error"] = ds["ch4_layer_vmr_noise_error"] = 1e-10
+        ds["latitude"] = ds["latitude"].broadcast_like(ds["altitude"])
+    with pytest.warns(TgoWarning, match="urn:x:y:bad"):
+        maps = tgo.grid_level2([good, bad], GRID)
+    assert maps["ch4_layer_count"].item() == 1
+    assert maps.attrs["n_products_without_place"] == 1
+    assert "latitude 95" in maps.attrs["products_without_place"]
+
+
 def test_place__legal_ones_stay():
     """Both ends of each axis, either count of longitude, midnight."""
     for change in (

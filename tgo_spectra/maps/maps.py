@@ -29,6 +29,7 @@ from tgo_spectra.maps.samples import (
     has_kernel,
     impossible_places,
     judged,
+    layer_of,
     layer_samples,
     needed,
     profile_samples,
@@ -413,7 +414,8 @@ class _Summing:
             if field == f"{gas}_column":
                 self.number["n_spectra"] += samples.cell.size
         if lost.any():
-            reasons = impossible_places(ds, self._grid, lost)
+            there = layer_of(ds, gas) if field == f"{gas}_layer" else ds
+            reasons = impossible_places(there, self._grid, lost)
             self.inputs.leave_out(ds, reasons, int(lost.sum()))
         self._waiting.setdefault(field, []).append(samples)
         n = self._n_waiting.get(field, 0) + samples.cell.size
