@@ -11,7 +11,7 @@ import xarray as xr
 
 import tgo_spectra as tgo
 from tgo_spectra.cli import main
-from tgo_spectra.errors import TgoError
+from tgo_spectra.errors import TgoError, TgoWarning
 from tgo_spectra.files.netcdf import write_level2
 from tgo_spectra.maps import table_of
 from tgo_spectra.maps.stacking import _One, _stacked
@@ -132,6 +132,36 @@ def test_table_and_command(tmp_path, capsys):
     assert len(table_of(whole).splitlines()) == 6
 
 
+def test_detections_and_lost_places_are_counted():
+    seen = occultation(60.0).assign(ch4_layer_detected=np.int8(1))
+    seen.attrs["simulated"] = 1
+    lost = occultation(2.0, latitude=np.nan)
+    lost.attrs["product_lid"] = "urn:x:y:lost"
+    with pytest.warns(TgoWarning, match="urn:x:y:lost"):
+        found = tgo.stacked_limits([seen, occultation(1.0), lost], "ch4", GRID)
+    assert (cell(found, "count"), cell(found, "detected_count")) == (2, 1)
+    assert found.attrs["n_profiles"] == 2
+    assert found.attrs["n_products_without_place"] == 1
+    assert found.attrs["n_products_of_unknown_quality"] == 3
+    assert found.attrs["n_simulated"] == 1
+    assert "# n_simulated = 1\n" in table_of(found)
+
+
+def test_files_are_read_in_part_as_datasets_are_whole(tmp_path):
+    many = []
+    for k in range(4):
+        ds = occultation(60.0 - k, lines=2.0, temperature=-1.0, spectroscopy=3.0)
+        ds["ch4_layer_vmr_smoothing_error"] = 0.5 * PPT
+        ds["ch4_vmr"] = ("altitude", np.zeros(12))
+        ds.attrs["product_lid"] = f"urn:a:b:{k}"
+        many.append(ds.assign(ch4_layer_detected=np.int8(k % 2)))
+        write_level2(many[-1], tmp_path / f"{k}.nc")
+    whole = tgo.stacked_limits(many, "ch4", GRID, shared=["lines", "temperature"])
+    part = tgo.stacked_limits(tmp_path, "ch4", GRID, shared=["lines", "temperature"])
+    xr.testing.assert_equal(part, whole)
+    assert cell(part, "detected_count") == 2
+
+
 def test_refused():
     one, other = occultation(1.0), occultation(2.0)
     other["ch4_layer_vmr"].attrs["layer_km"] = "5 40"
@@ -145,6 +175,16 @@ def test_refused():
         with pytest.raises(TgoError) as caught:
             tgo.stacked_limits(*given)
         assert caught.value.rule == rule
+    for options, rule in (
+        ({"quality": "fair"}, "map.quality"),
+        ({"sigma_level": 0.0}, "map.sigma_level"),
+    ):
+        with pytest.raises(TgoError) as caught:
+            tgo.stacked_limits(one, "ch4", GRID, **options)
+        assert caught.value.rule == rule
+    with pytest.raises(TgoError, match="lacks a variable") as caught:
+        tgo.stacked_limits(one.drop_vars("latitude"), "ch4", GRID)
+    assert (caught.value.rule, caught.value.field) == ("map.variable", "latitude")
     with pytest.raises(TgoError, match="no input has this source") as caught:
         tgo.stacked_limits(occultation(1.0, lines=1.0), "ch4", GRID, shared=["moon"])
     assert caught.value.value == "moon"

@@ -15,8 +15,16 @@ import xarray as xr
 
 from tgo_spectra.errors import TgoError
 from tgo_spectra.files.level2 import Inputs, profiles
+from tgo_spectra.files.observations import is_simulated
+from tgo_spectra.maps.choices import Choice, check_choices
 from tgo_spectra.maps.grid import coordinate
-from tgo_spectra.maps.samples import VERTICAL, judged, layer_of
+from tgo_spectra.maps.samples import (
+    VERTICAL,
+    impossible_places,
+    judged,
+    layer_of,
+    layer_samples,
+)
 from tgo_spectra.maps.statistics import statistics
 from tgo_spectra.maps.sums import Values, single_samples, summed
 from tgo_spectra.variables import GASES, attributes_of, without_fill
@@ -85,7 +93,8 @@ def stacked_limits(
         ``_common_<source>`` (its parts, signed), ``_error`` (both), ``_upper_limit``,
         ``_limit_floor`` (what no number of occultations gets below),
         ``_best_upper_limit`` (of a single one), ``_count``, ``_detected_count``,
-        ``_reduced_chi_square``. Cells without occultations hold NaN.
+        ``_reduced_chi_square``. Cells without occultations hold NaN. Attributes count
+        what was left out, has no possible place, is of unknown quality or simulated.
 
     Raises
     ------
@@ -124,24 +133,29 @@ def stacked_limits(
     >>> (1e12 * found["ch4_stacked_upper_limit"]).values.round(2)
     array([16.41])
     """
-    _check(gas, grid, sigma_level)
-    inputs, taken, layers, left_out = Inputs(), list[_One](), set[str](), 0
+    choice = Choice(sigma_level, 0.0, None, "refuse", None)
+    check_choices(choice, "inverse_variance", quality, None, None)
+    _check(gas, grid)
+    inputs, taken, layers = Inputs(), list[_One](), set[str]()
+    left_out = unknown = simulated = 0
+    field = f"{gas}_layer"
     for ds in profiles(level2):
-        if f"{gas}_layer_vmr" not in ds.variables:
+        if f"{field}_vmr" not in ds.variables:
             continue
-        field = f"{gas}_layer"
         inputs.add(ds, [field])
         verdict = judged(
             ds, [field], everything=quality == "all",
             maximum_chi_square=maximum_chi_square,
         )  # fmt: skip
+        unknown += not verdict.known
         if verdict.keep is False:
             left_out += 1
             continue
-        layers.add(str(ds.variables[f"{gas}_layer_vmr"].attrs["layer_km"]))
-        one = _occultation(ds, gas, grid)
+        layers.add(str(ds.variables[f"{field}_vmr"].attrs["layer_km"]))
+        one = _occultation(ds, gas, grid, choice, inputs)
         if one is not None:
             taken.append(one)
+            simulated += is_simulated(ds)
     if len(layers) != 1:
         message = f"the inputs need one layer of {gas}, the same for all"
         raise TgoError(
@@ -158,6 +172,8 @@ def stacked_limits(
         ),
         "n_profiles": len(taken),
         "n_profiles_left_out": left_out,
+        "n_products_of_unknown_quality": unknown,
+        "n_simulated": simulated,
         **inputs.attributes(),
     }
     return _dataset(gas, grid, _stacked(taken, common, sigma_level), attrs)
@@ -176,12 +192,12 @@ def table_of(stacked: xr.Dataset) -> str:
     str
         Values separated by commas: middle of the cell along each axis, then every
         variable; mole fractions are plain numbers (mol mol-1). ``#`` lines before say
-        the layer, the sigma level and what is shared.
+        the layer, the sigma level, what is shared, and how many were simulated if any.
     """
-    head = "".join(
-        f"# {key} = {stacked.attrs[key]}\n"
-        for key in ("layer_km", "sigma_level", "shared_sources", "n_profiles")
-    )
+    keys = ["layer_km", "sigma_level", "shared_sources", "n_profiles"]
+    if is_simulated(stacked):
+        keys.append("n_simulated")
+    head = "".join(f"# {key} = {stacked.attrs[key]}\n" for key in keys)
     frame = stacked.drop_vars([n for n in stacked.coords if n not in stacked.dims])
     if not frame.dims:
         frame = frame.expand_dims("all")
@@ -191,48 +207,49 @@ def table_of(stacked: xr.Dataset) -> str:
     return head + str(there.to_csv(float_format="%.6g", lineterminator="\n"))
 
 
-def _check(gas: str, grid: Grid, sigma_level: float) -> None:
+def _check(gas: str, grid: Grid) -> None:
     if gas not in GASES:
         message = f"unknown gas; the gases are {', '.join(GASES)}"
         raise TgoError(message, value=gas, rule="map.gas")
     if set(VERTICAL) & set(grid.dims):
         message = "a layer has no altitude: leave the vertical axis out of the grid"
         raise TgoError(message, value=grid.dims, rule="map.columns")
-    if not sigma_level > 0:
-        message = "the sigma level must be positive"
-        raise TgoError(message, value=sigma_level, rule="map.sigma_level")
 
 
-def _occultation(ds: xr.Dataset, gas: str, grid: Grid) -> _One | None:
+def _occultation(
+    ds: xr.Dataset, gas: str, grid: Grid, choice: Choice, inputs: Inputs
+) -> _One | None:
     """Read one occultation; None where it is outside the grid or has no value."""
-    there, name = layer_of(ds, gas), f"{gas}_layer_vmr"
-    places = {
-        axis: np.atleast_1d(
-            there["local_true_solar_time" if axis == "local_time_class" else axis]
-        ).astype(np.float64)
-        for axis in grid.dims
-    }
-    cell = int(grid.cell(places)[0]) if places else 0
+    there, name, start = (
+        layer_of(ds, gas),
+        f"{gas}_layer_vmr",
+        f"{gas}_layer_vmr_systematic_",
+    )
+    samples, lost = layer_samples(ds, gas, grid, choice)
+    if lost.any():
+        inputs.leave_out(ds, impossible_places(there, grid, lost), 1)
 
-    def number(ending: str) -> float:
-        found = there.variables.get(f"{name}{ending}")
+    def number(variable: str) -> float:
+        found = there.variables.get(variable)
         return np.nan if found is None else float(found.values)
 
-    value, noise, error = (number(e) for e in ("", "_noise_error", "_error"))
-    if cell < 0 or not (np.isfinite(value) and noise > 0.0 and error > 0.0):
+    value, noise, error = (
+        number(f"{name}{end}") for end in ("", "_noise_error", "_error")
+    )
+    if not samples.cell.size or not (noise > 0.0 and error > 0.0):
         return None
-    start = f"{name}_systematic_"
     sources = {
         str(key).removeprefix(start): float(found.values)
         for key, found in there.variables.items()
         if str(key).startswith(start) and not str(key).endswith("_error")
     }
-    smoothing = number("_smoothing_error")
+    smoothing = number(f"{name}_smoothing_error")
     sources["smoothing"] = smoothing if np.isfinite(smoothing) else 0.0
     rest = error**2 - noise**2 - sum(part**2 for part in sources.values())
     # of a difference of squares less than a millionth is rounding
     sources["other"] = float(np.sqrt(rest)) if rest > 1e-6 * error**2 else 0.0
-    return _One(cell, value, noise, error, sources, number("_detected") > 0)
+    detected = number(f"{gas}_layer_detected") > 0
+    return _One(int(samples.cell[0]), value, noise, error, sources, detected)
 
 
 def _sources(taken: Sequence[_One], shared: Sequence[str] | str) -> list[str]:
