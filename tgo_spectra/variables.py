@@ -35,6 +35,7 @@ __all__ = [
     "catalogue",
     "content_type",
     "dataset",
+    "error_sources",
     "gas_of",
     "is_coordinate",
     "lookup",
@@ -156,6 +157,11 @@ class Variable:
 @lru_cache(maxsize=1)
 def _catalogue_file() -> dict[str, Any]:
     return tomllib.loads(CATALOGUE.read_text(encoding="utf-8"))
+
+
+def error_sources() -> tuple[str, ...]:
+    """Return the names of the sources of systematic error."""
+    return tuple(_catalogue_file()["sources"])
 
 
 @lru_cache(maxsize=4096)

@@ -37,6 +37,7 @@ __all__ = [
     "layer_of",
     "layer_samples",
     "needed",
+    "needed_of_layer",
     "profile_samples",
 ]
 
@@ -100,9 +101,15 @@ def needed(
         # columns have no altitude: on a grid with one, they are known to be left out
         found |= {f"{gas}{name}": () for name in _OF_COLUMN}
         if flat:
-            found |= {f"{gas}{name}": () for name in _OF_LAYER}
-            found[f"{gas}_layer_vmr"] = ("layer_km",)
+            found |= needed_of_layer(gas)
     return found
+
+
+def needed_of_layer(gas: str) -> dict[str, tuple[str, ...]]:
+    """Return what `needed` does for the estimate of a whole layer alone."""
+    of_layer = (f"{gas}{name}" for name in _OF_LAYER)
+    names = (*_PLACES, *_OF_QUALITY, *VERTICAL, *_DIMENSIONS, *of_layer)
+    return dict.fromkeys(names, ()) | {f"{gas}_layer_vmr": ("layer_km",)}
 
 
 _DIMENSIONS = ("altitude_in", "spectrum")

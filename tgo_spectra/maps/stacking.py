@@ -14,7 +14,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from tgo_spectra.errors import TgoError
-from tgo_spectra.files.level2 import Inputs, profiles
+from tgo_spectra.files.level2 import Inputs, Part, profiles
 from tgo_spectra.files.observations import is_simulated
 from tgo_spectra.maps.choices import Choice, check_choices
 from tgo_spectra.maps.grid import coordinate
@@ -24,10 +24,11 @@ from tgo_spectra.maps.samples import (
     judged,
     layer_of,
     layer_samples,
+    needed_of_layer,
 )
 from tgo_spectra.maps.statistics import statistics
 from tgo_spectra.maps.sums import Values, single_samples, summed
-from tgo_spectra.variables import GASES, attributes_of, without_fill
+from tgo_spectra.variables import GASES, attributes_of, error_sources, without_fill
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -139,7 +140,9 @@ def stacked_limits(
     inputs, taken, layers = Inputs(), list[_One](), set[str]()
     left_out = unknown = simulated = 0
     field = f"{gas}_layer"
-    for ds in profiles(level2):
+    sources = [f"{_start(gas)}{source}" for source in error_sources()]
+    part = Part(needed_of_layer(gas) | dict.fromkeys(sources, ()))
+    for ds in profiles(level2, part=part):
         if f"{field}_vmr" not in ds.variables:
             continue
         inputs.add(ds, [field])
@@ -216,15 +219,15 @@ def _check(gas: str, grid: Grid) -> None:
         raise TgoError(message, value=grid.dims, rule="map.columns")
 
 
+def _start(gas: str) -> str:
+    return f"{gas}_layer_vmr_systematic_"
+
+
 def _occultation(
     ds: xr.Dataset, gas: str, grid: Grid, choice: Choice, inputs: Inputs
 ) -> _One | None:
     """Read one occultation; None where it is outside the grid or has no value."""
-    there, name, start = (
-        layer_of(ds, gas),
-        f"{gas}_layer_vmr",
-        f"{gas}_layer_vmr_systematic_",
-    )
+    there, name, start = layer_of(ds, gas), f"{gas}_layer_vmr", _start(gas)
     samples, lost = layer_samples(ds, gas, grid, choice)
     if lost.any():
         inputs.leave_out(ds, impossible_places(there, grid, lost), 1)
