@@ -17,7 +17,7 @@ from tgo_spectra import quality
 from tgo_spectra.errors import TgoError
 from tgo_spectra.files.level2 import flags_of, profiles
 from tgo_spectra.files.observations import place_of
-from tgo_spectra.mars import mean_direction
+from tgo_spectra.mars import MEAN_RADIUS_KM, mean_direction
 from tgo_spectra.variables import attributes_of, gas_of, lookup, without_fill
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ __all__ = ["compare"]
 
 Floats = npt.NDArray[np.float64]
 
-_RADIUS_KM = 3389.5
-"""Mean radius of Mars (IAU 2015, Archinal et al. 2018, table 4)."""
 _MEASURED = 0.5
 """Least row sum of an averaging kernel of a level that is compared."""
 
@@ -290,7 +288,7 @@ def _apart(rule: str, ours: Floats, theirs: Floats) -> Floats:
         half = (
             np.sin((y - v) / 2) ** 2 + np.cos(y) * np.cos(v) * np.sin((x - u) / 2) ** 2
         )
-        return np.asarray(2 * _RADIUS_KM * np.arcsin(np.sqrt(half.clip(0.0, 1.0))))
+        return np.asarray(2 * MEAN_RADIUS_KM * np.arcsin(np.sqrt(half.clip(0.0, 1.0))))
     apart = np.abs(ours[:, 0, None] - theirs[:, 0])
     period = {"solar_longitude": 360.0, "local_time_hours": 24.0}.get(rule)
     return apart if period is None else np.minimum(apart % period, -apart % period)
