@@ -89,6 +89,22 @@ def test_bira__round_trip_keeps_what_was_printed(tmp_path):
     assert limits_of(again) == limits_of(path)
 
 
+@pytest.mark.parametrize("form", ["bira", "harp"])
+def test_what_nobody_measured_and_what_is_bad_comes_back_so(tmp_path, form):
+    ds = level2(quality_flag=np.int32(64)).assign_attrs(simulated=1, setup_hash="a1")
+    if form == "bira":
+        back = tgo.read_bira(tgo.write_bira(ds, tmp_path / "a.txt", "ch4"))
+        real = tgo.read_bira(tgo.write_bira(level2(), tmp_path / "b.txt", "ch4"))
+    else:
+        [back] = tgo.read_harp(tgo.write_harp(ds, tmp_path / "a.nc"))
+        [real] = tgo.read_harp(tgo.write_harp(level2(), tmp_path / "b.nc"))
+    assert back.attrs["simulated"] == 1
+    assert back["quality_flag"].item() == 64
+    assert back.attrs["setup_hash"] == "a1"
+    assert "simulated" not in real.attrs
+    assert "quality_flag" not in real
+
+
 def rows_of(path):
     return [r for r in path.read_text().splitlines() if not r.startswith("#")]
 

@@ -122,6 +122,11 @@ def test_geotiff__values_stand_where_they_belong(tmp_path):
         (there, _, empty), *others = file.read(1).T
         assert np.isnan(others).all()
         assert file.tags(1)["units"] == "1"
+        assert "n_simulated" not in file.tags()
+    unreal = level3.assign_attrs(n_simulated=1)
+    with rasterio.open(write_geotiff(unreal, tmp_path / "a.tif", ["ch4_mean"])) as file:
+        assert file.tags()["n_simulated"] == "1"
+        assert file.tags()["n_profiles"] == str(level3.attrs["n_profiles"])
     expected = float(level3["ch4_mean"].sel(longitude=-165, latitude=60))
     assert there == pytest.approx(expected, rel=1e-6)
     assert np.isnan(empty)

@@ -18,6 +18,7 @@ import numpy as np
 from tgo_spectra.atmosphere.reference import reference_atmosphere
 from tgo_spectra.errors import OutputError, TgoError
 from tgo_spectra.files.atomic import write_whole
+from tgo_spectra.files.observations import is_simulated
 from tgo_spectra.mars import mean_direction
 from tgo_spectra.variables import GASES, dataset
 
@@ -79,8 +80,9 @@ def read_bira(
         their ratio), ``latitude``, ``longitude`` (-180..180),
         ``local_true_solar_time``; ``solar_longitude`` (mean;
         ``solar_longitude_of_level`` where it varies); ``<gas>_upper_limit``,
-        ``time``, ``mars_year``, ``converged`` from our own header. There is no
-        averaging kernel: a map cannot leave out levels that follow a prior.
+        ``time``, ``mars_year``, ``converged``, ``quality_flag`` from our own header,
+        and the attribute ``simulated``. There is no averaging kernel: a map cannot
+        leave out levels that follow a prior.
 
     Raises
     ------
@@ -274,6 +276,8 @@ def _dataset(
         data["mars_year"] = np.int32(year)
     if "converged" in header:
         data["converged"] = np.int8(header["converged"])
+    if "quality_flag" in header:
+        data["quality_flag"] = np.int32(header["quality_flag"])
     data["altitude"] = columns["altitude"]
     attrs: dict[str, object] = {
         "exchange_form": "bira",
@@ -285,6 +289,8 @@ def _dataset(
     for name in ("product_lid", "product_version", "setup_hash"):
         if name in header:
             attrs[name] = header[name]
+    if header.get("simulated", "0") != "0":
+        attrs["simulated"] = 1
     ds = dataset(data, attrs)
     ds.encoding["source"] = str(path)
     return ds
@@ -317,8 +323,8 @@ def write_bira(
     fill_value : float, optional
         Written for missing values. Default: ``nan``.
     header : bool
-        Write ``#`` lines with the names, the origin and the limits. Default yes;
-        without them the limits are not in the file.
+        Write ``#`` lines with the names, the origin, the quality and the limits.
+        Default yes; without them none of these is in the file.
 
     Returns
     -------
@@ -418,9 +424,11 @@ def _header(level2: xr.Dataset, gas: str, fill_value: float | None) -> list[str]
     ):  # fmt: skip
         if name in level2.attrs:
             known[name] = level2.attrs[name]
+    if is_simulated(level2):
+        known["simulated"] = 1
     if "time" in level2 and level2["time"].ndim == 0:
         known["time"] = np.datetime_as_string(level2["time"].values, unit="us")
-    for name in ("mars_year", "converged"):
+    for name in ("mars_year", "converged", "quality_flag"):
         if name in level2:
             known[name] = int(level2[name])
     limit = f"{gas}_upper_limit"

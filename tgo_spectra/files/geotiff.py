@@ -14,6 +14,7 @@ import numpy as np
 from tgo_spectra.errors import OutputError
 from tgo_spectra.files.atomic import atomic_file
 from tgo_spectra.files.netcdf import MARS_WKT
+from tgo_spectra.files.observations import is_simulated
 from tgo_spectra.paths import expanded
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ def write_geotiff(level3: xr.Dataset, path: str | Path, names: Sequence[str]) ->
     Notes
     -----
     Single precision, north up, empty cells NaN. Longitudes stay as the map counts them.
-    Names are the descriptions of the bands; units and long names their metadata.
+    Names are the descriptions of the bands; units and long names their metadata. Where
+    profiles were simulated, tags of the file say how many of how many.
 
     Examples
     --------
@@ -90,6 +92,9 @@ def write_geotiff(level3: xr.Dataset, path: str | Path, names: Sequence[str]) ->
     }  # fmt: skip
     with atomic_file(path) as place, rasterio.open(place, "w", **options) as file:
         file.update_tags(body="Mars", crs="IAU_2015:49900")
+        if is_simulated(level3):
+            of = ("n_simulated", "n_profiles")
+            file.update_tags(**{k: level3.attrs[k] for k in of if k in level3.attrs})
         for number, (name, band) in enumerate(zip(names, bands, strict=True), 1):
             file.write(band[::-1].astype(np.float32), number)
             file.set_band_description(number, name)

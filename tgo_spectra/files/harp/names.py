@@ -18,6 +18,7 @@ __all__ = [
     "AIR",
     "COLUMN",
     "EPOCH",
+    "KEPT",
     "OF_LEVEL",
     "OURS",
     "PROFILE",
@@ -28,6 +29,9 @@ __all__ = [
 
 EPOCH = np.datetime64("2000-01-01T00:00:00", "ns")
 """Beginning of HARP's time, UTC."""
+
+KEPT = ("setup", "setup_hash", "method", "instrument", "channel", "atmosphere")
+"""Global attributes of ours, texts, that a file keeps under their names."""
 
 OURS = {
     "solar_longitude": ("solar_longitude", "degree"),

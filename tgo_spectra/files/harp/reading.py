@@ -17,6 +17,7 @@ from tgo_spectra.files.harp.names import (
     AIR,
     COLUMN,
     EPOCH,
+    KEPT,
     OF_LEVEL,
     OURS,
     PROFILE,
@@ -51,7 +52,6 @@ _FACTORS = {
 }
 _TIME = re.compile(r"(?P<unit>s|seconds|days) since (?P<day>\S+)(?:[T ](?P<hour>\S+))?")
 _SECONDS = {"s": 1.0, "seconds": 1.0, "days": 86400.0}
-_KEPT = ("setup", "method", "instrument", "channel", "atmosphere")
 _WHOLE = {"mars_year": np.int32, "converged": np.int8, "quality_flag": np.int32}
 
 
@@ -127,7 +127,8 @@ class _Product:
             "source_file": path.name,
             **({"product_lid": product} if product.startswith("urn:") else {}),
             **({"product_version": version} if found else {}),
-            **{key: str(attrs[key]) for key in _KEPT if key in attrs},
+            **{key: str(attrs[key]) for key in KEPT if key in attrs},
+            **({"simulated": 1} if attrs.get("simulated") else {}),
         }
 
     def level2(self, gases: Sequence[str]) -> list[xr.Dataset]:

@@ -21,6 +21,7 @@ from tgo_spectra.files.harp.names import (
     AIR,
     COLUMN,
     EPOCH,
+    KEPT,
     OF_LEVEL,
     OURS,
     PROFILE,
@@ -28,6 +29,7 @@ from tgo_spectra.files.harp.names import (
     follows_convention,
     species,
 )
+from tgo_spectra.files.observations import is_simulated
 from tgo_spectra.files.storage import new_netcdf
 from tgo_spectra.mars import mean_direction
 from tgo_spectra.paths import expanded
@@ -216,11 +218,8 @@ def _attributes(
         "body": "Mars",
         "names_outside_harp": " ".join(outside),
         "altitude_reference": "areoid (MOLA equipotential surface)",
-        **{
-            key: str(level2.attrs[key])
-            for key in ("setup", "method", "instrument", "channel", "atmosphere")
-            if key in level2.attrs
-        },
+        **{key: str(level2.attrs[key]) for key in KEPT if key in level2.attrs},
+        **({"simulated": np.int32(1)} if is_simulated(level2) else {}),
     }
 
 
