@@ -127,6 +127,10 @@ def test_pairs__nearest_within_the_rules_each_once():
     np.testing.assert_allclose(found["km_apart"], [236.6, 0.0], atol=0.1)
     wide = tgo.compare(ours, theirs, "h2o_vmr", km=500.0)
     assert wide.sizes["pair"] == 3
+    assert (wide.attrs["n_simulated"], wide.attrs["n_simulated_of_other"]) == (0, 0)
+    unreal = [ds.assign_attrs(simulated=1) for ds in theirs[:2]]
+    wide = tgo.compare(ours, [*unreal, theirs[2]], "h2o_vmr", km=500.0)
+    assert (wide.attrs["n_simulated"], wide.attrs["n_simulated_of_other"]) == (0, 2)
     season = tgo.compare(
         [ours[0].assign(solar_longitude=359.0)],
         [theirs[2].assign(solar_longitude=1.0)],

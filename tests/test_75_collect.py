@@ -26,6 +26,8 @@ def write(folder, number, heights=(0.0, 10.0, 20.0, 30.0), **more):
     ds["longitude"] = (ds["longitude"] + 180.0) % 360.0 - 180.0
     ds = ds.set_coords(["time", "longitude"])
     ds.attrs = {"product_lid": f"urn:a:b:{number}", "setup": "so_134"}
+    if number == 2:
+        ds.attrs["simulated"] = 1
     return tgo.write_level2(ds, folder / f"{number}.nc")
 
 
@@ -48,6 +50,7 @@ def test_collect__common_altitudes(folder, monkeypatch):
     assert not opened
     assert dict(ds.sizes) == {"product": 5, "altitude": 5}
     assert ds["product_lid"].values.tolist() == [f"urn:a:b:{k}" for k in range(5)]
+    assert (ds.attrs["n_profiles"], ds.attrs["n_simulated"]) == (5, 1)
     assert ds["quality_flag"].values.tolist() == list(range(5))
     assert ds["time"].values[1] == np.datetime64("2019-01-02T03:00:00.5", "ns")
     with dask.config.set(scheduler="synchronous"):

@@ -16,7 +16,7 @@ import xarray as xr
 from tgo_spectra import quality
 from tgo_spectra.errors import TgoError
 from tgo_spectra.files.level2 import flags_of, profiles
-from tgo_spectra.files.observations import place_of
+from tgo_spectra.files.observations import is_simulated, place_of
 from tgo_spectra.mars import MEAN_RADIUS_KM, mean_direction
 from tgo_spectra.variables import attributes_of, gas_of, lookup, without_fill
 
@@ -92,6 +92,8 @@ def compare(
         and ``_expected_deviation`` (by both errors), ``_difference_chi_square`` (their
         ratio squared), ``_correlation`` (over pairs). Over ``pair`` as well:
         ``<quantity>_difference``, ``hours_apart``, ``km_apart``, and names of both.
+        Attributes hold the choices, and how many profiles of either side there were,
+        were left out or are simulated.
 
     Raises
     ------
@@ -141,8 +143,8 @@ def compare(
     if edges.ndim != 1 or edges.size < 2 or not (np.diff(edges) > 0).all():
         message = "edges of bins must ascend, two or more"
         raise TgoError(message, field="altitude", value=altitude, rule="compare.altitude")  # noqa: E501  # fmt: skip
-    ours, left_out = _read(level2, quantity)
-    theirs, theirs_left_out = _read(other, quantity)
+    ours, of_ours = _read(level2, quantity)
+    theirs, of_other = _read(other, quantity)
     pairs = _pairs(ours, theirs, limits)
     if not pairs:
         message = "no two profiles belong together"
@@ -156,8 +158,10 @@ def compare(
         "n_pairs": len(pairs),
         "n_profiles": len(ours),
         "n_profiles_of_other": len(theirs),
-        "n_profiles_left_out": left_out,
-        "n_profiles_of_other_left_out": theirs_left_out,
+        "n_profiles_left_out": of_ours["left_out"],
+        "n_profiles_of_other_left_out": of_other["left_out"],
+        "n_simulated": of_ours["simulated"],
+        "n_simulated_of_other": of_other["simulated"],
         **{f"maximum_{k}": "none" if v is None else v for k, v in limits.items()},
     }
     names = {
@@ -168,18 +172,19 @@ def compare(
     return _dataset(quantity, edges, in_bins, names, apart, attrs)
 
 
-def _read(level2: Level2Input, quantity: str) -> tuple[list[_Profile], int]:
-    """Profiles of a quantity, and how many were left out for their quality."""
-    found, left_out = [], 0
-    for number, ds in enumerate(profiles(level2), 1):
+def _read(level2: Level2Input, quantity: str) -> tuple[list[_Profile], dict[str, int]]:
+    """Profiles of a quantity; how many were left out as bad, how many are simulated."""
+    found, number = list[_Profile](), {"left_out": 0, "simulated": 0}
+    for place, ds in enumerate(profiles(level2), 1):
         if quantity not in ds.variables or "altitude" not in ds.dims:
             continue
         flags = flags_of(ds)
         if flags is not None and quality.severe(quality.overall(flags)):
-            left_out += 1
+            number["left_out"] += 1
             continue
-        found.append(_profile(ds, quantity, number))
-    return found, left_out
+        number["simulated"] += is_simulated(ds)
+        found.append(_profile(ds, quantity, place))
+    return found, number
 
 
 def _profile(ds: xr.Dataset, quantity: str, number: int) -> _Profile:

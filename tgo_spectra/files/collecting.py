@@ -9,6 +9,7 @@ import numpy as np
 from tgo_spectra.errors import TgoError
 from tgo_spectra.files.level2 import files_in
 from tgo_spectra.files.netcdf import open_partly, open_verified
+from tgo_spectra.files.observations import is_simulated
 from tgo_spectra.files.storage import read_stored
 from tgo_spectra.paths import expanded
 from tgo_spectra.variables import attributes_of
@@ -101,7 +102,8 @@ def collect(
         Dimensions ``product`` (files in the order of their names) and ``altitude``;
         profiles as Dask arrays, linear between the levels of the file, NaN above and
         below them; longitude and local time the short way round. ``product_lid``,
-        ``setup``, ``observation_type`` and ``source_md5`` are coordinates.
+        ``setup``, ``observation_type`` and ``source_md5`` are coordinates; attributes
+        say how many products there are and how many of them were simulated.
 
     Raises
     ------
@@ -165,11 +167,13 @@ def collect(
         for name in _FACTS
     }
     km = attributes_of("altitude", grid.dtype)
-    made = xr.Dataset(
-        found,
-        about | {"altitude": ("altitude", grid, km)},
-        {"processing_level": "L2", "altitude_interpolation": "linear, none outside"},
-    )
+    attrs = {
+        "processing_level": "L2",
+        "altitude_interpolation": "linear, none outside",
+        "n_profiles": len(rows),
+        "n_simulated": sum(map(is_simulated, rows)),
+    }
+    made = xr.Dataset(found, about | {"altitude": ("altitude", grid, km)}, attrs)
     return xr.decode_cf(made)
 
 
@@ -211,7 +215,7 @@ def _part(file: Path, names: Sequence[str]) -> xr.Dataset:
     """Open some variables of a file as it holds them, times as numbers."""
     import xarray as xr
 
-    keys = {*_FACTS, "processing_level"}
+    keys = {*_FACTS, "processing_level", "simulated"}
     ds = open_partly(file, dict.fromkeys(names, _KEEP), keys)
     if ds is not None:
         return ds
