@@ -178,10 +178,10 @@ def test_published_text_is_compared(tmp_path):
 
 def test_bad_results_are_left_out_and_nothing_is_an_error():
     flat = profile(np.full(Z.size, 1e-5))
-    bad = flat.assign(quality_flag=np.int32(1))
-    with pytest.raises(TgoError, match="no two profiles") as caught:
-        tgo.compare(bad, flat, "h2o_vmr")
-    assert caught.value.value == "0 of ours, 1 of others"
+    for why in ({"quality_flag": np.int32(1)}, {"converged": np.int8(0)}):
+        with pytest.raises(TgoError, match="no two profiles") as caught:
+            tgo.compare(flat.assign(why), flat, "h2o_vmr")
+        assert caught.value.value == "0 of ours, 1 of others"
     later = flat.assign(time=flat["time"] + np.timedelta64(2, "h"))
     for given, options, rule in (
         ((flat, later, "h2o_vmr"), {}, "compare.no_pair"),

@@ -15,7 +15,7 @@ import xarray as xr
 
 from tgo_spectra import quality
 from tgo_spectra.errors import TgoError
-from tgo_spectra.files.level2 import flags_of, profiles
+from tgo_spectra.files.level2 import flags_or_convergence, profiles
 from tgo_spectra.files.observations import is_simulated, place_of
 from tgo_spectra.mars import MEAN_RADIUS_KM, mean_direction
 from tgo_spectra.variables import attributes_of, gas_of, lookup, without_fill
@@ -64,7 +64,8 @@ def compare(
     Parameters
     ----------
     level2 : Dataset, path, folder, or iterable of these
-        Our level 2. Results with a severe ``quality_flag`` are left out and counted.
+        Our level 2. Results with a severe ``quality_flag``, or without one and not
+        converged, are left out and counted.
     other : Dataset, path, folder, or iterable of these
         Profiles of others: of :func:`read_bira` or :func:`read_harp`, or level 2 of
         another setup.
@@ -178,8 +179,7 @@ def _read(level2: Level2Input, quantity: str) -> tuple[list[_Profile], dict[str,
     for place, ds in enumerate(profiles(level2), 1):
         if quantity not in ds.variables or "altitude" not in ds.dims:
             continue
-        flags = flags_of(ds)
-        if flags is not None and quality.severe(quality.overall(flags)):
+        if quality.severe(quality.overall(flags_or_convergence(ds))):
             number["left_out"] += 1
             continue
         number["simulated"] += is_simulated(ds)

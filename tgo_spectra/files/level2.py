@@ -41,6 +41,7 @@ __all__ = [
     "Part",
     "files_in",
     "flags_of",
+    "flags_or_convergence",
     "merged_inputs",
     "profiles",
     "reasons_of",
@@ -171,6 +172,18 @@ def flags_of(level2: xr.Dataset) -> npt.NDArray[np.int32] | None:
         return None
     flags = level2.variables["quality_flag"].values
     return np.asarray(flags).astype(np.int32)
+
+
+def flags_or_convergence(level2: xr.Dataset) -> npt.NDArray[np.int32]:
+    """Return `flags_of`, or what stands for them without: what did not converge."""
+    flags = flags_of(level2)
+    if flags is not None:
+        return flags
+    if "status" in level2.variables:
+        lost = level2.variables["status"].values != 0
+        return quality.pack_rows({"not_converged": lost})
+    bad = "converged" in level2 and not bool(level2["converged"])
+    return np.asarray(quality.pack(["not_converged"] if bad else []))
 
 
 def reasons_of(level2: xr.Dataset) -> tuple[str, ...] | None:

@@ -11,7 +11,7 @@ import xarray as xr
 
 from tgo_spectra import quality
 from tgo_spectra.errors import TgoError
-from tgo_spectra.files.level2 import flags_of
+from tgo_spectra.files.level2 import flags_or_convergence
 from tgo_spectra.maps.choices import RATIOS
 from tgo_spectra.maps.grid import possible
 from tgo_spectra.maps.sums import Values, cell_samples, single_samples
@@ -192,10 +192,7 @@ def _there_is(ds: xr.Dataset, columns: Sequence[str]) -> npt.NDArray[np.bool_]:
 
 def _judged(ds: xr.Dataset, columns: Sequence[str], *, everything: bool) -> Judged:
     """Judge by the flags alone."""
-    flags = flags_of(ds)
-    known = flags is not None
-    if flags is None:
-        flags = _flags_without_variable(ds)
+    flags, known = flags_or_convergence(ds), "quality_flag" in ds.variables
     if flags.ndim and not columns:  # a profile from spectra that were fitted alone
         flags = np.asarray(quality.overall(flags))
     bad = quality.severe(flags)
@@ -205,14 +202,6 @@ def _judged(ds: xr.Dataset, columns: Sequence[str], *, everything: bool) -> Judg
         return Judged(False, quality.counts(flags & quality.SEVERE), 0, known)
     lost = flags[bad & _there_is(ds, columns)] & quality.SEVERE
     return Judged(~bad, quality.counts(lost), lost.size, known)
-
-
-def _flags_without_variable(ds: xr.Dataset) -> npt.NDArray[np.int32]:
-    """Return what stands for the flags of a result without: what did not converge."""
-    if "status" in ds.variables:
-        return quality.pack_rows({"not_converged": ds.variables["status"].values != 0})
-    lost = "converged" in ds and not bool(ds["converged"])
-    return np.asarray(quality.pack(["not_converged"] if lost else []))
 
 
 def has_kernel(ds: xr.Dataset, field: str, gas: str) -> bool:
