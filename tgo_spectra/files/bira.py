@@ -40,7 +40,7 @@ LIKELY_FILLS = (-999.0, -999.9, -999.99, -9999.0, -99999.0, -1e30, 1e30, 9.96921
 #: A gas density over its mole fraction is the air's density; further than this factor
 #: from that of the reference atmosphere, the column is another quantity.
 DENSITY_FACTOR = 30.0
-_RANGES = {
+RANGES = {
     "altitude": (-20.0, 300.0),
     "solar_longitude": (0.0, 360.0),
     "latitude": (-90.0, 90.0),
@@ -175,8 +175,8 @@ def _check(
     path: str | Path,
 ) -> None:
     for name, values in columns.items():
-        if name in _RANGES:
-            low, high = _RANGES[name]
+        if name in RANGES:
+            low, high = RANGES[name]
             bad = ~((values >= low) & (values <= high))
             what = f"must be within {low:g}..{high:g}"
         else:
@@ -192,7 +192,7 @@ def _check(
                 field=name,
                 record=numbers[at],
                 value=float(values[at]),
-                rule="bira.range" if name in _RANGES else "bira.fill",
+                rule="bira.range" if name in RANGES else "bira.fill",
             )
     steps = np.diff(columns["altitude"])
     bad = steps * (steps[0] if steps.size else 1.0) <= 0
@@ -398,7 +398,7 @@ def _columns(
         "longitude": take("longitude"),
         "local_true_solar_time": take("local_true_solar_time"),
     }
-    for name in _RANGES:
+    for name in RANGES:
         bad = ~np.isfinite(columns[name])
         if bad.any():
             msg = "every level needs a place"

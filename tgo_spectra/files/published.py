@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tgo_spectra.errors import TgoError
-from tgo_spectra.files.bira import LIKELY_FILLS
+from tgo_spectra.files.bira import LIKELY_FILLS, RANGES
 from tgo_spectra.paths import expanded
 from tgo_spectra.variables import dataset, lookup
 
@@ -31,13 +31,6 @@ Floats = npt.NDArray[np.float64]
 
 # of a product, not of a level; one value of each profile
 _OF_PROFILE = ("solar_longitude", "mars_year")
-_RANGES = {
-    "altitude": (-20.0, 300.0),
-    "latitude": (-90.0, 90.0),
-    "longitude": (-180.0, 360.0),
-    "solar_longitude": (0.0, 360.0),
-    "local_true_solar_time": (0.0, 24.0),
-}
 _BETWEEN = re.compile(r"\s*[,;]\s*|\s+")
 _NOTHING = ("", "nan", "na", "null", "-")
 _WHEN = re.compile(r"(\d{4})(\d\d)(\d\d)_(\d\d)(\d\d)(\d\d)")
@@ -298,7 +291,7 @@ def _numbers(
     if fill_value is not None:
         numbers = np.where(numbers == fill_value, np.nan, numbers)
     values: Floats = numbers * factor
-    low, high = _RANGES.get(name, (-np.inf, np.inf))
+    low, high = RANGES.get(name, (-np.inf, np.inf))
     wrong = np.isin(numbers, LIKELY_FILLS) | (values < low) | (values > high)
     if wrong.any():
         at = int(np.argmax(wrong))
