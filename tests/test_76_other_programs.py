@@ -179,6 +179,7 @@ def test_command__exports_maps(tmp_path, capsys):
     pytest.importorskip("rasterio", reason="needs rasterio (the extra exchange)")
     tgo.write_map(a_map(), tmp_path / "l3" / "map.nc")
     tgo.write_level2(profile(np.array([20.0, 21.0])), tmp_path / "l3" / "one.nc")
+    (tmp_path / "l3" / "one.truth.nc").write_bytes(b"no result")
     given = ["export", str(tmp_path / "l3"), "--out", str(tmp_path / "out")]
     assert main([*given, "--form", "zarr"]) == 0
     assert main([*given, "--form", "geotiff", "--gas", "CH4"]) == 0

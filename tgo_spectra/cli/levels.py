@@ -193,6 +193,7 @@ def export(paths: tuple[str, ...], form: str, gases: tuple[str, ...], out: str) 
     from tgo_spectra.files.bira import write_bira
     from tgo_spectra.files.geotiff import write_geotiff
     from tgo_spectra.files.harp import write_harp
+    from tgo_spectra.files.level2 import files_in
     from tgo_spectra.files.netcdf import open_verified
     from tgo_spectra.files.zarr import write_zarr
 
@@ -202,7 +203,7 @@ def export(paths: tuple[str, ...], form: str, gases: tuple[str, ...], out: str) 
     folder = output_folder(out)
     files: list[Path] = []
     for path in map(Path, paths):
-        files += sorted(path.rglob("*.nc")) if path.is_dir() else [path]
+        files += files_in(path) if path.is_dir() else [path]
     # one file may be named twice, or lie in a folder that is
     unique: dict[Path, Path] = {}
     for file in files:
