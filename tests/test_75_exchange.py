@@ -303,9 +303,9 @@ def test_harp__what_it_does_not_know_is_listed():
     assert unknown == {"c2h4", "ph3", "h2s"} | isotopologues
 
 
-def test_harp__columns_have_a_time_each():
+def columns():
     time = np.datetime64("2018-06-14", "ns") + np.arange(3) * np.timedelta64(1, "s")
-    ds = xr.Dataset(
+    return xr.Dataset(
         {
             "co_column": ("spectrum", [1e18, -2e16, np.nan]),
             "co_column_error": ("spectrum", [1e17, 1e17, np.nan]),
@@ -315,7 +315,10 @@ def test_harp__columns_have_a_time_each():
             "solar_longitude": 100.0,
         }
     )
-    harp = tgo.to_harp(ds)
+
+
+def test_harp__columns_have_a_time_each():
+    harp = tgo.to_harp(columns())
     assert dict(harp.sizes) == {"time": 3}
     np.testing.assert_allclose(
         harp.CO_column_number_density, [1e22, -2e20, np.nan], rtol=1e-14
@@ -361,17 +364,7 @@ def test_harp__read_again(tmp_path):
 
 
 def test_harp__columns_read_again(tmp_path):
-    time = np.datetime64("2018-06-14", "ns") + np.arange(3) * np.timedelta64(1, "s")
-    ds = xr.Dataset(
-        {
-            "co_column": ("spectrum", [1e18, -2e16, np.nan]),
-            "co_column_error": ("spectrum", [1e17, 1e17, np.nan]),
-            "latitude": ("spectrum", [1.0, 2.0, 3.0]),
-            "longitude": ("spectrum", [10.0, 11.0, 12.0]),
-            "time": ("spectrum", time),
-            "solar_longitude": 100.0,
-        }
-    )
+    ds = columns()
     [back] = tgo.read_harp(tgo.write_harp(ds, tmp_path / "harp.nc"))
     for name in ds.variables:
         np.testing.assert_allclose(
