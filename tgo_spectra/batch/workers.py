@@ -107,8 +107,8 @@ class _Worker:
         self.task: bytes | None = None
         self._inbox: queue.SimpleQueue[list[tuple[str, bytes]] | None]
         self._inbox = queue.SimpleQueue()
-        talk = threading.Thread(target=self._talk, args=(answers,), daemon=True)
-        talk.start()
+        self._thread = threading.Thread(target=self._talk, args=(answers,), daemon=True)
+        self._thread.start()
 
     def begin(self, item: Any, task: bytes) -> None:
         """Send an item, and the task unless the worker has it."""
@@ -154,6 +154,11 @@ class _Worker:
         except subprocess.TimeoutExpired:
             self.kill()
             code = self.process.wait()
+        # a stream is not closed under a thread that reads it; the end of the process ends
+        # what it reads, unless a process that it has started holds the other side
+        self._thread.join(_END_S)
+        if self._thread.is_alive():
+            return code
         for stream in (self.process.stdin, self.process.stdout):
             if stream is not None:
                 with contextlib.suppress(OSError):
