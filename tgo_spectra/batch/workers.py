@@ -154,8 +154,8 @@ class _Worker:
         except subprocess.TimeoutExpired:
             self.kill()
             code = self.process.wait()
-        # a stream is not closed under a thread that reads it; the end of the process ends
-        # what it reads, unless a process that it has started holds the other side
+        # a stream is not closed under a thread that reads it; the end of the process
+        # ends what it reads, unless a process of its own holds the other side
         self._thread.join(_END_S)
         if self._thread.is_alive():
             return code

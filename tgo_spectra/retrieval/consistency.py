@@ -56,7 +56,7 @@ FEATURE_DEPTHS = (3e-4, 1e-3)
 rests of solar lines. Judgement, about what spectra of the orders are known for (0.05 to
 0.2 %); deeper ones show without a prior."""
 
-FEATURE_ODDS = 0.2
+FEATURE_ODDS = 0.5
 """Of there being one on any manifold, before the data are asked (judgement)."""
 
 LEFT_OUT_SIGMAS = 3.0
