@@ -40,8 +40,10 @@ RESULTS = (
 """What `statistics` gives, in the order of a map."""
 
 
-_FLOOR = 0.9
+_FLOOR = 0.6
 """Part of the error of many profiles by noise below which none is given."""
+_UNSEEN = 1.5
+"""Standard errors of the spread of nature that few profiles may hide; see `_Mix`."""
 
 
 def statistics(
@@ -66,10 +68,10 @@ def statistics(
         scatter = np.where(n > 1, scatter, np.nan)
         # few profiles may agree by chance: below a part of what the errors say the
         # scatter is not believed; a larger part would cover too much of few
-        student = scatter * _student(n, sigma_level)
-        random = np.where(
-            n > 1, np.fmax(student, _FLOOR * (1.0 - 1.0 / n) * formal), formal
-        )
+        student = scatter * _student(mix.freedom, sigma_level)
+        least = _FLOOR * (1.0 - 1.0 / n) * formal
+        least = np.sqrt(least**2 + mix.unseen * mix.squares)
+        random = np.where(n > 1, np.fmax(student, least), formal)
         response, missing = mix.of_sums("response"), mix.of_sums("prior")
         smoothing = np.maximum(mix.of_sums("smoothing"), np.abs(missing))
         systematic = mix.of_sums("systematic")
@@ -127,6 +129,12 @@ class _Mix:
     nature, below zero where the samples agree too well; `variance` of the mean from the
     errors alone; `squares` sum of the squares of the weights, of which the sum is one;
     `apart` variance of the difference of the two means, with nature's.
+
+    Where one of few profiles has much the smallest error, the mean is almost its value,
+    and the others are too noisy to tell how far nature may have moved it. So the
+    degrees of `freedom` of the scatter go from n - 1 to those of the profiles that
+    count, as their errors go apart, and a spread of nature that the samples could not
+    have shown is left in: the variance `unseen`.
     """
 
     sums: CellSums
@@ -138,6 +146,8 @@ class _Mix:
     variance: Floats
     squares: Floats
     apart: Floats
+    freedom: Floats
+    unseen: Floats
 
     @classmethod
     def of(cls, sums: CellSums, weights: Weights) -> _Mix:
@@ -168,9 +178,18 @@ class _Mix:
             sum(f * term for f, term in zip(factors, terms, strict=True))
             for terms in (parts, sizes)
         )
+        # 0 where errors are alike, 1 where one profile has all the weight; equal
+        # weights do not depend on the errors
+        uneven = np.clip(1.0 - (w**2 / w2 - 1.0) / (n - 1.0), 0.0, 1.0)
+        uneven = np.where(alone | (weights == "uniform"), 0.0, uneven)
+        few = np.maximum(1.0 / squares - 1.0, _TINY) / (n - 1.0)
+        freedom = np.maximum((n - 1.0) * np.where(alone, 1.0, few**uneven), 1.0)
+        deviation = expected * np.sqrt(2.0 / (n - 1.0)) / np.where(alone, 1.0, more)
+        deviation = np.maximum(deviation, 0.0)  # rounding, where one has all weight
+        unseen = _UNSEEN * uneven**4 * np.where(uneven > 0.0, deviation, 0.0)
         return cls(
             sums, n, w, share, spread, q / expected, np.asarray(variance),
-            np.asarray(squares), np.where(equal, 0.0, apart),
+            np.asarray(squares), np.where(equal, 0.0, apart), freedom, unseen,
         )  # fmt: skip
 
     def of_sums(self, name: str) -> Floats:
@@ -181,13 +200,14 @@ class _Mix:
         return np.asarray(self.share * even + (1.0 - self.share) * own)
 
 
-def _student(n: Floats, sigma_level: float) -> Floats:
-    """Quantile of Student's t over that of the normal law, for `n` samples."""
+_TINY = np.finfo(np.float64).tiny
+
+
+def _student(freedom: Floats, sigma_level: float) -> Floats:
+    """Quantile of Student's t over that of the normal law, by degrees of freedom."""
     from scipy.special import ndtr, stdtrit
 
-    numbers, where = np.unique(np.maximum(n, 2.0), return_inverse=True)
-    quantile = stdtrit(numbers - 1.0, ndtr(sigma_level)) / sigma_level
-    return np.asarray(np.asarray(quantile)[where.reshape(n.shape)])
+    return np.asarray(stdtrit(freedom, ndtr(sigma_level)) / sigma_level)
 
 
 def _mean_on_circle(sums: CellSums, name: str, period: float) -> Floats:
