@@ -109,6 +109,16 @@ def without_most_sums(level3: xr.Dataset) -> xr.Dataset:
     )
 
 
+def without_most_sources(level2: xr.Dataset) -> xr.Dataset:
+    """Leave out all errors by one source but the first: they are alike, too."""
+    sources = [
+        n
+        for n in level2.data_vars
+        if "_systematic_" in n and not n.endswith("_systematic_error")
+    ]
+    return level2.drop_vars(sources[1:])
+
+
 def has_standard_name(issue: str) -> bool:
     known = lookup(issue.split('"')[1])
     return known is not None and known.standard_name is not None
@@ -141,7 +151,8 @@ def issues_of(
 def simulated(tmp_path_factory):
     from tgo_spectra import simulate_product
 
-    return simulate_product(tmp_path_factory.mktemp("product"), order=134)
+    folder = tmp_path_factory.mktemp("product")
+    return simulate_product(folder, order=134, n_bins=1, vertical_speed_km_s=4.0)
 
 
 def metadata(path: pathlib.Path) -> dict[str, str]:
@@ -240,7 +251,7 @@ def test_level2__retrieved_has_only_known_names(tmp_path, simulated, method):
 
     level1 = tgo.open_product(simulated)
     if method == "slant":
-        level1 = level1.isel(spectrum=slice(100, 112))
+        level1 = level1.isel(spectrum=slice(6, 18))
     level2 = tgo.retrieve(level1, method=method)
     validate(level2, level=2)
     unknown = [n for n in level2.variables if 2 not in getattr(lookup(n), "forms", {})]
@@ -301,7 +312,7 @@ def test_files__cf_clean_also_after_open_and_save(tmp_path, kind):
         ds = ozone_level2()
     if kind in {"map_all_axes", "map_sparse", "map_columns"}:
         ds = without_most_sums(ds)  # the map of two axes has them all
-    path = write(ds, tmp_path / "a.nc")
+    path = write(without_most_sources(ds), tmp_path / "a.nc")
     with xr.open_dataset(path) as lazy:
         again = write(lazy.load(), tmp_path / "b.nc")
     assert metadata(again) == metadata(path)

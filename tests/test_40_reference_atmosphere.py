@@ -275,6 +275,7 @@ def test_product__season_near_the_end_of_the_year_is_no_mean_of_numbers(level1):
 
 
 def test_retrieve__says_once_what_it_took(level1):
+    level1 = level1.isel(spectrum=slice(0, None, 40))
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         level2 = tgo.retrieve(level1, method="slant")

@@ -420,7 +420,9 @@ def test_retrieval__an_alien_line_is_no_methane(quiet, depth):
     nu = quiet.level1.wavenumber.values
     at = np.argmin(np.abs(nu - 3067.2))
     line = 1.0 - depth * np.exp(-0.5 * ((np.arange(nu.size) - at) / 1.2) ** 2)
-    result = tgo.retrieve(disturbed(quiet, 2, factor=line), "so_136")
+    level1 = disturbed(quiet, 2, factor=line)
+    # a third of the spectra tell of what is as strong
+    result = tgo.retrieve(level1 if depth < 3e-3 else every_third(level1), "so_136")
     assert "lines_disagree" in flags(result)
     assert not result.ch4_detected.any()
     assert not int(result.ch4_layer_detected)
@@ -433,8 +435,9 @@ def test_retrieval__correlated_noise_widens_the_errors(quiet):
             values[:, p] = 0.5 * values[:, p - 1] + np.sqrt(0.75) * values[:, p]
         return values
 
-    white = tgo.retrieve(disturbed(quiet, 3), "so_136")
-    result = tgo.retrieve(disturbed(quiet, 3, noise_of=running), "so_136")
+    white = tgo.retrieve(every_third(disturbed(quiet, 3)), "so_136")
+    noise = disturbed(quiet, 3, noise_of=running)
+    result = tgo.retrieve(every_third(noise), "so_136")
     assert "correlated_residuals" in flags(result)
     assert not quality.severe(result.quality_flag.values)
     ratio = result.ch4_layer_vmr_noise_error / white.ch4_layer_vmr_noise_error

@@ -218,7 +218,7 @@ def test_methods__agree_to_what_noise_leaves(runs, draws, method, gas):
 
 
 def test_slant__is_unbiased_and_covers(case):
-    """Every row is one: told the shape of the profile, twelve draws of all rows."""
+    """Every row is one: told the shape of the profile, six draws of all rows."""
     level1, clean, setup, air, truth = case
     told = air.copy()
     altitude = air.altitude.values
@@ -245,7 +245,7 @@ def test_slant__is_unbiased_and_covers(case):
     rows = run.scene.prepared.rows
     z = {gas: [] for gas in setup.gases}
     sigma = level1["transmittance_error"].values
-    for draw in range(12):
+    for draw in range(6):
         rng = np.random.default_rng(100 + draw)
         y = clean + sigma * rng.standard_normal(clean.shape)
         drawn = level1.assign(transmittance=(("spectrum", "pixel"), y))

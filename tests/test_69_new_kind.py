@@ -119,7 +119,9 @@ def kind():
 def lamps(tmp_path, occultation):
     """Two products, and a setup file."""
     for order in (134, 136):
-        tgo.simulate_product(tmp_path / "in", order=order, seed=1)
+        tgo.simulate_product(
+            tmp_path / "in", order=order, vertical_speed_km_s=3.0, seed=1
+        )
     (tmp_path / "lamp.toml").write_text('kind = "lamp"\nsigma = 2e-9\n')
     return tmp_path
 
