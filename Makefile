@@ -3,12 +3,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+LOWEST_STAMP := .lowest/.installed
+SNAKEMAKE_STAMP := .snakemake/.installed
 OUT ?= demo-output
 LOWEST := README.md $(addprefix tests/test_,$(addsuffix .py,20_netcdf 20_writing 22_malformed \
 	30_reader_nomad 33_reader_acs 69_kinds 70_maps 75_exchange 92_golden 95_demo))
 
+# compiled modules are kept, whatever the environment says: tests start Python often
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-shared test-lowest test-cluster check format docs picture bench validate golden clean
+.PHONY: help venv environments demo test test-shared test-lowest test-cluster check format docs picture bench validate golden clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/'
@@ -19,7 +24,21 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable . --group check --group test
 	touch $@
 
+$(LOWEST_STAMP): pyproject.toml .ci/lowest.py
+	$(PYTHON) -m venv .lowest
+	$(PYTHON) .ci/lowest.py > .lowest/pins.txt
+	.lowest/bin/python -m pip install --quiet --requirement .lowest/pins.txt
+	.lowest/bin/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+$(SNAKEMAKE_STAMP):
+	$(PYTHON) -m venv .snakemake
+	.snakemake/bin/python -m pip install --quiet snakemake
+	touch $@
+
 venv: $(STAMP) ## create .venv with the package and the test tools
+
+environments: $(STAMP) $(LOWEST_STAMP) ## those of the tests, side by side with make -j2
 
 demo: $(STAMP) ## simulate an archive, retrieve it in parallel, map it (offline)
 	$(BIN)/tgo-spectra demo --out $(OUT)
@@ -36,17 +55,11 @@ test: check ## what continuous integration runs: checks, tests, doctests, exampl
 test-shared: $(STAMP) ## the tests that need real line lists and samples in ../shared
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m shared
 
-test-cluster: $(STAMP) ## as root: the examples of job scripts on a real Slurm of one node
+test-cluster: $(STAMP) $(SNAKEMAKE_STAMP) ## as root: the examples of job scripts on a real Slurm of one node
 	tests/cluster/slurm.sh install
-	$(PYTHON) -m venv .snakemake
-	.snakemake/bin/python -m pip install --quiet snakemake
 	PATH="$$PATH:$(CURDIR)/.snakemake/bin" $(BIN)/python -m pytest -q tests/test_82_slurm.py
 
-test-lowest: ## open, fit, write, map, damage, at the lowest versions of everything
-	$(PYTHON) -m venv .lowest
-	$(PYTHON) .ci/lowest.py > .lowest/pins.txt
-	.lowest/bin/python -m pip install --quiet --requirement .lowest/pins.txt
-	.lowest/bin/python -m pip install --quiet --no-deps --editable .
+test-lowest: $(LOWEST_STAMP) ## open, fit, write, map, damage, at the lowest versions of everything
 	OMP_NUM_THREADS=1 .lowest/bin/python -m pytest -q -n 2 $(LOWEST)
 
 format: $(STAMP) ## format the code
