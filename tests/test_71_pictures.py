@@ -18,6 +18,7 @@ from matplotlib.colors import LogNorm
 
 from tgo_spectra import plots
 from tgo_spectra.cli import main
+from tgo_spectra.comparison import compare
 from tgo_spectra.errors import TgoError
 from tgo_spectra.files.netcdf import write_level2, write_map
 from tgo_spectra.maps import Grid, grid_level2
@@ -159,6 +160,23 @@ def fit(variant):
     return plots.plot_fit(level1(variant), level2(variant), row)
 
 
+def compared(variant):
+    """Compare two profiles with themselves, and leave what a variant has."""
+    full = [level2("", k, 40.0 * k) for k in range(2)]
+    found = compare(full, full, "ch4_vmr", hours=None, km=100.0, kernels=False)
+    if variant == "empty":
+        return found.isel(altitude=slice(0))
+    found = found.isel(pair=slice(1 if variant == "one" else None))
+    return found.assign(
+        {
+            f"ch4_vmr_{name}": found[f"ch4_vmr_{name}"].copy(
+                data=changed(found[f"ch4_vmr_{name}"].values + 1e-9, variant)
+            )
+            for name in ("mean_difference", "difference")
+        }
+    )
+
+
 PICTURES = {
     "spectrum": lambda v: plots.plot_spectrum(level1(v), 0),
     "product": lambda v: plots.plot_product(level1(v)),
@@ -170,6 +188,7 @@ PICTURES = {
     "columns": lambda v: plots.plot_columns(
         level2(v).assign_coords(latitude=("spectrum", np.arange(level2(v).sizes["spectrum"]) * 1.0)).drop_vars("ch4_vmr"), "ch4"  # noqa: E501
     ),
+    "comparison": lambda v: plots.plot_comparison(compared(v)),
     "result": lambda v: plots.plot_result(level2(v), "ch4"),
     "map": lambda v: plots.plot_map(level3(v, TWO), "ch4", minimum_count=1),
     "maps": lambda v: plots.plot_maps(level3(v, TWO), "ch4"),

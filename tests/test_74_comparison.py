@@ -7,8 +7,10 @@ import pytest
 import xarray as xr
 
 import tgo_spectra as tgo
+from tgo_spectra.cli import main
 from tgo_spectra.errors import TgoError
-from tgo_spectra.variables import lookup
+from tgo_spectra.files.netcdf import open_verified, write_level2
+from tgo_spectra.variables import annotate, lookup
 
 Z = np.arange(0.0, 81.0, 2.0)
 SMOOTH = 0.85 * np.exp(-((Z[:, None] - Z) ** 2) / (2 * 4.0**2))
@@ -192,3 +194,44 @@ def test_bad_results_are_left_out_and_nothing_is_an_error():
         with pytest.raises(TgoError) as caught:
             tgo.compare(*given, **options)
         assert caught.value.rule == rule
+
+
+def test_command__forms_of_others_table_picture_and_file(tmp_path, capsys):
+    """Level 2 against HARP, nine columns and level 2, each of two occultations."""
+    rng = np.random.default_rng(5)
+    places = {name: tmp_path / name for name in ("ours", "harp", "text", "theirs")}
+    for folder in places.values():
+        folder.mkdir()
+    for k in range(2):
+        ours = annotate(retrieved(truth(rng), rng, hour=5.0 * k))
+        write_level2(ours, places["ours"] / f"{k}.nc")
+        other = annotate(profile(ours["h2o_vmr"].values - 2e-6, hour=5.0 * k))
+        write_level2(other, places["theirs"] / f"{k}.nc")
+        tgo.write_harp(other, places["harp"] / f"{k}.nc")
+        text = other.assign(number_density=("altitude", np.full(Z.size, 1e15)))
+        tgo.write_bira(text, places["text"] / f"{k}.txt", "h2o")
+    given = ["compare", str(places["ours"]), "", "--quantity", "h2o_vmr"]
+    given += ["--altitude", "20:40:10", "--no-kernels"]
+    for name in ("theirs", "harp", "text"):
+        given[2] = str(places[name])
+        out = ["--out", str(tmp_path / f"{name}.csv")]
+        assert main(given + out) == 0, name
+        said = capsys.readouterr().out
+        assert "\n25\t2\t2e-06\t" in said
+        assert "2 pairs of 2 and 2 profiles" in said
+        table = (tmp_path / f"{name}.csv").read_text(encoding="utf-8")
+        assert "# averaging_kernels_applied = false\n" in table
+        assert table.splitlines()[-1].startswith("35,2,")
+    made = ["--out", str(tmp_path / "all.nc"), "--plot", str(tmp_path / "all.png")]
+    assert main([*given, *made, "--hours", "none"]) == 0
+    ds = open_verified(tmp_path / "all.nc")
+    np.testing.assert_allclose(ds["h2o_vmr_mean_difference"], 2e-6, rtol=1e-5)
+    assert ds.attrs["maximum_hours"] == "none"
+    assert (tmp_path / "all.png").stat().st_size > 10_000
+    given[2] = str(places["theirs"] / "0.nc")
+    assert main([*given, "--hours", "0.1", "--km", "0.001"]) == 0
+    # nothing that belongs together is one clear error
+    lone = annotate(profile(truth(rng), hour=99.0))
+    given[2] = str(write_level2(lone, tmp_path / "lone.nc"))
+    assert main(given) == 1
+    assert "no two profiles belong together" in capsys.readouterr().err

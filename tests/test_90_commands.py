@@ -90,6 +90,14 @@ limits {missing} --gas ch4 --out {out}.csv          | 64 | {missing}
 limits {empty} --gas ch4 --out {out}.csv            | 1  | {empty}
 limits {cut} --gas ch4 --out {out}.csv              | 1  | {cut}
 limits {good} --gas xe --out {out}.csv              | 1  | xe
+compare {good}                                      | 64 | OTHER
+compare {good} {good}                               | 64 | --quantity
+compare {good} {good} --quantity x                  | 1  | {good}
+compare {good} {missing} --quantity ch4_vmr         | 64 | {missing}
+compare {good} {cut} --quantity ch4_vmr             | 1  | {cut}
+compare {good} {file} --quantity ch4_vmr            | 1  | {file}
+compare {good} {good} --quantity ch4_vmr --out a.x  | 64 | --out
+compare {good} {good} --quantity ch4_vmr --km far   | 64 | --km
 plot                                                | 64 | PATH
 plot {missing}                                      | 64 | {missing}
 plot {cut} --out {out}                              | 1  | {cut}
@@ -175,6 +183,7 @@ AT_WORK = {
         "tgo_spectra.maps.stacking.stacked_limits",
         "{good} --gas ch4 --out {out}.csv",
     ),
+    "compare": ("tgo_spectra.comparison.compare", "{good} {good} --quantity ch4_vmr"),
     "plot": ("tgo_spectra.files.netcdf.open_verified", "{good}"),
     "report": ("tgo_spectra.report.write_report", "{mixed}"),
     "simulate": ("tgo_spectra.simulate.simulate_product", "--out {out}"),

@@ -17,6 +17,7 @@ from tgo_spectra import quality
 from tgo_spectra.errors import TgoError
 from tgo_spectra.files.level2 import flags_or_convergence, profiles
 from tgo_spectra.files.observations import is_simulated, place_of
+from tgo_spectra.files.tables import table_text
 from tgo_spectra.mars import MEAN_RADIUS_KM, mean_direction
 from tgo_spectra.variables import attributes_of, gas_of, lookup, without_fill
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from tgo_spectra.files.level2 import Level2Input
 
-__all__ = ["compare"]
+__all__ = ["compare", "comparison_table"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -171,6 +172,37 @@ def compare(
     }
     apart = {key: [one.get(key, np.nan) for _, _, one in pairs] for key in ("hours", "km")}  # noqa: E501  # fmt: skip
     return _dataset(quantity, edges, in_bins, names, apart, attrs)
+
+
+def comparison_table(found: xr.Dataset) -> str:
+    """Give a comparison as a table of text, a row for each bin that has pairs.
+
+    Parameters
+    ----------
+    found : Dataset
+        Of :func:`tgo_spectra.compare`.
+
+    Returns
+    -------
+    str
+        Values separated by commas: middle of the bin (km), number of pairs, and every
+        statistic in its own unit (mole fractions are plain numbers). ``#`` lines before
+        say the quantity, the rules and the numbers of profiles.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> one = xr.Dataset(
+    ...     {"temperature": ("altitude", [200.0]),
+    ...      "temperature_error": ("altitude", [3.0])}, {"altitude": [12.0]})
+    >>> both = compare(one, one, "temperature", hours=None, km=None)
+    >>> comparison_table(both).splitlines()[-1][:12]
+    '12.5,1,200,2'
+    """
+    quantity = found.attrs["quantity"]
+    left = [n for n in found.attrs if n != "n_simulated"]
+    by_bin = found.drop_dims("pair")
+    return table_text(by_bin, left, f"{quantity}_pairs")
 
 
 def _read(level2: Level2Input, quantity: str) -> tuple[list[_Profile], dict[str, int]]:

@@ -452,6 +452,8 @@ _SIGNALS = ("transmittance", "reflectance_factor", "radiance")
 _RESULTS = frozenset({"vmr", "slant_column", "column"})
 _RATIO = "deuterium_ratio_"  # of two gases, mapped like one
 _FIELDS = ("", "layer_", "column_", "column_normalised_")
+_OTHER_THAN_MAPS = ("_pairs", "_stacked_count", "_smoothed_mean", "_kriged_mean")
+"""Ends of names in a level 3 that is no map with sums: comparisons and the like."""
 
 
 def _require(ds: xr.Dataset, level: int) -> None:
@@ -473,8 +475,11 @@ def _require(ds: xr.Dataset, level: int) -> None:
         msg = "<gas>_vmr, <gas>_slant_column or <gas>_column"
         raise missing(msg)
     parts |= {name.removeprefix(_RATIO) for name in names if name.startswith(_RATIO)}
-    if level == 3 and not any(
-        {f"{field}count", f"{field}sum_w"} <= parts for field in _FIELDS
+    others = any(name.endswith(_OTHER_THAN_MAPS) for name in names)
+    if (
+        level == 3
+        and not others
+        and not any({f"{field}count", f"{field}sum_w"} <= parts for field in _FIELDS)
     ):
         msg = "<gas>_count and <gas>_sum_w, or those of a column"
         raise missing(msg)

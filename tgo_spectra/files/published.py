@@ -1,9 +1,10 @@
 """Published sets of profiles in forms of their own, as level 2: text tables, HDF5.
 
-What `tgo_spectra.read_bira` and `tgo_spectra.read_harp` do not read. Tables of any
-columns are told what these are; the ozone of UVIS occultations (Piccialli et al. 2023)
-is known by the names that its description gives. No published file was seen: shapes and
-fill values that its description leaves open are checked, not guessed.
+What `tgo_spectra.read_bira` and `tgo_spectra.read_harp` do not read; and profiles of
+any of these forms, told apart by what the files are. Tables of any columns are told
+what these are; the ozone of UVIS occultations (Piccialli et al. 2023) is known by the
+names that its description gives. No published file was seen: shapes and fill values
+that its description leaves open are checked, not guessed.
 """
 
 from __future__ import annotations
@@ -15,17 +16,20 @@ import numpy as np
 import numpy.typing as npt
 
 from tgo_spectra.errors import TgoError
-from tgo_spectra.files.bira import LIKELY_FILLS, RANGES
+from tgo_spectra.files.bira import LIKELY_FILLS, RANGES, read_bira
+from tgo_spectra.files.harp import read_harp
+from tgo_spectra.files.level2 import Found, profiles
+from tgo_spectra.files.observations import is_truth
 from tgo_spectra.paths import expanded
-from tgo_spectra.variables import dataset, lookup
+from tgo_spectra.variables import dataset, gas_of, lookup
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     import xarray as xr
 
-__all__ = ["read_profile_table", "read_uvis_ozone"]
+__all__ = ["profiles_of_others", "read_profile_table", "read_uvis_ozone"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -213,6 +217,77 @@ def read_uvis_ozone(path: str | Path) -> list[xr.Dataset]:
         ds.encoding["source"] = f"{path} {name or k}"
         found.append(ds)
     return found
+
+
+_HDF5 = (".h5", ".hdf", ".hdf5", ".he5")
+_TEXTS = (".asc", ".csv", ".dat", ".tab", ".tsv", ".txt")
+
+
+def profiles_of_others(path: str | Path, quantity: str) -> Iterator[xr.Dataset]:
+    r"""Give the profiles of a file, or of all files in a folder, one at a time.
+
+    Parameters
+    ----------
+    path : path
+        Level 2 or HARP (``.nc``, told apart by ``Conventions``), ozone of UVIS
+        (``.h5``, ``.hdf5``), anything else nine columns of text; of a folder the files
+        whose names end so, and such as end with ``.txt``, ``.dat``, ``.tab``.
+    quantity : str
+        Quantity that is wanted, such as ``h2o_vmr``: nine columns may not name theirs.
+
+    Yields
+    ------
+    Dataset
+        As :func:`read_bira`, :func:`read_harp` or :func:`read_uvis_ozone` give it, or
+        the whole file of level 2.
+
+    Raises
+    ------
+    TgoError, OutputError
+        No such file or folder (``published.no_input``), or as the readers say.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> file = pathlib.Path(tempfile.mkdtemp()) / "profile.txt"
+    >>> _ = file.write_text(
+    ...     "10.0  55.0  5.0  4.6e12  4e11  190.0  -45.0  120.0  18.1\n")
+    >>> [ds.h2o_vmr.values for ds in profiles_of_others(file.parent, "h2o_vmr")]
+    [array([5.5e-05])]
+    """
+    path = expanded(path)
+    if path.is_dir():
+        ends = (".nc", *_HDF5, *_TEXTS)
+        files = [f for f in sorted(path.rglob("*")) if f.suffix.lower() in ends]
+        ours = [f for f in files if f.suffix.lower() == ".nc" and not _is_harp(f)]
+        yield from profiles(Found(f for f in ours if not is_truth(f)))
+        for file in files:
+            if file not in ours:
+                yield from profiles_of_others(file, quantity)
+        return
+    if not path.exists():
+        message = "no such file or folder"
+        raise TgoError(message, path=path, rule="published.no_input")
+    gas = (gas_of(quantity) or (None,))[0]
+    if path.suffix.lower() in _HDF5:
+        yield from read_uvis_ozone(path)
+    elif path.suffix.lower() != ".nc":
+        yield read_bira(path, gas)
+    elif _is_harp(path):
+        yield from read_harp(path, [gas] if gas else None)
+    else:
+        yield from profiles(path)
+
+
+def _is_harp(path: Path) -> bool:
+    """Whether a file says that it keeps HARP's conventions."""
+    from netCDF4 import Dataset
+
+    try:
+        with Dataset(path) as file:
+            return str(getattr(file, "Conventions", "")).startswith("HARP")
+    except (OSError, RuntimeError):
+        return False  # whoever reads it says what is wrong
 
 
 def _table(path: Path, *, named: bool) -> dict[int | str, list[str]]:

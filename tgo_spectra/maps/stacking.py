@@ -16,6 +16,7 @@ import xarray as xr
 from tgo_spectra.errors import TgoError
 from tgo_spectra.files.level2 import Inputs, Part, profiles
 from tgo_spectra.files.observations import is_simulated
+from tgo_spectra.files.tables import table_text
 from tgo_spectra.maps.choices import Choice, check_choices
 from tgo_spectra.maps.grid import coordinate
 from tgo_spectra.maps.samples import (
@@ -198,16 +199,8 @@ def table_of(stacked: xr.Dataset) -> str:
         the layer, the sigma level, what is shared, and how many were simulated if any.
     """
     keys = ["layer_km", "sigma_level", "shared_sources", "n_profiles"]
-    if is_simulated(stacked):
-        keys.append("n_simulated")
-    head = "".join(f"# {key} = {stacked.attrs[key]}\n" for key in keys)
-    frame = stacked.drop_vars([n for n in stacked.coords if n not in stacked.dims])
-    if not frame.dims:
-        frame = frame.expand_dims("all")
-    rows = frame.to_dataframe()
-    count = next(n for n in rows.columns if str(n).endswith("_stacked_count"))
-    there = rows[rows[count] > 0]
-    return head + str(there.to_csv(float_format="%.6g", lineterminator="\n"))
+    count = next(n for n in stacked.data_vars if str(n).endswith("_stacked_count"))
+    return table_text(stacked, keys, str(count))
 
 
 def _check(gas: str, grid: Grid) -> None:

@@ -3,6 +3,7 @@
 Nothing is fitted, filled or smoothed here. A figure without anything to draw says why.
 """
 
+from tgo_spectra.plots.comparison import plot_comparison
 from tgo_spectra.plots.limits import plot_limits, plot_sampling
 from tgo_spectra.plots.maps import plot_globe, plot_map, plot_maps, plot_panels
 from tgo_spectra.plots.product import plot_product, plot_spectrum
@@ -21,6 +22,7 @@ from tgo_spectra.plots.results import (
 __all__ = [
     "plot_averaging_kernel",
     "plot_columns",
+    "plot_comparison",
     "plot_errors",
     "plot_fit",
     "plot_globe",
