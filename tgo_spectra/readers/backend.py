@@ -48,7 +48,11 @@ class TgoBackendEntrypoint(BackendEntrypoint):
         verify_md5: bool = True,
         mode: Mode = "strict",
     ) -> xr.Dataset:
-        """Open a label, a table, a delivery zip or a folder.
+        """Open a label, a table, a delivery zip or a folder; or a file of our own.
+
+        A file of level 2 or a map (``.nc``) is checked and loaded. Unlike what xarray's
+        own engines give of it, it can be written again by ``to_netcdf`` without the
+        fill values of coordinates that CF forbids.
 
         Parameters
         ----------
@@ -71,9 +75,15 @@ class TgoBackendEntrypoint(BackendEntrypoint):
         ------
         ProductError
             If the product breaks its label or its format.
+        OutputError
+            If a file of our own is damaged, or is none.
         """
         from tgo_spectra.readers.open import read_product
 
+        if str(filename_or_obj).lower().endswith(".nc"):
+            from tgo_spectra.files.netcdf import open_verified
+
+            return _without(open_verified(filename_or_obj), drop_variables)
         ds = read_product(
             filename_or_obj, apply_mask=apply_mask, verify_md5=verify_md5, mode=mode
         )
