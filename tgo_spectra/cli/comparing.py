@@ -45,10 +45,9 @@ def _limit(_context: click.Context, option: click.Parameter, text: str) -> float
     help="Bins, km.",
 )
 @click.option(
-    "--kernels/--no-kernels",
-    default=True,
-    show_default=True,
-    help="Whether OTHER is seen through the averaging kernels of LEVEL2.",
+    "--no-kernels",
+    is_flag=True,
+    help="Do not see OTHER through the averaging kernels of LEVEL2.",
 )
 def compare(
     level2: str,
@@ -61,7 +60,7 @@ def compare(
     solar_longitude: float | None,
     local_time_hours: float | None,
     altitude: str,
-    kernels: bool,
+    no_kernels: bool,
 ) -> None:
     """Compare LEVEL2 with OTHER, where the two saw the same air.
 
@@ -86,7 +85,7 @@ def compare(
         found = differences(
             level2, profiles_of_others(other, quantity), quantity, hours=hours, km=km,
             solar_longitude=solar_longitude, local_time_hours=local_time_hours,
-            altitude=[*cells[:, 0], cells[-1, 1]], kernels=kernels,
+            altitude=[*cells[:, 0], cells[-1, 1]], kernels=not no_kernels,
         )  # fmt: skip
     _say_bins(found)
     if out is not None and out.endswith(".csv"):
