@@ -100,6 +100,19 @@ def test_source__derivative_is_of_the_first_order(thin, name):
         assert off < 0.05 * np.linalg.norm(change) + 1e-12, (name, index)
 
 
+@pytest.mark.parametrize("name", sorted(KEY))
+@pytest.mark.parametrize("far", [-12.0, 12.0])
+def test_source__air_and_lines_stay_within_nature(thin, name, far):
+    """A fit may find widths below zero: the model is made anew where there are some."""
+    setup = tgo.load_setup("so_134").replace(systematics=loop.NONE | {KEY[name]: 1.0})
+    scene = loop.scene_of(thin, setup, known=True)
+    found = {name: np.full_like(loop.prior_state(scene)[name], far)}
+    anchor = optimal_estimation.anchor_of(found)
+    moved = sources.anchored(scene, anchor)
+    assert np.isfinite(loop.spectra(moved, loop.prior_state(scene))).all()
+    assert (found[name] == far).all()
+
+
 @pytest.mark.parametrize("name", sorted(SIGMA))
 def test_element__is_found_and_written(thin, name):
     """Spectra of an instrument that is off by one sigma: found, and methane with it."""

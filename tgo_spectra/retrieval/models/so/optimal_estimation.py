@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.floating]
 
 __all__ = [
+    "anchor_of",
     "common_blocks",
     "gas_block",
     "prior_sigma",
@@ -63,6 +64,11 @@ FAR_AIR = {
 where the spectra tell of it:
 with a temperature 7 K off, and a step from there, methane of a layer moved by 50 pptv
 for what the step leaves out."""
+
+WITHIN = {sources.PRESSURE: (-1.5, 1.5), sources.BROADENING: (-0.8, 4.0)}
+"""Logarithm of a factor of pressure, and relative change of the widths of lines, within
+which derivatives are taken anew: ten and more of their a priori, and a width is
+positive."""
 
 WORSE = 1.1
 """Times the chi-square before, beyond which the step without waves is not taken."""
@@ -201,9 +207,8 @@ def settled(
         if result.converged and not _is_far(space, begun, result):
             break
         begun = dict(result.state)
-        here = sources.anchored(scene, begun)
-        anchor = {name: begun[name] for name in sources.ANCHORED if name in begun}
-        evaluator = _like(evaluator, here, anchor)
+        anchor = anchor_of(begun)
+        evaluator = _like(evaluator, sources.anchored(scene, anchor), anchor)
         steps = most if number + 1 == ANCHORS else min(STEPS, most)
         result = fit_once(evaluator, begun, steps)
         iterations += result.iterations
@@ -241,6 +246,17 @@ def _without_waves(
     if not left < WORSE * float((seen.residual**2).sum()):
         return evaluator, first
     return other, ended
+
+
+def anchor_of(state: State) -> State:
+    """Return where derivatives to the air are taken anew: what was found, within limits.
+
+    What lies beyond stays in the state, and is flagged as far from its a priori.
+    """
+    found = {name: state[name] for name in sources.ANCHORED if name in state}
+    for name in WITHIN.keys() & found:
+        found[name] = np.clip(found[name], *WITHIN[name])
+    return found
 
 
 def _like(evaluator: Evaluator, scene: Scene, anchor: State | None = None) -> Evaluator:
