@@ -12,7 +12,7 @@ import zlib
 from concurrent.futures import as_completed
 
 import numpy as np
-from worlds import ROWS
+from worlds import ROWS, with_band
 
 import tgo_spectra as tgo
 from tgo_spectra import quality
@@ -60,7 +60,8 @@ def what_of(row, truth):
     """Say what a unit is: equal texts, equal results."""
     return json.dumps(
         {"options": options_of(row, truth), "changes": row.changes, "setup": row.setup,
-         "copies": row.copies, "knows_air": row.knows_air},
+         "copies": row.copies, "knows_air": row.knows_air,
+         **({"band": row.band} if row.band else {})},
         sort_keys=True,
     )  # fmt: skip
 
@@ -84,6 +85,8 @@ def unit(key, truth):
     draws = []
     for copy in range(row.copies):
         level1 = redraw(made, NOISE_SEED + 1000 * truth + copy)
+        if row.band:
+            level1 = with_band(level1, row.band)
         begun = time.process_time()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

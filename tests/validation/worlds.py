@@ -48,6 +48,8 @@ class Row:
     """Else the fit takes the reference atmosphere of the place."""
     copies: int = 1
     """Noise draws of each truth."""
+    band: float = 0.0
+    """Depth of the strongest line of `dipole_band` at 10 km."""
 
 
 TABLE = "wrong-instrument"
@@ -179,6 +181,43 @@ UNKNOWN_LINES = [
                                   (40.0, 60.0), (58.0, 85.0), (10.0, 12.0)))),
 ]  # fmt: skip
 
+
+def dipole_band(wavenumber_cm1):
+    """Depths, at most about 1, of a band as regular as the magnetic-dipole one of CO2.
+
+    Even rotational states of a linear molecule at 200 K about 3004 cm-1, as wide as the
+    line shape of order 134: where the lines are is roughly right (the constants of CO2,
+    the upper one inferred), how strong they are beside each other is a guess.
+    """
+    j, lower, upper, origin = np.arange(0, 70, 2), 0.39022, 0.38785, 3004.01  # cm-1
+    many = np.exp(-1.4388 * lower * j * (j + 1) / 200.0)
+    bend, width = upper - lower, 0.17 / 2.355
+    at = origin + np.concatenate([
+        (upper + lower) * (j + 1) + bend * (j + 1) ** 2,
+        -(upper + lower) * j + bend * j**2,
+        bend * j * (j + 1),
+    ])  # fmt: skip
+    strength = np.concatenate([(j + 1) * many, j * many, (2 * j + 1) * many])
+    away = (np.asarray(wavenumber_cm1)[..., None] - at) / width
+    return np.exp(-0.5 * away**2) @ (strength / strength[: j.size].max())
+
+
+def with_band(level1, depth):
+    """Return spectra with a dipole band whose depth falls with the air above 10 km."""
+    rows = level1["transmittance"].shape[0]
+    heights = level1["tangent_altitude_areoid"].values.reshape(rows, -1)
+    high = np.nan_to_num(np.nanmean(heights, axis=1))
+    deep = depth * np.exp(-np.clip(high - 10.0, 0.0, None) / 10.0)
+    left = 1.0 - deep[:, None] * dipole_band(np.atleast_2d(level1["wavenumber"]))
+    spectra = level1["transmittance"]
+    return level1.assign(transmittance=(spectra * left).astype(spectra.dtype))
+
+
+DIPOLE = [
+    Row(f"order 134, dipole band of {100 * depth:g} %", TABLE, order=134, band=depth)
+    for depth in (5e-4, 1.6e-3, 5e-3, 1.6e-2)
+]
+
 METHANE = [
     Row(f"order {order}, methane of {1e9 * ch4:g} ppbv{text}", TABLE, order=order,
         ch4=ch4, options=options)
@@ -274,5 +313,14 @@ MIXED = [Row("order 136", "everything-mixed", vary=mixed)]
 
 ROWS = {
     (row.part, row.name): row
-    for row in (*WHITE, *MIXED, *REFERENCE, *NOISE, *CENTRAL, *UNKNOWN_LINES, *METHANE)
+    for row in (
+        *WHITE,
+        *MIXED,
+        *REFERENCE,
+        *NOISE,
+        *CENTRAL,
+        *UNKNOWN_LINES,
+        *DIPOLE,
+        *METHANE,
+    )
 }

@@ -249,7 +249,7 @@ def _without_waves(
 
 
 def anchor_of(state: State) -> State:
-    """Return where derivatives to the air are taken anew: what was found, within limits.
+    """Return where derivatives to the air are taken anew: what was found, in limits.
 
     What lies beyond stays in the state, and is flagged as far from its a priori.
     """
