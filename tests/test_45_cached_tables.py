@@ -9,7 +9,7 @@ from tgo_spectra import cli
 from tgo_spectra.paths import cache_folder
 from tgo_spectra.spectroscopy.linelist import read_line_list
 from tgo_spectra.spectroscopy.tables import cache as caching
-from tgo_spectra.spectroscopy.tables import scratch
+from tgo_spectra.spectroscopy.tables import scratch, shipped
 from tgo_spectra.spectroscopy.tables.build import build_table
 from tgo_spectra.spectroscopy.tables.files import open_table, verify_table, write_table
 
@@ -136,6 +136,19 @@ def test_command(path, tmp_path, capsys, monkeypatch):
     assert cli.main(["tables", "verify", out]) == 0
     assert cli.main(["tables", "build", "--range", "1", "2"]) == 64
     assert cli.main(["tables", "build", "--shipped", "so_999"]) == 64
+
+
+def test_shipped_tables_are_built_within_the_memory_that_is_given(
+    monkeypatch, tmp_path, capsys
+):
+    def build(lists, out, names, *, workers, memory_gb, report):
+        report(f"{names} with {workers} in {memory_gb} GB")
+        return []
+
+    monkeypatch.setattr(shipped, "build_shipped", build)
+    call = ["tables", "build", "--shipped", "so_134_136", "--lists", str(tmp_path)]
+    assert cli.main([*call, "--out", str(tmp_path), "--memory", "0.5"]) == 0
+    assert "('so_134_136',) with 2 in 0.5 GB" in capsys.readouterr().err
 
 
 def test_tasks_keep_their_order():

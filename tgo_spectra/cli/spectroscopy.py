@@ -122,7 +122,7 @@ def tables_build(
     """Build a table from line lists; the same inputs are not built twice."""
     shipped, lists = how.pop("shipped"), how.pop("lists")
     if shipped:
-        _build_shipped(shipped, lists, out, how["workers"])
+        _build_shipped(shipped, lists, out, how["workers"], how["memory"])
         return
     if not gas_lines or window is None:
         message = "tables build needs --lines and --range, or --shipped and --lists"
@@ -149,7 +149,11 @@ def tables_build(
 
 
 def _build_shipped(
-    names: tuple[str, ...], lists: str | None, out: str | None, workers: int
+    names: tuple[str, ...],
+    lists: str | None,
+    out: str | None,
+    workers: int,
+    memory_gb: float,
 ) -> None:
     from tgo_spectra.spectroscopy.tables.shipped import BANDS, build_shipped
 
@@ -159,7 +163,13 @@ def _build_shipped(
             f"--shipped takes {', '.join(BANDS)}, with --lists FOLDER --out FOLDER"
         )
         raise click.UsageError(message)
-    for path in build_shipped(lists, out, names, workers=workers):
+
+    def report(line: str) -> None:
+        say(line, err=True)
+
+    for path in build_shipped(
+        lists, out, names, workers=workers, memory_gb=memory_gb, report=report
+    ):
         say(str(path))
 
 
