@@ -64,27 +64,34 @@ def variables() -> str:
 
 def tables() -> str:
     """Return the measured errors of the shipped tables, from their attributes."""
-    head = ("table", "gases", "orders", "vectors", "nodes", "kB", "CPU s")
+    head = ("table", "gases", "orders", "to Pa", "vectors", "nodes", "kB", "CPU s")
     against = ("against the full axis", "against line by line")
-    rows = [(*head, *(f"{words}, largest / rms" for words in against))]
+    words = (*(f"{words}, largest / rms" for words in against), "atmospheres")
+    rows, size = [(*head, *words)], 0
     for name in list_tables():
         table = open_table(name)
         attrs = table.attrs
         largest, rms = "truncation_error_transmittance", "truncation_error_rms"
         exact, exact_rms = "line_by_line_error_transmittance", "line_by_line_error_rms"
+        own = table_path(name).stat().st_size // 1000
+        size += own
         rows.append(
             (
                 f"``{name}``",
                 str(attrs["gases"]),
                 str(attrs["orders"]),
+                f"{float(table['pressure'].max()):.0f}",
                 str(attrs["ranks"]),
                 str(table.sizes["node"]),
-                str(table_path(name).stat().st_size // 1000),
+                str(own),
                 f"{attrs['build_cpu_seconds']:.0f}",
                 f"{attrs[largest]:.1e} / {attrs[rms]:.1e}",
                 f"{attrs[exact]:.1e} / {attrs[exact_rms]:.1e}",
+                str(attrs["line_by_line_error_measured"]).split(" ", 1)[0],
             )
         )
+    empty = ("",) * (len(rows[0]) - 7)
+    rows.append(("all", "", "", "", "", "", str(size), *empty))
     return list_table(rows)
 
 
