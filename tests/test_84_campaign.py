@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import absorbers
 import draws
 import pytest
 from trust import line_of, unwarned
 from worlds import ROWS
 
+import tgo_spectra as tgo
 from tgo_spectra.simulate.options import make_scenario
 from tgo_spectra.simulate.scenario import SoScenario
 
@@ -54,3 +56,21 @@ def test_line__of_a_row_fails_by_one_draw_that_is_wrong():
     far = FINE | {"bias": 13.0}
     assert line_of(row, [FINE] * 38 + [far] * 2).passed
     assert line_of(row, [FINE] * 37 + [far] * 3).passed is False
+
+
+def test_without__leaves_gases_out_and_says_so():
+    setup = absorbers.without(tgo.load_setup("so_134"), ("hdo", "co2"))
+    assert setup.gases == ("h2o", "ch4")
+    assert {"hdo", "co2"} < set(setup.interferents_absent)
+
+
+def test_absorbers__fail_by_a_bias_that_the_noise_does_not_explain():
+    one = FINE | {"noise": 5.0, "chi2": 1.0}
+    for bias, passed in ((0.0, True), (4.0, False)):
+        plain = [one | {"bias": bias + off} for off in (-3.0, 3.0) * 20]
+        lines = absorbers.of_truth((136, 0.0), plain, [one])
+        assert lines[0].passed is passed
+    far = [one | {"bias": 97.0}, one | {"bias": 97.0, "severe": True}]
+    for mine, passed in ((far, False), (far[1:], True)):
+        run = ("left out", (136, 0.0), range(2), ("co2",), {})
+        assert absorbers.left_out(run, mine).passed is passed

@@ -41,6 +41,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 
+import absorbers
 import numpy as np
 import parts
 import trust
@@ -53,7 +54,7 @@ from tgo_spectra.files.netcdf import PROCESSING_VERSION
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 REPORT = ROOT / "docs" / "explanation" / "validation_report.rst"
 RESULTS = ROOT / "tests" / "validation" / "results.json"
-PARTS = {**parts.PARTS, **trust.PARTS}
+PARTS = {**parts.PARTS, **absorbers.PARTS, **trust.PARTS}
 
 
 def main(draws: int, wanted: list[str]) -> None:
