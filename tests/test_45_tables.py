@@ -60,6 +60,15 @@ def table(lines):
     return tables.build_table(lines, WINDOW, band="small", verify_atmospheres=0)
 
 
+QUICK = {"band": "small", "atmospheres": 8, "verify_atmospheres": 0}
+"""Of tables that are only compared with each other."""
+
+
+@pytest.fixture(scope="module")
+def quick(lines):
+    return tables.build_table(lines, WINDOW, **QUICK)
+
+
 @pytest.fixture
 def written(table, tmp_path):
     return tables.write_table(table, tmp_path / "small.nc")
@@ -117,7 +126,7 @@ def test_errors_are_stated(table):
     assert 0.0 < table.attrs["quantisation_error_transmittance"] < 5e-5
 
 
-def test_equal_inputs_give_equal_tables(table, lines, monkeypatch):
+def test_equal_inputs_give_equal_tables(quick, lines, monkeypatch):
     """Whatever the threads of the linear algebra are, and with one in the build."""
     seen, choose = [], building._choose
 
@@ -129,8 +138,8 @@ def test_equal_inputs_give_equal_tables(table, lines, monkeypatch):
 
     monkeypatch.setattr(building, "_choose", look)
     with threadpool_limits(2, user_api="blas"):
-        again = tables.build_table(lines, WINDOW, band="small", verify_atmospheres=0)
-    xr.testing.assert_identical(again, table)
+        again = tables.build_table(lines, WINDOW, **QUICK)
+    xr.testing.assert_identical(again, quick)
     assert set(seen) == {1}
 
 
@@ -142,7 +151,7 @@ class Stop(Exception):
     ("stage", "pieces"),
     [("cross sections of ch4", 22), ("choice of wavenumbers", 43), ("vectors", 44)],
 )
-def test_interrupted_build_goes_on(table, lines, tmp_path, monkeypatch, stage, pieces):
+def test_interrupted_build_goes_on(quick, lines, tmp_path, monkeypatch, stage, pieces):
     """Stopped in each stage: the rest is made, what was made is not made again."""
     count = scratch.Progress.done
 
@@ -152,7 +161,7 @@ def test_interrupted_build_goes_on(table, lines, tmp_path, monkeypatch, stage, p
             raise Stop
 
     folder = tmp_path / "pieces"
-    how = {"band": "small", "verify_atmospheres": 0, "scratch": folder}
+    how = QUICK | {"scratch": folder}
     with monkeypatch.context() as patch:
         patch.setattr(scratch.Progress, "done", stop)
         with pytest.raises(Stop):
@@ -168,7 +177,7 @@ def test_interrupted_build_goes_on(table, lines, tmp_path, monkeypatch, stage, p
     monkeypatch.setattr(states, "keep", kept)
     monkeypatch.setattr(building, "keep", kept)
     whole = tables.build_table(lines, WINDOW, workers=2, memory_gb=1.0, **how)
-    xr.testing.assert_identical(whole, table)
+    xr.testing.assert_identical(whole, quick)
     assert before <= set(again)
     assert not before & {name[5:] for name in again if name.startswith("made ")}
     assert not folder.exists()

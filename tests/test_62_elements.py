@@ -32,9 +32,18 @@ def thin(level1):
     return level1.isel(spectrum=slice(0, None, 12))
 
 
+GRID = {"step_km": 2.0, "top_km": 90.0, "height_step_km": 1.5}
+"""Coarse levels and heights: quick to fit."""
+
+
+def so_134(**changes):
+    """The shipped setup on the coarse grid."""
+    return tgo.load_setup("so_134").replace(grid=GRID, **changes)
+
+
 def setup_with(name):
     key = ELEMENTS[name].source
-    return tgo.load_setup("so_134").replace(systematics=loop.NONE | {key: SIGMA[name]})
+    return so_134(systematics=loop.NONE | {key: SIGMA[name]})
 
 
 def orders(rest, sizes):
@@ -82,7 +91,7 @@ def test_element__no_instrument_is_tried_that_cannot_be(thin, name, sigmas):
 @pytest.mark.parametrize("name", sorted(KEY))
 def test_source__derivative_is_of_the_first_order(thin, name):
     """Of the air and the pointing: by the scene that is moved there."""
-    setup = tgo.load_setup("so_134").replace(systematics=loop.NONE | {KEY[name]: 1.0})
+    setup = so_134(systematics=loop.NONE | {KEY[name]: 1.0})
     scene = loop.scene_of(thin, setup, known=True, dtype=np.float64, jacobian_every=1)
     state = loop.prior_state(scene)
     evaluator = evaluation.Evaluator(scene, evaluation.measurement_of(scene))
@@ -139,7 +148,7 @@ def test_element__not_in_the_fit_is_in_the_budget(thin, name):
     """And what is fitted is hardly an error any more."""
     source = ELEMENTS[name].source
     wish = loop.NONE | {source: SIGMA[name]}
-    setup = tgo.load_setup("so_134")
+    setup = so_134()
     beside = tgo.retrieve(thin, setup.replace(systematics=wish | {"in_fit": False}))
     fitted = tgo.retrieve(thin, setup.replace(systematics=wish))
     low = {"altitude": slice(5.0, 30.0)}
@@ -193,7 +202,7 @@ def test_air__found_is_what_amounts_and_columns_go_with(thin):
 
 def test_magnitude__is_that_of_who_states_it(thin):
     """Of the setup, or of the atmosphere where it says how far it is to be trusted."""
-    setup = tgo.load_setup("so_134")
+    setup = so_134()
     own = tgo.reference_atmosphere(level1=thin)
     plain = own.drop_vars(["temperature_uncertainty", "pressure_uncertainty"])
     for air, origin in ((plain, "setup"), (own, "temperature_uncertainty")):
@@ -208,7 +217,9 @@ def test_interferents__that_the_table_has_are_an_error(level1):
     gases = tuple(gas for gas in setup.gases if gas != "c2h6")
     absent = (*setup.interferents_absent, "c2h6")
     prior = {gas: one for gas, one in setup.prior.items() if gas in gases}
-    setup = setup.replace(gases=gases, interferents_absent=absent, prior=prior)
+    setup = setup.replace(
+        gases=gases, interferents_absent=absent, prior=prior, grid=GRID
+    )
     air = tgo.reference_atmosphere(level1=level1)
     few = level1.isel(spectrum=slice(0, None, 12))
     without = tgo.retrieve(few, setup, air)
@@ -220,7 +231,7 @@ def test_interferents__that_the_table_has_are_an_error(level1):
 
 def test_interferents__that_the_air_does_not_name_are_those_of_the_reference(thin):
     """HDO left out of order 134: an atmosphere without it makes no smaller error."""
-    setup = tgo.load_setup("so_134")
+    setup = so_134()
     gases = tuple(gas for gas in setup.gases if gas != "hdo")
     prior = {gas: one for gas, one in setup.prior.items() if gas in gases}
     absent = (*setup.interferents_absent, "hdo")

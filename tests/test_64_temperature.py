@@ -67,7 +67,7 @@ def table(tmp_path_factory):
         },
         (3660.0, 3785.0),
         pressure_pa=1e-3 * np.exp(np.arange(15.0)),
-        temperature_k=np.arange(100.0, 301.0, 20.0),
+        temperature_k=np.arange(100.0, 301.0, 40.0),
         tolerance=2e-3,
         rank_tolerance=3e-4,
         atmospheres=8,

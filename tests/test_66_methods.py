@@ -45,14 +45,25 @@ def thin(level1):
 
 
 @pytest.fixture(scope="module")
+def coarse(setup):
+    """The same on coarse levels and heights: quick to fit."""
+    grid = {"top_km": 90.0, "step_km": 2.0, "height_step_km": 1.5}
+    return setup.replace(grid=grid)
+
+
+@pytest.fixture(scope="module")
 def fitted(level1, setup):
     return {m: tgo.retrieve(level1, setup, method=m) for m in PROFILES}
 
 
 @pytest.fixture(scope="module")
 def exact(thin, setup):
-    """Small scene whose Jacobian is exact: all directions, double precision."""
-    setup = setup.replace(grid={"top_km": 90.0, "step_km": 2.0})
+    """Small scene whose Jacobian is exact: all directions, double precision.
+
+    Rows are at heights of the grid, so it may be coarse.
+    """
+    grid = {"top_km": 90.0, "step_km": 2.0, "height_step_km": 2.0}
+    setup = setup.replace(grid=grid)
     scene = loop.scene_of(
         thin, setup, jacobian_rank=None, jacobian_every=1, dtype=np.float64
     )
@@ -206,22 +217,22 @@ def test_oe__averaging_kernel_equals_perturb_and_retrieve(exact, monkeypatch):
         assert np.abs(column - d.averaging_kernel[:, level]).max() < 1e-3
 
 
-def test_oe__both_solvers_end_at_the_same_state(thin, setup):
-    one = tgo.retrieve(thin, setup)
+def test_oe__both_solvers_end_at_the_same_state(thin, coarse):
+    one = tgo.retrieve(thin, coarse)
     other = tgo.retrieve(
-        thin, setup.replace(solver="levenberg-marquardt", max_iterations=20)
+        thin, coarse.replace(solver="levenberg-marquardt", max_iterations=20)
     )
     assert bool(other.converged)
     assert int(other.iterations) >= int(one.iterations)
-    for gas in setup.gases:
+    for gas in coarse.gases:
         off = (one[f"{gas}_vmr"] - other[f"{gas}_vmr"]) / one[f"{gas}_vmr_error"]
         assert float(np.abs(off).max()) < 0.2
 
 
-def test_oe__log_state_is_covered(thin, setup):
+def test_oe__log_state_is_covered(thin, coarse):
     """Water as a logarithm: z in the logarithm over 40 noise draws."""
-    prior = dict(setup.prior) | {"h2o": Prior(relative_sigma=0.5, state="log")}
-    scene = loop.scene_of(thin, setup.replace(prior=prior))
+    prior = dict(coarse.prior) | {"h2o": Prior(relative_sigma=0.5, state="log")}
+    scene = loop.scene_of(thin, coarse.replace(prior=prior))
     truth = loop.prior_state(scene)
     altitude = scene.limb.altitude_km
     true = truth["h2o"] * np.exp(0.3 * np.sin(altitude / 6.0))
@@ -249,23 +260,23 @@ def test_oe__log_state_is_covered(thin, setup):
     assert 0.62 <= coverage <= 0.74
 
 
-def test_oe__log_state_needs_a_positive_prior(thin, setup):
-    zero = dict(setup.prior) | {"ch4": Prior(constant=0.0, state="log")}
+def test_oe__log_state_needs_a_positive_prior(thin, coarse):
+    zero = dict(coarse.prior) | {"ch4": Prior(constant=0.0, state="log")}
     with pytest.raises(SetupError, match="no logarithm"):
-        setup.replace(prior=zero)
-    sigma = dict(setup.prior) | {"h2o": Prior(sigma=1e-6, state="log")}
+        coarse.replace(prior=zero)
+    sigma = dict(coarse.prior) | {"h2o": Prior(sigma=1e-6, state="log")}
     with pytest.raises(SetupError, match="relative"):
-        setup.replace(prior=sigma)
+        coarse.replace(prior=sigma)
     air = tgo.reference_atmosphere()
     air["h2o_vmr"] = xr.zeros_like(air["h2o_vmr"])
-    log = dict(setup.prior) | {"h2o": Prior(state="log")}
+    log = dict(coarse.prior) | {"h2o": Prior(state="log")}
     with pytest.raises(SetupError, match="not positive"):
-        tgo.retrieve(thin, setup.replace(prior=log), air)
+        tgo.retrieve(thin, coarse.replace(prior=log), air)
 
 
-def test_bins__combined_information_equals_the_joint_fit(thin, setup):
+def test_bins__combined_information_equals_the_joint_fit(thin, coarse):
     """At the same state to 1e-10; averaging posteriors would count the prior twice."""
-    scene = loop.scene_of(thin, setup, dtype=np.float64)
+    scene = loop.scene_of(thin, coarse, dtype=np.float64)
     space = optimal_estimation.space_of(scene)
     xa, everything = space.pack(space.prior), evaluation.measurement_of(scene)
     paths = evaluation.row_paths(scene)
@@ -298,11 +309,11 @@ def test_bins__separate_ends_where_joint_does(thin, setup):
     assert float(np.abs(ratio - 1.0).max()) < 0.05
 
 
-def test_registration__ghost_and_aotf_are_found(thin, setup):
-    plain = loop.scene_of(thin, setup)
-    other = replace(plain, setup=setup.replace(instrument={"ghost_amplitude": 0.25}))
+def test_registration__ghost_and_aotf_are_found(thin, coarse):
+    plain = loop.scene_of(thin, coarse)
+    other = replace(plain, setup=coarse.replace(instrument={"ghost_amplitude": 0.25}))
     clean = loop.spectra(other, loop.prior_state(other))
-    free = setup.replace(systematics=loop.NONE | {"ghost": 0.05, "aotf_centre": 0.5})
+    free = coarse.replace(systematics=loop.NONE | {"ghost": 0.05, "aotf_centre": 0.5})
     rng = np.random.default_rng(2)
     scene = loop.noisy(replace(plain, setup=free), clean, rng)
     solution = optimal_estimation.solve(scene)
@@ -310,7 +321,7 @@ def test_registration__ghost_and_aotf_are_found(thin, setup):
     aotf = float(solution.state["aotf_offset"][0])
     sigma = np.sqrt(np.diag(solution.covariance)[-2:])
     print(f"ghost {ghost:+.4f} +- {sigma[0]:.4f}, AOTF {aotf:+.3f} +- {sigma[1]:.3f}")
-    assert abs(ghost - (0.25 - setup.instrument.ghost_amplitude)) < 4.0 * sigma[0]
+    assert abs(ghost - (0.25 - coarse.instrument.ghost_amplitude)) < 4.0 * sigma[0]
     assert abs(aotf) < 4.0 * sigma[1]
     assert sigma[0] < 0.02
 
@@ -359,9 +370,9 @@ def test_ladder__equals_explicit_solutions():
 
 
 @pytest.mark.parametrize("choice", ["expected-error", "l-curve", "discrepancy"])
-def test_tikhonov__records_its_alpha(thin, setup, choice):
+def test_tikhonov__records_its_alpha(thin, coarse, choice):
     result = tgo.retrieve(
-        thin, setup.replace(tikhonov={"choice": choice}), method="tikhonov"
+        thin, coarse.replace(tikhonov={"choice": choice}), method="tikhonov"
     )
     assert result.attrs["tikhonov_choice"] == choice
     assert result.attrs["tikhonov_alpha"] > 0
@@ -370,16 +381,16 @@ def test_tikhonov__records_its_alpha(thin, setup, choice):
     assert abs(mean - 2e-9) < 4.0 * sigma
 
 
-def test_tikhonov__smoothing_only_with_an_assumed_covariance(thin, setup):
+def test_tikhonov__smoothing_only_with_an_assumed_covariance(thin, coarse):
     blind = {"assumed_covariance": "none", "alpha": 30.0}
-    plain = setup.replace(tikhonov=blind, systematics=loop.PLAIN)
+    plain = coarse.replace(tikhonov=blind, systematics=loop.PLAIN)
     result = tgo.retrieve(thin, plain, method="tikhonov")
     assert "ch4_vmr_smoothing_error" not in result
     parts = result.ch4_vmr_noise_error**2 + result.ch4_vmr_systematic_lines**2
     np.testing.assert_allclose(result.ch4_vmr_error**2, parts, rtol=1e-12)
     assert result.ch4_vmr_error.attrs["contains"] == "noise, systematic"
     with pytest.raises(SetupError, match="assumed covariance"):
-        setup.replace(tikhonov={"assumed_covariance": "none"})
+        coarse.replace(tikhonov={"assumed_covariance": "none"})
 
 
 def test_tikhonov__nothing_pulls_the_level_of_a_profile(exact):
@@ -462,10 +473,10 @@ def test_onion__systematic_errors_equal_peeling_the_changed_spectra(in_shells):
         assert (near | (np.abs(off) < 0.1 * noise)).all()
 
 
-def test_onion__stores_systematic_errors(thin, setup):
-    result = tgo.retrieve(thin, setup, method="onion")
+def test_onion__stores_systematic_errors(thin, coarse):
+    result = tgo.retrieve(thin, coarse, method="onion")
     validate(result, 2)
-    sizes = systematics.sizes(setup.replace(method="onion"))
+    sizes = systematics.sizes(coarse.replace(method="onion"))
     for source, (size, *_) in sizes.items():
         # waves are in the fits of least squares alone, and of the gases that are absent
         # the table has none
@@ -480,12 +491,12 @@ def test_onion__stores_systematic_errors(thin, setup):
 # interferents
 
 
-def test_interferents__one_that_is_forgotten_is_named(thin, setup):
-    forgotten = setup.replace(interferents_absent=("co2 magnetic dipole band",))
+def test_interferents__one_that_is_forgotten_is_named(thin, coarse):
+    forgotten = coarse.replace(interferents_absent=("co2 magnetic dipole band",))
     with pytest.raises(SetupError, match="o3") as caught:
         tgo.retrieve(thin, forgotten)
     assert caught.value.rule == "setup.interferent"
-    named = tgo.retrieve(thin, setup)
+    named = tgo.retrieve(thin, coarse)
     assert "co2 magnetic dipole band" in named.attrs["interferents_absent"]
 
 
@@ -532,11 +543,11 @@ def test_systematics__equal_retrieving_the_changed_spectra(exact):
             assert off < 0.1 * largest
 
 
-def test_systematics__stored_one_by_one_and_added(thin, setup):
-    result = tgo.retrieve(thin, setup)
+def test_systematics__stored_one_by_one_and_added(thin, coarse):
+    result = tgo.retrieve(thin, coarse)
     validate(result, 2)
     squares = result["ch4_vmr_systematic_lines"] ** 2
-    for source, (size, *_) in systematics.sizes(setup).items():
+    for source, (size, *_) in systematics.sizes(coarse).items():
         if source == "interferents":  # the table has none of them
             continue
         one = result[f"ch4_vmr_systematic_{source}"]
