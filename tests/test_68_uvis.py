@@ -280,7 +280,7 @@ def test_systematics__are_what_a_wrong_input_does(data, clean, solved, source):
     size = np.abs(expected[rows]).max()
     assert np.abs(moved - expected)[rows].max() < 0.06 * size
     change = found.profile.state[0] - solved.profile.state[0]
-    wanted = part * solved.profile_systematic[source]
+    wanted = part * solved.end.errors["o3"][source]
     levels = (scene.level_km > 12.0) & (scene.level_km < 55.0)
     assert np.abs(change - wanted)[levels].max() < 0.1 * np.abs(wanted[levels]).max()
 

@@ -89,6 +89,13 @@ class Block:
         sigma = np.sqrt(np.diag(self.covariance))
         return np.asarray(sigma * self.prior if self.log else sigma)
 
+    @functools.cached_property
+    def constraint(self) -> Array:
+        """Inverse of the a priori covariance; spaces of a fit share their blocks."""
+        from tgo_spectra.retrieval.solve import invert
+
+        return invert(self.covariance)
+
 
 def independent(
     name: str,
@@ -193,9 +200,7 @@ class StateSpace:
         """Inverse of the a priori covariance."""
         from scipy.linalg import block_diag
 
-        from tgo_spectra.retrieval.solve import invert
-
-        return np.asarray(block_diag(*(invert(b.covariance) for b in self.blocks)))
+        return np.asarray(block_diag(*(block.constraint for block in self.blocks)))
 
     def pack(self, state: State) -> Array:
         """State as a vector, shape (element,).

@@ -14,6 +14,7 @@ from tgo_spectra.spectroscopy.tables.files import (
 from tgo_spectra.spectroscopy.tables.interpolation import interpolate_coefficients
 from tgo_spectra.spectroscopy.tables.read import (
     BandTable,
+    band_of,
     check_covers,
     check_range,
     table_arrays,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BandTable",
+    "band_of",
     "build_table",
     "check_covers",
     "check_range",

@@ -12,13 +12,14 @@ A table covers one spectral band with several gases on common irregular nodes:
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tgo_spectra.errors import TableError
-from tgo_spectra.spectroscopy.tables.files import table_gases
+from tgo_spectra.spectroscopy.tables.files import open_table, table_gases
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
-__all__ = ["BandTable", "check_covers", "check_range", "table_arrays"]
+__all__ = ["BandTable", "band_of", "check_covers", "check_range", "table_arrays"]
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,15 @@ class BandTable:
     ln_pressure: NDArray[np.float64]
     temperature_k: NDArray[np.float64]
     coefficients: dict[str, NDArray[np.float64]]
+
+
+@functools.lru_cache(maxsize=4)
+def band_of(
+    table: str, gases: tuple[str, ...] | None = None
+) -> tuple[BandTable, dict[str, object]]:
+    """Open a table once per process: arrays of some or all gases, and attributes."""
+    dataset = open_table(table)
+    return table_arrays(dataset, gases), dict(dataset.attrs)
 
 
 def check_covers(

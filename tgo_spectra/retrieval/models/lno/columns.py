@@ -33,13 +33,14 @@ from tgo_spectra.retrieval.models.lno.systematics import (
     other_models,
     sizes,
 )
-from tgo_spectra.retrieval.models.so.profile_output import DETECTOR_PIXELS, band_of
+from tgo_spectra.retrieval.models.so.profile_output import DETECTOR_PIXELS
 from tgo_spectra.retrieval.profile_variables import (
     contained,
     error_variables,
     limit_variables,
 )
 from tgo_spectra.retrieval.rows import fit_each
+from tgo_spectra.spectroscopy.tables import band_of
 from tgo_spectra.variables import dataset
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def retrieve_nadir(
         air=profile,
         others=others,
     )
-    _, table_attrs = band_of(setup.table)
+    _, table_attrs = band_of(setup.table, setup.gases)
     record = _provenance(level1, setup, table_attrs, profile.air, order, atmosphere)
     record |= {
         "orders_beyond_table": " ".join(map(str, model.beyond_table)) or "none",

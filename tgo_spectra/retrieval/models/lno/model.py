@@ -371,10 +371,9 @@ def nadir_model(
     TableError, InstrumentError
         The table has not all gases, or does not cover the order.
     """
-    from tgo_spectra.spectroscopy.tables.files import open_table
-    from tgo_spectra.spectroscopy.tables.read import table_arrays
+    from tgo_spectra.spectroscopy.tables.read import band_of
 
-    band = table_arrays(open_table(setup.table), list(setup.gases))
+    band, _ = band_of(setup.table, setup.gases)
     window, instrument = setup.window, setup.instrument
     pixels = np.arange(
         window.first_pixel - margin_px, window.last_pixel + 1 + margin_px

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "assembled",
-    "band_of",
     "bins_of",
     "build_scene",
     "choices",
@@ -53,13 +51,6 @@ INSTRUMENT_MODEL = (
 )
 
 
-@functools.lru_cache(maxsize=4)
-def band_of(table: str) -> tuple[tables.BandTable, dict[str, object]]:
-    """Open a table once per process: its arrays and attributes."""
-    dataset = tables.open_table(table)
-    return tables.table_arrays(dataset), dict(dataset.attrs)
-
-
 def build_scene(
     level1: xr.Dataset,
     setup: RetrievalSetup,
@@ -70,7 +61,7 @@ def build_scene(
     dtype: type[np.floating] = np.float32,
 ) -> tuple[Scene, dict[str, object]]:
     """Everything between a level-1 Dataset and the solver."""
-    band, table_attrs = band_of(setup.table)
+    band, table_attrs = tables.band_of(setup.table)
     prepared = prepare(level1, setup)
     radius = planet_radius(level1, atmosphere)
     scene = make_scene(

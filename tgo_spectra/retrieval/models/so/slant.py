@@ -26,7 +26,7 @@ from tgo_spectra.retrieval import level2, verdict
 from tgo_spectra.retrieval.elements import Size, element_of, settings
 from tgo_spectra.retrieval.measurement import planet_radius, scalar, smooth_wavenumber
 from tgo_spectra.retrieval.models.so import slant_ends, slant_rows, sources
-from tgo_spectra.retrieval.models.so.profile_output import band_of, choices
+from tgo_spectra.retrieval.models.so.profile_output import choices
 from tgo_spectra.retrieval.models.so.scene import (
     coefficients_on,
     operator_settings,
@@ -37,6 +37,7 @@ from tgo_spectra.retrieval.models.so.sources import ORDER_PAIRS
 from tgo_spectra.retrieval.models.so.systematics import sizes
 from tgo_spectra.retrieval.profile_variables import error_variables
 from tgo_spectra.retrieval.rows import fit_each
+from tgo_spectra.spectroscopy.tables import band_of
 from tgo_spectra.variables import dataset
 
 if TYPE_CHECKING:

@@ -10,13 +10,14 @@ from tgo_spectra.retrieval.measurement import (
     planet_radius,
     prepare,
 )
-from tgo_spectra.retrieval.models.so.profile_output import band_of, choices
+from tgo_spectra.retrieval.models.so.profile_output import choices
 from tgo_spectra.retrieval.models.temperature.fit import solve_temperature
 from tgo_spectra.retrieval.models.temperature.output import assembled
 from tgo_spectra.retrieval.models.temperature.scene import (
     TemperatureScene,
     make_temperature_scene,
 )
+from tgo_spectra.spectroscopy.tables import band_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,8 +14,6 @@ from tgo_spectra.retrieval.solve import invert
 from tgo_spectra.retrieval.state import StateSpace, profile
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import numpy.typing as npt
 
     from tgo_spectra.retrieval.conclusion import Conclusion
@@ -77,11 +75,6 @@ class UvisSolution:
     profile: uvis_fit.Profile | None
     end: Conclusion | None
     onion: Onion | None
-
-    @property
-    def profile_systematic(self) -> Mapping[str, Array]:
-        """Change of the mole fraction by 1 sigma of each source."""
-        return {} if self.end is None else self.end.errors["o3"]
 
 
 def space_of(scene: UvisScene, setup: UvisSetup) -> StateSpace:
