@@ -25,7 +25,9 @@ OF_SO, OF_UVIS = (registry.named(kind).needs for kind in ("profile", "ozone"))
 @pytest.fixture(scope="module")
 def label(tmp_path_factory):
     folder = tmp_path_factory.mktemp("product")
-    return tgo.simulate_product(folder, order=134, ch4=2e-9, seed=1)
+    return tgo.simulate_product(
+        folder, order=134, ch4=2e-9, vertical_speed_km_s=2.0, seed=1
+    )
 
 
 @pytest.fixture(scope="module")

@@ -95,11 +95,10 @@ def test_provenance__is_always_there(made, name):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_air__says_where_it_was_continued(made, name):
-    one = made(name)
-    assert one.level2.attrs["extended_above_km"] == TOP_KM
+def test_air__says_where_it_was_continued(made, trusted, name):
+    assert made(name).level2.attrs["extended_above_km"] == TOP_KM
     # no air at all is continued: nothing is said
-    whole = tgo.retrieve(one.level1, one.setup)
+    whole = trusted(name)
     assert "extended_above_km" not in whole.attrs
     assert "extended_below_km" not in whole.attrs
 
@@ -369,9 +368,12 @@ def test_trust__a_fit_that_did_not_end_says_so(made, monkeypatch, name):
     setup = one.setup
     monkeypatch.setattr(solve, "LIMIT", 0.0)  # it may end where it begins
     monkeypatch.setattr(slant_rows, "LIMIT", 0.0)
+    level1 = one.level1
     if name.split()[-1] not in ("slant", "nadir"):
         setup = setup.replace(max_iterations=1)
-    level2 = tgo.retrieve(one.level1, setup)
+    elif name != "nadir":  # every row by itself, as many steps as it may take
+        level1 = level1.isel(spectrum=slice(0, None, 3))
+    level2 = tgo.retrieve(level1, setup)
     ended = (level2["quality_flag"].values & quality.pack(["not_converged"])) == 0
     _, seen = severe_of(level2)
     assert np.mean(ended[seen] if ended.ndim else ended) < 0.1
