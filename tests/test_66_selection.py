@@ -38,8 +38,15 @@ def level1(label):
 
 
 @pytest.fixture(scope="module")
-def whole(level1):
-    return tgo.retrieve(level1)
+def coarse():
+    """The shipped setup on coarse levels and heights: quick to fit."""
+    grid = {"step_km": 2.0, "top_km": 90.0, "height_step_km": 1.5}
+    return tgo.load_setup("so_134").replace(grid=grid)
+
+
+@pytest.fixture(scope="module")
+def whole(level1, coarse):
+    return tgo.retrieve(level1, coarse)
 
 
 def test_every_kind_says_what_it_needs():
@@ -63,10 +70,10 @@ BINS = {
     ("case", "method"),
     [*((case, "oe") for case in BINS), ("one bin", "tikhonov")],
 )
-def test_bins__as_many_as_were_selected(level1, case, method):
+def test_bins__as_many_as_were_selected(level1, coarse, case, method):
     bins, select = BINS[case]
     chosen = select(level1)
-    level2 = tgo.retrieve(chosen, method=method)
+    level2 = tgo.retrieve(chosen, coarse, method=method)
     assert level2["bin"].values.tolist() == bins
     assert level2["wavenumber_shift"].shape == (len(bins),)
     index = [bins.index(b) if b in bins else -1 for b in chosen.bin.values]
@@ -75,16 +82,16 @@ def test_bins__as_many_as_were_selected(level1, case, method):
     assert np.isfinite(level2["wavenumber_shift"]).all()
 
 
-def test_bins__a_selection_is_the_product_of_these_rows(level1):
+def test_bins__a_selection_is_the_product_of_these_rows(level1, coarse):
     """What was left out leaves no trace, in whatever way it was."""
-    one = tgo.retrieve(level1.sel(bin=3))
+    one = tgo.retrieve(level1.sel(bin=3), coarse)
     for other in (
         level1.where(level1.bin == 3, drop=True),
         level1.where(level1.bin == 3),
         level1.isel(spectrum=np.flatnonzero(level1.bin == 3)[::-1]),
         level1.sel(bin=3).assign_coords(bin=level1.sel(bin=3).bin * 0),
     ):
-        again = tgo.retrieve(other)
+        again = tgo.retrieve(other, coarse)
         # sums over rows in another order round otherwise, and the rule that ends a fit
         # leaves 0.07 errors of an element
         apart = np.abs(again["ch4_vmr"] - one["ch4_vmr"]) / one["ch4_vmr_error"]
@@ -110,8 +117,8 @@ TURNED = {
 
 
 @pytest.mark.parametrize("case", TURNED)
-def test_order_of_spectra_does_not_matter(level1, whole, case):
-    turned = tgo.retrieve(TURNED[case](level1))
+def test_order_of_spectra_does_not_matter(level1, coarse, whole, case):
+    turned = tgo.retrieve(TURNED[case](level1), coarse)
     assert turned["bin"].equals(whole["bin"])
     # the rule that ends a fit leaves 0.07 errors of an element on average
     close = 0.2 * whole["ch4_vmr_error"]

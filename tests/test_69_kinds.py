@@ -431,6 +431,7 @@ def test_cli__setups_lists_all_kinds(capsys):
 
 def test_cli__retrieve_with_a_changed_setup(folder, products, tmp_path, capsys):
     given = ["retrieve", str(products["uvis"]), "--out", str(tmp_path)]
+    given += ["--workers", "0"]
     change = ["--setup", "uvis_o3", "--set", f"cross_section={folder / 'ozone.csv'}",
               "--set", "medium=vacuum", "--set", "method=slant"]  # fmt: skip
     assert main([*given, *change]) == 0
