@@ -12,7 +12,14 @@ import xarray as xr
 
 import tgo_spectra as tgo
 from tgo_spectra.errors import RetrievalError, SetupError
-from tgo_spectra.retrieval import interferents, joint, linear, regularisation, solve
+from tgo_spectra.retrieval import (
+    interferents,
+    joint,
+    linear,
+    regularisation,
+    solve,
+    spectra_without,
+)
 from tgo_spectra.retrieval.diagnostics import gas_diagnostics
 from tgo_spectra.retrieval.models.so import (
     evaluation,
@@ -25,6 +32,7 @@ from tgo_spectra.retrieval.models.so import (
 )
 from tgo_spectra.retrieval.models.so import scene as scene_module
 from tgo_spectra.retrieval.setup import Prior
+from tgo_spectra.simulate import simulate_level1
 from tgo_spectra.variables import validate
 
 sys.path.append(str(Path(__file__).parent))
@@ -565,3 +573,33 @@ def test_systematics__stored_one_by_one_and_added(thin, coarse):
     )
     # one error for all levels, with its sign
     assert (result["h2o_vmr_systematic_pointing"].values < 0.0).any()
+
+
+def test_without__is_what_the_gas_takes_out_of_the_light():
+    options = {"n_bins": 1, "vertical_speed_km_s": 6.0, "noise": False, "seed": 4}
+    made = {
+        amount: simulate_level1(vmr={"ch4": amount}, **options).level1
+        for amount in (0.0, 5e-9)
+    }
+    level1 = made[5e-9]
+    result = tgo.retrieve(level1)
+    found = spectra_without(level1, result, "ch4")
+    assert found.attrs["gas"] == "ch4"
+    fitted = level1["transmittance"] - result["residual"].values
+    change = (found - fitted).values
+    seen = np.isfinite(change)
+    np.testing.assert_array_equal(seen, np.isfinite(result["residual"].values))
+    true = (made[0.0]["transmittance"] - level1["transmittance"]).values
+    off = np.sqrt(np.mean((change - true)[seen] ** 2))
+    assert off < 0.05 * np.sqrt(np.mean(true[seen] ** 2))
+    for changed, gas, setup, kind, rule in [
+        (result.assign_attrs(setup_hash="x"), "ch4", None, SetupError, "setup"),
+        (result.assign_attrs(setup="mine"), "ch4", None, SetupError, "setup"),
+        (result, "ch4", "so_136", SetupError, "setup"),
+        (result, "ch4", "uvis_o3", RetrievalError, "kind"),
+        (result, "co", None, RetrievalError, "kind"),
+        (result.drop_vars("residual"), "ch4", None, RetrievalError, "kind"),
+    ]:
+        with pytest.raises(kind) as caught:
+            spectra_without(level1, changed, gas, setup)
+        assert caught.value.rule == f"absence.{rule}"

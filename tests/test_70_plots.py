@@ -100,6 +100,23 @@ def test_fit__measured_less_residual(level1):
     np.testing.assert_array_equal(bottom.lines[1].get_ydata(), ds["residual"][1])
 
 
+def test_fit__without_a_gas_beside_it(level1):
+    ds = level2()
+    depth = np.zeros((4, 50))
+    depth[:, 20:30] = np.array([0.0, 1e-3, 4e-3, 2e-3])[:, None]
+    fitted = level1["transmittance"] - ds["residual"].values
+    absent = (fitted + depth).assign_attrs(gas="ch4")
+    found = pictures(ds, level1=level1, without=lambda gas: absent)
+    assert list(found) == ["fit", "ch4", "residuals", "ch4_fit"]
+    top = found["ch4_fit"]()
+    bottom = top.figure.axes[1]
+    # the third spectrum tells most
+    lines = {line.get_label(): line.get_ydata() for line in top.lines}
+    np.testing.assert_allclose(lines["fitted, without CH$_4$"], absent[2])
+    left = {line.get_label(): line.get_ydata() for line in bottom.lines}
+    np.testing.assert_allclose(left["without CH$_4$"], ds["residual"][2] - depth[2])
+
+
 def test_profile__in_readable_units_with_truth():
     ds = level2()
     truth = xr.zeros_like(ds["ch4_vmr"])

@@ -503,6 +503,33 @@ def test_progress__a_line_a_minute(monkeypatch, capsys):
     assert err[0] == "6 of 100, 1 failed: 6.0 products a minute, 15.7 min left"
 
 
+def test_progress__a_bar_in_a_notebook(monkeypatch, capsys):
+    from tgo_spectra.batch import loop
+
+    shown = []
+
+    class Handle:
+        update = shown.append
+
+    def display(first, *, display_id):
+        assert display_id
+        shown.append(first)
+        return Handle
+
+    shell = types.SimpleNamespace(kernel=None)
+    ipython = types.SimpleNamespace(get_ipython=lambda: shell)
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    page = types.SimpleNamespace(HTML=str, display=display)
+    monkeypatch.setitem(sys.modules, "IPython.display", page)
+    with loop.Progress(2, shown=True) as bar:
+        bar.advance(ProductStatus("a", "done"))
+        bar.advance(ProductStatus("b", "failed"))
+        bar.say()
+    assert 'value="0" max="2"' in shown[0]
+    assert shown[-1].endswith("2 of 2 products, 1 failed")
+    assert not capsys.readouterr().err
+
+
 @posix
 def test_run__kills_lose_nothing(tmp_path):
     import kills

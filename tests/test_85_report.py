@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from tgo_spectra.errors import TgoError
 from tgo_spectra.files.netcdf import write_level2, write_map
 from tgo_spectra.report import write_report, writing
 from tgo_spectra.report.facts import facts_of
+from tgo_spectra.report.interactive import write_interactive
 
 NAMES = ("é µ <b>1", "b", "c", "d")
 SEASONS = (200.0, 9.0, 30.0, 100.0)
@@ -160,11 +162,11 @@ addEventListener("load", () => {
 </script>"""
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium to open the page in")
-def test_report__sorted_and_filtered_in_a_browser(page, tmp_path):
+def in_browser(page, script, tmp_path):
+    """Open a page with a script in a browser: what it found, and the log."""
     changed = tmp_path / "page.html"
     text = page.read_text(encoding="utf-8")
-    changed.write_text(text.replace("</body>", f"{SCRIPT}</body>"), encoding="utf-8")
+    changed.write_text(text.replace("</body>", f"{script}</body>"), encoding="utf-8")
     done = subprocess.run(
         [
             BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu",
@@ -174,7 +176,13 @@ def test_report__sorted_and_filtered_in_a_browser(page, tmp_path):
         ],
         capture_output=True, text=True, timeout=300, check=True,
     )  # fmt: skip
-    found = json.loads(html.unescape(re.search("FOUND(.*)END", done.stdout)[1]))
+    found = html.unescape(re.search("FOUND(.*)END", done.stdout)[1])
+    return json.loads(found), done.stderr
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium to open the page in")
+def test_report__sorted_and_filtered_in_a_browser(page, tmp_path):
+    found, log = in_browser(page, SCRIPT, tmp_path)
     assert found["up"][:4] == ["9", "30", "100", "200"]
     assert found["down"][:4] == ["200", "100", "30", "9"]
     assert found["up"][4:] == found["down"][4:] == ["", ""]
@@ -184,4 +192,47 @@ def test_report__sorted_and_filtered_in_a_browser(page, tmp_path):
     assert found["bad"] == 1
     assert found["asked"] == []
     assert found["images"]
-    assert "CONSOLE" not in done.stderr
+    assert "CONSOLE" not in log
+
+
+DRAWN = """<script>
+addEventListener("load", () => setTimeout(() => {
+  const found = {
+    lines: document.querySelectorAll(".scatterlayer path.js-line").length,
+    maps: document.querySelectorAll(".heatmaplayer image").length,
+    titles: Array.from(document.querySelectorAll(".gtitle")).map(t => t.textContent),
+    asked: performance.getEntriesByType("resource")
+      .map(one => one.name).filter(name => !/^(data|blob):/.test(name)),
+  };
+  document.body.textContent = "FOUND" + JSON.stringify(found) + "END";
+}, 1500));
+</script>"""
+
+
+def test_interactive__drawn_in_a_browser_without_a_network(run, tmp_path, capsys):
+    pytest.importorskip("plotly", reason="the extra interactive is not installed")
+    given = ["report", str(run), "--out", str(tmp_path), "--pages", "none"]
+    assert main([*given, "--interactive"]) == 0
+    page = tmp_path / "interactive.html"
+    assert capsys.readouterr().out.splitlines()[-1] == str(page)
+    text = page.read_text(encoding="utf-8")
+    assert page.stat().st_size < 6e6
+    assert "4 of 6 products are simulated" in text
+    assert "<b>1" not in text
+    if BROWSER is None:
+        pytest.skip("no Chromium to open the page in")
+    found, log = in_browser(page, DRAWN, tmp_path)
+    assert found["lines"] == 4
+    assert found["maps"] == 1
+    assert found["titles"] == [
+        "Profiles: 4; grey: not to be used", "map.nc: mean of CH4"
+    ]  # fmt: skip
+    assert found["asked"] == []
+    assert "CONSOLE" not in log
+
+
+def test_interactive__says_what_is_missing(run, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "plotly.io", None)
+    with pytest.raises(TgoError, match="tgo-spectra\\[interactive\\]") as caught:
+        write_interactive(run, tmp_path)
+    assert caught.value.rule == "report.extra"

@@ -117,8 +117,20 @@ def test_retrieve__setups_and_climatology(monkeypatch, tmp_path, capsys):
         '{"altitude_km": [10.0, 20.0, 30.0, 40.0], "anchor": [0.0, 610.0], '
         '"form": "mcd", "mars_year": 35, "method": "linear", "units": {"CO": "ppm"}}'
     )
-    assert main([*start, *chosen, "--set", "window.top_km=90"]) == 64
-    assert "one --setup" in capsys.readouterr().err
+    both = ["--setup", "so_134", "--setup", "lno_189_190_co"]
+    some = ["--set", "baseline_degree=3", "--set", "so_134:window.top_km=90"]
+    assert main([*start, *both, *some]) == 0
+    so, lno = given["setup"]
+    assert (so.baseline_degree, so.window.top_km, lno.baseline_degree) == (3, 90.0, 3)
+    assert main([*start, *both, "--set", "window.top_km=90"]) == 1
+    assert "'lno_189_190_co' cannot take that" in capsys.readouterr().err
+    assert main([*start, *both, "--set", "so_136:window.top_km=90"]) == 64
+    assert "no product takes the setup 'so_136'" in capsys.readouterr().err
+    foreseen = [batch.ProductStatus("a", "to do", setup="so_136"),
+                batch.ProductStatus("b", "failed")]  # fmt: skip
+    monkeypatch.setattr(batch, "foresee", lambda *_: foreseen)
+    assert main([*start, "--set", "window.top_km=90"]) == 0
+    assert [(one.name, one.window.top_km) for one in given["setup"]] == [("so_136", 90)]
     assert main([*start, "--climatology-form", "mcd"]) == 64
     assert "need --climatology" in capsys.readouterr().err
     given.clear()
@@ -293,3 +305,16 @@ def test_info__of_the_folder_of_a_run_is_that_of_its_journal(tmp_path, capsys):
     journal.write_text("", encoding="utf-8")
     by_file = main(["info", str(journal)]), capsys.readouterr()
     assert (main(["info", str(tmp_path)]), capsys.readouterr()) == by_file
+
+
+def test_help__all_commands_in_sections_and_without_arguments(capsys):
+    from tgo_spectra import cli
+
+    names = [name for several in cli.SECTIONS.values() for name in several]
+    assert sorted(names) == sorted(cli.cli.commands)
+    assert main([]) == 64
+    err = capsys.readouterr().err
+    assert err.startswith("Usage: tgo-spectra")
+    assert "\n  retrieve  Retrieve PRODUCTS" in err
+    assert "\\n" not in err
+    assert "..." not in err.partition("First:")[2]

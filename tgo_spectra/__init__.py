@@ -45,6 +45,7 @@ _HOME = {
     "run": "batch.products",
     "simulate_product": "simulate",
     "solar_longitude": "mars",
+    "spectrum_at": "readers.spectra",
     "stacked_limits": "maps",
     "to_harp": "files.harp",
     "write_bira": "files.bira",
@@ -90,6 +91,7 @@ if TYPE_CHECKING:
     from tgo_spectra.readers import open_product as open_product
     from tgo_spectra.readers import open_product_tree as open_product_tree
     from tgo_spectra.readers import open_products as open_products
+    from tgo_spectra.readers.spectra import spectrum_at as spectrum_at
     from tgo_spectra.retrieval import retrieve as retrieve
     from tgo_spectra.retrieval.setup import RetrievalSetup as RetrievalSetup
     from tgo_spectra.retrieval.setups import load_setup as load_setup

@@ -44,6 +44,7 @@ _STOPPING = frozenset(
     }
 )
 _SAY_S = 60.0  # between two lines
+_DRAW_S = 0.3  # between two pictures of the bar in a notebook
 _ECHO_S = 2.0  # between two SIGTERM that are one
 _WAIT_S = 1.0  # for an outcome, before the loop looks for anything else to do
 
@@ -229,8 +230,56 @@ def _told_to_end() -> Iterator[None]:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
+def _in_notebook() -> bool:
+    """Tell whether this is the kernel of a notebook; IPython is not imported for it."""
+    found = sys.modules.get("IPython")
+    shell = None if found is None else found.get_ipython()
+    return hasattr(shell, "kernel")
+
+
+class NotebookBar:
+    """A bar below a cell of a notebook, which needs no widgets."""
+
+    def __init__(self, total: int) -> None:
+        self._total, self._ended, self._text = total, 0, "products"
+        self._handle: Any = None
+        self._drawn = 0.0
+
+    def start(self) -> None:
+        """Show it."""
+        from IPython.display import HTML, display
+
+        self._html: Any = HTML
+        self._handle = display(HTML(self.text()), display_id=True)
+
+    def update(self, _line: int, *, advance: int, description: str) -> None:
+        """Count; it is drawn at most some times a second."""
+        self._ended += advance
+        self._text = description
+        now = time.monotonic()
+        if now > self._drawn + _DRAW_S:
+            self._drawn = now
+            self._draw()
+
+    def stop(self) -> None:
+        """Draw how it ended."""
+        self._draw()
+
+    def _draw(self) -> None:
+        if self._handle is not None:  # there is no front end
+            self._handle.update(self._html(self.text()))
+
+    def text(self) -> str:
+        """Return it as HTML."""
+        bar = f'<progress value="{self._ended}" max="{max(self._total, 1)}"></progress>'
+        return f"{bar} {self._ended} of {self._total} {self._text}"
+
+
 class Progress:
-    """A bar on a terminal, otherwise a line a minute; and one in the log a product."""
+    """A bar on a terminal and in a notebook, otherwise a line a minute.
+
+    And one line in the log a product.
+    """
 
     def __init__(self, total: int, *, shown: bool) -> None:
         self._bar: Any = None
@@ -243,6 +292,9 @@ class Progress:
 
             self._bar = Bar(console=Console(stderr=True))
             self._line = self._bar.add_task("products", total=total)
+        elif shown and _in_notebook():
+            self._bar = NotebookBar(total)
+            self._line = 0
 
     def __enter__(self) -> Self:
         if self._bar is not None:

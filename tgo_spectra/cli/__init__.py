@@ -31,7 +31,33 @@ if TYPE_CHECKING:
 __all__ = ["cli", "main"]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+SECTIONS = {
+    "First": ("demo", "simulate", "info", "plot"),
+    "Products": ("fetch", "index", "find", "verify"),
+    "Retrieval": ("setups", "prepare", "plan", "retrieve", "status", "report"),
+    "Results": ("map", "merge", "limits", "deuterium", "compare", "export"),
+    "Line data": ("lines", "tables", "cache"),
+}
+"""Commands as the help lists them, in the order in which they are needed."""
+
+
+class _Sections(click.Group):
+    """A group whose help lists its commands by what they are for, each in full."""
+
+    def format_commands(
+        self, ctx: click.Context, formatter: click.HelpFormatter
+    ) -> None:
+        """Write the sections."""
+        for title, names in SECTIONS.items():
+            rows = [
+                (name, self.commands[name].get_short_help_str(limit=200))
+                for name in names
+            ]
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+
+@click.group(cls=_Sections, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, package_name="tgo_spectra")
 @click.option("-v", "--verbose", is_flag=True, help="Log one line a product.")
 def cli(verbose: bool) -> None:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    import xarray as xr
+
 __all__ = ["plot", "report"]
 
 
@@ -33,6 +35,12 @@ __all__ = ["plot", "report"]
     help="Of a level-2 file, its product; default: that of the run beside it.",
 )
 @click.option(
+    "--setup",
+    default=None,
+    type=PATH,
+    help="Of a level-2 file, the setup of its fit, if that is none of the package.",
+)
+@click.option(
     "--at",
     "places",
     multiple=True,
@@ -44,14 +52,16 @@ def plot(
     out: str,
     gases: tuple[str, ...],
     label: str | None,
+    setup: str | None,
     places: tuple[str, ...],
 ) -> None:
     """Draw PATH: a product, a level-2 file, a map, or a folder of results.
 
     A product: its spectra over altitude, its flags, one spectrum. Level 2: the fit of
-    a spectrum, profiles with the parts of their errors and kernels, what is left. A
-    map: mean, error, limit and number. A run, or a folder of level 2: where the
-    results are, and their limits (of methane, or of each --gas).
+    a spectrum, also without methane (or each --gas), profiles with the parts of their
+    errors and kernels, what is left. A map: mean, error, limit and number. A run, or a
+    folder of level 2: where the results are, and their limits (of methane, or of each
+    --gas).
     """
     from pathlib import Path
 
@@ -60,7 +70,7 @@ def plot(
 
     at = _places(places)
     chosen = tuple(gas.lower() for gas in gases)
-    found = _pictures(path, chosen, label, at)
+    found = _pictures(path, chosen, label, setup, at)
     folder = output_folder(out)
     # of a level-2 file of a run, the last part of the identifier that names it
     stem = Path(path.rpartition("::")[2]).resolve().stem.rpartition("+")[2]
@@ -81,7 +91,11 @@ def _places(pairs: tuple[str, ...]) -> dict[str, float]:
 
 
 def _pictures(
-    path: str, gases: tuple[str, ...], label: str | None, at: dict[str, float]
+    path: str,
+    gases: tuple[str, ...],
+    label: str | None,
+    setup: str | None,
+    at: dict[str, float],
 ) -> dict[str, Callable[[], Any]]:
     from pathlib import Path
 
@@ -105,7 +119,30 @@ def _pictures(
     if level1 is None and "residual" in ds:
         text = "no fit of a spectrum is drawn: name the product with --product"
         say(text, err=True)
-    return pictures(ds, gases=gases, level1=level1, at=at)
+    without = None if level1 is None else _without(level1, ds, setup)
+    return pictures(ds, gases=gases, level1=level1, at=at, without=without)
+
+
+def _without(
+    level1: xr.Dataset, level2: xr.Dataset, setup: str | None
+) -> Callable[[str], xr.DataArray] | None:
+    """Return what gives the fitted spectra without a gas, where that can be known."""
+    from functools import partial
+
+    from tgo_spectra.errors import RetrievalError, SetupError
+    from tgo_spectra.retrieval.absence import setup_of, spectra_without
+
+    try:
+        chosen = setup_of(level2, setup)
+    except RetrievalError:
+        return None
+    except SetupError as error:
+        if setup is not None:
+            raise
+        text = f"no fit without a gas is drawn: {error.message} (--setup)"
+        say(text, err=True)
+        return None
+    return partial(spectra_without, level1, level2, setup=chosen)
 
 
 def _results(files: list[Path]) -> list[Path]:
@@ -146,7 +183,14 @@ def _product_of(level2: Path) -> str | None:
     show_default=True,
     help="Of which products a page is written: seconds each.",
 )
-def report(folder: str, out: str | None, gas: str | None, pages: Any) -> None:
+@click.option(
+    "--interactive",
+    is_flag=True,
+    help="Maps and profiles with values under the pointer too (extra interactive).",
+)
+def report(
+    folder: str, out: str | None, gas: str | None, pages: Any, *, interactive: bool
+) -> None:
     """Write what a run made as pages for a browser, which need no network.
 
     FOLDER is the output folder of a run, or any folder of level-2 files. The page of
@@ -157,3 +201,7 @@ def report(folder: str, out: str | None, gas: str | None, pages: Any) -> None:
 
     chosen = None if gas is None else gas.lower()
     say(str(write_report(folder, out, gas=chosen, pages=pages)))
+    if interactive:
+        from tgo_spectra.report.interactive import write_interactive
+
+        say(str(write_interactive(folder, out, gas=chosen)))

@@ -18,6 +18,8 @@ from tgo_spectra.cli.terminal import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tgo_spectra.batch.journal import ProductStatus
 
 __all__ = ["retrieve", "status"]
@@ -51,8 +53,9 @@ __all__ = ["retrieve", "status"]
     "--set",
     "changes",
     multiple=True,
-    metavar="KEY=VALUE",
-    help="Change one key of the setup, such as window.top_km=90.",
+    metavar="[NAME:]KEY=VALUE",
+    help="Change one key of the setups, such as window.top_km=90; of one of them,"
+    " such as so_134:window.top_km=90.",
 )
 @click.option(
     "--atmosphere", default=None, type=EXISTING, help="One profile for all products."
@@ -123,8 +126,9 @@ def retrieve(
     """Retrieve PRODUCTS (labels, zips, folders, patterns); done ones are skipped.
 
     Each product takes the setup for its channel, observation and order: of those
-    given with --setup, or without any the shipped one. The last line says how many
-    results are good, and which are not to be used, by their quality_flag.
+    given with --setup, or without any the shipped one. --set changes all of these, or
+    the one that it names. The last line says how many results are good, and which are
+    not to be used, by their quality_flag.
     """
     from pathlib import Path
 
@@ -138,10 +142,10 @@ def retrieve(
         raise click.UsageError(message)
     chosen: Any = setups_given or None
     if changes:
-        if len(setups_given) != 1:
-            message = "--set changes one setup: name it with one --setup"
-            raise click.UsageError(message)
-        chosen = _changed(setups_given[0], changes)
+        names = setups_given or sorted(
+            {row.setup for row in foresee(products, out) if row.setup}
+        )
+        chosen = _changed(names, changes)
     more: dict[str, Any] = {}
     if climatology or climatology_form or climatology_pairs:
         more = _climatology(climatology, climatology_form, climatology_pairs)
@@ -198,10 +202,42 @@ def _climatology(
     return {"climatology": paths, "climatology_choices": choices}
 
 
-def _changed(setup: str, changes: tuple[str, ...]) -> Any:
+def _changed(setups: Sequence[str], changes: tuple[str, ...]) -> list[Any]:
+    """Read setups and change keys: of all, or of the one that a change names."""
+    from tgo_spectra.errors import SetupError
     from tgo_spectra.retrieval.setups import changed, changes_of, load_setup
 
-    return changed(load_setup(setup), changes_of(changes))
+    loaded = [load_setup(name) for name in setups]
+    names = [setup.name for setup in loaded]
+    pairs: dict[str, list[str]] = {name: [] for name in names}
+    for change in changes:
+        name, colon, pair = change.partition(":")
+        if not colon or "=" in name:  # a value may have a colon
+            for several in pairs.values():
+                several.append(change)
+        elif name in pairs:
+            pairs[name].append(pair)
+        else:
+            message = (
+                f"--set {change}: no product takes the setup {name!r}; there are "
+                f"{', '.join(names) or 'none: no shipped setup fits any product'}"
+            )
+            raise click.UsageError(message)
+    found = []
+    for setup in loaded:
+        try:
+            found.append(changed(setup, changes_of(pairs[setup.name])))
+        except SetupError as error:
+            if len(loaded) == 1 or error.rule == "setup.change":
+                raise
+            message = (
+                f"the setup {setup.name!r} cannot take that: {error.message}; name the "
+                "one that is meant, NAME:KEY=VALUE"
+            )
+            raise SetupError(
+                message, field=error.field, value=error.value, rule=error.rule
+            ) from error
+    return found
 
 
 @click.command()

@@ -151,6 +151,9 @@ def exit_code(command: Callable[[], object]) -> int:
     try:
         # click returns the code of --help and --version, and None from a command
         code = command()
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)  # the help, in its lines
+        return USAGE
     except click.UsageError as error:
         if error.ctx is not None:
             for line in error.ctx.get_usage().splitlines():

@@ -12,6 +12,7 @@ from tgo_spectra.plots.style import (
     BLUE,
     FAINT,
     GREY,
+    ORANGE,
     RED,
     flag_words,
     formula,
@@ -46,6 +47,8 @@ def plot_fit(
     level2: xr.Dataset,
     spectrum: int = 0,
     axes: tuple[Axes, Axes] | None = None,
+    *,
+    without: xr.DataArray | None = None,
 ) -> tuple[Axes, Axes]:
     """Draw one spectrum, its fit, and the residual below.
 
@@ -59,6 +62,9 @@ def plot_fit(
         Row of the table. Default the first.
     axes : two matplotlib Axes, optional
         Where to draw spectrum and residual. Default a new figure.
+    without : xarray.DataArray, dims (spectrum, pixel), optional
+        The fitted spectra without a gas, from `tgo_spectra.retrieval.spectra_without`:
+        drawn beside the fit, and what they would leave beside the residual.
 
     Returns
     -------
@@ -85,23 +91,29 @@ def plot_fit(
     x, xlabel = abscissa(row)
     top.plot(x, y, color=GREY, lw=2.0, label="measured")
     top.plot(x, y - residual, color=RED, lw=0.8, label="fitted")
+    bottom.axhline(0.0, color="0.3", lw=0.6)
+    bottom.plot(x, residual, color=BLUE, lw=0.7, label="residual", zorder=3)
+    if without is not None:
+        absent = np.asarray(without.isel(spectrum=spectrum).values, dtype=float)
+        words = f"without {formula(str(without.attrs.get('gas', 'the gas')))}"
+        top.plot(x, absent, color=ORANGE, lw=0.8, ls="--", label=f"fitted, {words}")
+        bottom.plot(x, y - absent, color=ORANGE, lw=0.8, label=words)
+        bottom.legend(frameon=False, ncols=2, fontsize="x-small", loc="lower right")
     top.set(ylabel=label(level1[name]))
     first = [name_of(level1), moment_of(row)]
     head(top, first, [title(row, spectrum)], level1)
-    top.legend(frameon=False, ncols=2)
+    top.legend(frameon=False, ncols=3)
     if not np.isfinite(residual).any():
         why_empty(top, f"spectrum {spectrum} was not fitted: it has no residual")
     if f"{name}_error" in row:
         error = row[f"{name}_error"].values
         bottom.fill_between(x, -error, error, color=GREY, alpha=0.35, lw=0)
-    bottom.axhline(0.0, color="0.3", lw=0.6)
-    bottom.plot(x, residual, color=BLUE, lw=0.7)
     chi2 = level2.get("reduced_chi_square")
     bottom.set(xlabel=xlabel, ylabel="residual")
     if chi2 is not None:
         text = f"reduced chi-square of the product {float(chi2):.2f}"
         bottom.text(
-            0.99, 0.96, text, transform=bottom.transAxes, ha="right", va="top",
+            0.01, 0.04, text, transform=bottom.transAxes, ha="left", va="bottom",
             fontsize="x-small",
         )  # fmt: skip
     parts, bad = flag_words(level2, spectrum)

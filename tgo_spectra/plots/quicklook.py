@@ -36,6 +36,7 @@ def pictures(
     gases: Sequence[str] = (),
     level1: xr.Dataset | None = None,
     at: Mapping[str, float] | None = None,
+    without: Callable[[str], xr.DataArray] | None = None,
 ) -> dict[str, Callable[[], Axes]]:
     """Give the pictures of a Dataset of any level by their names.
 
@@ -49,6 +50,9 @@ def pictures(
         The product of a level 2, to show the fit of a spectrum.
     at : mapping, optional
         Of a map with more than two axes, a value on some; else those filled best.
+    without : callable, optional
+        From a gas to the fitted spectra of a level 2 without it; drawn of gases in
+        `gases`, by default of those that may be absent.
 
     Returns
     -------
@@ -66,7 +70,16 @@ def pictures(
         message = "values on axes select a part of a map, and this is none"
         raise TgoError(message, value=dict(at), rule="plot.place")
     if _gases_of_result(ds) or "residual" in ds:
-        return _of_result(ds, _chosen(_gases_of_result(ds), gases), level1)
+        chosen = _chosen(_gases_of_result(ds), gases)
+        found = _of_result(ds, chosen, level1)
+        if level1 is not None and without is not None and "residual" in ds:
+            shown = [gas for gas in chosen if gases or gas in FAINT]
+            found |= {
+                f"{gas}_fit": partial(_fit_without, level1, ds, gas, without)
+                for gas in shown
+                if f"{gas}_vmr" in ds
+            }
+        return found
     return {
         "product": lambda: product.plot_product(
             ds, figure=new_figure("product", shown=False)
@@ -127,6 +140,22 @@ def _fit(level1: xr.Dataset, level2: xr.Dataset) -> Axes:
     fitted = np.flatnonzero(np.isfinite(residual).any(axis=1))
     row = product.row_to_show(level1, fitted) if fitted.size else 0
     return profiles.plot_fit(level1, level2, row, new_pair("fit", shown=False))[0]
+
+
+def _fit_without(
+    level1: xr.Dataset,
+    level2: xr.Dataset,
+    gas: str,
+    without: Callable[[str], xr.DataArray],
+) -> Axes:
+    """Draw the fit of the spectrum in which a gas shows most, with and without it."""
+    absent = without(gas)
+    error = level1["transmittance_error"].values
+    gone = absent.values - (level1["transmittance"].values - level2["residual"].values)
+    seen = np.nansum((gone / error) ** 2, axis=1)
+    axes = new_pair("fit", shown=False)
+    row = int(seen.argmax())
+    return profiles.plot_fit(level1, level2, row, axes, without=absent)[0]
 
 
 def _of_map(ds: xr.Dataset, fields: Sequence[str], at: Mapping[str, float]) -> Pictures:

@@ -28,6 +28,7 @@ __all__ = [
     "FAINT",
     "GREY",
     "MISSING",
+    "ORANGE",
     "RED",
     "arrows",
     "flag_words",
@@ -55,7 +56,7 @@ __all__ = [
 FAINT = frozenset({"ch4", "c2h4", "c2h6", "h2co", "ph3", "h2s", "ocs", "no2", "n2o"})
 """Gases that may be absent: signed colours, limits of interest."""
 
-BLUE, RED, GREY = "#1f5fa8", "#c0392b", "0.55"
+BLUE, RED, GREY, ORANGE = "#1f5fa8", "#c0392b", "0.55", "#d98200"
 MISSING = "0.87"
 """Where nothing is measured: no colour of a scale, so that zero is not taken for it."""
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tgo_spectra.errors import SetupError
+from tgo_spectra.retrieval.absence import spectra_without
 from tgo_spectra.retrieval.choice import chosen_for, default_setup
 from tgo_spectra.retrieval.registry import level1_for
 from tgo_spectra.retrieval.setup import RetrievalSetup
@@ -21,7 +22,14 @@ if TYPE_CHECKING:
     from tgo_spectra.retrieval.registry import Kind
     from tgo_spectra.retrieval.setup import Setup
 
-__all__ = ["RetrievalSetup", "default_setup", "list_setups", "load_setup", "retrieve"]
+__all__ = [
+    "RetrievalSetup",
+    "default_setup",
+    "list_setups",
+    "load_setup",
+    "retrieve",
+    "spectra_without",
+]
 
 
 def retrieve(
