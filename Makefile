@@ -66,10 +66,11 @@ format: $(STAMP) ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: $(STAMP) ## build the documentation, spelling checked, examples executed, warnings are errors
+docs: $(STAMP) ## build the documentation: spelling, links within it, examples executed, warnings are errors
 	$(BIN)/python -m pip install --quiet --group docs
 	$(BIN)/codespell *.md docs examples tgo_spectra
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+	$(BIN)/python docs/links.py docs/_build/html
 
 picture: $(STAMP) ## draw the layers of the package for the page on its architecture
 	$(BIN)/python docs/picture.py

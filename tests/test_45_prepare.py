@@ -36,10 +36,13 @@ def record(number, intensity, isotopologue=1, band="V1", energy=100.0, molecule=
     return f"{text}455555 1 2 3 4 5 6     9.0   11.0"
 
 
-def rows(seed, number, bands=("V1", "V2"), isotopologue=1, scale=1e-21, molecule=6):
+def rows(
+    seed, number, bands=("V1", "V2"), isotopologue=1, scale=1e-21, molecule=6,
+    reach=(LOW, HIGH),
+):  # fmt: skip
     """Return records at random places, in order, one band after the other by turns."""
     random = np.random.default_rng(seed)
-    places = np.sort(random.uniform(LOW, HIGH, number))
+    places = np.sort(random.uniform(*reach, number))
     return [
         record(
             place,
