@@ -311,6 +311,11 @@ def test_merge__different_maps_refused():
         assert caught.value.rule == "map.merge"
     with pytest.raises(TgoError):
         merge_maps([])
+    field = next(n for n in one.data_vars if str(n).endswith("_latitude_count"))
+    with pytest.raises(TgoError, match="another version: make it again") as caught:
+        merge_maps([one, one.drop_vars(field)])
+    assert (caught.value.field, caught.value.rule) == (field, "map.merge")
+    assert caught.value.path is not None
 
 
 def test_input__not_changed():

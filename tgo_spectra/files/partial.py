@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tgo_spectra.errors import OutputError
-from tgo_spectra.files.storage import FAULTS, Stored, checked_bytes
+from tgo_spectra.files.storage import FAULTS, Stored, is_sealed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -41,8 +41,7 @@ def read_partly(
     OutputError: its bytes are not those that were written (``io.hash_mismatch``), or it
     is cut or no netCDF-4 file (``io.unreadable``).
     """
-    _, sealed = checked_bytes(path)
-    if not sealed:
+    if not is_sealed(path):
         return None
     from h5py import h5f, h5g, h5p
 
@@ -67,19 +66,21 @@ def _read(
 
     there = {name.decode() for name in root}
     opened = {name: h5d.open(root, name.encode()) for name in wanted if name in there}
-    names = _dimension_names(opened)
+    shapes = {name: item.shape for name, item in opened.items()}
+    names = _dimension_names(opened, shapes)
     found = {}
     for name, item in opened.items():
         if name in names.values() and _is_no_variable(item):
             continue
         if item.dtype.kind not in "iuf":
             return None
-        data = np.empty(item.shape, item.dtype)
+        data = np.empty(shapes[name], item.dtype)
         if data.size:
             item.read(h5s.ALL, h5s.ALL, data)
         attrs = {key: _attribute(item, key.encode()) for key in wanted[name]}
         known = {key: value for key, value in attrs.items() if value is not None}
-        found[name] = Stored(_dims(root, name, item, names), data, known)
+        dims = _dims(root, name, item, names) if data.ndim else ()
+        found[name] = Stored(dims, data, known)
     stated: list[bytes] = []
     h5a.iterate(root, stated.append)
     return found, {
@@ -87,20 +88,21 @@ def _read(
     }
 
 
-def _dimension_names(opened: Mapping[str, Any]) -> dict[int, str]:
+def _dimension_names(
+    opened: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
+) -> dict[int, str]:
     """Names of the dimensions that are among what was opened, by their numbers."""
     found = {}
     for name, item in opened.items():
-        number = _attribute(item, _DIMENSION_NUMBER) if item.rank == 1 else None
+        flat = len(shapes[name]) == 1
+        number = _attribute(item, _DIMENSION_NUMBER) if flat else None
         if number is not None:
             found[int(number)] = name
     return found
 
 
 def _dims(root: Any, name: str, item: Any, names: dict[int, str]) -> tuple[str, ...]:
-    """Names of the dimensions of a variable."""
-    if not item.shape:
-        return ()
+    """Names of the dimensions of a variable that has some."""
     numbers = _numbers(item)
     if numbers and all(number in names for number in numbers):
         return tuple(names[number] for number in numbers)
@@ -142,9 +144,12 @@ def _attribute(item: Any, name: bytes) -> Any:
     if not h5a.exists(item, name):
         return None
     attribute = h5a.open(item, name)
-    value = np.empty(attribute.shape, attribute.dtype)
+    dtype = attribute.dtype
+    # asking for the shape takes as long as reading; most are one text
+    text = dtype.kind == "S" and attribute.get_storage_size() == dtype.itemsize
+    value = np.empty(() if text else attribute.shape, dtype)
     attribute.read(value)
     if value.ndim:  # an array of one is a number
         return value[0] if value.shape == (1,) else value
-    text = value.item()
-    return text.decode() if isinstance(text, bytes) else text
+    found = value.item()
+    return found.decode() if isinstance(found, bytes) else found

@@ -24,6 +24,7 @@ from tgo_spectra.errors import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from io import FileIO
     from pathlib import Path
 
     import netCDF4
@@ -33,9 +34,9 @@ if TYPE_CHECKING:
 __all__ = [
     "FAULTS",
     "Stored",
-    "checked_bytes",
     "clean_attributes",
     "content_hash",
+    "is_sealed",
     "new_netcdf",
     "read_stored",
     "write_stored",
@@ -49,6 +50,7 @@ _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _VERSION_BYTE = 8
 _END_BYTE = {0: 40, 1: 44, 2: 28, 3: 28}
 _HEAD_BYTES = 64
+_AT_ONCE = 2**18  # bytes that are read and hashed together: they stay in the cache
 
 # What the libraries raise, besides OSError and RuntimeError, where names, types or
 # sizes do not make sense.
@@ -197,34 +199,59 @@ def _seal(path: Path) -> None:
         file.write(_SEAL + digest.encode())
 
 
-def checked_bytes(path: Path) -> tuple[bytes, bool]:
-    """Return the bytes of a file, and whether a seal says that they are whole.
+def is_sealed(path: Path) -> bool:
+    """Check the bytes of a file; tell whether a seal says that they are whole.
 
     OutputError: they are not those that were sealed (``io.hash_mismatch``), or the file
     is cut or no netCDF-4 file (``io.unreadable``): one without a seal, made by another
     program, must end where its header says.
     """
     try:
-        content = path.read_bytes()
+        with path.open("rb", buffering=0) as file:
+            return _is_sealed(file, path)
     except OSError as error:
         message = f"not readable: {error.strerror}"
         raise OutputError(message, path=path, rule="io.unreadable") from error
-    if not content.startswith(_SIGNATURE):
+
+
+def _is_sealed(file: FileIO, path: Path) -> bool:
+    size = os.fstat(file.fileno()).st_size
+    head = file.read(_HEAD_BYTES)
+    if not head.startswith(_SIGNATURE):
         message = "not readable as netCDF: it does not start as a netCDF-4 file does"
         raise OutputError(message, path=path, rule="io.unreadable")
-    if content[-_SEALED:].startswith(_SEAL):
-        found = hashlib.sha256(memoryview(content)[:-_SEALED]).hexdigest()
-        if found != content[-64:].decode("latin-1"):
+    file.seek(max(size - _SEALED, 0))
+    seal = file.read(_SEALED)
+    if seal.startswith(_SEAL):
+        file.seek(0)
+        found = _digest(file, size - _SEALED)
+        if found != seal[-64:].decode("latin-1"):
             message = f"the file is damaged: its bytes have SHA-256 {found}"
             raise OutputError(message, path=path, rule="io.hash_mismatch")
-        return content, True
-    head = content[:_HEAD_BYTES].ljust(_HEAD_BYTES, b"\0")
+        return True
+    head = head.ljust(_HEAD_BYTES, b"\0")
     place = _END_BYTE.get(head[_VERSION_BYTE], _HEAD_BYTES - 8)
     (stated,) = struct.unpack_from("<Q", head, place)
-    if stated != len(content):
-        message = f"cut or damaged: {len(content)} bytes, its header says {stated}"
+    if stated != size:
+        message = f"cut or damaged: {size} bytes, its header says {stated}"
         raise OutputError(message, path=path, rule="io.unreadable")
-    return content, False
+    return False
+
+
+def _digest(file: FileIO, size: int) -> str:
+    """SHA-256 of the next bytes, through one small buffer.
+
+    Memory for all of a file costs as much as reading it.
+    """
+    digest, near = hashlib.sha256(), memoryview(bytearray(_AT_ONCE))
+    while size > 0:
+        part = near[: min(size, _AT_ONCE)]
+        n = file.readinto(part)
+        if not n:
+            break  # it was cut meanwhile
+        digest.update(part[:n])
+        size -= n
+    return digest.hexdigest()
 
 
 def _close(file: netCDF4.Dataset) -> Any:
@@ -344,7 +371,7 @@ def read_stored(path: Path) -> tuple[dict[str, Stored], dict[str, Any]]:
     """
     import netCDF4
 
-    checked_bytes(path)
+    is_sealed(path)
     try:
         with netCDF4.Dataset(path, "r") as file:
             file.set_auto_maskandscale(False)

@@ -139,7 +139,10 @@ def sums_of(level3: xr.Dataset) -> dict[str, CellSums]:
         for column, name in enumerate(NAMES):
             variable = level3.variables.get(f"{field}_{name}")
             if variable is None:
-                message = "the map lacks a sum; it is of another version"
+                message = (
+                    "the map lacks a sum, as it was made by another version: make it "
+                    "again from its level 2"
+                )
                 raise TgoError(message, field=f"{field}_{name}", rule="map.merge")
             table[:, column] = variable.values.ravel()[there]
         cells = level3[GATHERED].values[there] if GATHERED in level3.dims else there

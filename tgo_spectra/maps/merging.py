@@ -87,7 +87,13 @@ def _opened(maps: Iterable[xr.Dataset | str | Path]) -> Iterator[_Map]:
         if ds is not item and not fields_in(ds):  # parts of a map may hold nothing
             message = "no map: it holds no sums of a gas"
             raise TgoError(message, path=place_of(ds, str(item)), rule="map.merge")
-        yield _Map.of(ds, place_of(ds, f"map {number}"))
+        place = place_of(ds, f"map {number}")
+        try:
+            one = _Map.of(ds, place)
+        except TgoError as error:
+            error.path = error.path or place
+            raise
+        yield one
 
 
 def merge_sums(parts: Iterable[SummedMap], form: Form) -> xr.Dataset:
