@@ -145,6 +145,9 @@ def retrieve(
         names = setups_given or sorted(
             {row.setup for row in foresee(products, out) if row.setup}
         )
+        if not names:
+            message = "--set: no shipped setup fits any of the products; name one"
+            raise click.UsageError(message)
         chosen = _changed(names, changes)
     more: dict[str, Any] = {}
     if climatology or climatology_form or climatology_pairs:
@@ -220,7 +223,7 @@ def _changed(setups: Sequence[str], changes: tuple[str, ...]) -> list[Any]:
         else:
             message = (
                 f"--set {change}: no product takes the setup {name!r}; there are "
-                f"{', '.join(names) or 'none: no shipped setup fits any product'}"
+                f"{', '.join(names)}"
             )
             raise click.UsageError(message)
     found = []
