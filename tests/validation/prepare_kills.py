@@ -2,9 +2,9 @@
 
 ``python tests/validation/prepare_kills.py LISTS [SETUP]`` (default ``so_136``): from an
 empty cache, killed among the cross sections, the choice of wavenumbers and the vectors,
-then run to its end. Says the CPU seconds of all runs together, the largest memory, and
-whether the arrays are those of the table in the package, which was made at one go;
-exit code 1 where they are not, or where a table is found after a kill.
+then run to its end; and at one go with two workers, from another. Says the CPU seconds
+and the largest memory of both, and whether all arrays are the same; exit code 1 where
+they are not, or where a table is there after a kill.
 """
 
 from __future__ import annotations
@@ -15,12 +15,10 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 
-import tgo_spectra as tgo
 from tgo_spectra.spectroscopy.tables.files import open_table
 
 STAGES = ("cross sections of", "choice of wavenumbers", "vectors")
@@ -29,41 +27,61 @@ COMMAND = "from tgo_spectra.cli import main; import sys; sys.exit(main(sys.argv[
 
 
 def run(arguments, cache, stage=None):
-    """Run ``prepare`` until a stage says something, or whole."""
+    """Run ``prepare`` until a stage says something, or whole: exit code, path."""
     environment = {**os.environ, "XDG_CACHE_HOME": str(cache), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
-        [sys.executable, "-c", COMMAND, "prepare", *arguments],
-        env=environment, stderr=subprocess.PIPE, text=True,
+        [sys.executable, "-c", COMMAND, "prepare", *arguments], env=environment,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     for line in process.stderr:
         print("   ", line.rstrip(), flush=True)
         if stage is not None and stage in line:
             process.send_signal(signal.SIGKILL)
             break
+    said = process.stdout.read().strip()
     process.stderr.close()
-    return process.wait()
+    return process.wait(), said
+
+
+def used():
+    """CPU seconds and largest memory (GB) of all that was run."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1e6
 
 
 def main(lists, setup="so_136"):
     """Kill, resume, compare."""
-    name, begun, good = tgo.load_setup(setup).table, time.time(), True
+    good, tables = True, []
     with tempfile.TemporaryDirectory() as folder:
-        cache = Path(folder)
-        for stage in (*STAGES, None):
-            code = run([setup, "--lines", lists, "--workers", "1"], cache, stage)
-            made = list(cache.rglob(f"{name}.nc"))
-            print(f"{stage or 'to the end'}: exit code {code}, tables {len(made)}")
-            good &= bool(made) == (stage is None) == (code == 0)
-        found, shipped = open_table(made[0]), open_table(name)
-        differ = [
-            key for key in shipped.variables
-            if not np.array_equal(shipped[key].values, found[key].values)
-        ]  # fmt: skip
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    print(f"CPU seconds of all runs {used.ru_utime + used.ru_stime:.0f}, by the clock "
-          f"{time.time() - begun:.0f}, peak {used.ru_maxrss / 1e6:.2f} GB")  # fmt: skip
-    print(f"arrays that are not those of the package: {differ or 'none'}")
+        for kind, stages, workers in (("killed", (*STAGES, None), 1),
+                                      ("whole", (None,), 2)):  # fmt: skip
+            before, _ = used()
+            for stage in stages:
+                code, path = run(
+                    [setup, "--lines", lists, "--workers", str(workers)],
+                    Path(folder) / kind,
+                    stage,
+                )
+                print(f"{kind}, {stage or 'to the end'}: exit code {code} {path}")
+                good &= bool(path) == (stage is None) == (code == 0)
+            tables.append(open_table(path).load())
+            if not setup_is_shipped(setup):  # made beside it: again from nothing
+                Path(path).unlink()
+            seconds, memory = used()
+            print(f"{kind}: {seconds - before:.0f} CPU seconds; most so far "
+                  f"{memory:.2f} GB", flush=True)  # fmt: skip
+    one, two = tables
+    differ = [
+        key for key in {*one.variables, *two.variables}
+        if not np.array_equal(one[key].values, two[key].values)
+    ]  # fmt: skip
+    print(f"arrays that differ: {differ or 'none'}")
     return 0 if good and not differ else 1
+
+
+def setup_is_shipped(setup):
+    """Whether a setup is one of the package, and its table in the cache."""
+    return not setup.endswith(".toml")
 
 
 if __name__ == "__main__":
