@@ -1,10 +1,11 @@
-"""Kills of drivers and workers across a run, with restarts: is anything lost?
+"""Kills of drivers, workers and schedulers across a run, with restarts: what is lost?
 
-``python tests/validation/kills.py [PRODUCTS] [KILLS]``: KILLS are SIGKILL of the driver
-(half of them while a file is being written), SIGKILL of a worker, SIGTERM and SIGKILL
-half a second later, in turns. One line of JSON at the end; exit code 1 where a promise
-is broken. 200 and 175 need products of a second (``KILLS_PAUSE_S=1``) and kills up to
-four seconds apart (``KILLS_BETWEEN_S=4``), else the run ends before the kills do.
+``python tests/validation/kills.py [PRODUCTS] [KILLS] [MINUTES]``: KILLS are SIGKILL of
+the driver (half of them while a file is being written), SIGKILL of a worker, SIGTERM
+and SIGKILL half a second later, SIGKILL of a Dask scheduler, in turns; none after
+MINUTES. One line of JSON at the end; exit code 1 where a promise is broken. 200 and 200
+need products of a second (``KILLS_PAUSE_S=1``) and kills up to four seconds apart
+(``KILLS_BETWEEN_S=4``), else the run ends before the kills do.
 """
 
 from __future__ import annotations
@@ -27,16 +28,34 @@ from tgo_spectra.batch import products as batch
 from tgo_spectra.files.netcdf import open_verified, write_level2
 
 WORKERS = 2
-TURN = ("driver", "writing", "worker", "term", "driver", "writing", "worker")
+TURN = (
+    "driver",
+    "writing",
+    "worker",
+    "term",
+    "driver",
+    "writing",
+    "worker",
+    "scheduler",
+)
 PAUSE_S = float(os.environ.get("KILLS_PAUSE_S", "0.05"))  # time of a product
 BETWEEN_S = float(os.environ.get("KILLS_BETWEEN_S", "1.5"))  # at most, to the next
+GONE_S = 10.0  # until all that belonged to what was killed has ended
 DRIVER = """
 import sys
 sys.path[:0] = [sys.argv[3]]
+import contextlib
 from tgo_spectra.batch import products as batch
+from tgo_spectra.batch.schedulers import connected
+from tgo_spectra.errors import TgoError
 import kills
-batch.run(sys.argv[1], sys.argv[2], workers=kills.WORKERS, progress=False,
-          process=kills.process)
+file = sys.argv[4]
+try:
+    with connected(file, is_file=True) if file else contextlib.nullcontext() as client:
+        batch.run(sys.argv[1], sys.argv[2], workers=kills.WORKERS, progress=False,
+                  process=kills.process, client=client)
+except TgoError as error:
+    sys.exit(3 if error.rule.startswith("batch.scheduler") else 4)
 """
 
 
@@ -65,12 +84,51 @@ def process(path, out, setups, air):
     return {"state": "done", "output": str(target)}
 
 
-def start(folder, out):
-    given = [str(folder), str(out), str(Path(__file__).parent)]
+def start(folder, out, scheduler=""):
+    given = [str(folder), str(out), str(Path(__file__).parent), str(scheduler)]
     return subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", DRIVER, *given],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
+
+
+class Cluster:
+    """A scheduler with its workers, as processes of their own."""
+
+    def __init__(self, place):
+        place.mkdir()
+        self.file = place / "scheduler.json"
+        own = ("--no-dashboard", "--scheduler-file", str(self.file))
+        self.scheduler = self._begin(
+            "scheduler", "--host", "127.0.0.1", "--port", "0", *own, place=place
+        )
+        one = ("--no-nanny", "--nthreads", "1", "--death-timeout", "5")
+        self.workers = [
+            self._begin("worker", *one, *own, place=place) for _ in range(WORKERS)
+        ]
+
+    def _begin(self, what, *arguments, place):
+        paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+        return psutil.Popen(
+            [sys.executable, "-m", f"distributed.cli.dask_{what}", *arguments],
+            env={**os.environ, "PYTHONPATH": paths}, cwd=place, start_new_session=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def lose_scheduler(self, driver):
+        """Kill the scheduler; how many of the others do not end by that."""
+        self.scheduler.kill()
+        self.scheduler.wait()
+        _, alive = psutil.wait_procs(self.workers, timeout=GONE_S)
+        for one in alive:
+            one.kill()
+        try:
+            silent = driver.wait(GONE_S) != 3  # what is said then
+        except subprocess.TimeoutExpired:
+            driver.kill()
+            driver.wait()
+            silent = True
+        return len(alive), silent
 
 
 def children(pid):
@@ -118,7 +176,7 @@ def hashes(out):
     }
 
 
-def campaign(place, n_products, n_kills, seed=1):
+def campaign(place, n_products, n_kills, minutes=1e9, seed=1):
     """Run to the end through all kills; give the findings."""
     rng = random.Random(seed)
     folder, out, clean = place / "in", place / "out", place / "clean"
@@ -127,29 +185,50 @@ def campaign(place, n_products, n_kills, seed=1):
         text = f"<logical_identifier>urn:a:b:{k}</logical_identifier>"
         (folder / f"{k}.xml").write_text(text)
     batch.run(folder, clean, workers=WORKERS, progress=False, process=process)
-    n_done, orphans, bad, counts = 0, 0, [], dict.fromkeys(TURN, 0)
-    starts, driver = 1, start(folder, out)
+    n_done, orphans, silent, bad = 0, 0, 0, []
+    counts = dict.fromkeys(TURN, 0)
+    starts, driver, cluster = 0, None, None
+    until = time.monotonic() + 60.0 * minutes
     while True:
-        if driver.poll() is not None:
-            if driver.returncode == 0:
+        how = TURN[n_done % len(TURN)]
+        if time.monotonic() > until:
+            n_kills = n_done
+        if n_done < n_kills and how == "scheduler" and driver and not cluster:
+            driver.terminate()  # to go on with a scheduler
+            driver.wait()
+        if driver is None or driver.poll() is not None:
+            if driver is not None and driver.returncode == 0:
                 break
-            starts, driver = starts + 1, start(folder, out)
+            starts += 1
+            if n_done < n_kills and how == "scheduler":
+                cluster = Cluster(place / f"cluster-{starts}")
+                done_before = len(list((out / "l2").glob("*.nc")))
+            driver = start(folder, out, cluster.file if cluster else "")
         if n_done == n_kills:
             driver.wait()
             continue
         time.sleep(rng.uniform(0.5, BETWEEN_S))
+        while cluster and driver.poll() is None:  # it takes its time to begin
+            if len(list((out / "l2").glob("*.nc"))) > done_before:
+                break
+            time.sleep(0.1)
         if driver.poll() is not None:
+            if cluster and driver.returncode == 0:
+                cluster.lose_scheduler(driver)
             continue
-        how = TURN[n_done % len(TURN)]
-        killed, workers = kill(driver, how, out, rng)
-        if not killed:
-            continue
+        if cluster:
+            alive, quiet = cluster.lose_scheduler(driver)
+            orphans, silent, cluster = orphans + alive, silent + quiet, None
+        else:
+            killed, workers = kill(driver, how, out, rng)
+            if not killed:
+                continue
+            if how != "worker":
+                _, alive = psutil.wait_procs(workers, timeout=GONE_S)
+                orphans += len(alive)
         n_done += 1
         counts[how] += 1
         bad += broken(out)
-        if how != "worker":
-            _, alive = psutil.wait_procs(workers, timeout=10.0)
-            orphans += len(alive)
     tries = (out / "tries.txt").read_text().split()
     return {
         "products": n_products,
@@ -158,6 +237,7 @@ def campaign(place, n_products, n_kills, seed=1):
         "identical": hashes(out) == hashes(clean),
         "broken": bad,
         "orphans": orphans,
+        "loss_not_said": silent,
         "redone_per_kill": round((len(tries) - n_products) / max(n_done, 1), 2),
         "quarantined": len((out / "quarantine.jsonl").read_text().splitlines()),
         "left": sorted(p.name for p in out.rglob("*.tmp-*")),
@@ -166,13 +246,14 @@ def campaign(place, n_products, n_kills, seed=1):
 
 def kept(found):
     """Whether all promises are."""
-    clean = not (found["broken"] or found["orphans"] or found["quarantined"])
+    wrong = ("broken", "orphans", "quarantined", "loss_not_said", "left")
     few = found["redone_per_kill"] <= 2.0 * WORKERS
-    return found["identical"] and clean and few and not found["left"]
+    return found["identical"] and few and not any(found[name] for name in wrong)
 
 
 if __name__ == "__main__":
-    numbers = [int(text) for text in sys.argv[1:3]] + [200, 175][len(sys.argv[1:3]) :]
+    given = [int(text) for text in sys.argv[1:4]]
+    numbers = given + [200, 200, 10**9][len(given) :]
     with tempfile.TemporaryDirectory() as name:
         result = campaign(Path(name), *numbers)
     print(json.dumps(result))

@@ -1,0 +1,212 @@
+"""Full disks, several drivers on one folder, products that crash: what is lost?
+
+``python tests/validation/stress.py [full] [together] [bad]``: a tmpfs at 20 sizes (as
+root) and a limit of the size of files at 20; 4 drivers on one folder, 20 rounds; 60
+products of which 10 raise, 3 end their worker and 2 hang, against a clean run. One line
+of JSON for each; exit code 1 where a promise is broken.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import faults
+import kills
+
+SIZES = 20
+DRIVERS, ROUNDS = 4, 20
+SLOW_S = 0.5
+BAD = {"raises": 10, "exits": 1, "segfault": 1, "memory": 1, "hangs": 2}
+MOST_GB, MOST_S = 0.6, 4.0
+
+
+def make(folder, names):
+    """Write labels that hold no more than a name."""
+    folder.mkdir()
+    for name in names:
+        text = f"<logical_identifier>urn:a:b:{name}</logical_identifier>"
+        (folder / f"{name}.xml").write_text(text)
+    return folder
+
+
+def stopped(folder, out):
+    """Run on a disk that may be too small; the rule that it ends by."""
+    from tgo_spectra.batch import products as batch
+    from tgo_spectra.errors import TgoError
+
+    try:
+        batch.run(folder, out, progress=False, process=faults.process)
+    except TgoError as error:
+        return error.rule
+    return None
+
+
+def limited(size, folder, out):
+    """The same where no file may be larger than `size` bytes."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+    return stopped(folder, out)
+
+
+@contextlib.contextmanager
+def small_disk(place, size):
+    """Mount a disk of some bytes; give what makes it larger."""
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o"]
+    subprocess.run([*mount, f"size={size}", "tmpfs", place], check=True)
+    try:
+        yield lambda: subprocess.run(
+            ["mount", "-o", "remount,size=64m", place], check=True
+        )
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+
+def full(place):
+    """Whether runs end by the right rule, leave nothing half, and go on with room."""
+    folder = make(place / "in", map(str, range(6)))
+    found = {"tmpfs": 0, "limit": 0, "fitted": 0, "wrong": []}
+
+    def judge(kind, size, rule, out):
+        whole, resumed = faults.forked(faults.after, folder, out)
+        found[kind] += 1
+        found["fitted"] += rule is None
+        if rule not in ("io.no_space", None) or not (whole and resumed):
+            found["wrong"].append([kind, size, rule, whole, resumed])
+
+    for number in range(SIZES):
+        # what is written, 6 files of 48 kB and some lines, begins to fit at the end
+        size = 4096 * (1 + 5 * number)
+        if os.geteuid() == 0:
+            disk = place / f"disk-{number}"
+            with small_disk(disk, size) as enlarge:
+                rule = faults.forked(stopped, folder, disk / "out")
+                enlarge()
+                judge("tmpfs", size, rule, disk / "out")
+        size, out = 100 + 3000 * number, place / f"limit-{number}"
+        judge("limit", size, faults.forked(limited, size, folder, out), out)
+    return found, not found["wrong"] and 0 < found["fitted"] < 2 * SIZES
+
+
+def drive(folder, out):
+    """One of several drivers on a folder; the states of its rows."""
+    from tgo_spectra.batch import products as batch
+
+    rows = batch.run(folder, out, progress=False, process=kills.process)
+    return sorted({row.state for row in rows})
+
+
+def together(place):
+    """Whether each product is made once, and all can be read."""
+    folder = make(place / "in", map(str, range(16)))
+    found = {"rounds": 0, "more_than_once": 0, "not_made": 0, "unreadable": 0}
+    found["failed"] = 0
+    for number in range(ROUNDS):
+        out, children = place / f"out-{number}", []
+        for _ in range(DRIVERS):
+            child = os.fork()
+            if not child:
+                code = 1
+                try:
+                    code = int(not set(drive(folder, out)) <= {"done", "skipped"})
+                finally:
+                    os._exit(code)
+            children.append(child)
+        found["failed"] += sum(os.waitpid(child, 0)[1] != 0 for child in children)
+        tries = (out / "tries.txt").read_text().split()
+        found["more_than_once"] += len(tries) - len(set(tries))
+        found["not_made"] += 16 - len(set(tries))
+        found["unreadable"] += len(kills.broken(out))
+        found["rounds"] += 1
+    kept = not any(found[name] for name in found if name != "rounds")
+    return found, kept
+
+
+def process(path, out, setups, air):
+    """Do what the name of the product says."""
+    import ctypes
+
+    from tgo_spectra.errors import ProductError
+    from tgo_spectra.files.atomic import write_whole
+
+    with (out.parent / "tries.txt").open("a") as stream:
+        stream.write(f"{path.stem}\n")
+    kind = path.stem.partition("-")[0]
+    if kind == "raises":
+        message = "a fault"
+        raise ProductError(message, path=path, rule="some.rule")
+    if kind == "exits":
+        os._exit(3)
+    if kind == "segfault":
+        ctypes.string_at(0)
+    hoard = []
+    while kind == "memory":
+        hoard.append(b"x" * 50_000_000)
+        time.sleep(0.05)
+    while kind == "hangs":
+        time.sleep(0.1)
+    time.sleep(SLOW_S)
+    target = out / f"{path.stem}.nc"
+    state = "skipped" if target.is_file() else "done"
+    write_whole(target, path.stem * 1000)
+    return {"state": state, "output": str(target)}
+
+
+def bad(place):
+    """Whether products that crash or hang harm no other one, and are remembered."""
+    from tgo_spectra.batch import products as batch
+
+    good = [f"good-{k}" for k in range(45)]
+    broken = [f"{kind}-{k}" for kind, number in BAD.items() for k in range(number)]
+    limits = {"timeout_s": MOST_S, "memory_gb": MOST_GB, "workers": 2}
+    taken = {}
+    more = [f"good-{k}" for k in range(45, 60)]
+    for what, names in (("clean", good + more), ("bad", broken + good)):
+        begun = time.monotonic()
+        folder, out = make(place / what, names), place / f"out-{what}"
+        batch.run(folder, out, progress=False, process=process, **limits)
+        taken[what] = time.monotonic() - begun
+    out = place / "out-bad"
+    made = {file.name: file.read_bytes() for file in (out / "l2").iterdir()}
+    clean = place / "out-clean/l2"
+    same = all((clean / name).read_bytes() == data for name, data in made.items())
+    lines = (out / "quarantine.jsonl").read_text().splitlines()
+    rules = sorted(json.loads(line)["row"]["rule"] for line in lines)
+    former = (out / "tries.txt").read_text().split()
+    batch.run(place / "bad", out, progress=False, process=process, **limits)
+    later = (out / "tries.txt").read_text().split()[len(former) :]
+    crashed = [name for name in later if name.partition("-")[0] in [*BAD][1:]]
+    found = {
+        "good": len(made), "identical": same, "quarantined": len(lines),
+        "rules": {rule: rules.count(rule) for rule in sorted(set(rules))},
+        "seconds": {what: round(seconds, 1) for what, seconds in taken.items()},
+        "ratio": round(taken["bad"] / taken["clean"], 2),
+        "crashed_again": crashed, "load": os.getloadavg()[0],
+    }  # fmt: skip
+    kept = same and len(made) == 45 and len(lines) == 15 and not crashed
+    return found, kept and found["ratio"] <= 3.0
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    # in the parent, so that no child imports it again
+    import netCDF4  # noqa: F401
+
+    from tgo_spectra.batch import products  # noqa: F401
+
+    parts = {"full": full, "together": together, "bad": bad}
+    all_kept = True
+    for part in sys.argv[1:] or parts:
+        with tempfile.TemporaryDirectory() as name:
+            result, kept = parts[part](Path(name))
+        print(json.dumps({part: result, "kept": kept}), flush=True)
+        all_kept &= kept
+    sys.exit(not all_kept)
