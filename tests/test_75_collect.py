@@ -8,6 +8,7 @@ import pytest
 import xarray as xr
 
 import tgo_spectra as tgo
+from tgo_spectra.cli import main
 from tgo_spectra.errors import OutputError, TgoError
 from tgo_spectra.files import collecting
 
@@ -92,3 +93,26 @@ def test_collect__refuses(folder, tmp_path_factory):
     (folder / "1.nc").write_bytes(content[: len(content) // 2])
     with pytest.raises(OutputError):
         tgo.collect(folder)["ch4_vmr"].compute()
+
+
+@pytest.mark.parametrize("form", ["nc", "zarr"])
+def test_command(folder, capsys, form):
+    out = folder / f"all.{form}"
+    command = ["collect", str(folder), "--out", str(out), "--altitude", "0:30:10"]
+    if form == "zarr":
+        pytest.importorskip("zarr")
+    for _ in range(2):  # what it has written before is no result
+        assert main(command) == 0
+        assert f"5 products -> {out}" in capsys.readouterr().out
+    made = xr.open_zarr(out) if form == "zarr" else tgo.open_level2(out)
+    assert dict(made.sizes) == {"product": 5, "altitude": 4}
+    lids = [f"urn:a:b:{k}" for k in range(5)]
+    assert made["product_lid"].values.tolist() == lids
+    given = [[number, number + 10, number + 20, number + 30] for number in range(5)]
+    np.testing.assert_allclose(made["ch4_vmr"].values, 1e-9 * np.array(given, float))
+    assert made["time"].values[1] == np.datetime64("2019-01-02T03:00:00.5", "ns")
+    assert made.attrs["n_profiles"] == 5
+    few = ["collect", str(folder), "--out", str(out), "--variable", "ch4_vmr"]
+    assert main(few) == 0
+    made = xr.open_zarr(out) if form == "zarr" else tgo.open_level2(out)
+    assert set(made.data_vars) == {"ch4_vmr"}

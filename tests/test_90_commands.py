@@ -85,6 +85,13 @@ merge {missing} --out {out}.nc                      | 64 | {missing}
 merge {cut} --out {out}.nc                          | 1  | {cut}
 merge {good} --out {out}.nc                         | 1  | {good}
 merge {map} --out {inside}                          | 1  | {file}
+collect {folder}                                    | 64 | --out
+collect {missing} --out {out}.nc                    | 64 | {missing}
+collect {empty} --out {out}.nc                      | 1  | {empty}
+collect {mixed} --out {out}.nc                      | 1  | cut.nc
+collect {folder} --out {inside}.nc                  | 1  | {file}
+collect {folder} --out {out}                        | 1  | .zarr
+collect {folder} --out {out}.nc --altitude 1:0      | 1  | 1:0
 limits {good} --out {out}.csv                       | 64 | --gas
 limits {missing} --gas ch4 --out {out}.csv          | 64 | {missing}
 limits {empty} --gas ch4 --out {out}.csv            | 1  | {empty}
@@ -179,6 +186,7 @@ AT_WORK = {
     "status": ("tgo_spectra.batch.status.status_lines", "{empty}"),
     "map": ("tgo_spectra.batch.maps.map_files", "{folder} --out {out}.nc"),
     "merge": ("tgo_spectra.maps.merging.merge_maps", "{map} --out {out}.nc"),
+    "collect": ("tgo_spectra.files.collecting.collect", "{folder} --out {out}.nc"),
     "limits": (
         "tgo_spectra.maps.stacking.stacked_limits",
         "{good} --gas ch4 --out {out}.csv",

@@ -17,7 +17,7 @@ from tgo_spectra.cli.terminal import (
     without_place,
 )
 
-__all__ = ["export", "limits", "map_", "merge"]
+__all__ = ["collect", "export", "limits", "map_", "merge"]
 
 
 _FORMS = {
@@ -114,6 +114,39 @@ def map_(
             # the map itself may lie in the folder, from before, and be damaged
             ds = map_files(folder, grid, engine, choices, leave_out=out)
     say(f"{ds.attrs['n_profiles']} profiles{left_out(ds)} -> {write_map(ds, out)}")
+
+
+@click.command()
+@click.argument("folder", type=UserPath(exists=True, file_okay=False))
+@click.option("--out", required=True, type=PATH, help="File to write: *.nc or *.zarr.")
+@click.option(
+    "--altitude",
+    default="0:120:1",
+    show_default=True,
+    metavar="FIRST:LAST:STEP",
+    help="Common altitudes, km.",
+)
+@click.option(
+    "--variable",
+    "variables",
+    multiple=True,
+    help="Profile or scalar, such as ch4_vmr; default: all of the first file.",
+)
+def collect(folder: str, out: str, altitude: str, variables: tuple[str, ...]) -> None:
+    """Put the level-2 files in FOLDER side by side in one file.
+
+    Dimensions are product and altitude; profiles are linear between the levels of their
+    file, without a value above and below. Zarr is written block by block, netCDF from
+    memory.
+    """
+    from tgo_spectra.files.collecting import collect as put_together
+    from tgo_spectra.files.collecting import write_collected
+    from tgo_spectra.maps.grid import Grid
+
+    heights = Grid.from_spec(f"altitude={altitude}").axes["altitude"]
+    with naming(folder):
+        ds = put_together(folder, list(heights), list(variables) or None)
+        say(f"{ds.sizes['product']} products -> {write_collected(ds, out)}")
 
 
 @click.command()

@@ -8,7 +8,7 @@ import numpy as np
 
 from tgo_spectra.errors import TgoError
 from tgo_spectra.files.level2 import files_in
-from tgo_spectra.files.netcdf import open_partly, open_verified
+from tgo_spectra.files.netcdf import open_partly, open_verified, write_collection
 from tgo_spectra.files.observations import is_simulated
 from tgo_spectra.files.storage import read_stored
 from tgo_spectra.paths import expanded
@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
-__all__ = ["collect", "open_level2"]
+__all__ = ["COLLECTED", "collect", "open_level2", "write_collected"]
 
+COLLECTED = "L2 collected"
+"""Processing level of a file of many results, which no map takes for one of them."""
 GRID_KM = tuple(float(km) for km in range(121))
 _TURN = {"longitude": 360.0, "local_true_solar_time": 24.0}
 _FACTS = ("product_lid", "setup", "observation_type", "source_md5")
@@ -175,6 +177,23 @@ def collect(
     }
     made = xr.Dataset(found, about | {"altitude": ("altitude", grid, km)}, attrs)
     return xr.decode_cf(made)
+
+
+def write_collected(ds: xr.Dataset, path: str | Path) -> Path:
+    """Write what `collect` gives, whole or not at all: netCDF, or Zarr for ``*.zarr``.
+
+    netCDF takes all values into memory, Zarr a block of files at a time.
+    """
+    place = expanded(path)
+    ds = ds.assign_attrs(processing_level=COLLECTED)
+    if place.suffix == ".zarr":
+        from tgo_spectra.files.zarr import write_collection_zarr
+
+        return write_collection_zarr(ds, place)
+    if place.suffix != ".nc":
+        message = "the name ends with .nc or .zarr, which says the form"
+        raise TgoError(message, path=place, rule="collect.form")
+    return write_collection(ds, place)
 
 
 def _first(files: Sequence[Path], folder: str | Path) -> xr.Dataset:

@@ -55,6 +55,7 @@ __all__ = [
     "open_verified",
     "stored",
     "sweep_temporary",
+    "write_collection",
     "write_level2",
     "write_map",
     "write_plain",
@@ -264,7 +265,13 @@ def _write(
     ds: xr.Dataset, path: str | Path, extra: Mapping[str, object], *, level: int
 ) -> Path:
     final = expanded(path)
-    variables, attrs = stored(ds, final, extra, level=level)
+    return _write_whole(*stored(ds, final, extra, level=level), final)
+
+
+def _write_whole(
+    variables: Mapping[str, Stored], attrs: Mapping[str, Any], final: Path
+) -> Path:
+    """Write a file that holds its own hash, and read it back."""
     output_folder(final.parent)
     with atomic_file(final) as temporary:
         write_stored(variables, attrs, temporary)
@@ -298,6 +305,21 @@ def stored(
 
 def write_plain(ds: xr.Dataset, path: Path) -> None:
     """Write a Dataset as it is, without what CF and the catalogue add (OSError)."""
+    write_stored(*_plain(ds), path)
+
+
+def write_collection(ds: xr.Dataset, path: str | Path) -> Path:
+    """Write results side by side (`tgo_spectra.collect`), whole or not at all.
+
+    All values are in memory meanwhile.
+    """
+    variables, attrs = _plain(ds)
+    attrs["content_sha256"] = content_hash(variables, attrs)
+    return _write_whole(variables, attrs, expanded(path))
+
+
+def _plain(ds: xr.Dataset) -> tuple[dict[str, Stored], dict[str, Any]]:
+    """Give variables and attributes of a Dataset as it is."""
     variables = {}
     for name, variable in ds.variables.items():
         data, coded = _encode_values(np.asarray(variable.values))
@@ -307,7 +329,7 @@ def write_plain(ds: xr.Dataset, path: Path) -> None:
     auxiliary = sorted(str(name) for name in ds.coords if name not in ds.dims)
     if auxiliary:
         attributes["coordinates"] = " ".join(auxiliary)
-    write_stored(variables, attributes, path)
+    return variables, attributes
 
 
 def _hash_of(file: Path) -> str | None:

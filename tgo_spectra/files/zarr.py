@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-__all__ = ["write_zarr"]
+__all__ = ["write_collection_zarr", "write_zarr"]
 
 _LARGE = 1_000_000
 """Numbers of an array above which its first axis is cut into chunks."""
@@ -75,15 +75,7 @@ def write_zarr(
     """
     import xarray as xr
 
-    try:
-        import zarr  # noqa: F401
-    except ImportError as error:
-        message = "needs zarr: pip install tgo-spectra[exchange]"
-        raise OutputError(message, path=path, rule="zarr.missing") from error
-    final = expanded(path)
-    if final.exists() and not any((final / mark).is_file() for mark in _MARKS):
-        message = "is there already and is no Zarr group: not replaced"
-        raise OutputError(message, path=final, rule="io.exists")
+    final = _refused(expanded(path))
     level = 3 if any(str(name).endswith("_sum_w") for name in ds.variables) else 2
     extra = {"processing_level": f"L{level}", **(attributes or {})}
     variables, attrs = stored(ds, final, extra, level=level)
@@ -96,6 +88,36 @@ def write_zarr(
     for variable in whole.variables.values():
         if variable.size > _LARGE:
             variable.encoding["chunks"] = (1, *variable.shape[1:])
+    return _write_whole(whole, final, zarr_format)
+
+
+def write_collection_zarr(ds: xr.Dataset, path: str | Path) -> Path:
+    """Write results side by side (`tgo_spectra.collect`), as `write_zarr`.
+
+    Block by block, so that any number of them fits into memory.
+    """
+    import dask
+
+    final = _refused(expanded(path))
+    with dask.config.set(scheduler="synchronous"):  # netCDF takes no two threads
+        return _write_whole(ds, final, 2)
+
+
+def _refused(final: Path) -> Path:
+    """Refuse what cannot be written or would replace something else."""
+    try:
+        import zarr  # noqa: F401
+    except ImportError as error:
+        message = "needs zarr: pip install tgo-spectra[exchange]"
+        raise OutputError(message, path=final, rule="zarr.missing") from error
+    if final.exists() and not any((final / mark).is_file() for mark in _MARKS):
+        message = "is there already and is no Zarr group: not replaced"
+        raise OutputError(message, path=final, rule="io.exists")
+    return final
+
+
+def _write_whole(whole: xr.Dataset, final: Path, zarr_format: Literal[2, 3]) -> Path:
+    """Write a group beside its place and put it there."""
     output_folder(final.parent)
     temporary = final.with_name(f"{final.name}.tmp-{os.getpid()}-{uuid.uuid4().hex}")
     with writing(final):
