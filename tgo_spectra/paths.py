@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["cache_folder", "cache_root", "expanded"]
+__all__ = ["cache_folder", "cache_root", "expanded", "is_foreign"]
 
 
 def expanded(path: str | Path) -> Path:
@@ -62,3 +62,15 @@ def cache_folder(kind: str) -> Path:
     ('tgo_spectra', 'tables')
     """
     return cache_root() / kind
+
+
+def is_foreign(path: Path) -> bool:
+    """Tell whether a file of the cache is another user's, who is not the administrator.
+
+    Its hash can be right and its numbers wrong; a cache in a folder that others can
+    write to is nobody's choice of what to trust.
+    """
+    if not hasattr(os, "geteuid"):
+        return False
+    known = {0, os.geteuid()}
+    return not {path.stat().st_uid, path.lstat().st_uid} <= known

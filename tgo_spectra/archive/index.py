@@ -27,7 +27,7 @@ from tgo_spectra.archive.catalogue import (
 )
 from tgo_spectra.errors import ArchiveError, TgoError
 from tgo_spectra.files.atomic import output_folder, sweep_temporary, write_whole
-from tgo_spectra.paths import cache_root, expanded
+from tgo_spectra.paths import cache_root, expanded, is_foreign
 from tgo_spectra.pds4 import Source
 from tgo_spectra.readers.finding import label_bytes, labels_of_zip
 
@@ -259,6 +259,9 @@ def _hash_of(path: Path, kind: str = "sha256") -> str:
 def _known(file: Path) -> dict[tuple[str, str], Entry]:
     """Rows of an earlier call, by path and label in a zip."""
     if not file.exists():
+        return {}
+    if file.parent == cache_root() and is_foreign(file):
+        _LOG.warning("made again, as it is another user's: %s", file)
         return {}
     try:
         return {(e.path, e.member): e for e in decode_file(file)[0]}

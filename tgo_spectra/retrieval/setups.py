@@ -33,6 +33,8 @@ __all__ = [
     "shipped",
 ]
 
+_BYTES_MAX = 1_000_000  # of a setup file; a thousand times of what one needs
+
 
 def load_setup(path_or_name: str | Path) -> Setup:
     """Read a setup of any kind: a shipped one by name, or a TOML file.
@@ -156,6 +158,10 @@ def read_setup_file(path_or_name: str | Path) -> tuple[dict[str, object], Path]:
     if not text.endswith(".toml"):
         return _read_shipped(text)
     path = expanded(path_or_name)
+    # a device or a pipe may never end
+    if path.exists() and not (path.is_file() and path.stat().st_size <= _BYTES_MAX):
+        message = f"no file of text of at most {_BYTES_MAX / 1e6:g} MB"
+        raise SetupError(message, path=path, rule="setup.not_toml")
     try:
         content = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:

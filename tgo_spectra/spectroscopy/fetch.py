@@ -17,7 +17,7 @@ import numpy as np
 
 from tgo_spectra.errors import LineListError
 from tgo_spectra.files.atomic import output_folder, writing
-from tgo_spectra.paths import cache_folder, expanded
+from tgo_spectra.paths import cache_folder, expanded, is_foreign
 from tgo_spectra.spectroscopy import gas_info
 from tgo_spectra.spectroscopy._origin import (
     Origin,
@@ -80,6 +80,9 @@ def _cached(folder: Path, name: str) -> Path | None:
     for suffix in (".data", ".par"):
         path = folder / f"{name}{suffix}"
         if not (path.is_file() and origin_path(path).is_file()):
+            continue
+        if folder == cache_folder("lines") and is_foreign(path):
+            _LOG.warning("%s is another user's and is fetched again", path)
             continue
         origin = read_origin(path)
         if origin is not None and origin.sha256 == _sha256(path):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from tgo_spectra._version import __version__
 from tgo_spectra.errors import TableError
 from tgo_spectra.files.atomic import output_folder
-from tgo_spectra.paths import cache_folder
+from tgo_spectra.paths import cache_folder, is_foreign
 from tgo_spectra.spectroscopy.tables.build import (
     MEMORY_GB,
     build_table,
@@ -157,7 +157,9 @@ def cached_table(
     key = table_key(lines, window, band, chosen)
     folder = cache_folder("tables") if cache_dir is None else Path(cache_dir)
     path = folder / f"{band or 'table'}-{key[:16]}.nc"
-    if path.is_file() and not refresh:
+    if cache_dir is None and path.is_file() and is_foreign(path):
+        _LOG.warning("a table of another user in the cache is built anew: %s", path)
+    elif path.is_file() and not refresh:
         try:
             if open_table(path).attrs.get("build_key") == key:
                 return path

@@ -23,7 +23,7 @@ from tgo_spectra.files.storage import (
     new_netcdf,
     read_stored,
 )
-from tgo_spectra.paths import cache_folder, expanded
+from tgo_spectra.paths import cache_folder, expanded, is_foreign
 from tgo_spectra.spectroscopy.tables.cells import (
     CELL_POINTS,
     restored_weights,
@@ -113,6 +113,11 @@ def find_table(name_or_path: str | Path) -> Path | None:
     -------
     pathlib.Path or None
 
+    Raises
+    ------
+    TableError
+        It was prepared by another user (``table.foreign``).
+
     Examples
     --------
     >>> find_table("no_such_table") is None
@@ -120,10 +125,19 @@ def find_table(name_or_path: str | Path) -> Path | None:
     """
     path = expanded(name_or_path)
     places = [path]
+    prepared = None
     if isinstance(name_or_path, str) and name_or_path.isidentifier():
         shipped = Path(str(files("tgo_spectra.spectroscopy") / "data"))
-        places = [prepared_path(name_or_path), shipped / f"{name_or_path}.nc", path]
-    return next((place for place in places if place.is_file()), None)
+        prepared = prepared_path(name_or_path)
+        places = [prepared, shipped / f"{name_or_path}.nc", path]
+    found = next((place for place in places if place.is_file()), None)
+    if found is not None and found == prepared and is_foreign(found):
+        message = (
+            "this table in the cache is another user's; remove it, or trust it by "
+            "naming the file as the table of the setup"
+        )
+        raise TableError(message, path=found, rule="table.foreign")
+    return found
 
 
 def table_path(name_or_path: str | Path) -> Path:
