@@ -13,16 +13,18 @@ import time
 import types
 from pathlib import Path
 
+import numba
 import pytest
 
 from tgo_spectra import cli
-from tgo_spectra.batch import claims
+from tgo_spectra.batch import claims, loop
 from tgo_spectra.batch import products as batch
 from tgo_spectra.batch.engines import Here
 from tgo_spectra.batch.journal import ProductStatus, read_lines
 from tgo_spectra.errors import OutputError, ProductError, TgoError
 from tgo_spectra.files import atomic
 from tgo_spectra.files.atomic import write_whole
+from tgo_spectra.numerics.accelerate import timed_compilation
 
 LABEL = "<logical_identifier>urn:a:b:{}</logical_identifier>"
 
@@ -488,8 +490,6 @@ def test_cli__lists_and_shards(tmp_path, monkeypatch, capsys):
 
 
 def test_progress__a_line_a_minute(monkeypatch, capsys):
-    from tgo_spectra.batch import loop
-
     now = [0.0]
     monkeypatch.setattr(loop.time, "monotonic", lambda: now[0])
     with loop.Progress(100, shown=True) as bar, loop.Progress(9, shown=False) as none:
@@ -504,8 +504,6 @@ def test_progress__a_line_a_minute(monkeypatch, capsys):
 
 
 def test_progress__a_bar_in_a_notebook(monkeypatch, capsys):
-    from tgo_spectra.batch import loop
-
     shown = []
 
     class Handle:
@@ -530,10 +528,29 @@ def test_progress__a_bar_in_a_notebook(monkeypatch, capsys):
     assert not capsys.readouterr().err
 
 
+def test_progress__says_once_what_compiling_took(capsys):
+    first = ProductStatus("a", "done", seconds=21.0, compile_seconds=18.2)
+    with loop.Progress(3, shown=True) as bar, loop.Progress(1, shown=False) as none:
+        for row in (first, first, ProductStatus("b", "done", seconds=2.0)):
+            bar.advance(row)
+        none.advance(first)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("18 of the 21 s of the first product compiled code")
+
+
+def test_timed_compilation__is_of_what_is_compiled():
+    kernel = numba.njit(lambda x: x + 1)
+    for found in (1, 0):
+        with timed_compilation() as spent:
+            kernel(1)
+        assert len(spent) == found
+        assert all(seconds > 0.0 for seconds in spent)
+
+
 @posix
 def test_run__kills_lose_nothing(tmp_path):
     import kills
 
     found = kills.campaign(tmp_path, 24, 4)
     assert kills.kept(found), found
-    assert found["kills"] == {"driver": 1, "writing": 1, "worker": 1, "term": 1}
+    assert found["kills"] == dict.fromkeys(kills.TURN[:4], 1) | {"scheduler": 0}

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -639,3 +640,19 @@ def test_command_line(folder, capsys):
     assert main(["verify", str(folder)]) == 2
     assert "5 intact, 1 damaged" in capsys.readouterr().out
     assert main(["verify", str(folder / "packed.zip")]) == 0
+
+
+def test_gather__takes_little_memory(tmp_path):
+    name = "nmd_cal_sc_so_20180421t202111-20180421t202629-{:06d}-1-136.xml"
+    for k in range(300):
+        text = f"<logical_identifier>urn:a:b:{k}</logical_identifier>"
+        (tmp_path / name.format(k)).write_text(text)
+    gather([tmp_path])
+    tracemalloc.start()
+    found = gather([tmp_path])
+    held, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(found.names) == 300
+    # of each product its name is held, and not much more meanwhile
+    assert held < 300 * 1.5 * sys.getsizeof(found.names[0])
+    assert most < 300 * 6.0 * sys.getsizeof(found.names[0])

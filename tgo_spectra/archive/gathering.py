@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import collections
+import hashlib
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -44,19 +47,25 @@ class Gathered:
 
     Parameters
     ----------
-    paths : list of pathlib.Path
-        Products, in the order of the places and within one by path: labels, zips of one
-        label, and ``zip::label`` for each product of a zip of several.
+    names : list of str
+        Paths of the products, in the order of the places and within one by path:
+        labels, zips of one label, and ``zip::label`` for each product of a zip of
+        several. Text, since a path takes five times its memory.
     others : int
         Labels of collections, bundles, documents and pictures, of geometry alone
         (ACS, read with the spectra that name it), and zips without a product: left out.
     left_out : list of LeftOut
-        Older versions and further copies of products that are in `paths`.
+        Older versions and further copies of products that are in `names`.
     """
 
-    paths: list[Path]
+    names: list[str]
     others: int
     left_out: list[LeftOut]
+
+    @property
+    def paths(self) -> list[Path]:
+        """The same as paths."""
+        return [Path(name) for name in self.names]
 
     @property
     def older(self) -> int:
@@ -87,30 +96,29 @@ def gather(places: Iterable[Path]) -> Gathered:
     >>> folder = pathlib.Path(tempfile.mkdtemp())
     >>> _ = (folder / "collection_data.xml").write_text("<x/>")
     >>> gather([folder])
-    Gathered(paths=[], others=1, left_out=[])
+    Gathered(names=[], others=1, left_out=[])
     """
     others = 0
-    found: dict[Path, tuple[str, str]] = {}
+    found: dict[str, tuple[bytes, str]] = {}
     for place in places:
-        for path, known in sorted(_identities(place), key=lambda item: str(item[0])):
+        for name, known in sorted(_identities(place), key=lambda item: item[0]):
             if known is None:
                 others += 1
             else:
-                found.setdefault(path, known)
-    same: dict[str, list[_Candidate]] = {}
-    for number, (path, (lid, version)) in enumerate(found.items()):
+                found.setdefault(name, known)
+    counts = collections.Counter(key for key, _ in found.values())
+    same: dict[bytes, list[_Candidate]] = {}
+    for number, (name, (key, version)) in enumerate(found.items()):
+        if not key or counts[key] == 1:
+            continue
         numbers = tuple(int(x) for x in version.split(".") if x)
-        packed = path.suffix.lower() == ".zip" or bool(split_place(path)[1])
-        one = _Candidate(numbers, not packed, -number, path)
-        same.setdefault(lid or f"unnamed {number}", []).append(one)
-    taken: list[_Candidate] = []
-    left_out: list[LeftOut] = []
-    for candidates in same.values():
-        best, others_of_it = _choose(candidates)
-        taken.append(best)
-        left_out += others_of_it
-    taken.sort(key=lambda one: -one.place)
-    return Gathered([one.path for one in taken], others, left_out)
+        packed = name.lower().endswith(".zip") or bool(split_place(name)[1])
+        one = _Candidate(numbers, not packed, -number, Path(name))
+        same.setdefault(key, []).append(one)
+    left_out = [left for candidates in same.values() for left in _choose(candidates)]
+    unwanted = {str(left.path) for left in left_out}
+    names = [name for name in found if name not in unwanted]
+    return Gathered(names, others, left_out)
 
 
 class _Candidate(NamedTuple):
@@ -122,8 +130,8 @@ class _Candidate(NamedTuple):
     path: Path
 
 
-def _choose(candidates: list[_Candidate]) -> tuple[_Candidate, list[LeftOut]]:
-    """Choose one of the files that hold a product, and say why not the others."""
+def _choose(candidates: list[_Candidate]) -> list[LeftOut]:
+    """Choose one of the files that hold a product; say why the others are left out."""
     ranked = sorted(candidates, reverse=True)
     copies = [one for one in ranked if one.version == ranked[0].version]
     damage: dict[Path, str] = {}
@@ -147,14 +155,22 @@ def _choose(candidates: list[_Candidate]) -> tuple[_Candidate, list[LeftOut]]:
         else:
             rule, why = "batch.copy", "further copy"
         left_out.append(LeftOut(one.path, best.path, rule, why))
-    return best, left_out
+    return left_out
 
 
-def _identities(place: Path) -> Iterator[tuple[Path, tuple[str, str] | None]]:
-    """Products of one place with identifier and version; None for anything else."""
-    # of many labels no text is kept
+def _identities(place: Path) -> Iterator[tuple[str, tuple[bytes, str] | None]]:
+    """Products of one place, with identifier (hashed) and version if it is one.
+
+    The hash is empty where a label has no identifier.
+    """
+    # there may be many: no text of a label is kept, and what is equal is kept once
     for path, text in _inside(place):
-        yield path, None if text is None else identity(text)
+        if text is None:
+            yield str(path), None
+        else:
+            lid, version = identity(text)
+            key = hashlib.sha256(lid.encode()).digest()[:16] if lid else b""
+            yield str(path), (key, sys.intern(version))
 
 
 def _inside(place: Path) -> Iterator[tuple[Path, bytes | None]]:

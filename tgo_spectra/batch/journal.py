@@ -54,6 +54,11 @@ class ProductStatus:
         The level-2 file.
     seconds : float
         Time of the task.
+    cpu_seconds : float or None
+        Of it, time of the processor; None where a former version did not say it.
+    compile_seconds : float
+        Of it, time in which code was compiled: in the first product of a process,
+        unless it is kept from a former run.
     spectra : int
         Number of spectra in the product.
     setup : str or None
@@ -83,6 +88,8 @@ class ProductStatus:
     rule: str | None = None
     message: str | None = None
     quality: tuple[str, ...] | None = None
+    cpu_seconds: float | None = None
+    compile_seconds: float = 0.0
 
     @property
     def good(self) -> bool | None:

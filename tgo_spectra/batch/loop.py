@@ -45,6 +45,7 @@ _STOPPING = frozenset(
 )
 _SAY_S = 60.0  # between two lines
 _DRAW_S = 0.3  # between two pictures of the bar in a notebook
+_COMPILED_S = 1.0  # of a product, from which on it is said
 _ECHO_S = 2.0  # between two SIGTERM that are one
 _WAIT_S = 1.0  # for an outcome, before the loop looks for anything else to do
 
@@ -67,7 +68,7 @@ class Loop:
         self._elsewhere: deque[Path] = deque()
         self._running = 0
 
-    def work(self, paths: Sequence[Path]) -> None:
+    def work(self, products: Sequence[str]) -> None:
         """Work through all products; the record has their rows at the end.
 
         What is known is written also where an error or a signal ends the loop:
@@ -76,20 +77,19 @@ class Loop:
         """
         try:
             with self._progress, self._engine, _told_to_end():
-                self._run(paths)
+                self._run(products)
         except BaseException as end:
             with contextlib.suppress(OutputError):
                 self._record.write()
             if not isinstance(end, KeyboardInterrupt):
                 raise
-            rows = self._record.rows.values()
-            done = sum(row.state != "failed" for row in rows)
-            text = f"stopped, {done} of {len(paths)} done, run again to continue"
+            done = sum(row.state != "failed" for row in self._record.rows())
+            text = f"stopped, {done} of {len(products)} done, run again to continue"
             raise type(end)(text) from None
         self._record.write()
 
-    def _run(self, paths: Sequence[Path]) -> None:
-        fresh = iter(paths)
+    def _run(self, products: Sequence[str]) -> None:
+        fresh = map(Path, products)  # one at a time: a path takes more than its text
         while True:
             self._feed(fresh)
             if not self._running:
@@ -125,9 +125,10 @@ class Loop:
             self._elsewhere.append(path)
             return
         self._record.hear(self._claims.others())
-        if str(path) in self._record.rows:
+        former = self._record.row_of(str(path))
+        if former is not None:
             self._claims.release(str(path))
-            self._progress.advance(self._record.rows[str(path)])
+            self._progress.advance(former)
             return
         self._running += 1
         self._engine.submit(path)
@@ -284,7 +285,7 @@ class Progress:
     def __init__(self, total: int, *, shown: bool) -> None:
         self._bar: Any = None
         self._total, self._ended, self._failed = total, 0, 0
-        self._shown = shown
+        self._shown, self._told = shown, False
         self._begun = self._said = time.monotonic()
         if shown and sys.stderr.isatty():
             from rich.console import Console
@@ -310,6 +311,10 @@ class Progress:
         _LOG.info("%s %s %s", row.state, row.product, row.message or "")
         self._ended += 1
         self._failed += row.state == "failed"
+        if self._shown and not self._told and row.compile_seconds > _COMPILED_S:
+            self._told = True
+            text = f"{row.compile_seconds:.0f} of the {row.seconds:.0f} s of the first "
+            self._write(f"{text}product compiled code, which is kept for those to come")
         if self._bar is not None:
             text = f"products, {self._failed} failed" if self._failed else "products"
             self._bar.update(self._line, advance=1, description=text)
@@ -324,4 +329,11 @@ class Progress:
         if self._ended:
             left = self._total - self._ended
             text += f": {remaining(self._ended, now - self._begun, left)}"
-        sys.stderr.write(f"{text}\n")
+        self._write(text)
+
+    def _write(self, text: str) -> None:
+        console = getattr(self._bar, "console", None)  # a notebook has none
+        if console is not None:
+            console.print(text, markup=False, highlight=False)
+        else:
+            sys.stderr.write(f"{text}\n")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from tgo_spectra.archive import Remote
     from tgo_spectra.batch.engines import Engine
+    from tgo_spectra.batch.journal import ProductStatus
     from tgo_spectra.retrieval.setup import Setup
 
 __all__ = ["Cost", "Planned", "measured_in", "plan_catalogue", "plan_remote", "report"]
@@ -40,8 +41,8 @@ _KEYS = ("channel", "observation_type", "order")
 class Cost:
     """What products of one setup took: means, and how many there were.
 
-    `seconds` is by the clock, of a process of one thread: that of a core which does
-    nothing else, more of one that is shared. `size` is in bytes of a file.
+    `seconds` is of the processor, whatever else the machine does meanwhile; by the
+    clock where journals do not say it. `size` is in bytes of a file.
     """
 
     seconds: float
@@ -145,11 +146,16 @@ def measured_in(folder: Path) -> dict[str, Cost]:
     for row in latest(made).values():
         with contextlib.suppress(OSError):
             size = Path(row.output or "").stat().st_size
-            found[row.setup or ""].append((row.seconds, size))
+            found[row.setup or ""].append((_core_seconds(row), size))
     if not found:
         message = "no journal with products that were made, to take costs from"
         raise TgoError(message, path=folder, rule="batch.no_journal")
     return {name: _mean(pairs) for name, pairs in found.items()}
+
+
+def _core_seconds(row: ProductStatus) -> float:
+    """Seconds of the processor; by the clock where a former version wrote the row."""
+    return row.seconds if row.cpu_seconds is None else row.cpu_seconds
 
 
 def _mean(pairs: list[tuple[float, int]]) -> Cost:
@@ -187,7 +193,7 @@ def _measured(
             if number == 0:
                 _LOG.info("%s: %.1f s with all that is loaded", path, row.seconds)
             else:
-                pairs.append((row.seconds, Path(row.output).stat().st_size))
+                pairs.append((_core_seconds(row), Path(row.output).stat().st_size))
     return _mean(pairs), ""
 
 

@@ -194,8 +194,8 @@ def foresee(
     loaded = load_setups(setup)
     air = _air(atmosphere, climatology, climatology_choices)
     level2 = expanded(out).absolute() / "l2"
-    paths = [path for path in gathered.paths if shard is None or _in(path, *shard)]
-    return [foreseen(path, level2, loaded, air) for path in paths]
+    names = [name for name in gathered.names if shard is None or _in(name, *shard)]
+    return [foreseen(Path(name), level2, loaded, air) for name in names]
 
 
 def run_on(
@@ -219,7 +219,9 @@ def run_on(
     """
     mark = "" if shard is None else _mark(*shard)
     gathered = _find_products(products)
-    paths = [path for path in gathered.paths if shard is None or _in(path, *shard)]
+    names = gathered.names
+    if shard is not None:
+        names = [name for name in names if _in(name, *shard)]
     loaded = load_setups(setup)
     air = _air(atmosphere, climatology, climatology_choices)
     folder = expanded(out).absolute()
@@ -237,16 +239,16 @@ def run_on(
             journal = folder / f"journal-{claims.run}.jsonl"
         claims.announce(journal)
         facts = _facts(loaded, air, gathered)
-        facts |= {"products": len(paths), "shard": mark.strip("-") or None}
-        record = Record(folder, map(str, paths), facts, journal.name, mark)
+        facts |= {"products": len(names), "shard": mark.strip("-") or None}
+        record = Record(folder, names, facts, journal.name, mark)
         for left in gathered.left_out:
             record.note(_left_out(left))
         try:
-            bar = Progress(len(paths), shown=progress)
-            Loop(engine, record, claims, bar, conditions).work(paths)
+            bar = Progress(len(names), shown=progress)
+            Loop(engine, record, claims, bar, conditions).work(names)
         finally:
             sweep_temporary(level2)  # of workers that were ended
-    ordered = Rows(record.rows[str(path)] for path in paths)
+    ordered = Rows(record.rows())
     _LOG.info("%s", summary(ordered))
     taken = {row.setup for row in ordered}
     for one in loaded:
@@ -263,9 +265,9 @@ def _mark(number: int, parts: int) -> str:
     return f"-{number}-of-{parts}"
 
 
-def _in(path: Path, number: int, parts: int) -> bool:
+def _in(product: str, number: int, parts: int) -> bool:
     """Tell whether a product is of a shard: by its name, whatever else there is."""
-    place, member = split_place(path)
+    place, member = split_place(product)
     name = Path(member or place).name
     digest = hashlib.sha256(name.lower().encode("utf-8", "surrogateescape")).digest()
     return int.from_bytes(digest[:8], "big") % parts == number - 1
@@ -327,7 +329,7 @@ def _find_products(products: str | Path | Iterable[str | Path]) -> Gathered:
         else:
             places += [Path(name) for name in sorted(glob.glob(str(path)))]  # noqa: PTH207
     found = gather(places)
-    if not found.paths:
+    if not found.names:
         message = (
             f"no product found ({found.others} other labels and zips); give labels, "
             "zips, folders or patterns"
@@ -338,7 +340,7 @@ def _find_products(products: str | Path | Iterable[str | Path]) -> Gathered:
         more = f" and {found.older - 3} more" if found.older > 3 else ""
         text = printable(f"{', '.join(shown)}{more}")
         _LOG.warning("%d left out, see run.json: %s", found.older, text)
-    _LOG.info("%d products; %d others left out", len(found.paths), found.others)
+    _LOG.info("%d products; %d others left out", len(found.names), found.others)
     return found
 
 
@@ -352,7 +354,7 @@ def _facts(setups: tuple[Setup, ...], air: Any, found: Gathered) -> dict[str, An
         "instruments": instrument_hash(),
         "climatology": air.paths if taken else None,
         "climatology_choices": air.text() if taken else None,
-        "products": len(found.paths),
+        "products": len(found.names),
         "other_labels_left_out": found.others,
         "older_versions_left_out": found.older,
         "left_out": [

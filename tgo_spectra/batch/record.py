@@ -49,15 +49,26 @@ class Record:
         self.folder, self._facts = folder, facts
         self._journal = folder / journal
         self._mark = mark
-        self._products = {product: product for product in products}
+        # the name of each product until there is its row, which has the same name
+        self._products: dict[str, str | ProductStatus] = {one: one for one in products}
         self._same: dict[Any, Any] = {}
         self._read_to: dict[str, int] = {}
-        self.rows: dict[str, ProductStatus] = {}
         self.crashes: dict[str, list[ProductStatus]] = {}
         self._failed: dict[str, str] = {}
         self._read()
         self._written = 0.0
         self.write()
+
+    def row_of(self, product: str) -> ProductStatus | None:
+        """Row of a product; None until there is one."""
+        found = self._products.get(product)
+        return found if isinstance(found, ProductStatus) else None
+
+    def rows(self) -> Iterator[ProductStatus]:
+        """Rows that there are, in the order of the products."""
+        for found in self._products.values():
+            if isinstance(found, ProductStatus):
+                yield found
 
     def _read(self) -> None:
         """Take what former runs say of these products."""
@@ -101,19 +112,27 @@ class Record:
 
     def _take(self, row: ProductStatus) -> None:
         # of many rows what is equal is held once
+        known = self._products.get(row.product, row.product)
         row = dataclasses.replace(
             row,
-            product=self._products.get(row.product, row.product),
+            product=known.product if isinstance(known, ProductStatus) else known,
             **{
-                name: self._same.setdefault(value, value)
-                for name in ("state", "setup", "rule", "quality")
+                name: self._same.setdefault((name, value), value)
+                for name in (
+                    "state",
+                    "setup",
+                    "rule",
+                    "quality",
+                    "spectra",
+                    "compile_seconds",
+                )
                 for value in [getattr(row, name)]
             },
         )
         if row.state == "crashed":
             self.crashes.setdefault(row.product, []).append(row)
         elif row.state != "left_out":
-            self.rows[row.product] = row
+            self._products[row.product] = row
             self._failed.pop(row.product, None)
         if row.state == "failed":
             self._failed[row.product] = journal_line(row)
@@ -122,7 +141,7 @@ class Record:
         """Write the views as they are now."""
         lines = "".join(f"{line}\n" for line in self._failed.values())
         write_whole(self.folder / f"quarantine{self._mark}.jsonl", lines)
-        facts = self._facts | {"results": results(self.rows.values())}
+        facts = self._facts | {"results": results(self.rows())}
         write_whole(
             self.folder / f"run{self._mark}.json", json.dumps(facts, indent=1) + "\n"
         )

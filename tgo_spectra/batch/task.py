@@ -49,7 +49,7 @@ class Task:
 
     def __call__(self, path: Path) -> ProductStatus:
         """Process one product; every error becomes a row."""
-        start = time.perf_counter()
+        start, used = time.perf_counter(), time.thread_time()
         try:
             self._look()
             found = self.process(path, self.out, self.setups, self.atmosphere)
@@ -59,7 +59,12 @@ class Task:
         except Exception as error:  # noqa: BLE001 - the one boundary: a run goes on
             text = f"{type(error).__name__}: {error}"
             row = _failed(path, "batch.unexpected", text)
-        return dataclasses.replace(row, seconds=round(time.perf_counter() - start, 3))
+        return dataclasses.replace(
+            row,
+            seconds=round(time.perf_counter() - start, 3),
+            # of this thread: a worker has one, but one of Dask may have others beside
+            cpu_seconds=round(time.thread_time() - used, 3),
+        )
 
     def _look(self) -> None:
         """Refuse to work where the output folder is not that of the run."""
@@ -95,6 +100,7 @@ def process_product(
     # after the check: a run that finds all done loads none of the machinery
     from tgo_spectra.atmosphere.profile import read_atmosphere
     from tgo_spectra.files.netcdf import write_level2
+    from tgo_spectra.numerics.accelerate import timed_compilation
     from tgo_spectra.retrieval import retrieve
 
     own = None if setup is None else level1_for(setup, path)
@@ -106,7 +112,7 @@ def process_product(
         atmosphere = atmosphere.profile_for(level1)
     elif atmosphere is not None:
         atmosphere = read_atmosphere(atmosphere)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), timed_compilation() as compiled:
         # the run has said it
         warnings.filterwarnings("ignore", message=WARNING, category=TgoWarning)
         level2 = retrieve(level1, setup=setup, atmosphere=atmosphere)
@@ -121,6 +127,7 @@ def process_product(
         "setup": str(level2.attrs.get("setup", "")) or None,
         "content_sha256": digest,
         "quality": reasons_of(level2),
+        "compile_seconds": round(sum(compiled, 0.0), 3),
     }
 
 

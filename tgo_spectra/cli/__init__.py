@@ -35,7 +35,7 @@ SECTIONS = {
     "First": ("demo", "simulate", "info", "plot"),
     "Products": ("fetch", "index", "find", "verify"),
     "Retrieval": ("setups", "prepare", "plan", "retrieve", "status", "report"),
-    "Results": ("map", "merge", "limits", "deuterium", "compare", "export"),
+    "Results": ("map", "merge", "collect", "limits", "deuterium", "compare", "export"),
     "Line data": ("lines", "tables", "cache"),
 }
 """Commands as the help lists them, in the order in which they are needed."""

@@ -55,9 +55,8 @@ def plan(
 ) -> None:
     """Say what a run on FOLDER would be: products, setups, core hours, disk.
 
-    FOLDER is catalogued first, as by index. s is the time of one product by the clock,
-    with a process of one thread: that of a core which does nothing else. MB is the size
-    of its result.
+    FOLDER is catalogued first, as by index. s is the time of one product on one core,
+    whatever else the machine does meanwhile. MB is the size of its result.
     """
     from pathlib import Path
 

@@ -6,12 +6,14 @@ needed: ``import tgo_spectra`` stays free of numba.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numba
+from numba.core import event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -33,3 +35,14 @@ def compiled(*, parallel: bool = False, fastmath: bool = False) -> Callable[[F],
         )
 
     return decorate
+
+
+@contextlib.contextmanager
+def timed_compilation() -> Iterator[list[float]]:
+    """Give a list that holds the seconds of compiling at the end; empty without any.
+
+    What is found in a cache is not compiled.
+    """
+    spent: list[float] = []
+    with event.install_timer("numba:compile", spent.append):
+        yield spent
