@@ -3,7 +3,8 @@
 ``python tests/validation/faults.py [PRODUCTS]``: a library that is loaded before the
 others lets the N-th open, write, fsync or rename below the output folder fail, also
 those that netCDF makes itself, with each of four errors. One line of JSON at the end;
-exit code 1 where a promise is broken. Needs a C compiler and Linux.
+exit code 1 where a promise is broken. "ended" are the faults at which HDF5 itself ended
+the process: of those no name is asked for, all else is. Needs a C compiler and Linux.
 """
 
 from __future__ import annotations
@@ -182,7 +183,7 @@ def campaign(place, n_products, step=1, errors=tuple(ERRORS)):
     for k in range(n_products):
         text = f"<logical_identifier>urn:a:b:{k}</logical_identifier>"
         (folder / f"{k}.xml").write_text(text)
-    tried, broken, ended = dict.fromkeys(CALLS, 0), [], 0
+    tried, broken, ended = dict.fromkeys(CALLS, 0), [], []
     for call in CALLS:
         for error in errors:
             number = 1
@@ -191,7 +192,7 @@ def campaign(place, n_products, step=1, errors=tuple(ERRORS)):
                     out = Path(name) / "out"
                     found = forked(once, folder, out, call, number, error)
                     if found is None:
-                        ended += 1
+                        ended.append([call, number, error])
                         found = [True, True, *forked(after, folder, out), "ended"]
                 hit, *held, rule = found
                 if not hit:
