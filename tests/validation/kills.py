@@ -116,7 +116,7 @@ class Cluster:
         )  # fmt: skip
 
     def lose_scheduler(self, driver):
-        """Kill the scheduler; how many of the others do not end by that."""
+        """Kill the scheduler; how many of its workers do not end by that."""
         self.scheduler.kill()
         self.scheduler.wait()
         _, alive = psutil.wait_procs(self.workers, timeout=GONE_S)
@@ -185,7 +185,7 @@ def campaign(place, n_products, n_kills, minutes=1e9, seed=1):
         text = f"<logical_identifier>urn:a:b:{k}</logical_identifier>"
         (folder / f"{k}.xml").write_text(text)
     batch.run(folder, clean, workers=WORKERS, progress=False, process=process)
-    n_done, orphans, silent, bad = 0, 0, 0, []
+    n_done, orphans, left, silent, bad = 0, 0, 0, 0, []
     counts = dict.fromkeys(TURN, 0)
     starts, driver, cluster = 0, None, None
     until = time.monotonic() + 60.0 * minutes
@@ -218,7 +218,7 @@ def campaign(place, n_products, n_kills, minutes=1e9, seed=1):
             continue
         if cluster:
             alive, quiet = cluster.lose_scheduler(driver)
-            orphans, silent, cluster = orphans + alive, silent + quiet, None
+            left, silent, cluster = left + alive, silent + quiet, None
         else:
             killed, workers = kill(driver, how, out, rng)
             if not killed:
@@ -238,6 +238,7 @@ def campaign(place, n_products, n_kills, minutes=1e9, seed=1):
         "broken": bad,
         "orphans": orphans,
         "loss_not_said": silent,
+        "workers_of_dask_left": left,  # who started them ends them
         "redone_per_kill": round((len(tries) - n_products) / max(n_done, 1), 2),
         "quarantined": len((out / "quarantine.jsonl").read_text().splitlines()),
         "left": sorted(p.name for p in out.rglob("*.tmp-*")),

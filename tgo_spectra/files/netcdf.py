@@ -274,13 +274,7 @@ def _write_whole(
     """Write a file that holds its own hash, and read it back."""
     output_folder(final.parent)
     with atomic_file(final) as temporary:
-        try:
-            write_stored(variables, attrs, temporary)
-        except OSError as error:
-            # HDF5 keeps the cause to itself, and the disk, when asked, had none to tell
-            if error.errno is not None:
-                raise
-            write_stored(variables, attrs, temporary)
+        write_stored(variables, attrs, temporary)
         if _hash_of(temporary) != attrs["content_sha256"]:
             message = "the file read back differs from what was written"
             raise OutputError(message, path=final, rule="io.verify_failed")

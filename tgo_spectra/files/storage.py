@@ -279,6 +279,19 @@ def write_stored(
 
     All arrays that share a dimension agree on its size; OSError where the disk is full.
     """
+    try:
+        _write_once(variables, attrs, path)
+    except OSError as error:
+        # HDF5 keeps the cause to itself, and the disk, when asked, had none to tell
+        if error.errno is not None:
+            raise
+        _write_once(variables, attrs, path)
+
+
+def _write_once(
+    variables: Mapping[str, Stored], attrs: Mapping[str, Any], path: Path
+) -> None:
+    """Write the file, without a second try."""
     with new_netcdf(path) as file:
         file.setncatts(attrs)
         sizes: dict[str, int] = {}
