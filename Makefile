@@ -59,8 +59,9 @@ test-cluster: $(STAMP) $(SNAKEMAKE_STAMP) ## as root: the examples of job script
 	tests/cluster/slurm.sh install
 	PATH="$$PATH:$(CURDIR)/.snakemake/bin" $(BIN)/python -m pytest -q tests/test_82_slurm.py
 
+# kernels of its own: those of another numba would take the place of .venv's
 test-lowest: $(LOWEST_STAMP) ## open, fit, write, map, damage, at the lowest versions of everything
-	OMP_NUM_THREADS=1 .lowest/bin/python -m pytest -q -n 2 $(LOWEST)
+	NUMBA_CACHE_DIR="$(CURDIR)/.lowest/kernels" OMP_NUM_THREADS=1 .lowest/bin/python -m pytest -q -n 2 $(LOWEST)
 
 format: $(STAMP) ## format the code
 	$(BIN)/ruff format .
