@@ -388,9 +388,9 @@ def shell(command, capsys):
         lambda m: shlex.join(Path(m[1]).read_text(encoding="utf-8").split()),
         command,
     )
-    if "tables build" not in command:
-        # as many processes as a reader has cores take longer here than what they do
-        command = re.sub(r"--workers \d+", "--workers 0", command)
+    if command.startswith("tgo-spectra retrieve "):
+        # processes take longer here than what they do
+        command = re.sub(r" --workers \d+", "", command) + " --workers 0"
     words = []
     for word in shlex.split(command):
         found = sorted(map(str, Path().glob(word))) if "*" in word else []
