@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from tgo_spectra.errors import TgoError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["Death", "Engine", "Here", "mapped"]
+__all__ = ["Death", "Engine", "Here", "as_they_come", "mapped"]
 
 
 @dataclass(frozen=True)
@@ -99,19 +99,28 @@ def mapped(
 
     TgoError with the rule of its `Death` where an item ended its process.
     """
+    return list(as_they_come(engine, task, items))
+
+
+def as_they_come(
+    engine: Engine, task: Callable[[Any], Any], items: Iterable[Any]
+) -> Iterator[Any]:
+    """Give the outcomes of `mapped`, each as soon as those before it are there.
+
+    What is done with one is done while others are made.
+    """
     engine.use(task)
-    waiting, outcomes = deque(items), {}
-    order, running = list(waiting), 0
-    while waiting or running:
+    waiting, outcomes = deque(items), dict[Any, Any]()
+    order = deque(waiting)
+    while order:
         while waiting and engine.room > 0:
             engine.submit(waiting.popleft())
-            running += 1
-        found = engine.finished(1.0)
-        if found is None:
+        if order[0] in outcomes:
+            yield outcomes.pop(order.popleft())
             continue
-        running -= 1
+        if (found := engine.finished(1.0)) is None:
+            continue
         item, outcome = found
         if isinstance(outcome, Death):
             raise TgoError(outcome.message, value=item, rule=outcome.rule)
         outcomes[item] = outcome
-    return [outcomes[item] for item in order]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tgo_spectra.batch.engines import mapped
+from tgo_spectra.batch.engines import as_they_come
 from tgo_spectra.errors import TgoError
 from tgo_spectra.files.level2 import Found, files_in
 from tgo_spectra.maps.dataset import DENSE_CELLS
@@ -13,7 +13,7 @@ from tgo_spectra.maps.maps import SummedMap, grid_level2, summed_level2
 from tgo_spectra.maps.merging import merge_sums
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     import xarray as xr
@@ -56,13 +56,23 @@ def map_files(
     files = [file.absolute() for file in files_in(folder, leave_out=leave_out)]
     parts = [tuple(files[k : k + _PART]) for k in range(0, len(files), _PART)] or [()]
     stated = {**(grid_level2.__kwdefaults__ or {}), **choices}
-    sums = mapped(engine, _SumsOf(grid, {**stated, "allow_empty": True}), parts)
-    if not stated["allow_empty"] and not any(one.fields for one in sums):
-        return grid_level2(Found(files), grid, **choices)  # it says why
     form: Any = stated["form"] or ("dense" if grid.n_cells <= DENSE_CELLS else "sparse")
+    some = False
+
+    def each() -> Iterator[SummedMap]:
+        """Give sums as they come: some are merged while others are made."""
+        nonlocal some
+        task = _SumsOf(grid, {**stated, "allow_empty": True})
+        for one in as_they_come(engine, task, parts):
+            some = some or bool(one.fields)
+            yield one
+
     try:
-        return merge_sums(sums, form)
+        found = merge_sums(each(), form)
     except TgoError as error:
         if error.rule == "map.repeated":  # parts have no names: one by one they do
             grid_level2(Found(files), grid, **choices)
         raise
+    if not stated["allow_empty"] and not some:
+        return grid_level2(Found(files), grid, **choices)  # it says why
+    return found
