@@ -209,14 +209,20 @@ def read_journal(path: str | Path) -> list[ProductStatus]:
 
 def results(rows: Iterable[ProductStatus]) -> dict[str, Any]:
     """Numbers of products by state, and by what is to be known of their results."""
-    rows = list(rows)
-    made = [row for row in rows if row.state in ("done", "skipped")]
-    reasons = collections.Counter(name for row in made for name in row.quality or ())
+    # one pass and no copy: a run asks again and again, and there may be many
+    states: collections.Counter[str] = collections.Counter()
+    verdicts: collections.Counter[bool | None] = collections.Counter()
+    reasons: collections.Counter[str] = collections.Counter()
+    for row in rows:
+        states[row.state] += 1
+        if row.state in ("done", "skipped"):
+            verdicts[row.good] += 1
+            reasons.update(row.quality or ())
     return {
-        **{state: sum(row.state == state for row in rows) for state in STATES},
-        "good": sum(row.good is True for row in made),
-        "not_good": sum(row.good is False for row in made),
-        "of_unknown_quality": sum(row.good is None for row in made),
+        **{state: states[state] for state in STATES},
+        "good": verdicts[True],
+        "not_good": verdicts[False],
+        "of_unknown_quality": verdicts[None],
         "reasons": {
             r.name: reasons[r.name] for r in quality.REASONS if reasons[r.name]
         },
@@ -237,8 +243,8 @@ def summary(rows: Sequence[ProductStatus]) -> str:
     text = ", ".join(f"{found[state]} {state}" for state in STATES)
     parts = []
     if found["good"] or found["not_good"]:
-        fair = [row for row in rows if row.good]
-        parts.append(f"{found['good']} good{_minor(fair)}")
+        fair = _minor(row for row in rows if row.good)
+        parts.append(f"{found['good']} good{fair}")
     for reason in quality.REASONS:
         names = [row.product for row in rows if reason.name in (row.quality or ())]
         if reason.severe and names:
@@ -248,7 +254,7 @@ def summary(rows: Sequence[ProductStatus]) -> str:
     return f"{text}: {', '.join(parts)}" if parts else text
 
 
-def _minor(rows: list[ProductStatus]) -> str:
+def _minor(rows: Iterable[ProductStatus]) -> str:
     """Reasons that results have which may be used."""
     found = results(rows)["reasons"]
     return (
