@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from tgo_spectra.errors import RetrievalError, SetupError
 from tgo_spectra.retrieval.registry import kind_of_setup
 from tgo_spectra.retrieval.setups import list_setups, load_setup
@@ -75,6 +73,8 @@ def spectra_without(
         message = f"level 2 has no profile of {gas} with its residual"
         raise RetrievalError(message, field=f"{gas}_vmr", rule="absence.kind")
     chosen = setup_of(level2, setup)
+    import numpy as np
+
     from tgo_spectra.retrieval.measurement import selected
     from tgo_spectra.retrieval.models.so.absence import ratio_without
 

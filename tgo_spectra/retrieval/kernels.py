@@ -217,9 +217,9 @@ def average_field(
     mean : array, shape (node, row)
         Filled, as is the next.
     change : array, shape (node, gas, row)
+        Of the first gases only, if it has fewer.
     """
-    n_gas, n_nodes, _ = depth.shape
-    n_rows = mean.shape[1]
+    n_nodes, n_gas, n_rows = change.shape
     for node in range(n_nodes):
         for r in range(n_rows):
             mean[node, r] = field[0] * transmittance[node, r]

@@ -442,6 +442,7 @@ class _Instrument:
             ),
             [vectors[nodes] for vectors in self.vectors],
             self.wavenumber.deriv()(pixels + shift_px),
+            nodes,
         )
 
 

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from tgo_spectra.retrieval import consistency, noise
-from tgo_spectra.retrieval.models.so.slant_fields import batch_fields, batches, place_of
+from tgo_spectra.retrieval.models.so.slant_fields import (
+    batches,
+    on_nodes,
+    on_pixels,
+    place_of,
+)
 from tgo_spectra.retrieval.whitened import Whitened
 
 if TYPE_CHECKING:
@@ -104,18 +109,21 @@ class Ended:
         for near in np.unique(self.near[ended]).tolist():
             rows = np.flatnonzero(ended & (self.near == near))
             seen = made[near]
-            four, gas = self._fields(rows, seen, weights, field)
+            theirs = [
+                (other.seen(self.pixels, near, False), paths)
+                if other is not instrument
+                else (seen, paths)
+                for other, paths in others.values()
+            ]
+            four, gas, changed = self._fields(rows, seen, weights, field, theirs)
             light, whole = (
                 self._light(rows, seen, four),
                 self._whole(rows, seen, gas, four),
             )
-            changes = []
-            for other, theirs in others.values():
-                through = seen
-                if other is not instrument:
-                    through = other.seen(self.pixels, near, False)
-                changed, _ = self._fields(rows, through, theirs, field)
-                changes.append(self._light(rows, through, changed)[0] - light[0])
+            changes = [
+                self._light(rows, through, values)[0] - light[0]
+                for (through, _), values in zip(theirs, changed, strict=True)
+            ]
             if zero_level > 0.0:
                 bright = self.baseline[rows, :1].clip(DARKEST)
                 changes.append(zero_level * (1.0 / bright - light[0]))
@@ -172,18 +180,35 @@ class Ended:
         )  # fmt: skip
 
     def _fields(
-        self, rows: IntArray, seen: Seen, weights: Array, field: Array
-    ) -> tuple[Array, Array]:
-        """Fields of some rows where they were last linearised, see `batch_fields`."""
-        factors = self.point[rows, : self.n_gas]
-        four = np.empty((rows.size, 4, self.pixels.size))
-        gas = np.empty((rows.size, self.n_gas, self.pixels.size))
+        self,
+        rows: IntArray,
+        seen: Seen,
+        weights: Array,
+        field: Array,
+        others: Sequence[tuple[Seen, Array]],
+    ) -> tuple[Array, Array, list[Array]]:
+        """Fields of some rows where they were last linearised, see `batch_fields`.
+
+        And the first of them by other operators and ``weights``, for each; what is on
+        the nodes is the same for all operators.
+        """
+        n_pixels = self.pixels.size
+        four = np.empty((rows.size, 4, n_pixels))
+        gas = np.empty((rows.size, self.n_gas, n_pixels))
+        changed: list[Array] = [np.empty_like(four) for _ in others]
         for batch in batches(self.number[rows]):
-            place = place_of(self.number[rows[batch]])
-            four[batch], gas[batch] = batch_fields(
-                seen, weights[rows[batch]], field, place, factors[batch]
-            )
-        return four, gas
+            some = rows[batch]
+            place, factors = place_of(self.number[some]), self.point[some, : self.n_gas]
+            mean, slopes = on_nodes(seen, weights[some], field, place, factors)
+            four[batch], gas[batch] = on_pixels(seen, mean, slopes, place)
+            for (through, paths), values in zip(others, changed, strict=True):
+                theirs, none = mean, slopes[:, :0]
+                if paths is not weights or through.nodes != seen.nodes:
+                    theirs, none = on_nodes(
+                        through, paths[some], field, place, factors, derivatives=False
+                    )
+                values[batch], _ = on_pixels(through, theirs, none, place)
+        return four, gas, changed
 
     def _light(
         self, rows: IntArray, seen: Seen, four: Array

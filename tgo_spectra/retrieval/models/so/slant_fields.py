@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.floating]
     IntArray = npt.NDArray[np.intp]
 
-__all__ = ["BATCH", "KeptFields", "Seen", "batch_fields", "batches", "place_of"]
+__all__ = [
+    "BATCH",
+    "KeptFields",
+    "Seen",
+    "batch_fields",
+    "batches",
+    "on_nodes",
+    "on_pixels",
+    "place_of",
+]
 
 NODES = 512
 """Spectral quadrature points that are treated together."""
@@ -34,12 +43,13 @@ class Seen:
     """Operator for some nodes, the gases' vectors there, and the dispersion.
 
     ``vectors``: (node, vector) of each gas, C-contiguous; ``dispersion_cm1``:
-    (pixel,), per pixel.
+    (pixel,), per pixel; ``nodes``: which of the table.
     """
 
     operator: Operator
     vectors: list[Array]
     dispersion_cm1: Array
+    nodes: slice
 
 
 def place_of(number: IntArray) -> IntArray:
@@ -65,23 +75,37 @@ def batch_fields(
     place (row,), factors (row, gas) -> value, first and second derivative, slope (row,
     4, pixel); derivative to the factors (row, gas, pixel).
     """
-    mean, change = _on_nodes(seen, weights, field, place, factors)
+    mean, change = on_nodes(seen, weights, field, place, factors)
+    return on_pixels(seen, mean, change, place)
+
+
+def on_pixels(
+    seen: Seen, mean: Array, change: Array, place: IntArray
+) -> tuple[Array, Array]:
+    """Fields of a batch of rows from what is on the nodes, see `batch_fields`."""
     nodes, n_gas, _ = change.shape
     dense, few, gas = apply_model(
-        seen.operator, mean, np.arange(BATCH), more=change.reshape(nodes, -1)
+        seen.operator, mean, np.arange(BATCH), more=change.reshape(nodes, n_gas * BATCH)
     )
-    gas = gas.reshape(-1, n_gas, BATCH).transpose(2, 1, 0)
+    gas = gas.reshape(len(gas), n_gas, BATCH).transpose(2, 1, 0)
     value, shift, slope = dense
     four = np.stack([value, shift, few[0], slope]).transpose(2, 0, 1)
     return four[place], gas[place]
 
 
-def _on_nodes(
-    seen: Seen, weights: Array, field: Array, place: IntArray, factors: Array
+def on_nodes(
+    seen: Seen,
+    weights: Array,
+    field: Array,
+    place: IntArray,
+    factors: Array,
+    *,
+    derivatives: bool = True,
 ) -> tuple[Array, Array]:
     """Transmittance (node, place) and its derivative to factors (node, gas, place).
 
-    As `batch_fields`. Some nodes at a time: what is between stays in the cache.
+    As `batch_fields`; without ``derivatives`` those to no gas. Some nodes at a time:
+    what is between stays in the cache.
     """
     from tgo_spectra.numerics.matrices_kernel import multiply_in_blocks
     from tgo_spectra.retrieval.kernels import average_field, sum_depths
@@ -98,7 +122,7 @@ def _on_nodes(
     depth = np.empty((n_gas, NODES, columns.shape[1]), dtype=np.float32)
     total = np.empty(depth.shape[1:], dtype=np.float32)
     mean = np.empty((nodes, BATCH), dtype=np.float32)
-    change = np.empty((nodes, n_gas, BATCH), dtype=np.float32)
+    change = np.empty((nodes, n_gas if derivatives else 0, BATCH), dtype=np.float32)
     for start in range(0, nodes, NODES):
         stop = min(start + NODES, nodes)
         some = slice(0, stop - start)
