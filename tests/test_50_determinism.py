@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import pathlib
 import subprocess
@@ -196,3 +197,21 @@ def test_limb__in_parts_of_the_points_gives_the_same(kind, limit):
             off = float(np.abs(some[name] - whole[name][..., part]).max())
             print(kind, name, f"{off / tolerance:.1e}")
             assert off < limit * tolerance, name
+
+
+def test_kernels__that_may_be_reordered_are_part_of_those_that_call_them():
+    """Else the process that compiles one and those that load it differ in last bits."""
+    kernels, called = {}, set()
+    for path in pathlib.Path(tgo.__file__).parent.rglob("*.py"):
+        tree = ast.parse(path.read_text("utf-8"))
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.FunctionDef):
+                continue
+            for one in node.decorator_list:
+                if isinstance(one, ast.Call) and ast.unparse(one.func) == "compiled":
+                    kernels[node.name] = {word.arg for word in one.keywords}
+                    calls = (c for c in ast.walk(node) if isinstance(c, ast.Call))
+                    called |= {ast.unparse(call.func) for call in calls}
+    assert {"_add_core", "_outer"} <= kernels.keys() & called
+    for name in kernels.keys() & called:
+        assert "fastmath" not in kernels[name] or "part" in kernels[name], name

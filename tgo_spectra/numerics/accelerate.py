@@ -20,18 +20,27 @@ F = TypeVar("F", bound="Callable[..., Any]")
 prange = numba.prange
 
 
-def compiled(*, parallel: bool = False, fastmath: bool = False) -> Callable[[F], F]:
+def compiled(
+    *, parallel: bool = False, fastmath: bool = False, part: bool = False
+) -> Callable[[F], F]:
     """Return a decorator: machine code on first call, GIL released, code cached.
 
-    The Python original stays reachable as ``kernel.py_func`` for the tests.
+    What others call and what may be reordered (``fastmath``) is a ``part`` of them:
+    else the process that compiles it and those that find it in the cache would run two
+    versions of it, which round differently. The Python original stays reachable as
+    ``kernel.py_func`` for the tests.
     """
 
     def decorate(function: F) -> F:
         return cast(
             "F",
-            numba.njit(nogil=True, cache=True, parallel=parallel, fastmath=fastmath)(
-                function
-            ),
+            numba.njit(
+                nogil=True,
+                cache=True,
+                parallel=parallel,
+                fastmath=fastmath,
+                forceinline=part,
+            )(function),
         )
 
     return decorate

@@ -49,7 +49,7 @@ def _lagrange() -> Floats:
 _LAGRANGE = _lagrange()
 
 
-@compiled(fastmath=True)
+@compiled(fastmath=True, part=True)
 def _soft(r: float, inverse: float, q: float, top: float) -> float:
     """Taylor polynomial of ``top / (1 + q (s - 1))``, s = r^2 inverse, about s = 1."""
     t = q - q * (r * r * inverse)
@@ -69,7 +69,7 @@ def _soft_terms(reach: float, a: float, b: float) -> tuple[float, float, float]:
     return inverse, q, a * inverse * q
 
 
-@compiled(fastmath=True)
+@compiled(fastmath=True, part=True)
 def _add_soft(
     out: Floats, at: Floats, position: float, reach: float, a: float, b: float,
     c6: float, c8: float,
@@ -95,7 +95,7 @@ def _add_soft(
         out[i] += k0 + t * p
 
 
-@compiled(fastmath=True)
+@compiled(fastmath=True, part=True)
 def _add_wing(
     out: Floats, at: Floats, position: float, a: float, b: float, c6: float, c8: float
 ) -> None:

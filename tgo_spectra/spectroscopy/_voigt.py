@@ -130,7 +130,7 @@ def _rational(x: float, y: float) -> float:
     return float(w.real)
 
 
-@compiled(fastmath=True)
+@compiled(fastmath=True, part=True)
 def _outer(x: float, y: float) -> float:
     """Fifth convergent of the continued fraction, real part."""
     a = x * x - y * y
@@ -185,7 +185,7 @@ def _bounds(start: float, step: float, size: int, left: float, right: float) -> 
     return first, max(first, last)
 
 
-@compiled(fastmath=True)
+@compiled(fastmath=True, part=True)
 def _add_outer(
     out: Floats, at: Floats, position: float, unit: float, y: float, height: float
 ) -> None:
@@ -213,7 +213,7 @@ def _add_series(
         out[i] += height * _odd_part(x, y)
 
 
-@compiled(fastmath=True)
+@compiled(fastmath=True, part=True)
 def _add_odd(
     out: Floats, at: Floats, position: float, unit: float, y: float, height: float
 ) -> None:
