@@ -238,7 +238,8 @@ def warn_of_reference() -> None:
     text = (
         f"{WARNING}, which may be off (1 sigma) by {kelvin.min():.0f} to "
         f"{kelvin.max():.0f} K below 60 km and by {100.0 * share:.0f} % in pressure, "
-        "more where season or latitude are unknown; give a profile (atmosphere=, "
+        "more where season or latitude are unknown; joint fits of water and carbon "
+        "monoxide may be off by several stated errors; give a profile (atmosphere=, "
         "--atmosphere) or a climatology (atmosphere_for_product, --climatology)"
     )
     warnings.warn(text, TgoWarning, stacklevel=4)

@@ -69,15 +69,15 @@ def spectra_without(
     >>> 1e-3 < float((without - fitted).max()) < 1e-2
     True
     """
-    if f"{gas}_vmr" not in level2 or "residual" not in level2:
-        message = f"level 2 has no profile of {gas} with its residual"
-        raise RetrievalError(message, field=f"{gas}_vmr", rule="absence.kind")
-    chosen = setup_of(level2, setup)
     import numpy as np
 
     from tgo_spectra.retrieval.measurement import selected
     from tgo_spectra.retrieval.models.so.absence import ratio_without
 
+    if f"{gas}_vmr" not in level2 or "residual" not in level2:
+        message = f"level 2 has no profile of {gas} with its residual"
+        raise RetrievalError(message, field=f"{gas}_vmr", rule="absence.kind")
+    chosen = setup_of(level2, setup)
     row = kind_of_setup(chosen)
     assert row is not None
     spectra = selected(level1, row.needs).compute()
