@@ -9,6 +9,8 @@ import pytest
 import xarray as xr
 
 import tgo_spectra as tgo
+from tgo_spectra.batch import maps as batch_maps
+from tgo_spectra.batch.engines import Here
 from tgo_spectra.errors import RetrievalError, TgoError, TgoWarning
 from tgo_spectra.files import level2 as inputs
 from tgo_spectra.files.level2 import KEY
@@ -295,6 +297,20 @@ def test_place__one_level_of_a_file_and_merged(tmp_path):
     assert merged.attrs["n_values_without_place"] == 3
     assert "bad.nc" in merged.attrs["products_without_place"]
     assert "latitude 95" in merged.attrs["products_without_place"]
+
+
+def test_place__of_files_mapped_in_parts_is_said_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(batch_maps, "_PART", 1)
+    for number in range(3):
+        bad = profile(f"bad{number}", latitude=[95.0 + number, 5.0])
+        tgo.write_level2(bad, tmp_path / f"bad{number}.nc")
+    with pytest.warns(TgoWarning) as said:
+        maps = batch_maps.map_files(tmp_path, GRID, Here(), {})
+    assert maps.attrs["n_values_without_place"] == 3
+    (text,) = [str(one.message) for one in said]
+    assert text.startswith("3 levels or spectra of 3 products have no possible place")
+    for number in range(3):
+        assert f"bad{number}.nc (latitude {95 + number})" in text
 
 
 def test_place__of_a_level_that_would_not_count_is_no_matter():

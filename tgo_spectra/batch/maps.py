@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tgo_spectra.batch.engines import as_they_come
 from tgo_spectra.errors import TgoError
-from tgo_spectra.files.level2 import Found, files_in
+from tgo_spectra.files.level2 import Found, files_in, warn_of_places
 from tgo_spectra.maps.dataset import DENSE_CELLS
 from tgo_spectra.maps.maps import SummedMap, grid_level2, summed_level2
 from tgo_spectra.maps.merging import merge_sums
@@ -75,4 +75,5 @@ def map_files(
         raise
     if not stated["allow_empty"] and not some:
         return grid_level2(Found(files), grid, **choices)  # it says why
+    warn_of_places(found.attrs)
     return found

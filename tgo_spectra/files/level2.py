@@ -46,6 +46,7 @@ __all__ = [
     "profiles",
     "reasons_of",
     "results_in",
+    "warn_of_places",
 ]
 
 _LOG = logging.getLogger(__name__)
@@ -271,23 +272,15 @@ class Inputs:
         self._without_place[self._number] = (name, max(n, before))
 
     def attributes(self) -> dict[str, Any]:
-        """Return what a map says of its inputs; warn of what was left out."""
+        """Return what a map says of its inputs."""
         lost = sorted(name for name, _ in self._without_place.values())
-        n_values = sum(n for _, n in self._without_place.values())
-        if lost:
-            shown = BETWEEN.join(lost[:3]) + (" ..." if len(lost) > 3 else "")
-            text = (
-                f"{n_values} levels or spectra of {len(lost)} products have no "
-                f"possible place and are left out: {shown}"
-            )
-            warnings.warn(text, TgoWarning, stacklevel=3)
         return {
             "n_inputs": self._number,
             "n_inputs_without_identity": self._nameless,
             "input_products": _list_text(self._listed),
             "input_keys_sha256": _hash(self.keys()),
             "n_products_without_place": len(lost),
-            "n_values_without_place": n_values,
+            "n_values_without_place": sum(n for _, n in self._without_place.values()),
             "products_without_place": BETWEEN.join(lost[:LISTED]),
             "products_in_several_forms": BETWEEN.join(sorted(self._several)[:LISTED]),
         }
@@ -311,6 +304,21 @@ class Inputs:
         lid = str(level2.attrs.get("product_lid") or "")
         otherwise = f"Dataset {self._number}" + (f" of {lid}" if lid else "")
         return place_of(level2, otherwise)
+
+
+def warn_of_places(attrs: Mapping[str, Any]) -> None:
+    """Warn of what a map left out because it has no place, by the map's attributes.
+
+    Once a map, where it is whole: parts of one are summed without a word.
+    """
+    if n_products := attrs["n_products_without_place"]:
+        lost = attrs["products_without_place"].split(BETWEEN)
+        shown = BETWEEN.join(lost[:3]) + (" ..." if n_products > 3 else "")
+        text = (
+            f"{attrs['n_values_without_place']} levels or spectra of {n_products} "
+            f"products have no possible place and are left out: {shown}"
+        )
+        warnings.warn(text, TgoWarning, stacklevel=3)
 
 
 def merged_inputs(

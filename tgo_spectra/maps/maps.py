@@ -16,7 +16,14 @@ import numpy as np
 import xarray as xr
 
 from tgo_spectra.errors import TgoError
-from tgo_spectra.files.level2 import BETWEEN, KEY, Inputs, Part, profiles
+from tgo_spectra.files.level2 import (
+    BETWEEN,
+    KEY,
+    Inputs,
+    Part,
+    profiles,
+    warn_of_places,
+)
 from tgo_spectra.files.observations import is_simulated
 from tgo_spectra.maps.choices import Choice, check_choices
 from tgo_spectra.maps.dataset import map_dataset
@@ -274,6 +281,7 @@ def grid_level2(
         maximum_chi_square=maximum_chi_square, without_kernel=without_kernel,
         proportional_errors=proportional_errors, form=form, allow_empty=allow_empty,
     )  # fmt: skip
+    warn_of_places(found.attrs)
     made = map_dataset(found.fields, found.axes, found.attrs, form)
     return made.assign({KEY: input_keys(found.keys)})
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from tgo_spectra.errors import TgoError
-from tgo_spectra.files.level2 import Inputs, Part, profiles
+from tgo_spectra.files.level2 import Inputs, Part, profiles, warn_of_places
 from tgo_spectra.files.observations import is_simulated
 from tgo_spectra.files.tables import table_text
 from tgo_spectra.maps.choices import Choice, check_choices
@@ -180,6 +180,7 @@ def stacked_limits(
         "n_simulated": simulated,
         **inputs.attributes(),
     }
+    warn_of_places(attrs)
     return _dataset(gas, grid, _stacked(taken, common, sigma_level), attrs)
 
 
