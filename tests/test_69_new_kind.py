@@ -15,20 +15,21 @@ import pytest
 from msgspec import field
 
 import tgo_spectra as tgo
+from tgo_spectra.atmosphere.profile import on_altitudes
 from tgo_spectra.cli import main
 from tgo_spectra.files.netcdf import open_verified
 from tgo_spectra.retrieval import level2, registry
 from tgo_spectra.retrieval.conclusion import conclude
 from tgo_spectra.retrieval.joint import fit
 from tgo_spectra.retrieval.linear import Expansion
-from tgo_spectra.retrieval.measurement import given_atmosphere
+from tgo_spectra.retrieval.measurement import given_atmosphere, planet_radius
 from tgo_spectra.retrieval.profile_variables import profile_dataset
 from tgo_spectra.retrieval.setup import Detection, Setup
 from tgo_spectra.retrieval.state import StateSpace, independent, profile
 from tgo_spectra.retrieval.whitened import Whitened
 from tgo_spectra.variables import validate
 
-RADIUS_KM, LEVELS_KM = 3390.0, np.arange(0.0, 101.0, 4.0)
+LEVELS_KM = np.arange(0.0, 101.0, 4.0)
 
 
 class LampSetup(Setup, frozen=True, kw_only=True):
@@ -64,12 +65,13 @@ class Lamp:
 
 def retrieve_lamp(level1, setup, atmosphere):
     """Fit methane and the brightness of the lamp."""
-    air = given_atmosphere(atmosphere, level1).interp(altitude=LEVELS_KM)
+    air = on_altitudes(given_atmosphere(atmosphere, level1), LEVELS_KM)
+    radius = planet_radius(level1, air)
     height = level1["tangent_altitude"].values
     rows = np.flatnonzero((height > 2.0) & (height < 90.0))[::10]
     height, pixels = height[rows], np.arange(100, 140)
     lower = np.sqrt(
-        (RADIUS_KM + LEVELS_KM) ** 2 - (RADIUS_KM + height[:, None]) ** 2 + 0j
+        (radius[0] + LEVELS_KM) ** 2 - (radius[0] + height[:, None]) ** 2 + 0j
     )
     step = 2e5 * np.diff(lower.real, append=lower.real[:, -1:], axis=1)
     path = step * air["number_density"].values
@@ -97,10 +99,12 @@ def retrieve_lamp(level1, setup, atmosphere):
     record = level2.provenance(
         level1, setup, air, method="lamp", instrument_model="a lamp",
         interferents_absent=(), baseline_degree=0, n_orders=0, masked_pixels="none",
-        radius=(RADIUS_KM, "given"),
+        radius=radius,
     )  # fmt: skip
+    record["fitted_pixels"] = f"{pixels[0]}-{pixels[-1]}"
     view = level2.View(rows, height, LEVELS_KM, residual)
-    return profile_dataset(level1, view, end, setup.detection, path, {}, record)
+    beside = {n: air[n].values for n in ("pressure", "temperature", "number_density")}
+    return profile_dataset(level1, view, end, setup.detection, path, beside, record)
 
 
 @pytest.fixture
@@ -135,8 +139,11 @@ def test_new_kind__has_all_that_others_have(kind, level1, tmp_path):
                  "ch4_averaging_kernel", "ch4_upper_limit", "ch4_detected",
                  "ch4_layer_upper_limit", "quality_flag",
                  "aerosol_exponent_error", "reduced_chi_square",
-                 "latitude", "time", "mars_year"):  # fmt: skip
+                 "latitude", "time", "mars_year", "pressure",
+                 "number_density"):  # fmt: skip
         assert np.isfinite(result[name].values.astype(float)).all(), name
+    assert result.attrs["fitted_pixels"] == "100-139"
+    assert result.attrs["planet_radius_source"] == "table geometry"
     back = open_verified(tgo.write_level2(result, tmp_path / "a.nc"))
     assert back["ch4_vmr"].attrs["units"] == "1"
 
