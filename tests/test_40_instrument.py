@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from reference.operator_matrix import as_csr
@@ -10,6 +12,7 @@ from tgo_spectra.instruments.response.tabulated import (
     apply,
     apply_many,
     build_operator,
+    change,
     covered_orders,
 )
 from tgo_spectra.instruments.response.truncation import truncation_residual
@@ -332,6 +335,21 @@ def test_truncation_residual_is_the_change_by_the_last_pair(nodes):
     expected = np.abs(apply(two, field) - apply(one, field)).max()
     assert truncation_residual(two, field) == pytest.approx(expected, rel=1e-9)
     assert np.isnan(truncation_residual(build(nodes, n_orders=0), field))
+
+
+def test_change__of_operators_that_reach_over_other_nodes(nodes):
+    settings = SoInstrument()
+    wider = replace(settings, ils_resolving_power=0.9 * settings.ils_resolving_power)
+    pair = [build(nodes, settings=one, kinds=KINDS[:1]) for one in (settings, wider)]
+    assert (pair[0].node_low != pair[1].node_low).any()
+    assert pair[0].node_high.sum() < pair[1].node_high.sum()
+    field = spectrum(fine_grid(), 2)
+    for plus, minus in (pair, pair[::-1]):
+        expected = (apply(plus, field) - apply(minus, field)) / 0.5
+        found = apply(change(plus, minus, 0.5), field)
+        np.testing.assert_allclose(found, expected, atol=1e-12)
+    whole = build(nodes)
+    np.testing.assert_array_equal(apply(pair[0], field), apply(whole, field))
 
 
 def test_operator_refuses(nodes):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -172,17 +173,17 @@ def test_far_orders__at_few_heights(scene, vmr):
 
 
 def test_span__what_one_atmosphere_needs_of_a_table(scene, vmr):
-    whole = forward.with_coefficients(scene.limb, {})
-    assert scene.limb.vectors.shape[1] < 0.6 * whole.vectors.shape[1]
-    found = forward.node_transmittance(scene.limb, vmr)
+    limb, gases, start = scene.limb, {}, 0
+    for gas, path in limb.gases.items():
+        stop = start + len(path.coefficients)
+        own = limb.table[:, start:stop]
+        gases[gas] = replace(path, vectors=own, turn=np.eye(stop - start))
+        start = stop
+    whole = replace(limb, gases=gases, vectors=limb.table)
+    assert limb.vectors.shape[1] < 0.6 * whole.vectors.shape[1]
+    found = forward.node_transmittance(limb, vmr)
     expected = forward.node_transmittance(whole, vmr)
     np.testing.assert_allclose(found, expected, atol=4e-6)
-    stronger = {"h2o": 1.1 * scene.limb.gases["h2o"].coefficients}
-    changed = forward.with_coefficients(scene.limb, stronger)
-    more = forward.node_transmittance(whole, vmr | {"h2o": 1.1 * vmr["h2o"]})
-    np.testing.assert_allclose(
-        forward.node_transmittance(changed, vmr), more, atol=4e-6
-    )
 
 
 def test_manifolds__sums_over_parts_with_gaps():

@@ -39,7 +39,7 @@ __all__ = [
     "limb",
     "pixel_fields",
     "pixel_values",
-    "with_coefficients",
+    "turned",
 ]
 
 SUBSTEP_KM = 0.25
@@ -236,7 +236,7 @@ def limb(
         gas: np.eye(len(own)) if exact else _span(coefficients[gas], number_density_cm3)
         for gas, own in vectors.items()
     }
-    spanned = table if exact else _turned(table, list(turns.values()))
+    spanned = table if exact else turned(table, list(turns.values()))
     gases, start = {}, 0
     for gas, turn in turns.items():
         u = spanned[:, start : start + turn.shape[1]]
@@ -245,29 +245,6 @@ def limb(
     last = height_km.size - 1
     chosen = np.unique(np.append(np.arange(0, last, jacobian_every), last))
     return Limb(altitude_km, height_km, gases, air, hats, spanned, table, chosen, dtype)
-
-
-def with_coefficients(
-    model: Limb, coefficients: Mapping[str, Array], air_cm2: Array | None = None
-) -> Limb:
-    """Return the model with other cross sections of some gases, and other air.
-
-    ``coefficients`` (rank, point, cm2): they need not lie in what those of the model
-    span. Of the result the transmittance alone may be asked; differences are to be
-    taken between two of them.
-    """
-    gases, start = {}, 0
-    for gas, path in model.gases.items():
-        stop = start + len(path.coefficients)
-        gases[gas] = replace(
-            path,
-            vectors=model.table[:, start:stop],
-            coefficients=coefficients.get(gas, path.coefficients),
-            turn=np.eye(stop - start),
-        )
-        start = stop
-    air = model.air_cm2 if air_cm2 is None else air_cm2
-    return replace(model, gases=gases, vectors=model.table, air_cm2=air)
 
 
 _STACKS: list[tuple[tuple[Array, ...], Array]] = []
@@ -294,8 +271,8 @@ def _span(coefficients: Array, number_density_cm3: Array) -> Array:
     return np.asarray(directions[:, size > SPAN_TOLERANCE * size[0]])
 
 
-def _turned(table: Array, turns: Sequence[Array]) -> Array:
-    """Vectors of the table in the directions of each gas, (node, direction)."""
+def turned(table: Array, turns: Sequence[Array]) -> Array:
+    """Return the vectors of the table in directions of each gas, (node, direction)."""
     number = sum(turn.shape[1] for turn in turns)
     out = np.empty((len(table), number), dtype=table.dtype)
     rank, at = 0, 0

@@ -48,7 +48,7 @@ def fill_blocks(
     data: Floats,
     sums: Floats,
 ) -> None:
-    """Write the first two to four kinds of rows, not normalised, and row sums.
+    """Write the first one to four kinds of rows, not normalised, and row sums.
 
     The Gaussian is not evaluated at every sample: with a cell's middle at a and its
     samples at a + b, exp(-(a + b)^2 / 2) is the product of a term in a, one in b, and
@@ -136,9 +136,10 @@ def fill_blocks(
                             t2 += weight * kernel[2, q]
                         at = base + node
                         data[at] = t0
-                        data[at + stride] = t1
                         sums[p, k, 0] += t0
-                        sums[p, k, 1] += t1
+                        if kinds > 1:
+                            data[at + stride] = t1
+                            sums[p, k, 1] += t1
                         if kinds > 2:
                             data[at + 2 * stride] = t2
                             sums[p, k, 2] += t2
@@ -182,12 +183,14 @@ def normalise_blocks(
             for local in range(count):
                 p = limits[b] + local
                 one = 1.0 / total[p, 0]
-                d1 = total[p, 1] * one
                 base = offset[b, k] + local * width
                 for i in range(base, base + width):
-                    value = data[i] * one
-                    out[i] = value
-                    out[i + stride] = data[i + stride] * one - value * d1
+                    out[i] = data[i] * one
+                if kinds > 1:
+                    d1 = total[p, 1] * one
+                    for i in range(base, base + width):
+                        value = data[i] * one
+                        out[i + stride] = data[i + stride] * one - value * d1
                 if kinds > 2:
                     d2 = total[p, 2] * one
                     for i in range(base, base + width):

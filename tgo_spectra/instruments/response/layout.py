@@ -288,7 +288,7 @@ def fill(
     One block at a time: in double precision it stays in the cache.
 
     ``area``, (pixel, order): blaze over the sigma of the line shape; ``nu_c``:
-    wavenumber to which the slope refers, cm-1; ``kinds`` of rows, two to four. Returns
+    wavenumber to which the slope refers, cm-1; ``kinds`` of rows, one to four. Returns
     the entries, normalised, of type ``dtype``, and the sums over the nodes before that,
     (pixel, order, kind).
     """

@@ -40,6 +40,7 @@ __all__ = [
     "apply_many",
     "blocks_of",
     "build_operator",
+    "change",
     "covered_orders",
     "from_layout",
     "kind_index",
@@ -175,7 +176,7 @@ def build_operator(
     dtype : numpy.float32 or numpy.float64
         Storage of the entries; they are computed in double precision.
     kinds : tuple of str
-        The first two, three or all of `KINDS`.
+        The first, the first two or three, or all of `KINDS`.
 
     Returns
     -------
@@ -186,8 +187,8 @@ def build_operator(
     InstrumentError
         If the inputs do not fit together or the table does not cover the orders.
     """
-    if kinds not in (KINDS[:2], KINDS[:3], KINDS):
-        msg = f"an operator has the first two, three or all of {', '.join(KINDS)}"
+    if kinds not in (KINDS[:1], KINDS[:2], KINDS[:3], KINDS):
+        msg = f"an operator has the first or all of {', '.join(KINDS)}"
         raise InstrumentError(msg, field="kinds", value=kinds, rule="operator.kind")
     settings = settings or SoInstrument()
     layout = arrange(
@@ -261,6 +262,43 @@ def from_layout(
         centre_cm1=centre_cm1,
         kinds=kinds,
     )
+
+
+def change(plus: Operator, minus: Operator, step: float) -> Operator:
+    """Return the difference of two operators over the step between them.
+
+    Parameters
+    ----------
+    plus, minus : Operator
+        From `build_operator`, with value rows alone, of the same pixels, orders and
+        nodes. Their line shapes may reach over different nodes.
+    step : float
+
+    Returns
+    -------
+    Operator
+        Value rows; what it says of the light of orders is that of the first.
+    """
+    low = np.minimum(plus.node_low, minus.node_low)
+    high = np.maximum(plus.node_high, minus.node_high)
+    sizes = np.diff(plus.block_start)[:, None] * (high - low)
+    ends = np.cumsum(sizes.ravel()).reshape(sizes.shape)
+    made = replace(
+        plus,
+        node_low=low,
+        node_high=high,
+        offset=ends - sizes,
+        data=np.zeros(int(ends[-1, -1]), dtype=plus.data.dtype),
+    )
+    for one, factor in ((plus, 1.0 / step), (minus, -1.0 / step)):
+        if np.array_equal(one.node_low, low) and np.array_equal(one.node_high, high):
+            made.data[:] += made.data.dtype.type(factor) * one.data
+            continue
+        both = zip(made.blocks(slice(None)), one.blocks(slice(None)), strict=True)
+        for (_, nodes, _, target), (_, mine, _, block) in both:
+            span = slice(mine.start - nodes.start, mine.stop - nodes.start)
+            target[:, span] += target.dtype.type(factor) * block
+    return made
 
 
 def apply(

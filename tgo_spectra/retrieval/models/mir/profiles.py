@@ -13,8 +13,8 @@ from tgo_spectra.retrieval.measurement import given_atmosphere, planet_radius
 from tgo_spectra.retrieval.models.mir.fit import MirSolution, solve_mir
 from tgo_spectra.retrieval.models.mir.scene import MirScene, make_mir_scene, order_rows
 from tgo_spectra.retrieval.models.mir.systematics import mir_changes, sizes
+from tgo_spectra.retrieval.models.so.air import given_air
 from tgo_spectra.retrieval.models.so.scene import of_reference
-from tgo_spectra.retrieval.models.so.sources import given_air
 from tgo_spectra.retrieval.profile_variables import profile_dataset
 from tgo_spectra.spectroscopy import tables
 

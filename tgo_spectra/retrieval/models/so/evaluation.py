@@ -19,7 +19,7 @@ from tgo_spectra.retrieval.models.so.scene import detector_position
 from tgo_spectra.retrieval.whitened import Whitened, whiten
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -44,6 +44,10 @@ the second-order expansion in shift is good to 3e-6 in transmittance (order 134)
 IMPOSSIBLE_SIGMAS = 15.0
 """From its a priori, of an element of the instrument: with it no pixel may get light.
 Results are flagged far below."""
+
+FAR = 1.2
+"""A priori sigmas by which an element of the instrument may end away from where its
+derivative was taken."""
 
 HIGHER_STEP_PX = 0.3
 """Of the differences that give the third and fourth derivative by the shift."""
@@ -108,7 +112,9 @@ class Evaluator:
     linearised. The instrument itself is built anew as its elements move; the sources
     act through their derivatives alone, from ``anchor``, where the scene has them.
 
-    ``depth``: aerosol optical depth per row, from the brightness last fitted.
+    ``depth``: aerosol optical depth per row, from the brightness last fitted; ``last``:
+    the fields last made, with what they were made of, since a state is often asked for
+    twice; ``sides``: settings of the elements and change of the operator by each there.
     """
 
     scene: Scene
@@ -116,6 +122,8 @@ class Evaluator:
     anchor: State = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.last: tuple[Operator, bool, State, forward.PixelFields] | None = None
+        self.sides: tuple[tuple[float, ...], list[Operator]] | None = None
         self.built = (np.inf, np.inf)
         self.elements = tuple(elements_of(self.scene.setup))
         self.known = sources.names_of(self.scene.setup)
@@ -174,8 +182,27 @@ class Evaluator:
             self._refuse(values)
             self.operator = self.scene.operator(*wanted, offsets=values)
             self.built, self.settings = wanted, settings
+        gases = {gas: np.array(state[gas]) for gas in self.scene.limb.gases}
+        if self.last is not None:
+            seen_by, whole, at, made = self.last
+            same = all(np.array_equal(gases[gas], at[gas]) for gas in gases)
+            if same and seen_by is self.operator and whole >= with_jacobian:
+                return made if with_jacobian else replace(made, gas={})
         model = forward.pixel_fields if with_jacobian else forward.pixel_values
-        return model(self.scene.limb, self.operator, state)
+        fields = model(self.scene.limb, self.operator, state)
+        self.last = self.operator, with_jacobian, gases, fields
+        return fields
+
+    def follow(self, other: Evaluator) -> None:
+        """Go on from another model of these spectra, with the same instrument.
+
+        Costs must compare: the aerosol is the same. What was made of the instrument
+        stays while it is good.
+        """
+        self.depth = other.depth
+        self.operator, self.built = other.operator, other.built
+        self.settings = other.settings or (0.0,) * len(self.elements)
+        self.sides = other.sides
 
     def _refuse(self, values: Mapping[str, float]) -> None:
         """Refuse elements that no instrument has: a step went too far."""
@@ -194,12 +221,9 @@ class Evaluator:
         if self.derivatives is None:
             assert self.operator is not None
             parts = [self._by_instrument(state)] if self.elements else []
-            parts += [
-                sources.derivative(
-                    self.scene, name, state, self.operator, fields, self.depth
-                )
-                for name in self.known
-            ]
+            parts += sources.derivatives(
+                self.scene, state, self.operator, fields, self.depth
+            )
             self.derivatives = np.concatenate(parts, axis=1)
         return self.derivatives
 
@@ -253,25 +277,35 @@ class Evaluator:
     def _by_instrument(self, state: State) -> Array:
         """Central differences by the elements of the instrument."""
         t = forward.node_transmittance(self.scene.limb.sparse, state)
+        if self.sides is None or self.is_far(self.sides[0], self.settings):
+            self.sides = self.settings, self._made_sides()
+        seen = [operator.apply(side, t) for side in self.sides[1]]
+        heights = np.stack(seen).transpose(2, 0, 1)
+        return linear.seen_by_rows(
+            self.scene.jacobian_rows, np.ascontiguousarray(heights)
+        )
+
+    def _made_sides(self) -> list[Operator]:
         values = dict(zip(self.elements, self.settings, strict=True))
-        seen = []
+        sides = []
         for name in self.elements:
             step = ELEMENTS[name].step
             plus, minus = (
                 self.scene.operator(
                     *self.built,
                     offsets=values | {name: values[name] + sign * step},
-                    kinds=2,
+                    kinds=1,
                 )
                 for sign in (1.0, -1.0)
             )
-            seen.append(
-                (operator.apply(plus, t) - operator.apply(minus, t)) / (2.0 * step)
-            )
-        heights = np.stack(seen).transpose(2, 0, 1)
-        return linear.seen_by_rows(
-            self.scene.jacobian_rows, np.ascontiguousarray(heights)
-        )
+            sides.append(operator.change(plus, minus, 2.0 * step))
+        return sides
+
+    def is_far(self, place: Sequence[float], other: Sequence[float]) -> bool:
+        """Tell whether a derivative by the instrument has to be taken anew."""
+        sigmas = elements_of(self.scene.setup).values()
+        off = np.abs(np.subtract(place, other))
+        return bool((off > FAR * np.array([*sigmas])).any())
 
     def truncation(self, state: State) -> float:
         """Largest change of pixel transmittance by the outermost pair of orders.

@@ -13,7 +13,7 @@ import numpy as np
 
 from tgo_spectra.errors import RetrievalError
 from tgo_spectra.retrieval.conclusion import first_waves
-from tgo_spectra.retrieval.elements import ELEMENTS, elements_of
+from tgo_spectra.retrieval.elements import elements_of
 from tgo_spectra.retrieval.joint import Information, Result, combine, fit, inform
 from tgo_spectra.retrieval.linear import EXPONENT, SHIFT, STRETCH
 from tgo_spectra.retrieval.models.so import registration, sources
@@ -49,10 +49,6 @@ __all__ = [
     "space_of",
 ]
 
-
-FAR = 1.2
-"""A priori sigmas by which an element of the instrument may end away from where its
-derivative was taken."""
 
 FAR_AIR = {
     sources.TEMPERATURE: 5.0,
@@ -204,7 +200,7 @@ def settled(
     iterations, begun = result.iterations, dict(space.prior)
     for number in range(ANCHORS):
         # derivatives from elsewhere may be why it did not settle
-        if result.converged and not _is_far(space, begun, result):
+        if result.converged and not _is_far(space, begun, result, evaluator):
             break
         begun = dict(result.state)
         anchor = anchor_of(begun)
@@ -240,6 +236,7 @@ def _without_waves(
     other = _like(evaluator, scene)
     other.derivatives = evaluator.derivatives
     try:
+        other.fields(ended, True)  # from here the fit goes on
         left = other(ended, False).chi_square
     except RetrievalError:
         return evaluator, first
@@ -260,9 +257,9 @@ def anchor_of(state: State) -> State:
 
 
 def _like(evaluator: Evaluator, scene: Scene, anchor: State | None = None) -> Evaluator:
-    """Return a model that goes on from the aerosol of another: costs must compare."""
+    """Return a model that goes on from another."""
     other = Evaluator(scene, measurement_of(scene), anchor or {})
-    other.depth = evaluator.depth
+    other.follow(evaluator)
     return other
 
 
@@ -292,18 +289,24 @@ def _gases_first(evaluator: Evaluator, first: State) -> State:
         )
     except RetrievalError:
         return first
-    evaluator.depth = model.depth
+    evaluator.follow(model)
     return {**first, **found.state}
 
 
-def _is_far(space: StateSpace, begun: State, ended: Result[Linearised]) -> bool:
+def _is_far(
+    space: StateSpace, begun: State, ended: Result[Linearised], model: Evaluator
+) -> bool:
     """Tell whether an element has moved far from where its derivative was taken."""
+    taken, reached = (
+        [float(state[name][0]) for name in model.elements]
+        for state in (begun, ended.state)
+    )
+    if model.is_far(model.sides[0] if model.sides else taken, reached):
+        return True
     left = np.sqrt(np.diag(ended.covariance))
     for block in space.blocks:
-        off = np.abs(ended.state[block.name] - begun[block.name])
-        if block.name in ELEMENTS and (off > FAR * block.sigma).any():
-            return True
         if block.name in FAR_AIR:
+            off = np.abs(ended.state[block.name] - begun[block.name])
             told = left[space[block.name]] < 0.5 * block.sigma
             if (told & (off > FAR_AIR[block.name])).any():
                 return True

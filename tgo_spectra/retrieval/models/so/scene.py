@@ -321,11 +321,13 @@ def coefficients_on(
     gases: tuple[str, ...],
     air: xr.Dataset | Mapping[str, Array],
     wider: Mapping[str, float] | None = None,
+    derivative: tuple[int, int] = (0, 0),
 ) -> dict[str, Array]:
     """Coefficients of the gases' vectors at the pressures and temperatures of `air`.
 
     Lorentz widths go with the pressure: lines that are ``wider`` (relative, by gas) are
-    those of the table at a higher one.
+    those of the table at a higher one. Or derivatives of an order, see
+    `tgo_spectra.spectroscopy.tables.interpolation.interpolate_coefficients`.
     """
     for gas in gases:
         if gas not in band.coefficients:
@@ -346,7 +348,10 @@ def coefficients_on(
             pressure,
             np.asarray(air["temperature"], dtype=float),
             doppler_limit=True,
+            derivative=derivative,
         )
+        if derivative[0]:
+            together[:, np.log(pressure) < band.ln_pressure[0]] = 0.0
         ends = np.cumsum([len(band.coefficients[gas]) for gas in some])
         found |= zip(some, np.split(together, ends[:-1]), strict=True)
     return {gas: found[gas] for gas in gases}

@@ -17,10 +17,10 @@ import numpy as np
 from tgo_spectra import geometry
 from tgo_spectra.forward import ray
 from tgo_spectra.forward import transmittance as forward
-from tgo_spectra.instruments.response import tabulated as operator
 from tgo_spectra.instruments.response.truncation import with_fewer_orders
 from tgo_spectra.retrieval.elements import ELEMENTS, elements_of, fitted_sources
 from tgo_spectra.retrieval.linear import DRIFT, seen_by_rows
+from tgo_spectra.retrieval.models.so import air as airs
 from tgo_spectra.retrieval.models.so import scene as scenes
 from tgo_spectra.retrieval.regularisation import exponential_covariance
 from tgo_spectra.retrieval.state import Block, independent
@@ -56,8 +56,8 @@ __all__ = [
     "by_outer_orders",
     "corrections",
     "derivative",
+    "derivatives",
     "found_air",
-    "given_air",
     "known_blocks",
     "moved_air",
     "names_of",
@@ -72,6 +72,9 @@ BROADENING = "broadening_correction"
 ANCHORED = (TEMPERATURE, PRESSURE, POINTING, BROADENING)
 """What a scene can be moved to: the spectra are not linear in it."""
 
+BY_AIR = (TEMPERATURE, PRESSURE, BROADENING)
+"""What acts through the cross sections."""
+
 SOURCES = {
     TEMPERATURE: "temperature",
     PRESSURE: "pressure",
@@ -82,9 +85,6 @@ SOURCES = {
     DRIFT: "drift",
 }
 """Name of the error by each block; the drift last: spectra are not linear in it."""
-
-GIVEN = ("pressure", "temperature", "number_density")
-"""What an atmosphere gives on the levels."""
 
 AIR = {TEMPERATURE: 7.0, PRESSURE: 20.0}
 """Corrections of the air, and km between their knots, linear in between: finer ones
@@ -98,8 +98,8 @@ PRESSURE_LENGTH_KM = 40.0
 """Correlation of the pressure's error along altitude (inferred: it follows from
 temperatures below over scale heights)."""
 
-STEP_K, STEP_LOG_PRESSURE, STEP_KM, STEP_WIDTH = 2.0, 0.02, 0.1, 0.05
-"""Of derivatives, by differences."""
+STEP_KM = 0.1
+"""Of the derivative to the pointing, by differences."""
 
 DRIFT_KM = 60.0
 """Tangent altitude over which the wavenumber scale moves by the drift."""
@@ -198,11 +198,6 @@ def corrections(scene: Scene, state: State) -> tuple[Array, Array]:
     return found[TEMPERATURE], found[PRESSURE]
 
 
-def given_air(levels: xr.Dataset) -> dict[str, Array]:
-    """Return pressure, temperature and number density on the levels."""
-    return {name: levels[name].values for name in GIVEN}
-
-
 @dataclass(frozen=True)
 class FoundAir:
     """The air that a fit has found on its line of sight: what its amounts go with.
@@ -232,10 +227,12 @@ def found_air(scene: Scene, end: Conclusion) -> FoundAir:
     end : Conclusion
     """
     state, limb, rows = end.state, scene.limb, scene.rows
-    variables = given_air(scene.levels)
+    variables = airs.given_air(scene.levels)
     relative: dict[str, Array] = {}
     if any(name in state for name in AIR):
-        air = _moved(scene.band, given_air(scene.air), *corrections(scene, state))
+        air = airs.moved(
+            scene.band, airs.given_air(scene.air), *corrections(scene, state)
+        )
         limb = replace(limb, air_cm2=_air_cm2(limb, scene, air["number_density"]))
         at = scenes.nearest(scene.points_km, limb.altitude_km)
         variables = {name: values[at] for name, values in air.items()}
@@ -273,21 +270,8 @@ def air_within(
     air: xr.Dataset, band: BandTable, warmer_k: Array, log_p: Array
 ) -> xr.Dataset:
     """Return the air at other temperatures and pressures, within a table."""
-    moved = _moved(band, given_air(air), warmer_k, log_p)
+    moved = airs.moved(band, airs.given_air(air), warmer_k, log_p)
     return air.assign({k: ("altitude", v) for k, v in moved.items()})
-
-
-def _moved(
-    band: BandTable, given: Mapping[str, Array], warmer_k: Array, log_p: Array
-) -> dict[str, Array]:
-    """Return pressure, temperature and number density, moved."""
-    low, high = band.temperature_k[[0, -1]]
-    temperature = np.clip(given["temperature"] + warmer_k, low, high)
-    highest = np.exp(band.ln_pressure[-1])
-    pressure = np.minimum(given["pressure"] * np.exp(log_p), highest)
-    factor = pressure / given["pressure"] * given["temperature"] / temperature
-    density = given["number_density"] * factor
-    return dict(zip(GIVEN, (pressure, temperature, density), strict=True))
 
 
 def anchored(scene: Scene, state: State) -> Scene:
@@ -313,6 +297,41 @@ def pointed(scene: Scene, offset_km: float) -> Scene:
     return scenes.with_rows(scene, rows)
 
 
+def derivatives(
+    scene: Scene,
+    state: State,
+    seen_by: Operator,
+    fields: forward.PixelFields,
+    depth: Array,
+) -> list[Array]:
+    """Return the derivatives to the elements of all blocks in the fit, in their order.
+
+    Parameters
+    ----------
+    scene, state, seen_by, fields, depth
+        As for `derivative`.
+
+    Returns
+    -------
+    list of array, shape (row, element, pixel)
+    """
+    names, points = names_of(scene.setup), scene.points_km
+    weights = {
+        SOURCES[name]: forward.hat_matrix(knots_km(scene, AIR[name]), points)
+        if name in AIR
+        else np.ones((points.size, 1))
+        for name in names
+        if name in BY_AIR
+    }
+    found = airs.slopes(scene, state, seen_by, weights) if weights else {}
+    return [
+        found[SOURCES[name]]
+        if name in BY_AIR
+        else derivative(scene, name, state, seen_by, fields, depth)
+        for name in names
+    ]
+
+
 def derivative(
     scene: Scene,
     name: str,
@@ -328,7 +347,7 @@ def derivative(
     scene : Scene
         At the state.
     name : str
-        One of `names_of`.
+        One of `names_of`, none of `BY_AIR`.
     state : State
     seen_by : Operator
         At the state.
@@ -344,48 +363,6 @@ def derivative(
     return _DERIVATIVES[name](scene, state, seen_by, fields, depth)
 
 
-def _by_air(
-    scene: Scene, state: State, seen_by: Operator, knots: Array, step: float, kind: str
-) -> Array:
-    """Differences by a hat of temperature or of pressure at each knot."""
-    limb = forward.with_coefficients(scene.limb.sparse, {})
-    middle = operator.apply(seen_by, forward.node_transmittance(limb, state))
-    hats, given = forward.hat_matrix(knots, scene.points_km), given_air(scene.air)
-    none = np.zeros(scene.points_km.size)
-    fields = np.zeros((limb.height_km.size, knots.size, len(middle)), middle.dtype)
-    for index, hat in enumerate(hats.T):
-        warmer, log_p = (
-            (step * hat, none) if kind == TEMPERATURE else (none, step * hat)
-        )
-        air = _moved(scene.band, given, warmer, log_p)
-        # rays above see nothing of it
-        top = scene.points_km[np.flatnonzero(hat)[-1]]
-        below = np.flatnonzero(limb.height_km <= top)
-        other = _with_air(forward.at_heights(limb, below), scene, air, hat != 0.0)
-        seen = operator.apply(seen_by, forward.node_transmittance(other, state))
-        fields[below, index] = (seen - middle[:, below]).T / step
-    return seen_by_rows(scene.jacobian_rows, fields)
-
-
-def _with_air(
-    limb: forward.Limb,
-    scene: Scene,
-    air: Mapping[str, Array],
-    changed: npt.NDArray[np.bool_],
-) -> forward.Limb:
-    """Return a limb with other air, of which the transmittance alone is asked.
-
-    ``changed``: points at which the air is another.
-    """
-    columns = _air_cm2(limb, scene, air["number_density"])
-    there = {name: values[changed] for name, values in air.items()}
-    found = scenes.coefficients_on(scene.band, tuple(limb.gases), there, scene.wider)
-    every = {gas: path.coefficients.copy() for gas, path in limb.gases.items()}
-    for gas, coefficients in every.items():
-        coefficients[:, changed] = found[gas]
-    return forward.with_coefficients(limb, every, columns)
-
-
 def _air_cm2(limb: forward.Limb, scene: Scene, density: Array) -> Array:
     """Slant columns of air under the hats of the points, (height, point)."""
     sight = ray.LineOfSight(
@@ -394,49 +371,6 @@ def _air_cm2(limb: forward.Limb, scene: Scene, density: Array) -> Array:
         radius_km=scene.planet_radius_km,
     )
     return np.asarray(sight.air(density))
-
-
-def _by_temperature(
-    scene: Scene,
-    state: State,
-    seen_by: Operator,
-    _fields: forward.PixelFields,
-    _depth: Array,
-) -> Array:
-    knots = knots_km(scene, AIR[TEMPERATURE])
-    return _by_air(scene, state, seen_by, knots, STEP_K, TEMPERATURE)
-
-
-def _by_pressure(
-    scene: Scene,
-    state: State,
-    seen_by: Operator,
-    _fields: forward.PixelFields,
-    _depth: Array,
-) -> Array:
-    knots = knots_km(scene, AIR[PRESSURE])
-    # downwards: the lowest pressures may be at the edge of the table
-    return _by_air(scene, state, seen_by, knots, -STEP_LOG_PRESSURE, PRESSURE)
-
-
-def _by_broadening(
-    scene: Scene,
-    state: State,
-    seen_by: Operator,
-    _fields: forward.PixelFields,
-    _depth: Array,
-) -> Array:
-    """Change by the widths of the lines of each gas, relative; downwards, as above."""
-    limb = forward.with_coefficients(scene.limb.sparse, {})
-    middle = operator.apply(seen_by, forward.node_transmittance(limb, state))
-    fields = []
-    for gas in limb.gases:
-        width = scene.wider.get(gas, 0.0) - STEP_WIDTH
-        c = scenes.coefficients_on(scene.band, (gas,), scene.air, {gas: width})
-        narrow = forward.node_transmittance(forward.with_coefficients(limb, c), state)
-        fields.append((middle - operator.apply(seen_by, narrow)) / STEP_WIDTH)
-    heights = np.stack(fields).transpose(2, 0, 1)
-    return seen_by_rows(scene.jacobian_rows, np.ascontiguousarray(heights))
 
 
 def _by_pointing(
@@ -509,11 +443,8 @@ def drift_position(altitude_km: Array) -> Array:
 
 
 _DERIVATIVES: Mapping[str, Callable[..., Array]] = {
-    TEMPERATURE: _by_temperature,
-    PRESSURE: _by_pressure,
     POINTING: _by_pointing,
     ORDERS: _by_orders,
     ZERO: _by_zero_level,
-    BROADENING: _by_broadening,
     DRIFT: _by_drift,
 }

@@ -110,11 +110,12 @@ def changes(
         if source in ("drift", "outer_orders", "zero_level"):
             found[source] = _by_block(evaluator, state, source, size)
             continue
+        if source == "spectroscopy":
+            found[source] = [*_stronger(evaluator, state, size)]
+            continue
         shifted = state
         if source in ("temperature", "pressure"):
             others = _other_air(scene, source, air_of or scenes.with_air)
-        elif source == "spectroscopy":
-            others = _stronger(scene, size)
         elif source == "broadening":
             others = _broader(scene, size, air_of or scenes.with_air)
         elif source == "interferents":
@@ -213,11 +214,15 @@ def _absent(scene: Scene) -> Iterator[Scene]:
         yield scenes.with_air(scene, scene.air, gases=(*scene.limb.gases, gas))
 
 
-def _stronger(scene: Scene, size: float) -> Iterator[Scene]:
-    for gas, path in scene.limb.gases.items():
+def _stronger(evaluator: Evaluator, state: State, size: float) -> Iterator[Array]:
+    """Give the change by stronger lines of each gas, linear: as by more of the gas."""
+    scene = evaluator.scene
+    fields, limb = evaluator.fields(state, True), scene.limb.sparse
+    for gas, path in limb.gases.items():
         if not np.isfinite(path.coefficients).all():
             message = "coefficients of the table are not finite"
             raise RetrievalError(message, field=gas, rule="table.not_finite")
-        stronger = replace(path, coefficients=path.coefficients * (1.0 + size))
-        gases = dict(scene.limb.gases) | {gas: stronger}
-        yield scene.with_limb(replace(scene.limb, gases=gases))
+        field = fields.gas[gas]
+        amount = (size * (path.path @ state[gas])).astype(field.dtype)
+        heights = np.einsum("pkh,kh->hp", field, amount)
+        yield scene.jacobian_rows.astype(field.dtype) @ heights
