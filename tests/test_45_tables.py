@@ -358,7 +358,7 @@ def test_files__hold_whole_numbers_of_few_bits(table, written):
     import netCDF4
 
     with netCDF4.Dataset(written) as file:
-        assert file.getncattr("format") == "tgo_spectra absorption table 2"
+        assert file.getncattr("format") == "tgo_spectra absorption table 3"
         assert file["node_place"].dtype == np.uint8
         assert file["node_count"].dtype == np.uint8
         assert "node_wavenumber" not in file.variables
@@ -378,6 +378,33 @@ def test_files__of_the_former_format_are_read(table, tmp_path):
     with netCDF4.Dataset(path) as file:
         assert file.getncattr("format") == "tgo_spectra absorption table 1"
         assert file["node_weight"].dtype == np.float64
+    again = tables.open_table(path)
+    for name in table.variables:
+        np.testing.assert_array_equal(again[name].values, table[name].values)
+
+
+def test_files__of_format_2_are_read(table, written, tmp_path):
+    """Vectors as they are, in place of their differences."""
+    from tgo_spectra.files import storage
+
+    variables, attrs = storage.read_stored(written)
+    for name, stored in variables.items():
+        if name.endswith("_vectors"):
+            whole = cells.unsigned(cells.summed(cells.signed(stored.data)))
+            variables[name] = storage.Stored(stored.dims, whole, stored.attrs)
+    attrs["format"] = "tgo_spectra absorption table 2"
+    attrs["content_sha256"] = storage.content_hash(variables, attrs)
+    path = tmp_path / "former.nc"
+    with storage.new_netcdf(path) as file:
+        file.setncatts(attrs)
+        for name, stored in variables.items():
+            for dim, size in zip(stored.dims, stored.data.shape, strict=True):
+                if dim not in file.dimensions:
+                    file.createDimension(dim, size)
+            kind = stored.data.dtype
+            variable = file.createVariable(name, kind, stored.dims)
+            variable.setncatts(stored.attrs)
+            variable[...] = stored.data
     again = tables.open_table(path)
     for name in table.variables:
         np.testing.assert_array_equal(again[name].values, table[name].values)

@@ -415,7 +415,7 @@ def test_fields__derivatives_by_a_second_gas(table):
 
     zero, e = np.zeros(n), np.eye(n)[n // 2]
     for t, x, analytic, step in (
-        (zero, e, found.gas["hdo"], 0.02 * HDO),
+        (zero, e, found.by("hdo"), 0.02 * HDO),
         (e, zero, found.temperature, 0.05),
     ):
         numeric = 8.0 * (value(step, t, x) - value(-step, t, x))

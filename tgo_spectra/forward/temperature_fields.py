@@ -9,7 +9,9 @@ small matrices W alone (`tgo_spectra.forward.sight`), so that
 needs as many convolved fields as there are vectors U, whatever the number of levels.
 Before that the vectors are turned to the few directions along which the coefficients
 of the layers and their derivatives lie. In double precision this is the derivative of
-the tests' exact Jacobian; in single precision it is what a fit needs.
+the tests' exact Jacobian; in single precision it is what a fit needs: neighbouring
+heights see much the same layers, so that each group of them has few directions of its
+own, and between some of its heights the convolved fields are interpolated.
 """
 
 from __future__ import annotations
@@ -20,13 +22,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tgo_spectra.errors import RetrievalError
+from tgo_spectra.forward.ray import ColumnMoments
 from tgo_spectra.forward.sight import (
     air_on_points,
     by_log_density,
     coefficients_on_points,
     log_pressure_adjoint,
 )
-from tgo_spectra.instruments.response.fields import apply_model
+from tgo_spectra.forward.transmittance import spread_from
+from tgo_spectra.instruments.response.fields import Parted, apply_parted, near_orders
+from tgo_spectra.instruments.response.tabulated import apply_factors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -54,6 +59,12 @@ SINGLE_TOLERANCE = 1e-7
 """The same in single precision: 15 of 30 vectors stay near 3720 cm-1. Derivatives are
 good to about 1e-5 of the largest, with more directions too."""
 
+GROUP_HEIGHTS = 25
+"""Neighbouring heights that share directions in single precision."""
+
+GROUP_TOLERANCE = 1e-6
+"""As `DIRECTION_TOLERANCE`, of the derivatives at the heights of a group."""
+
 
 @dataclass(frozen=True)
 class TemperatureFields:
@@ -62,22 +73,54 @@ class TemperatureFields:
     Attributes
     ----------
     value, shift, curvature, slope : ndarray, shape (pixel, height)
-        As in `tgo_spectra.forward.transmittance.PixelFields`.
-    temperature : ndarray, shape (pixel, level, height)
-        Derivative by the temperature of each level, K-1; no levels without Jacobian.
-    log_pressure : ndarray, shape (pixel, height)
-        Derivative by the logarithm of the pressure scale.
-    gas : dict of ndarray, shape (pixel, level, height)
-        Derivatives by the mole fractions of the gases that are fitted too.
+        As in `tgo_spectra.forward.transmittance.PixelFields`; the curvature at the
+        chosen heights only.
+    elements : ndarray, shape (height, element, pixel)
+        Derivatives by what `kinds` names; no elements without Jacobian.
+    kinds : dict of slice
+        Elements of ``temperature`` (K-1, of each level), of the fitted gases (mole
+        fraction, of each level) and of ``log_pressure`` (of the pressure scale).
     """
 
     value: Array
     shift: Array
     curvature: Array
     slope: Array
-    temperature: Array
-    log_pressure: Array
-    gas: Mapping[str, Array]
+    elements: Array
+    kinds: Mapping[str, slice]
+
+    def by(self, kind: str) -> Array:
+        """Return the derivative by one kind, shape (pixel, level, height)."""
+        return self.elements[:, self.kinds[kind]].transpose(2, 1, 0)
+
+    @property
+    def temperature(self) -> Array:
+        """Derivative by the temperature of each level, (pixel, level, height)."""
+        return self.by("temperature")
+
+    @property
+    def log_pressure(self) -> Array:
+        """Derivative by the logarithm of the pressure scale, (pixel, height)."""
+        return self.by("log_pressure")[:, 0]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Derivative of W at neighbouring heights.
+
+    Attributes
+    ----------
+    heights : slice
+        Which.
+    turn : ndarray, shape (direction, k)
+        Orthonormal, in the directions of all heights.
+    paths : ndarray, shape (k, height, element)
+        The derivative of W is directions @ turn @ paths.
+    """
+
+    heights: slice
+    turn: Array
+    paths: Array
 
 
 @dataclass(frozen=True)
@@ -88,16 +131,18 @@ class TemperatureWeights:
     ----------
     value : ndarray, shape (vector, height)
         W: the optical depth is vectors @ value.
-    directions : ndarray, shape (vector, k)
+    directions : ndarray, shape (vector, direction)
         Orthonormal; none without Jacobian.
-    paths : ndarray, shape (k, height, element)
-        The derivative of W is directions @ paths: by the temperatures, by the
-        logarithm of the pressure scale, and by the mole fractions of each fitted gas.
+    groups : tuple of Group
+        One after another all heights; none without Jacobian.
+    kinds : dict of slice
+        Elements, as in `TemperatureFields`.
     """
 
     value: Array
     directions: Array
-    paths: Array
+    groups: tuple[Group, ...]
+    kinds: Mapping[str, slice]
 
 
 def stacked_vectors(
@@ -130,6 +175,7 @@ def temperature_fields(
     *,
     jacobian: bool = True,
     fitted: Sequence[str] = (),
+    chosen: npt.NDArray[np.intp] | None = None,
 ) -> TemperatureFields:
     """Transmittance as pixels see it, and its derivatives.
 
@@ -148,6 +194,9 @@ def temperature_fields(
         False: the transmittance alone.
     fitted : sequence of str
         Gases by whose mole fractions to differentiate too.
+    chosen : ndarray of int, shape (few,), optional
+        Heights at which curvature, orders with little light and the fields that the
+        derivatives are made of are; default all.
 
     Returns
     -------
@@ -162,33 +211,74 @@ def temperature_fields(
     """
     single = vectors.dtype == np.float32
     tolerance = SINGLE_TOLERANCE if single else DIRECTION_TOLERANCE
+    count = sight.height_km.size
+    chosen = np.arange(count) if chosen is None else chosen
+    number = 1 if chosen.size == count else -(-count // GROUP_HEIGHTS)
     weights = temperature_weights(
-        sight, air, jacobian=jacobian, fitted=fitted, tolerance=tolerance
+        sight, air, jacobian=jacobian, fitted=fitted, tolerance=tolerance, groups=number
     )
-    t = vectors @ -weights.value.astype(vectors.dtype)
-    np.exp(t, out=t)
-    if not np.isfinite(t).all():
+    turned, amounts = vectors, weights.value
+    if jacobian:
+        turned = vectors @ weights.directions.astype(vectors.dtype)
+        if single:  # the directions hold the values too
+            vectors, amounts = turned, weights.directions.T @ amounts
+    minus = -amounts.astype(vectors.dtype)
+    field = _parted(seen_by, vectors, minus, chosen, sight.height_km)
+    if not (np.isfinite(field.values).all() and np.isfinite(field.sparse).all()):
         message = "the transmittance is not finite: the state has run away"
         raise RetrievalError(message, value=air.pressure_scale, rule="fit.diverged")
-    every = np.arange(t.shape[1])
-    factors = None
-    if jacobian:
-        factors = (vectors @ weights.directions.astype(t.dtype)).T
-    (value, shift, slope), few, _ = apply_model(seen_by, t, every, factors)
-    field = -few[1:].transpose(2, 1, 0)  # (height, pixel, k)
-    by_height = field @ weights.paths.transpose(1, 0, 2).astype(t.dtype)
-    found = by_height.transpose(1, 2, 0)  # (pixel, element, height)
-    n = sight.altitude_km.size if jacobian else 0
-    starts = [n + 1 + k * n for k in range(len(fitted))]
-    return TemperatureFields(
-        value,
-        shift,
-        few[0],
-        slope,
-        found[:, :n],
-        found[:, n] if jacobian else found[:, 0:0].reshape(-1, every.size),
-        {g: found[:, at : at + n] for g, at in zip(fitted, starts, strict=True)},
-    )
+    (value, shift, slope), few, _ = apply_parted(seen_by, field)
+    size = max(kind.stop for kind in weights.kinds.values())
+    elements = np.empty((count, size, len(value)), dtype=vectors.dtype)
+    for group in weights.groups:
+        some, spread = _around(group.heights, chosen, sight.height_km)
+        factors = turned @ group.turn.astype(turned.dtype)
+        seen = apply_factors(seen_by, factors, field.sparse[:, some])
+        seen = seen.transpose(1, 0, 2) @ -spread.T.astype(seen.dtype)
+        paths = np.ascontiguousarray(group.paths.transpose(1, 2, 0), seen.dtype)
+        # (height, element, k) times (height, k, pixel)
+        np.matmul(paths, seen.transpose(2, 0, 1), out=elements[group.heights])
+    return TemperatureFields(value, shift, few[0], slope, elements, weights.kinds)
+
+
+def _parted(
+    seen_by: Operator,
+    vectors: Array,
+    minus: Array,
+    chosen: npt.NDArray[np.intp],
+    height_km: Array,
+) -> Parted:
+    """Transmittance on the nodes, at all heights only where much light comes from."""
+    near, nodes = near_orders(seen_by)
+    if chosen.size == height_km.size:
+        near, nodes = np.ones_like(near), slice(0, len(vectors))
+    values = _transmittance(vectors[nodes], minus)
+    sparse = np.empty((len(vectors), chosen.size), dtype=values.dtype)
+    np.take(values, chosen, axis=1, out=sparse[nodes], mode="clip")
+    for far in (slice(0, nodes.start), slice(nodes.stop, None)):
+        sparse[far] = _transmittance(vectors[far], minus[:, chosen])
+    spread = spread_from(height_km[chosen], height_km)
+    return Parted(values, nodes.start, sparse, spread, near)
+
+
+def _transmittance(vectors: Array, minus: Array) -> Array:
+    """Exponential of ``vectors @ minus``, (node, height)."""
+    t = vectors @ minus
+    return np.exp(t, out=t)
+
+
+def _around(
+    heights: slice, chosen: npt.NDArray[np.intp], height_km: Array
+) -> tuple[slice, Array]:
+    """Return which of the chosen heights a group needs, and the spline from them.
+
+    One more beyond each end, where there is; (height, few).
+    """
+    if chosen.size == height_km.size:
+        return heights, np.eye(heights.stop - heights.start)
+    low = max(int(np.searchsorted(chosen, heights.start, "right")) - 2, 0)
+    some = slice(low, int(np.searchsorted(chosen, heights.stop - 1)) + 2)
+    return some, spread_from(height_km[chosen[some]], height_km[heights])
 
 
 def temperature_weights(
@@ -198,6 +288,7 @@ def temperature_weights(
     jacobian: bool = True,
     fitted: Sequence[str] = (),
     tolerance: float = DIRECTION_TOLERANCE,
+    groups: int = 1,
 ) -> TemperatureWeights:
     """W of all gases and its derivatives along the directions that they have.
 
@@ -216,6 +307,9 @@ def temperature_weights(
         Gases by whose mole fractions to differentiate too.
     tolerance : float
         Directions of smaller relative singular value are left out.
+    groups : int
+        Of neighbouring heights; one has all directions, of several each has few of its
+        own, to `GROUP_TOLERANCE`.
 
     Returns
     -------
@@ -233,25 +327,88 @@ def temperature_weights(
     column = sight.air(n)
     x = {gas: sight.hats @ vmr for gas, vmr in air.vmr.items()}
     value = np.concatenate([found[gas][0] * x[gas] for gas in x]) @ column.T
+    names = ("temperature", *fitted) if jacobian else ()
+    limits = sight.altitude_km.size * np.arange(len(names) + 1)
+    kinds = dict(zip(names, map(slice, limits[:-1], limits[1:]), strict=True))
     if not jacobian:
-        none = np.empty((0, sight.height_km.size, 0))
-        return TemperatureWeights(value, np.empty((value.shape[0], 0)), none)
-    moments = sight.moments(n)
-    directions, paths = [], []
-    for gas, (c, by_pressure, by_temperature) in found.items():
-        q = _directions(np.stack([c, by_pressure, by_temperature * t]), tolerance)
-        by_density = by_log_density(q.T @ c * x[gas], moments, sight.points_km)
-        by_state = column * (q.T @ by_pressure * x[gas])[:, None, :] + by_density
-        at = column * (q.T @ by_temperature * x[gas])[:, None, :] - by_density / t
+        kinds = dict.fromkeys(("temperature", *fitted, "log_pressure"), slice(0, 0))
+        return TemperatureWeights(value, np.empty((len(value), 0)), (), kinds)
+    kinds["log_pressure"] = slice(limits[-1], limits[-1] + 1)
+    each = [
+        _directions(np.stack([c, by_pressure, by_temperature * t]), tolerance)
+        for c, by_pressure, by_temperature in found.values()
+    ]
+    # coefficients of all gases and their derivatives by ln p and T; of one gas alone
+    curves = [_stacked(each, found, x, kind) for kind in range(3)]
+    alone = [_stacked(each, found, {g: float(g == one) for g in x}) for one in fitted]
+    moments, made = sight.moments(n), []
+    ends = np.linspace(0, sight.height_km.size, groups + 1).astype(int).tolist()
+    for some in map(slice, ends[:-1], ends[1:]):
+        turn: Array = np.eye(len(curves[0]))
+        if groups > 1:
+            seen = [(curves[0], [*curves[:2], curves[2] * t])]
+            seen += [(own, [own]) for own in alone]
+            turn = _spanned(column[some], seen)
+        c, by_pressure, by_temperature = (turn.T @ curve for curve in curves)
+        here = ColumnMoments(*(part[some] for part in moments))
+        by_density = by_log_density(c, here, sight.points_km)
+        by_state = column[some] * by_pressure[:, None, :] + by_density
+        at = column[some] * by_temperature[:, None, :] - by_density / t
         if sight.balance == "hydrostatic":
             at += log_pressure_adjoint(sight, t, by_state)
-        blocks = [at @ sight.hats, by_state.sum(axis=2)[:, :, None]]
-        for name in fitted:
-            own = (column * (q.T @ c)[:, None, :]) @ sight.hats
-            blocks.append(own if name == gas else np.zeros_like(own))
-        directions.append(q)
-        paths.append(np.concatenate(blocks, axis=2))
-    return TemperatureWeights(value, block_diag(*directions), np.concatenate(paths))
+        profiles = [at, *(column[some] * (turn.T @ own)[:, None, :] for own in alone)]
+        blocks = [profile @ sight.hats for profile in profiles]
+        paths = np.concatenate([*blocks, by_state.sum(axis=2)[:, :, None]], axis=2)
+        if groups > 1:
+            fewer = _turn(paths, kinds)
+            turn, flat = turn @ fewer, paths.reshape(len(paths), -1)
+            paths = (fewer.T @ flat).reshape(-1, *paths.shape[1:])
+        made.append(Group(some, turn, paths))
+    return TemperatureWeights(value, block_diag(*each), tuple(made), kinds)
+
+
+def _stacked(
+    each: Sequence[Array],
+    found: Mapping[str, Sequence[Array]],
+    x: Mapping[str, Array | float],
+    kind: int = 0,
+) -> Array:
+    """Coefficients or their derivatives times amounts, (direction, point)."""
+    parts = zip(each, found.values(), x.values(), strict=True)
+    return np.concatenate([q.T @ kinds[kind] * amount for q, kinds, amount in parts])
+
+
+def _spanned(column: Array, seen: Sequence[tuple[Array, Sequence[Array]]]) -> Array:
+    """Orthonormal directions of what some heights see, shape (direction, few).
+
+    Slant columns (height, point), and curves (direction, point) of which the first of
+    each set says what counts. Each height counts alike.
+    """
+    gram = np.zeros((len(seen[0][0]),) * 2)
+    for what, curves in seen:
+        size = np.sqrt((what**2).sum(axis=0))
+        share = column * size
+        share /= np.sqrt((share**2).sum(axis=1, keepdims=True))
+        weight = share.max(axis=0) / np.where(size > 0.0, size, 1.0)
+        flat = np.concatenate([curve * weight for curve in curves], axis=1)
+        gram += flat @ flat.T
+    values, left = np.linalg.eigh(gram)
+    return np.asarray(left[:, values > (0.1 * GROUP_TOLERANCE) ** 2 * values[-1]])
+
+
+def _turn(paths: Array, kinds: Mapping[str, slice]) -> Array:
+    """Orthonormal directions that hold the derivatives of a group, shape (k, few).
+
+    Each height and each kind of element counts alike.
+    """
+    gram = np.zeros((len(paths),) * 2)
+    for kind in kinds.values():
+        part = paths[:, :, kind]
+        size = np.sqrt((part**2).sum(axis=(0, 2)))
+        flat = (part / np.where(size > 0.0, size, 1.0)[:, None]).reshape(len(paths), -1)
+        gram += flat @ flat.T
+    values, left = np.linalg.eigh(gram)
+    return np.asarray(left[:, values > GROUP_TOLERANCE**2 * values[-1]])
 
 
 def _directions(curves: Array, tolerance: float) -> Array:

@@ -122,16 +122,21 @@ class Limb:
     @functools.cached_property
     def spread(self) -> Array:
         """Cubic interpolation from the heights of the Jacobian, (height, few)."""
-        from scipy.interpolate import make_interp_spline
-
-        knots = self.height_km[self.jacobian_heights]
-        spline = make_interp_spline(knots, np.eye(knots.size), k=3)
-        return np.asarray(spline(self.height_km))
+        return spread_from(self.height_km[self.jacobian_heights], self.height_km)
 
     @functools.cached_property
     def air_column_cm2(self) -> Array:
         """Slant column of air under the hat of each level, (height, level)."""
         return steady_product(self.air_cm2, self.hats)
+
+
+def spread_from(knots_km: Array, height_km: Array) -> Array:
+    """Return the cubic spline through values at some heights, (height, knot)."""
+    from scipy.interpolate import make_interp_spline  # slow to import
+
+    degree = min(3, knots_km.size - 1)
+    spline = make_interp_spline(knots_km, np.eye(knots_km.size), k=degree)
+    return np.asarray(spline(height_km))
 
 
 def _refined(altitude_km: Array, bottom_km: float, top_km: float) -> Array:

@@ -80,7 +80,8 @@ def reduce_rows(
 ) -> int:
     """Fill the last five arguments; return the first undetermined row, or -1.
 
-    A row that is undetermined has no number as its residual, and says nothing.
+    A row that is undetermined has no number as its residual, and says nothing. Fields
+    that a row does not see, levels below its line of sight, take no part in its sums.
 
     Parameters
     ----------
@@ -107,8 +108,19 @@ def reduce_rows(
     wide = np.empty((n_field + n_base + 1, n_pixels), dtype=gas.dtype)
     inner = np.empty((n_base, n_base))
     right, solution = np.empty((n_base, n_field)), np.empty((n_base, 1))
+    seen, line = np.empty(n_field, dtype=np.int64), np.empty(n_field)
     failed = -1
     for row in range(n_rows):
+        n_used = 0
+        for f in range(n_gas):
+            for p in range(n_pixels):
+                if gas[row, f, p] != 0.0:
+                    seen[n_used] = f
+                    n_used += 1
+                    break
+        n_seen = n_used + 3
+        for f in range(3):
+            seen[n_used + f] = n_gas + f
         for p in range(n_pixels):
             px = moved[row, 0] + moved[row, 1] * position[p]
             offset = px * dispersion[p]
@@ -118,9 +130,9 @@ def reduce_rows(
             value += moved[row, 2] * aerosol
             spectrum[p] = value
             slope = (first + offset * second) * dispersion[p]
-            wide[n_gas, p] = slope
-            wide[n_gas + 1, p] = slope * position[p]
-            wide[n_gas + 2, p] = aerosol
+            wide[n_used, p] = slope
+            wide[n_used + 1, p] = slope * position[p]
+            wide[n_used + 2, p] = aerosol
             w = weight[row, p]
             for c in range(n_base):
                 columns[c, p] = polynomials[c, p] * value * w
@@ -150,30 +162,40 @@ def reduce_rows(
             scale[p] *= weight[row, p]
             left = columns[n_base, p] - scale[p] * spectrum[p]
             residual[row, p] = left
-            wide[n_field + n_base, p] = left
-        for f in range(n_gas):
+            wide[n_seen + n_base, p] = left
+        for f in range(n_used):
             for p in range(n_pixels):
-                wide[f, p] = gas[row, f, p] * scale[p]
-        for f in range(n_gas, n_field):
+                wide[f, p] = gas[row, seen[f], p] * scale[p]
+        for f in range(n_used, n_seen):
             for p in range(n_pixels):
                 wide[f, p] *= scale[p]
         for c in range(n_base):
             for p in range(n_pixels):
-                wide[n_field + c, p] = columns[c, p]
-        sums = np.dot(wide, wide.T)
+                wide[n_seen + c, p] = columns[c, p]
+        part = wide[: n_seen + n_base + 1]
+        sums = np.dot(part, part.T)
         for c in range(n_base):
             for d in range(n_base):
                 inner[c, d] = products[c, d]
-            for f in range(n_field):
-                right[c, f] = sums[n_field + c, f]
+            for f in range(n_seen):
+                right[c, f] = sums[n_seen + c, f]
         _cholesky_solve(inner, right)
-        for f in range(n_field):
-            gradient[row, f] = sums[f, n_field + n_base]
-            for g in range(n_field):
-                total = np.float64(sums[f, g])
-                for c in range(n_base):
-                    total -= sums[f, n_field + c] * right[c, g]
-                gram[row, f, g] = total
+        if n_seen < n_field:
+            gradient[row, :] = 0.0
+            for f in range(n_field):
+                for g in range(n_field):
+                    gram[row, f, g] = 0.0
+        for f in range(n_seen):
+            gradient[row, seen[f]] = sums[f, n_seen + n_base]
+            for g in range(n_seen):
+                line[g] = sums[f, g]
+            for c in range(n_base):
+                along = np.float64(sums[f, n_seen + c])
+                for g in range(n_seen):
+                    line[g] -= along * right[c, g]
+            target = gram[row, seen[f]]
+            for g in range(n_seen):
+                target[seen[g]] = line[g]
     return failed
 
 

@@ -213,7 +213,8 @@ def linearise(
     gas = seen_gases(fields, m, four.dtype)
     n_base = m.baseline_degree + 1
     if extra is not None:
-        gas = np.concatenate([gas, extra.astype(gas.dtype, copy=False)], axis=1)
+        extra = extra.astype(gas.dtype, copy=False)
+        gas = np.concatenate([gas, extra], axis=1) if gas.shape[1] else extra
     n_field = gas.shape[1] + len(COMMON)
     model, residual = np.empty((2, n_rows, n_pixels))
     baseline = np.empty((n_rows, n_base))

@@ -1,8 +1,9 @@
 """Files of absorption tables: list, open, verify and write them.
 
 netCDF-4, vectors, weights and places of nodes as whole numbers of few bits, with a hash
-of the contents that opening checks. Format 1, which tables of earlier versions have,
-holds weights and wavenumbers as floats.
+of the contents that opening checks. Tables of earlier versions are read as they were:
+format 2 holds vectors in place of their differences, format 1 weights and wavenumbers
+as floats too.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ from tgo_spectra.files.storage import (
 from tgo_spectra.paths import cache_folder, expanded, is_foreign
 from tgo_spectra.spectroscopy.tables.cells import (
     CELL_POINTS,
+    differences,
     restored_weights,
     signed,
+    summed,
     unsigned,
     whole_weights,
 )
@@ -46,7 +49,9 @@ __all__ = [
     "write_table",
 ]
 
-_FORMATS = ("tgo_spectra absorption table 1", "tgo_spectra absorption table 2")
+_FLOATS = "tgo_spectra absorption table 1"
+_DIFFERENCES = "tgo_spectra absorption table 3"
+_FORMATS = (_FLOATS, "tgo_spectra absorption table 2", _DIFFERENCES)
 _Data = dict[str, tuple[tuple[str, ...], NDArray[Any], dict[str, Any]]]
 _CELL_START = {"units": "cm-1", "long_name": "lower edge of the cell"}
 _COMMON = {
@@ -269,6 +274,7 @@ def _unpacked(variables: dict[str, Stored], attrs: dict[str, Any]) -> _Data:
         if name.endswith("_vectors") and values.dtype.kind in "iu":
             gas = name.removesuffix("_vectors")
             whole = signed(values) if values.dtype.kind == "u" else values
+            whole = summed(whole) if attrs["format"] == _DIFFERENCES else whole
             step = variables[f"{gas}_vector_step"].data.astype(np.float32)
             values = whole.astype(np.float32) * step[:, None]
             values *= variables[f"{gas}_node_scale"].data
@@ -354,7 +360,7 @@ def _stored(table: xr.Dataset) -> dict[str, Stored]:
             step = table[f"{gas}_vector_step"].values
             scale = table[f"{gas}_node_scale"].values.astype(np.float64)
             values = np.rint(values / step[:, None] / scale).astype(np.int32)
-            values = unsigned(values)
+            values = unsigned(differences(values) if small else values)
         elif name.endswith("_coefficients"):
             values = values.astype(np.float32)
         elif name == "node_weight" and small:
@@ -408,8 +414,8 @@ def write_table(table: xr.Dataset, path: str | Path) -> Path:
     """
     _check_layout(table)
     variables = _stored(table)
-    packed = "node_place" in variables
-    attrs = clean_attributes({**table.attrs, "format": _FORMATS[packed]})
+    form = _DIFFERENCES if "node_place" in variables else _FLOATS
+    attrs = clean_attributes({**table.attrs, "format": form})
     attrs["content_sha256"] = content_hash(variables, attrs)
     final = expanded(path)
     with atomic_file(final) as temporary, new_netcdf(temporary) as file:

@@ -89,9 +89,18 @@ class TemperatureEvaluator:
         )
 
     def _extra(self, fields: TemperatureFields) -> Array:
-        """Return the derivative by the pressure as the rows see it."""
-        by_pressure = np.ascontiguousarray(fields.log_pressure.T[:, None, :])
-        return linearisation.seen_by_rows(self.measurement.rows, by_pressure)
+        """Return the derivatives by the elements as the rows see them.
+
+        Each level is a field of its own: the product of field and path is averaged over
+        the field of view, not the factors, so that the derivative is exact.
+        """
+        heights, *shape = fields.elements.shape
+        bands = self.measurement.bands(fields.elements.dtype)
+        seen = np.empty((bands.shape[0], *shape), dtype=fields.elements.dtype)
+        bands.times(fields.elements.reshape(heights, -1), seen.reshape(len(seen), -1))
+        for row, hidden in zip(seen, self.scene.hidden, strict=True):
+            row[hidden] = 0.0
+        return seen
 
     def fields(self, state: State, with_jacobian: bool) -> TemperatureFields:
         """Return the convolved fields; rebuild the operator if it has to be.
@@ -115,6 +124,7 @@ class TemperatureEvaluator:
                 self.scene.vectors,
                 jacobian=with_jacobian,
                 fitted=self.scene.setup.fitted,
+                chosen=self.scene.gas.limb.jacobian_heights,
             )
         except (TableError, AtmosphereError) as error:  # a pressure, or no fall at top
             message = f"no such atmosphere: {error.message}"
@@ -163,12 +173,5 @@ class TemperatureEvaluator:
 
 
 def as_pixel_fields(fields: TemperatureFields) -> PixelFields:
-    """Return the fields as the solver takes those of a gas.
-
-    Each level is a field of its own: the product of field and path is averaged over
-    the field of view, not the factors, so that the derivative is exact.
-    """
-    gas = {TEMPERATURE: fields.temperature, **fields.gas}
-    if not fields.temperature.shape[1]:
-        gas = {}
-    return PixelFields(fields.value, fields.shift, fields.curvature, fields.slope, gas)
+    """Return the fields as the solver takes them; derivatives are not among them."""
+    return PixelFields(fields.value, fields.shift, fields.curvature, fields.slope, {})

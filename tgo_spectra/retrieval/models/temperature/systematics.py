@@ -81,12 +81,13 @@ def temperature_changes(
     each other: pairs of far orders, gases that are not fitted.
     """
     scene = evaluator.scene
+    wanted = {k: v for k, v in sizes(scene.setup).items() if k != "waves"}
+    if not wanted:
+        return {}
     base = evaluator.spectra(state)
     air = other_air(scene)
     found: dict[str, list[Real]] = {}
-    for source, (size, *_) in sizes(scene.setup).items():
-        if source == "waves":
-            continue
+    for source, (size, *_) in wanted.items():
         if source in air:
             others = [air[source]]
         elif source == "spectroscopy":
