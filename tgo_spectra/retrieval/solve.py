@@ -163,52 +163,56 @@ def descend(
     iterations, converged = np.ones(count, dtype=np.intp), np.zeros(count, dtype=bool)
     end, previous = x.copy(), np.zeros(count)
     close = (LIMIT if limit is None else limit) * size
-    going = np.flatnonzero(np.isfinite(cost))
-    while going.size:
-        pull = here.gradient[going] - _times(r[going], x[going] - xa[going])
-        hessian = here.matrix[going] + r[going]
-        step = solved(hessian, pull)
-        spread = None if here.spread is None else here.spread[going] + r[going]
-        length = _squared_length(step, pull, spread)
-        # rounding may leave a matrix of elements that say the same without a root: its
-        # step goes anywhere, at a "length" below zero
-        length = np.where(length >= 0.0, length, np.inf)
-        shrinks = np.ones(length.size)
-        before = previous[going]
-        falls = (before > length) & np.isfinite(before)
-        np.divide(length, before, out=shrinks, where=falls)
-        left = length * shrinks
-        small = (left < close) & (length < max(UNSEEN, close))
-        previous[going] = length
-        converged[going[small]] = True
-        end[going] = x[going] + np.where(small[:, None], step, 0.0)
-        open_ = ~small & (iterations[going] < max_iterations)
-        going, pull, hessian = going[open_], pull[open_], hessian[open_]
-        iterations[going] += 1
-        waiting, taken = np.arange(going.size), np.zeros(going.size, dtype=bool)
-        for _ in range(TRIES):
-            if not waiting.size:
-                break
-            items = going[waiting]
-            held = hessian[waiting] + amount[items, None, None] * brake[items]
-            step = solved(held, pull[waiting])
-            if most is not None:
-                step = np.clip(step, -most, most)
-            trial = x[items] + step
-            there = evaluate(items, trial)
-            new = _cost(there, trial - xa[items], r[items])
-            better = new <= cost[items] * (1.0 + rise) + close
-            _take(here, there, items, better)
-            x[items[better]], cost[items[better]] = trial[better], new[better]
-            end[items[better]] = trial[better]
-            taken[waiting[better]] = True
-            amount[items] = np.where(
-                better,
-                np.where(amount[items] > 0.05, 0.1 * amount[items], 0.0),
-                np.maximum(10.0 * amount[items], 1.0),
-            )
-            waiting = waiting[~better]
-        going = going[taken]
+    fresh = np.flatnonzero(np.isfinite(cost))
+    tries, trying = np.zeros(count, dtype=np.intp), np.zeros(count, dtype=bool)
+
+    def equations(items: IntArray) -> tuple[Array, Array]:
+        pull = here.gradient[items] - _times(r[items], x[items] - xa[items])
+        return here.matrix[items] + r[items], pull
+
+    while True:
+        if fresh.size:
+            hessian, pull = equations(fresh)
+            step = solved(hessian, pull)
+            spread = None if here.spread is None else here.spread[fresh] + r[fresh]
+            length = _squared_length(step, pull, spread)
+            # rounding may leave a matrix of elements that say the same without a root:
+            # its step goes anywhere, at a "length" below zero
+            length = np.where(length >= 0.0, length, np.inf)
+            shrinks = np.ones(length.size)
+            before = previous[fresh]
+            falls = (before > length) & np.isfinite(before)
+            np.divide(length, before, out=shrinks, where=falls)
+            left = length * shrinks
+            small = (left < close) & (length < max(UNSEEN, close))
+            previous[fresh] = length
+            converged[fresh[small]] = True
+            end[fresh] = x[fresh] + np.where(small[:, None], step, 0.0)
+            fresh = fresh[~small & (iterations[fresh] < max_iterations)]
+            iterations[fresh] += 1
+            trying[fresh], tries[fresh] = True, 0
+        # whatever each is at: the model is asked for all at once
+        items = np.flatnonzero(trying)
+        if not items.size:
+            break
+        hessian, pull = equations(items)
+        step = solved(hessian + amount[items, None, None] * brake[items], pull)
+        if most is not None:
+            step = np.clip(step, -most, most)
+        trial = x[items] + step
+        there = evaluate(items, trial)
+        new = _cost(there, trial - xa[items], r[items])
+        better = new <= cost[items] * (1.0 + rise) + close
+        _take(here, there, items, better)
+        fresh = items[better]
+        x[fresh], cost[fresh], end[fresh] = trial[better], new[better], trial[better]
+        amount[items] = np.where(
+            better,
+            np.where(amount[items] > 0.05, 0.1 * amount[items], 0.0),
+            np.maximum(10.0 * amount[items], 1.0),
+        )
+        tries[items] += 1
+        trying[items] = ~better & (tries[items] < TRIES)
     return Descent(end, x, here, r, iterations, converged)
 
 
