@@ -39,6 +39,8 @@ __all__ = [
     "limb",
     "pixel_fields",
     "pixel_values",
+    "span",
+    "stacked",
     "turned",
 ]
 
@@ -235,10 +237,12 @@ def limb(
     )
     air = sight.air(number_density_cm3)
     hats = hat_matrix(altitude_km, points_km)
-    table = _stacked(tuple(vectors.values()), dtype)
+    table = stacked(tuple(vectors.values()), dtype)
     exact = jacobian_rank is None or dtype != np.float32
     turns = {
-        gas: np.eye(len(own)) if exact else _span(coefficients[gas], number_density_cm3)
+        gas: np.eye(len(own))
+        if exact
+        else span([coefficients[gas]], number_density_cm3)
         for gas, own in vectors.items()
     }
     spanned = table if exact else turned(table, list(turns.values()))
@@ -256,8 +260,8 @@ _STACKS: list[tuple[tuple[Array, ...], Array]] = []
 """Vectors of the last tables, as given and side by side: a worker uses few tables."""
 
 
-def _stacked(vectors: tuple[Array, ...], dtype: type[np.floating]) -> Array:
-    """Vectors of all gases, shape (node, vector); made once for the same arrays."""
+def stacked(vectors: tuple[Array, ...], dtype: type[np.floating]) -> Array:
+    """Return the vectors of all gases, (node, vector); made once for the same."""
     for given, made in _STACKS:
         same = len(given) == len(vectors) and made.dtype == dtype
         if same and all(a is b for a, b in zip(given, vectors, strict=True)):
@@ -269,9 +273,10 @@ def _stacked(vectors: tuple[Array, ...], dtype: type[np.floating]) -> Array:
     return made
 
 
-def _span(coefficients: Array, number_density_cm3: Array) -> Array:
-    """Directions that the coefficients span along an atmosphere, (rank, few)."""
-    weighted = coefficients * np.sqrt(number_density_cm3)
+def span(coefficients: Sequence[Array], number_density_cm3: Array) -> Array:
+    """Return the directions that coefficients span along an atmosphere, (rank, few)."""
+    weighted = np.concatenate(coefficients, axis=1)
+    weighted *= np.tile(np.sqrt(number_density_cm3), len(coefficients))
     directions, size, _ = np.linalg.svd(weighted, full_matrices=False)
     return np.asarray(directions[:, size > SPAN_TOLERANCE * size[0]])
 

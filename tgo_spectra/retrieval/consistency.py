@@ -170,10 +170,9 @@ def manifolds(information: Array) -> tuple[IntArray, Array]:
     label = _watershed(information)
     shares, found = [], 0
     rest = information > 0.0
-    for number in range(label.max() + 1):
+    peaks = np.bincount(label, information) >= LEAST_SHARE * total
+    for number in np.flatnonzero(peaks):
         pixels = np.flatnonzero(label == number)
-        if information[pixels].sum() < LEAST_SHARE * total:
-            continue
         # the flanks that hold next to nothing do not make a peak wide, but are its own:
         # what lies on the peak lies on them too
         strong = pixels[information[pixels] > 0.02 * information[pixels].max()]
@@ -274,23 +273,30 @@ def agreement(
     v = 0.5 * (covariance + covariance.T)
     hat = np.arange(score.size) % n_hats
     p = _p_value(score, v, np.arange(score.size))
-    layers = [
-        _p_value(score, v, np.flatnonzero((hat >= start) & (hat < stop)))
-        for start, stop in LAYERS
-    ]
-    probability = float(min(1.0, 2.0 * min(p, len(LAYERS) * min(layers))))
-    shift = np.zeros((shares.size, len(responses)))
-    variance = np.zeros_like(shift)
+    if n_hats > 1:
+        layers = [
+            _p_value(score, v, np.flatnonzero((hat >= start) & (hat < stop)))
+            for start, stop in LAYERS
+        ]
+        p = min(p, len(LAYERS) * min(layers))
+    probability = float(min(1.0, 2.0 * p))
+    # all groups at once, those of one half with an empty other
     owner = np.repeat([part.group for part in parts], n_hats)
-    for number in range(shares.size):
-        mine = np.flatnonzero(owner == number)
-        inner = v[np.ix_(mine, mine)]
-        scale = 1.0 / np.sqrt(np.diag(inner).clip(0.0) + sigma**-2.0)
-        held = (inner + np.eye(mine.size) / sigma**2) * scale[:, None] * scale
-        b = responses[:, mine] * scale
-        spread = np.linalg.solve(held, b.T).T * scale
-        shift[number] = -spread @ score[mine]
-        variance[number] = ((spread @ inner) * spread).sum(axis=1)
+    order = np.argsort(owner, kind="stable")
+    rank = np.arange(owner.size) - np.searchsorted(owner[order], owner[order])
+    size = int(rank.max()) + 1
+    mine = np.full((shares.size, size), -1)
+    mine[owner[order], rank] = order
+    here = mine >= 0
+    inner = v[mine[:, :, None], mine[:, None, :]] * here[:, :, None] * here[:, None, :]
+    least = inner.diagonal(axis1=1, axis2=2).clip(0.0) + sigma**-2.0
+    scale = here / np.sqrt(least)
+    held = (inner + np.eye(size) / sigma**2) * scale[:, :, None] * scale[:, None, :]
+    held += np.eye(size) * ~here[:, :, None]
+    b = responses[:, mine].transpose(1, 2, 0) * scale[:, :, None]
+    spread = np.linalg.solve(held, b) * scale[:, :, None]  # (group, part, quantity)
+    shift = -np.einsum("gpq,gp->gq", spread, score[mine])
+    variance = ((inner @ spread) * spread).sum(axis=1)
     return Agreement(probability, shift, variance, feature, shares)
 
 

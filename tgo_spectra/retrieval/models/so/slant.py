@@ -19,6 +19,7 @@ import numpy as np
 import xarray as xr
 
 from tgo_spectra.atmosphere import profile as atmospheres
+from tgo_spectra.errors import RetrievalError
 from tgo_spectra.forward import ray
 from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.instruments.response import tabulated as operators
@@ -28,6 +29,7 @@ from tgo_spectra.retrieval.measurement import planet_radius, scalar, smooth_wave
 from tgo_spectra.retrieval.models.so import slant_ends, slant_rows, sources
 from tgo_spectra.retrieval.models.so.profile_output import choices
 from tgo_spectra.retrieval.models.so.scene import (
+    LINE_SHAPE_REACH_CM1,
     coefficients_on,
     operator_settings,
     prior_profile,
@@ -41,7 +43,7 @@ from tgo_spectra.spectroscopy.tables import band_of
 from tgo_spectra.variables import dataset
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -80,12 +82,15 @@ class _Optics:
 class SlantAir:
     """Atmosphere on the quadrature points; cross-section coefficients per gas.
 
-    ``other_coefficients``: the same in air as it may really be, by source of error.
+    ``other_coefficients``: the same in air as it may really be, by source of error;
+    ``turns``: (rank, few) of each gas, the directions that all of them span, in which
+    they are given.
     """
 
     points_km: Array
     air_cm3: Array
     radius_km: float
+    turns: tuple[Array, ...]
     coefficients: tuple[Array, ...]
     reference: tuple[Array, ...]
     other_coefficients: Mapping[str, tuple[Array, ...]]
@@ -210,24 +215,31 @@ def line_of_sight(
     # rows that look below what the table covers stay without a result
     covered = air["pressure"].values <= np.exp(band.ln_pressure[-1])
     air = air.isel(altitude=covered)
-    coefficients = coefficients_on(band, setup.gases, air)
-    others = {
-        source: tuple(coefficients_on(band, setup.gases, moved).values())
-        for source, moved in _moved_air(band, setup, air).items()
-    }
+    density = air["number_density"].values
+    every = {"": coefficients_on(band, setup.gases, air)}
+    for source, moved in _moved_air(band, setup, air).items():
+        every[source] = coefficients_on(band, setup.gases, moved)
     if width := sources_of_rows(setup).get("broadening"):
         wider = dict.fromkeys(setup.gases, width.magnitude)
-        found = coefficients_on(band, setup.gases, air, wider)
-        others["broadening"] = tuple(found.values())
+        every["broadening"] = coefficients_on(band, setup.gases, air, wider)
+    turns = {
+        gas: forward.span([one[gas] for one in every.values()], density)
+        for gas in setup.gases
+    }
+    others = {
+        source: tuple(turns[gas].T @ one[gas] for gas in setup.gases)
+        for source, one in every.items()
+    }
     reference = []
     for gas in setup.gases:
         profile = prior_profile(gas, setup, air)
         reference.append(profile if profile.any() else profile + TRACE_REFERENCE)
     return SlantAir(
         points_km=points[covered],
-        air_cm3=air["number_density"].values,
+        air_cm3=density,
         radius_km=radius_km,
-        coefficients=tuple(coefficients[gas] for gas in setup.gases),
+        turns=tuple(turns.values()),
+        coefficients=others.pop(""),
         reference=tuple(reference),
         other_coefficients=others,
     ), air
@@ -293,7 +305,7 @@ def _fit_block(
         search_px=register.search_px,
     )
     air = _paths(line_of_sight, centre, width)
-    instrument = _Instrument(wavenumber_cm1, pixels, setup, optics)
+    instrument = _Instrument(wavenumber_cm1, pixels, setup, optics, line_of_sight.turns)
     weights = _weights(line_of_sight, air[:, 1:])
     wish = sources_of_rows(setup)
     found = slant_rows.fit(
@@ -387,6 +399,7 @@ class _Instrument:
         pixels: IntArray,
         setup: RetrievalSetup,
         optics: _Optics,
+        turns: Sequence[Array],
     ) -> None:
         self.band, _ = band_of(setup.table)
         self.setup, self.optics, self.pixels = setup, optics, pixels
@@ -394,10 +407,14 @@ class _Instrument:
         self.offsets: Mapping[str, float] = {}
         smooth = smooth_wavenumber(np.asarray(wavenumber_cm1, dtype=float))
         self.wavenumber = np.polynomial.Polynomial(smooth)
-        self.vectors = [
-            np.ascontiguousarray(self.band.vectors[gas].T, dtype=np.float32)
-            for gas in setup.gases
-        ]
+        table = forward.stacked(
+            tuple(self.band.vectors[gas] for gas in setup.gases), np.float32
+        )
+        spanned = forward.turned(table, turns)
+        ends = np.cumsum([turn.shape[1] for turn in turns])[:-1]
+        parts = np.split(spanned, ends, axis=1)
+        self.vectors = [np.ascontiguousarray(part) for part in parts]
+        self.nodes = self._nodes()
 
     def like(
         self, *, n_orders: int | None = None, offsets: Mapping[str, float] | None = None
@@ -408,7 +425,18 @@ class _Instrument:
         other.offsets = offsets or {}
         return other
 
-    def seen(self, pixels: IntArray, shift_px: float, first: bool) -> Seen:
+    def _nodes(self) -> slice:
+        """Nodes that operators may need, wherever a search ends: the same for all."""
+        m, both = self.optics.order, np.array([-1, 1])
+        far = self.pixels[[0, -1]] + both * (self.setup.registration.search_px + 1)
+        reached = self.wavenumber(far) * (m + self.n_orders * both) / m
+        reached += LINE_SHAPE_REACH_CM1 * both
+        cells = (reached - self.band.cell_start_cm1[0]) / self.band.cell_width_cm1
+        cells = np.floor(cells) + np.array([0, 1])
+        low, high = np.searchsorted(self.band.node_cell, cells)
+        return slice(int(low), int(high))
+
+    def seen(self, pixels: IntArray, shift_px: float, *, first: bool = False) -> Seen:
         """Return what leads from optical depths to pixels near a shift."""
         n_orders, band = self.n_orders, self.band
         operator = operators.build_operator(
@@ -430,9 +458,16 @@ class _Instrument:
             kinds=operators.KINDS[:3],
         )
         used = operator.node_high > operator.node_low
-        nodes = slice(
-            int(operator.node_low[used].min()), int(operator.node_high[used].max())
-        )
+        low = int(operator.node_low[used].min())
+        high = int(operator.node_high[used].max())
+        nodes = slice(low, high) if first else self.nodes
+        if not nodes.start <= low < high <= nodes.stop:
+            raise RetrievalError(
+                "spectra lie farther off than they are searched for",
+                field="wavenumber_shift",
+                value=shift_px,
+                rule="fit.diverged",
+            )
         return Seen(
             replace(
                 operator,
@@ -442,7 +477,6 @@ class _Instrument:
             ),
             [vectors[nodes] for vectors in self.vectors],
             self.wavenumber.deriv()(pixels + shift_px),
-            nodes,
         )
 
 

@@ -41,7 +41,7 @@ class Instrument(Protocol):
 
     pixels: IntArray
 
-    def seen(self, pixels: IntArray, shift_px: float, first: bool) -> Seen:
+    def seen(self, pixels: IntArray, shift_px: float, *, first: bool = False) -> Seen:
         """Return it; ``first``: for the first look."""
 
 
@@ -105,28 +105,25 @@ class Ended:
             np.full(count, np.nan),
             np.zeros(count, dtype=bool),
         )
-        ended = np.isfinite(self.covariance).all(axis=(1, 2))
+        ended = np.flatnonzero(np.isfinite(self.covariance).all(axis=(1, 2)))
+        theirs = [
+            {
+                near: one if other is instrument else other.seen(self.pixels, near)
+                for near, one in made.items()
+            }
+            for other, _ in others.values()
+        ]
+        paths = [one for _, one in others.values()]
+        four, gas, changed = self._fields(ended, made, weights, field, theirs, paths)
         for near in np.unique(self.near[ended]).tolist():
-            rows = np.flatnonzero(ended & (self.near == near))
-            seen = made[near]
-            theirs = [
-                (other.seen(self.pixels, near, False), paths)
-                if other is not instrument
-                else (seen, paths)
-                for other, paths in others.values()
-            ]
-            four, gas, changed = self._fields(rows, seen, weights, field, theirs)
-            light, whole = (
-                self._light(rows, seen, four),
-                self._whole(rows, seen, gas, four),
-            )
-            changes = [
-                self._light(rows, through, values)[0] - light[0]
-                for (through, _), values in zip(theirs, changed, strict=True)
-            ]
+            mine = self.near[ended] == near
+            rows, seen = ended[mine], made[near]
+            light, _ = self._light(rows, seen, four[mine])
+            whole = self._whole(rows, seen, gas[mine], four[mine])
+            changes = [self._light(rows, seen, v[mine])[0] - light for v in changed]
             if zero_level > 0.0:
                 bright = self.baseline[rows, :1].clip(DARKEST)
-                changes.append(zero_level * (1.0 / bright - light[0]))
+                changes.append(zero_level * (1.0 / bright - light))
             self._conclude(rows, whole, changes, line_sigma, found)
         return found
 
@@ -182,32 +179,43 @@ class Ended:
     def _fields(
         self,
         rows: IntArray,
-        seen: Seen,
+        made: Mapping[float, Seen],
         weights: Array,
         field: Array,
-        others: Sequence[tuple[Seen, Array]],
+        others: Sequence[Mapping[float, Seen]],
+        paths: Sequence[Array],
     ) -> tuple[Array, Array, list[Array]]:
         """Fields of some rows where they were last linearised, see `batch_fields`.
 
-        And the first of them by other operators and ``weights``, for each; what is on
-        the nodes is the same for all operators.
+        And the first of them by other operators and ``weights``, for each:
+        what is on the nodes is the same for all operators.
         """
         n_pixels = self.pixels.size
         four = np.empty((rows.size, 4, n_pixels))
         gas = np.empty((rows.size, self.n_gas, n_pixels))
         changed: list[Array] = [np.empty_like(four) for _ in others]
-        for batch in batches(self.number[rows]):
+        any_ = next(iter(made.values()))
+        for batch in batches(self.number[rows], self.near[rows]):
             some = rows[batch]
             place, factors = place_of(self.number[some]), self.point[some, : self.n_gas]
-            mean, slopes = on_nodes(seen, weights[some], field, place, factors)
-            four[batch], gas[batch] = on_pixels(seen, mean, slopes, place)
-            for (through, paths), values in zip(others, changed, strict=True):
-                theirs, none = mean, slopes[:, :0]
-                if paths is not weights or through.nodes != seen.nodes:
-                    theirs, none = on_nodes(
-                        through, paths[some], field, place, factors, derivatives=False
+            mean, slopes = on_nodes(any_, weights[some], field, place, factors)
+            means = [
+                mean
+                if one is weights
+                else on_nodes(
+                    any_, one[some], field, place, factors, derivatives=False
+                )[0]
+                for one in paths
+            ]
+            near = self.near[some]
+            for value in np.unique(near).tolist():
+                mine = near == value
+                at, there = batch[mine], place[mine]
+                four[at], gas[at] = on_pixels(made[value], mean, slopes, there)
+                for through, theirs, values in zip(others, means, changed, strict=True):
+                    values[at], _ = on_pixels(
+                        through[value], theirs, slopes[:, :0], there
                     )
-                values[batch], _ = on_pixels(through, theirs, none, place)
         return four, gas, changed
 
     def _light(

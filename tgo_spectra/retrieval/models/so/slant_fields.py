@@ -11,6 +11,8 @@ from tgo_spectra.instruments.response.fields import apply_model
 from tgo_spectra.numerics.matrices import LIMIT
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import numpy.typing as npt
 
     from tgo_spectra.instruments.response.tabulated import Operator
@@ -43,13 +45,12 @@ class Seen:
     """Operator for some nodes, the gases' vectors there, and the dispersion.
 
     ``vectors``: (node, vector) of each gas, C-contiguous; ``dispersion_cm1``:
-    (pixel,), per pixel; ``nodes``: which of the table.
+    (pixel,), per pixel. All that rows are fitted with have the same nodes.
     """
 
     operator: Operator
     vectors: list[Array]
     dispersion_cm1: Array
-    nodes: slice
 
 
 def place_of(number: IntArray) -> IntArray:
@@ -57,26 +58,42 @@ def place_of(number: IntArray) -> IntArray:
     return (number + number // BATCH) % BATCH
 
 
-def batches(number: IntArray) -> list[IntArray]:
-    """Put rows together, no two of one place; positions among the rows."""
+def batches(number: IntArray, near: Array | None = None) -> list[IntArray]:
+    """Put rows together, no two of one place; positions among the rows.
+
+    ``near``: rows of which this is the same rather with each other.
+    """
     place = place_of(number)
-    order = np.argsort(place, kind="stable")
+    order = np.lexsort((np.zeros(number.size) if near is None else near, place))
     ordered = place[order]
     rank = np.arange(number.size) - np.searchsorted(ordered, ordered)
     return [np.sort(order[rank == r]) for r in range(rank.max(initial=-1) + 1)]
 
 
 def batch_fields(
-    seen: Seen, weights: Array, field: Array, place: IntArray, factors: Array
+    seen: Mapping[float, Seen],
+    near: Array,
+    weights: Array,
+    field: Array,
+    place: IntArray,
+    factors: Array,
 ) -> tuple[Array, Array]:
-    """Fields of a batch of rows at some factors, on the pixels of an operator.
+    """Fields of a batch of rows at some factors, on the pixels of their operators.
 
-    Weights (row, field point, vector of any gas), weights of the field (field point,),
-    place (row,), factors (row, gas) -> value, first and second derivative, slope (row,
-    4, pixel); derivative to the factors (row, gas, pixel).
+    Operators by where they are made, where each row's is (row,), weights (row, field
+    point, vector of any gas), weights of the field (field point,), place (row,),
+    factors (row, gas) -> value, first and second derivative, slope (row, 4, pixel);
+    derivative to the factors (row, gas, pixel).
     """
-    mean, change = on_nodes(seen, weights, field, place, factors)
-    return on_pixels(seen, mean, change, place)
+    any_, count = seen[float(near[0])], len(place)
+    mean, change = on_nodes(any_, weights, field, place, factors)
+    pixels = any_.operator.pixels.size
+    four = np.empty((count, 4, pixels), dtype=mean.dtype)
+    gas = np.empty((count, factors.shape[1], pixels), dtype=mean.dtype)
+    for value in np.unique(near).tolist():
+        mine = near == value
+        four[mine], gas[mine] = on_pixels(seen[value], mean, change, place[mine])
+    return four, gas
 
 
 def on_pixels(
@@ -143,24 +160,30 @@ class KeptFields:
         self._kept: dict[int, tuple[Seen, Array, Array, Array]] = {}
 
     def known(
-        self, seen: Seen, rows: IntArray, factors: Array
+        self, seen: Sequence[Seen], rows: IntArray, factors: Array
     ) -> npt.NDArray[np.bool_]:
-        """Tell which rows were seen last by that operator at these factors."""
+        """Tell which rows were seen last by these operators at these factors."""
         found = [self._kept.get(row) for row in rows.tolist()]
         return np.array(
             [
-                one is not None and one[0] is seen and np.array_equal(one[1], x)
-                for one, x in zip(found, factors, strict=True)
+                one is not None and one[0] is theirs and np.array_equal(one[1], x)
+                for one, theirs, x in zip(found, seen, factors, strict=True)
             ],
             dtype=bool,
         )
 
     def keep(
-        self, seen: Seen, rows: IntArray, factors: Array, four: Array, gas: Array
+        self,
+        seen: Sequence[Seen],
+        rows: IntArray,
+        factors: Array,
+        four: Array,
+        gas: Array,
     ) -> None:
         """Keep what rows give."""
-        for row, *parts in zip(rows.tolist(), factors, four, gas, strict=True):
-            self._kept[row] = (seen, *parts)
+        every = zip(rows.tolist(), seen, factors, four, gas, strict=True)
+        for row, *parts in every:
+            self._kept[row] = tuple(parts)
 
     def of(self, rows: IntArray) -> tuple[Array, Array]:
         """Return value, derivatives and slope, and the derivatives to the factors."""

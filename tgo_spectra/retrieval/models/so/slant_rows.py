@@ -204,23 +204,17 @@ def fit(
         moved = rows.move()
         for shift in np.unique(rows.near[moved]).tolist():
             if shift not in made:
-                made[shift] = instrument.seen(instrument.pixels, shift, False)
-            chosen = moved[rows.near[moved] == shift]
-            rows.descend(chosen, made[shift], weights, field)
-            lost = chosen[rows.lost(chosen)]
-            if lost.size:
-                rows.state[lost] = choices.start
-                rows.descend(lost, made[shift], weights, field, damping=DAMPING)
-            again = chosen[rows.clip(chosen)]
-            if again.size:
-                rows.state[again] = rows.point[again]
-                rows.descend(again, made[shift], weights, field)
+                made[shift] = instrument.seen(instrument.pixels, shift)
+        rows.descend(moved, made, weights, field)
+        lost = moved[rows.lost(moved)]
+        rows.state[lost] = choices.start
+        rows.descend(lost, made, weights, field, damping=DAMPING)
+        again = moved[rows.clip(moved)]
+        rows.state[again] = rows.point[again]
+        rows.descend(again, made, weights, field)
     for _ in range(MOVES):
-        for near in np.unique(rows.near[rows.unsettled]).tolist():
-            again = rows.unsettled & (rows.near == near)
-            rows.descend(
-                np.flatnonzero(again), made[near], weights, field, damping=DAMPING
-            )
+        again = np.flatnonzero(rows.unsettled)
+        rows.descend(again, made, weights, field, damping=DAMPING)
     ends = rows.ended.conclude(
         made, instrument, weights, field, others, zero_level, line_sigma
     )
@@ -286,16 +280,16 @@ class _Rows:
         """Find the shift and nearly the factors, with few orders and one ray."""
         reach, pixels = self.choices.search_px, instrument.pixels
         wide = np.arange(pixels[0] - reach, pixels[-1] + reach + 1)
-        seen = instrument.seen(wide, 0.0, True)
+        seen = {0.0: instrument.seen(wide, 0.0, first=True)}
         everyone = np.arange(len(central))
         if reach:
             for batch in batches(self.number[everyone]):
                 place = place_of(self.number[batch])
                 factors = self.state[batch, : self.n_gas]
                 four, gas = batch_fields(
-                    seen, central[batch], np.ones(1), place, factors
+                    seen, self.near[batch], central[batch], np.ones(1), place, factors
                 )
-                self.fields.keep(seen, batch, factors, four, gas)
+                self.fields.keep([seen[0.0]] * batch.size, batch, factors, four, gas)
                 self.search(batch, four, gas)
         self.descend(everyone, seen, central, np.ones(1), wide)
         self.depth = depth_of(self.baseline[:, 0])
@@ -384,17 +378,19 @@ class _Rows:
     def descend(
         self,
         rows: IntArray,
-        seen: Seen,
+        seen: Mapping[float, Seen],
         weights: Array,
         field: Array,
         wide: IntArray | None = None,
         damping: float = 0.0,
     ) -> None:
-        """Fit some rows with one operator.
+        """Fit some rows, each with the operator that is made near its shift.
 
         ``wide``: pixels of the operator, if these are more than are fitted: rows look
         at those at their whole-pixel shift.
         """
+        if not rows.size:
+            return
         prior = self.choices.prior
         found = descend(
             lambda items, states: self._evaluated(
@@ -437,7 +433,7 @@ class _Rows:
         self,
         rows: IntArray,
         states: Array,
-        seen: Seen,
+        seen: Mapping[float, Seen],
         weights: Array,
         field: Array,
         wide: IntArray | None,
@@ -447,22 +443,27 @@ class _Rows:
         gram, gradient = np.empty((count, size, size)), np.empty((count, size))
         residual = np.empty((count, self.y.shape[1]))
         baseline = np.empty((count, self.baseline.shape[1]))
-        near = self.near[rows] if wide is None else self.whole[rows]
-        new = np.flatnonzero(~self.fields.known(seen, rows, states[:, :n]))
-        for chosen in batches(self.number[rows[new]]):
+        made = self.near[rows]
+        through = [seen[value] for value in made.tolist()]
+        new = np.flatnonzero(~self.fields.known(through, rows, states[:, :n]))
+        for chosen in batches(self.number[rows[new]], made[new]):
             batch = new[chosen]
             place, factors = place_of(self.number[rows[batch]]), states[batch, :n]
-            fields = batch_fields(seen, weights[rows[batch]], field, place, factors)
-            self.fields.keep(seen, rows[batch], factors, *fields)
+            fields = batch_fields(
+                seen, made[batch], weights[rows[batch]], field, place, factors
+            )
+            theirs = [through[at] for at in batch.tolist()]
+            self.fields.keep(theirs, rows[batch], factors, *fields)
         four, gas = self.fields.of(rows)
-        for value in np.unique(near):
+        near = made if wide is None else self.whole[rows]
+        for value in np.unique(near).tolist():
             at = np.flatnonzero(near == value)
             window: IntArray | slice = slice(None)
             if wide is not None:
                 window = self.pixels + int(value) - wide[0]
             found = self.reduce(
                 rows[at], states[at], four[at][:, :, window], gas[at][:, :, window],
-                seen.dispersion_cm1[window], near[at],
+                through[at[0]].dispersion_cm1[window], near[at],
             )  # fmt: skip
             gram[at], gradient[at] = found.gram, found.gradient
             residual[at], baseline[at] = found.residual, found.baseline
