@@ -11,7 +11,6 @@ factors; then the whole instrument, built near that shift.
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -19,22 +18,18 @@ import numpy as np
 import xarray as xr
 
 from tgo_spectra.atmosphere import profile as atmospheres
-from tgo_spectra.errors import RetrievalError
 from tgo_spectra.forward import ray
 from tgo_spectra.forward import transmittance as forward
-from tgo_spectra.instruments.response import tabulated as operators
 from tgo_spectra.retrieval import level2, verdict
 from tgo_spectra.retrieval.elements import Size, element_of, settings
-from tgo_spectra.retrieval.measurement import planet_radius, scalar, smooth_wavenumber
+from tgo_spectra.retrieval.measurement import planet_radius, scalar
 from tgo_spectra.retrieval.models.so import slant_ends, slant_rows, sources
 from tgo_spectra.retrieval.models.so.profile_output import choices
 from tgo_spectra.retrieval.models.so.scene import (
-    LINE_SHAPE_REACH_CM1,
     coefficients_on,
-    operator_settings,
     prior_profile,
 )
-from tgo_spectra.retrieval.models.so.slant_fields import Seen
+from tgo_spectra.retrieval.models.so.slant_fields import Instrument, Optics
 from tgo_spectra.retrieval.models.so.sources import ORDER_PAIRS
 from tgo_spectra.retrieval.models.so.systematics import sizes
 from tgo_spectra.retrieval.profile_variables import error_variables
@@ -43,7 +38,7 @@ from tgo_spectra.spectroscopy.tables import band_of
 from tgo_spectra.variables import dataset
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     import numpy.typing as npt
 
@@ -64,18 +59,6 @@ FIELD_NODES, FIELD_WEIGHTS = (
 )
 """Two-point Gauss-Legendre average over the field of view: over 1 km the error is 3e-6
 of what varies with a scale of 3 km, over 2 km 5e-5."""
-
-FIRST_ORDERS = 3
-"""Neighbouring orders of the first look: factors come within some 10 %."""
-
-
-@dataclass(frozen=True)
-class _Optics:
-    """Settings of the instrument during the observation."""
-
-    order: int
-    aotf_frequency_khz: float
-    temperature_c: float
 
 
 @dataclass(frozen=True)
@@ -113,7 +96,7 @@ def slant_columns(
     """
     radius = planet_radius(level1, atmosphere)
     sight, air = line_of_sight(setup, atmosphere, radius[0])
-    optics = _Optics(
+    optics = Optics(
         order=int(scalar(level1, "order")),
         aotf_frequency_khz=scalar(level1, "aotf_frequency"),
         temperature_c=scalar(level1, "instrument_temperature"),
@@ -269,7 +252,7 @@ def _fit_block(
     *,
     wavenumber_cm1: Array,
     setup: RetrievalSetup,
-    optics: _Optics,
+    optics: Optics,
     line_of_sight: SlantAir,
 ) -> None:
     """Fit a block of rows; whatever the blocks, a row sees the same numbers."""
@@ -305,7 +288,7 @@ def _fit_block(
         search_px=register.search_px,
     )
     air = _paths(line_of_sight, centre, width)
-    instrument = _Instrument(wavenumber_cm1, pixels, setup, optics, line_of_sight.turns)
+    instrument = Instrument(wavenumber_cm1, pixels, setup, optics, line_of_sight.turns)
     weights = _weights(line_of_sight, air[:, 1:])
     wish = sources_of_rows(setup)
     found = slant_rows.fit(
@@ -342,8 +325,8 @@ def _fit_block(
 
 
 def _others(
-    instrument: _Instrument, sight: SlantAir, air: Array, weights: Array
-) -> dict[str, tuple[_Instrument, Array]]:
+    instrument: Instrument, sight: SlantAir, air: Array, weights: Array
+) -> dict[str, tuple[Instrument, Array]]:
     """Instrument and weights as they may really be, by source of error."""
     setup = instrument.setup
     found = {}
@@ -388,96 +371,6 @@ def _seeing(corners_km: Array, line_of_sight: SlantAir) -> IntArray:
     chosen = np.isfinite(corners_km).all(axis=(1, 2))
     chosen &= np.nan_to_num(centre - width, nan=-np.inf) >= bottom
     return np.flatnonzero(chosen)
-
-
-class _Instrument:
-    """Operators of one product near a shift, and the nodes that they need."""
-
-    def __init__(
-        self,
-        wavenumber_cm1: Array,
-        pixels: IntArray,
-        setup: RetrievalSetup,
-        optics: _Optics,
-        turns: Sequence[Array],
-    ) -> None:
-        self.band, _ = band_of(setup.table)
-        self.setup, self.optics, self.pixels = setup, optics, pixels
-        self.n_orders = setup.instrument.n_orders
-        self.offsets: Mapping[str, float] = {}
-        smooth = smooth_wavenumber(np.asarray(wavenumber_cm1, dtype=float))
-        self.wavenumber = np.polynomial.Polynomial(smooth)
-        table = forward.stacked(
-            tuple(self.band.vectors[gas] for gas in setup.gases), np.float32
-        )
-        spanned = forward.turned(table, turns)
-        ends = np.cumsum([turn.shape[1] for turn in turns])[:-1]
-        parts = np.split(spanned, ends, axis=1)
-        self.vectors = [np.ascontiguousarray(part) for part in parts]
-        self.nodes = self._nodes()
-
-    def like(
-        self, *, n_orders: int | None = None, offsets: Mapping[str, float] | None = None
-    ) -> _Instrument:
-        """Return one with other orders, or away from the setup's settings."""
-        other = copy.copy(self)
-        other.n_orders = self.n_orders if n_orders is None else n_orders
-        other.offsets = offsets or {}
-        return other
-
-    def _nodes(self) -> slice:
-        """Nodes that operators may need, wherever a search ends: the same for all."""
-        m, both = self.optics.order, np.array([-1, 1])
-        far = self.pixels[[0, -1]] + both * (self.setup.registration.search_px + 1)
-        reached = self.wavenumber(far) * (m + self.n_orders * both) / m
-        reached += LINE_SHAPE_REACH_CM1 * both
-        cells = (reached - self.band.cell_start_cm1[0]) / self.band.cell_width_cm1
-        cells = np.floor(cells) + np.array([0, 1])
-        low, high = np.searchsorted(self.band.node_cell, cells)
-        return slice(int(low), int(high))
-
-    def seen(self, pixels: IntArray, shift_px: float, *, first: bool = False) -> Seen:
-        """Return what leads from optical depths to pixels near a shift."""
-        n_orders, band = self.n_orders, self.band
-        operator = operators.build_operator(
-            band.node_cell,
-            band.node_weight,
-            float(band.cell_start_cm1[0]),
-            band.cell_width_cm1,
-            pixel_wavenumber_cm1=self.wavenumber(pixels + shift_px),
-            pixels=pixels,
-            order=self.optics.order,
-            aotf_frequency_khz=self.optics.aotf_frequency_khz,
-            temperature_c=self.optics.temperature_c,
-            settings=operator_settings(
-                self.setup,
-                min(FIRST_ORDERS, n_orders) if first else n_orders,
-                self.offsets,
-            ),
-            dtype=np.float32,
-            kinds=operators.KINDS[:3],
-        )
-        used = operator.node_high > operator.node_low
-        low = int(operator.node_low[used].min())
-        high = int(operator.node_high[used].max())
-        nodes = slice(low, high) if first else self.nodes
-        if not nodes.start <= low < high <= nodes.stop:
-            raise RetrievalError(
-                "spectra lie farther off than they are searched for",
-                field="wavenumber_shift",
-                value=shift_px,
-                rule="fit.diverged",
-            )
-        return Seen(
-            replace(
-                operator,
-                node_low=np.maximum(operator.node_low - nodes.start, 0),
-                node_high=np.maximum(operator.node_high - nodes.start, 0),
-                n_nodes=nodes.stop - nodes.start,
-            ),
-            [vectors[nodes] for vectors in self.vectors],
-            self.wavenumber.deriv()(pixels + shift_px),
-        )
 
 
 def _paths(line_of_sight: SlantAir, centre_km: Array, width_km: Array) -> Array:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tgo_spectra.errors import RetrievalError
+from tgo_spectra.forward import transmittance as forward
+from tgo_spectra.instruments.response import tabulated as operators
 from tgo_spectra.instruments.response.fields import apply_model
 from tgo_spectra.numerics.matrices import LIMIT
+from tgo_spectra.retrieval.measurement import smooth_wavenumber
+from tgo_spectra.retrieval.models.so.scene import (
+    LINE_SHAPE_REACH_CM1,
+    operator_settings,
+)
+from tgo_spectra.spectroscopy.tables import band_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,13 +26,16 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from tgo_spectra.instruments.response.tabulated import Operator
+    from tgo_spectra.retrieval.setup import RetrievalSetup
 
     Array = npt.NDArray[np.floating]
     IntArray = npt.NDArray[np.intp]
 
 __all__ = [
     "BATCH",
+    "Instrument",
     "KeptFields",
+    "Optics",
     "Seen",
     "batch_fields",
     "batches",
@@ -40,6 +53,10 @@ or at another place in it: a row has its place by its number in the product, oth
 empty."""
 
 
+FIRST_ORDERS = 3
+"""Neighbouring orders of the first look: factors come within some 10 %."""
+
+
 @dataclass(frozen=True)
 class Seen:
     """Operator for some nodes, the gases' vectors there, and the dispersion.
@@ -51,6 +68,105 @@ class Seen:
     operator: Operator
     vectors: list[Array]
     dispersion_cm1: Array
+
+
+@dataclass(frozen=True)
+class Optics:
+    """Settings of the instrument during the observation."""
+
+    order: int
+    aotf_frequency_khz: float
+    temperature_c: float
+
+
+class Instrument:
+    """Operators of one product near a shift, and the nodes that they need."""
+
+    def __init__(
+        self,
+        wavenumber_cm1: Array,
+        pixels: IntArray,
+        setup: RetrievalSetup,
+        optics: Optics,
+        turns: Sequence[Array],
+    ) -> None:
+        self.band, _ = band_of(setup.table)
+        self.setup, self.optics, self.pixels = setup, optics, pixels
+        self.n_orders = setup.instrument.n_orders
+        self.offsets: Mapping[str, float] = {}
+        smooth = smooth_wavenumber(np.asarray(wavenumber_cm1, dtype=float))
+        self.wavenumber = np.polynomial.Polynomial(smooth)
+        table = forward.stacked(
+            tuple(self.band.vectors[gas] for gas in setup.gases), np.float32
+        )
+        spanned = forward.turned(table, turns)
+        ends = np.cumsum([turn.shape[1] for turn in turns])[:-1]
+        parts = np.split(spanned, ends, axis=1)
+        self.vectors = [np.ascontiguousarray(part) for part in parts]
+        self.nodes = self._nodes()
+
+    def like(
+        self, *, n_orders: int | None = None, offsets: Mapping[str, float] | None = None
+    ) -> Instrument:
+        """Return one with other orders, or away from the setup's settings."""
+        other = copy.copy(self)
+        other.n_orders = self.n_orders if n_orders is None else n_orders
+        other.offsets = offsets or {}
+        return other
+
+    def _nodes(self) -> slice:
+        """Nodes that operators may need, wherever a search ends: the same for all."""
+        m, both = self.optics.order, np.array([-1, 1])
+        far = self.pixels[[0, -1]] + both * (self.setup.registration.search_px + 1)
+        reached = self.wavenumber(far) * (m + self.n_orders * both) / m
+        reached += LINE_SHAPE_REACH_CM1 * both
+        cells = (reached - self.band.cell_start_cm1[0]) / self.band.cell_width_cm1
+        cells = np.floor(cells) + np.array([0, 1])
+        low, high = np.searchsorted(self.band.node_cell, cells)
+        return slice(int(low), int(high))
+
+    def seen(self, pixels: IntArray, shift_px: float, *, first: bool = False) -> Seen:
+        """Return what leads from optical depths to pixels near a shift."""
+        n_orders, band = self.n_orders, self.band
+        operator = operators.build_operator(
+            band.node_cell,
+            band.node_weight,
+            float(band.cell_start_cm1[0]),
+            band.cell_width_cm1,
+            pixel_wavenumber_cm1=self.wavenumber(pixels + shift_px),
+            pixels=pixels,
+            order=self.optics.order,
+            aotf_frequency_khz=self.optics.aotf_frequency_khz,
+            temperature_c=self.optics.temperature_c,
+            settings=operator_settings(
+                self.setup,
+                min(FIRST_ORDERS, n_orders) if first else n_orders,
+                self.offsets,
+            ),
+            dtype=np.float32,
+            kinds=operators.KINDS[:3],
+        )
+        used = operator.node_high > operator.node_low
+        low = int(operator.node_low[used].min())
+        high = int(operator.node_high[used].max())
+        nodes = slice(low, high) if first else self.nodes
+        if not nodes.start <= low < high <= nodes.stop:
+            raise RetrievalError(
+                "spectra lie farther off than they are searched for",
+                field="wavenumber_shift",
+                value=shift_px,
+                rule="fit.diverged",
+            )
+        return Seen(
+            replace(
+                operator,
+                node_low=np.maximum(operator.node_low - nodes.start, 0),
+                node_high=np.maximum(operator.node_high - nodes.start, 0),
+                n_nodes=nodes.stop - nodes.start,
+            ),
+            [vectors[nodes] for vectors in self.vectors],
+            self.wavenumber.deriv()(pixels + shift_px),
+        )
 
 
 def place_of(number: IntArray) -> IntArray:
