@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import shutil
 import signal
@@ -87,7 +88,7 @@ def start(certificates, tmp_path_factory):
 
 
 @needs_openssl
-def test_cluster__life_of_one(start, certificates, tmp_path, caplog, monkeypatch):
+def test_cluster__life_of_one(start, certificates, tmp_path, caplog, capfd, monkeypatch):
     scheduler = start(
         "scheduler", "--protocol", "tls", "--host", "127.0.0.1", "--port", "0",
         "--no-dashboard",
@@ -126,20 +127,25 @@ def test_cluster__life_of_one(start, certificates, tmp_path, caplog, monkeypatch
         # names of files begin where they were given, also elsewhere
         assert {row.message for row in done} == {str(tmp_path)}
         assert all(Path(row.product).is_absolute() for row in rows)
-        # the scheduler dies
-        make_products(folder, [f"slow-{k}" for k in range(40)])
-        (folder / "exits.xml").unlink()
-        (folder / "hangs.xml").unlink()
-
-        def kill(row):
-            os.killpg(scheduler.pid, signal.SIGKILL)
-
-        monkeypatch.setattr(
-            "tgo_spectra.batch.loop.Progress.advance", lambda _, r: kill(r)
-        )
-        with pytest.raises(TgoError) as caught:
-            batch.run("in", "out", client=client, process=process, progress=False)
-        assert caught.value.rule == "batch.scheduler_lost"
+    # the scheduler dies: one line, an exit code, and what is done stands written
+    make_products(folder, [f"slow-{k}" for k in range(40)])
+    (folder / "exits.xml").unlink()
+    (folder / "hangs.xml").unlink()
+    monkeypatch.setattr(batch, "process_product", process)
+    monkeypatch.setattr(
+        "tgo_spectra.batch.loop.Progress.advance",
+        lambda *_: os.killpg(scheduler.pid, signal.SIGKILL),
+    )
+    caplog.clear()
+    capfd.readouterr()
+    given = ["retrieve", "in", "--out", "out", "--scheduler-file", str(start.file)]
+    begun = time.monotonic()
+    assert main([*given, *(f"--tls-{n}={f}" for n, f in certificates.items())]) == 1
+    assert time.monotonic() < begun + 20.0  # Dask alone waits for 30 s
+    said = capfd.readouterr().err.splitlines()
+    (line,) = [one for one in said if one and not one.startswith("warning: ")]
+    assert line.startswith("error: the connection to the Dask scheduler is lost")
+    assert not [one for one in caplog.records if one.levelno > logging.WARNING]
     assert json.loads((out / "run.json").read_text())["results"]["done"] >= 1
     assert not (out / "claims").exists()
 

@@ -113,15 +113,50 @@ class Slow:
         self.released = True
 
 
+def client_of(ncores, submit=None):
+    """What the engine asks of a client."""
+    scheduler = types.SimpleNamespace(ncores=ncores)
+    return types.SimpleNamespace(
+        status="running", scheduler=scheduler, submit=submit,
+        sync=lambda call, callback_timeout: call(),
+    )  # fmt: skip
+
+
+def test_cluster__a_scheduler_that_does_not_answer(monkeypatch, caplog):
+    """The number of workers stays; a lost connection is not waited for."""
+    from tgo_spectra.batch import schedulers
+
+    now, answers = [0.0], [{"a": 4, "b": 4}]
+    monkeypatch.setattr(schedulers.time, "monotonic", lambda: now[0])
+
+    def ncores():
+        if not answers:
+            raise TimeoutError
+        return answers.pop()
+
+    client = client_of(ncores)
+    engine = schedulers.OnCluster(client)
+    for _ in range(20):
+        assert engine.room == 24
+        now[0] += 1.0
+    assert caplog.text.count("the scheduler does not answer") == 1
+    answers.append({"a": 8, "b": 4})
+    assert engine.room == 36
+    client.status = "connecting"
+    for call in (lambda: engine.room, lambda: engine.submit(1)):
+        now[0] += 1.0
+        with pytest.raises(TgoError, match="is lost") as caught:
+            call()
+        assert caught.value.rule == "batch.scheduler_lost"
+
+
 def test_cluster__an_answer_that_is_lost_is_waited_for_again():
     """The item stays taken, the run looks up meanwhile, and each wait is longer."""
     from tgo_spectra.batch.schedulers import OnCluster
 
     made = [Slow(0, 2), Slow(1, 0)]
     todo = iter(made)
-    client = types.SimpleNamespace(
-        status="running", submit=lambda *_, **__: next(todo), nthreads=lambda: {"w": 1}
-    )
+    client = client_of(lambda: {"w": 1}, lambda *_, **__: next(todo))
     engine = OnCluster(client)
     room = engine.room
     engine.use(double)
@@ -139,9 +174,9 @@ def test_cluster__an_answer_that_is_lost_is_waited_for_again():
     assert engine.finished(0.1) == ("b", "answer of key 1")
     assert made[1].waits == [2.0, 2.0]
     # without the connection nobody waits
-    client.status = "closed"
     made[1].times_lost, todo = 9, iter([made[1]])
     engine.submit("c")
+    client.status = "closed"
     with pytest.raises(TgoError, match="is lost") as caught:
         engine.finished(0.1)
     assert caught.value.rule == "batch.scheduler_lost"

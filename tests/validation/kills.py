@@ -5,11 +5,13 @@ the driver (half of them while a file is being written), SIGKILL of a worker, SI
 and SIGKILL half a second later, SIGKILL of a Dask scheduler, in turns; none after
 MINUTES. One line of JSON at the end; exit code 1 where a promise is broken. 200 and 200
 need products of a second (``KILLS_PAUSE_S=1``) and kills up to four seconds apart
-(``KILLS_BETWEEN_S=4``), else the run ends before the kills do.
+(``KILLS_BETWEEN_S=4``), else the run ends before the kills do. ``KILLS_TURN``: some of
+the kinds only, such as ``driver,term``; ``KILLS_SEED``: another campaign.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -28,18 +30,14 @@ from tgo_spectra.batch import products as batch
 from tgo_spectra.files.netcdf import open_verified, write_level2
 
 WORKERS = 2
-TURN = (
-    "driver",
-    "writing",
-    "worker",
-    "term",
-    "driver",
-    "writing",
-    "worker",
-    "scheduler",
+TURN = tuple(
+    os.environ.get(
+        "KILLS_TURN", "driver,writing,worker,term,driver,writing,worker,scheduler"
+    ).split(",")
 )
 PAUSE_S = float(os.environ.get("KILLS_PAUSE_S", "0.05"))  # time of a product
 BETWEEN_S = float(os.environ.get("KILLS_BETWEEN_S", "1.5"))  # at most, to the next
+SEED = int(os.environ.get("KILLS_SEED", "1"))
 GONE_S = 10.0  # until all that belonged to what was killed has ended
 DRIVER = """
 import sys
@@ -116,19 +114,24 @@ class Cluster:
         )  # fmt: skip
 
     def lose_scheduler(self, driver):
-        """Kill the scheduler; how many of its workers do not end by that."""
+        """Kill the scheduler; how the driver ends (None: not), and its time (s)."""
         self.scheduler.kill()
         self.scheduler.wait()
-        _, alive = psutil.wait_procs(self.workers, timeout=GONE_S)
-        for one in alive:
-            one.kill()
+        begun = time.monotonic()
         try:
-            silent = driver.wait(GONE_S) != 3  # what is said then
+            code = driver.wait(GONE_S)
         except subprocess.TimeoutExpired:
             driver.kill()
             driver.wait()
-            silent = True
-        return len(alive), silent
+            code = None
+        return code, time.monotonic() - begun
+
+    def left(self):
+        """How many of the workers do not end by the loss; they are ended."""
+        _, alive = psutil.wait_procs(self.workers, timeout=GONE_S)
+        for one in alive:
+            one.kill()
+        return len(alive)
 
 
 def children(pid):
@@ -158,6 +161,13 @@ def kill(driver, how, out, rng):
     return True, workers
 
 
+def described(processes):
+    """What they are and do: an orphan is to be understood."""
+    for one in processes:
+        with contextlib.suppress(psutil.Error):
+            yield f"{one.status()} {time.time() - one.create_time():.0f} s {one}"
+
+
 def broken(out):
     """Final names that do not verify."""
     found = []
@@ -176,7 +186,7 @@ def hashes(out):
     }
 
 
-def campaign(place, n_products, n_kills, minutes=1e9, seed=1):
+def campaign(place, n_products, n_kills, minutes=1e9, seed=SEED):
     """Run to the end through all kills; give the findings."""
     rng = random.Random(seed)
     folder, out, clean = place / "in", place / "out", place / "clean"
@@ -185,7 +195,7 @@ def campaign(place, n_products, n_kills, minutes=1e9, seed=1):
         text = f"<logical_identifier>urn:a:b:{k}</logical_identifier>"
         (folder / f"{k}.xml").write_text(text)
     batch.run(folder, clean, workers=WORKERS, progress=False, process=process)
-    n_done, orphans, left, silent, bad = 0, 0, 0, 0, []
+    n_done, orphans, left, silent, said, bad = 0, [], 0, [], [0.0], []
     counts = dict.fromkeys(TURN, 0)
     starts, driver, cluster = 0, None, None
     until = time.monotonic() + 60.0 * minutes
@@ -215,17 +225,22 @@ def campaign(place, n_products, n_kills, minutes=1e9, seed=1):
         if driver.poll() is not None:
             if cluster and driver.returncode == 0:
                 cluster.lose_scheduler(driver)
+                cluster.left()
             continue
         if cluster:
-            alive, quiet = cluster.lose_scheduler(driver)
-            left, silent, cluster = left + alive, silent + quiet, None
+            code, seconds = cluster.lose_scheduler(driver)
+            if code == 3:
+                said.append(seconds)
+            elif code != 0:  # all was done before
+                silent.append(code)
+            left, cluster = left + cluster.left(), None
         else:
             killed, workers = kill(driver, how, out, rng)
             if not killed:
                 continue
             if how != "worker":
                 _, alive = psutil.wait_procs(workers, timeout=GONE_S)
-                orphans += len(alive)
+                orphans += described(alive)
         n_done += 1
         counts[how] += 1
         bad += broken(out)
@@ -238,6 +253,7 @@ def campaign(place, n_products, n_kills, minutes=1e9, seed=1):
         "broken": bad,
         "orphans": orphans,
         "loss_not_said": silent,
+        "loss_said_within_s": round(max(said), 1),
         "workers_of_dask_left": left,  # who started them ends them
         "redone_per_kill": round((len(tries) - n_products) / max(n_done, 1), 2),
         "quarantined": len((out / "quarantine.jsonl").read_text().splitlines()),

@@ -176,6 +176,7 @@ class OnCluster:
         self._answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._workers, self._looked = 0, -_WORKERS_S
         self._alone_since: float | None = None
+        self._unanswered_since: float | None = None
         self._fetch_s = _FETCH_S
         self._task = b""
 
@@ -191,14 +192,12 @@ class OnCluster:
         now = time.monotonic()
         if now >= self._looked + _WORKERS_S:
             self._looked = now
-            with _lost():
-                threads = self._client.nthreads()  # type: ignore[no-untyped-call]
-            self._workers = sum(threads.values())
+            self._count()
         return max(_LEAST, _EACH * self._workers) - len(self._running)
 
     def submit(self, item: Any) -> None:
         """Begin an item."""
-        with _lost():
+        with self._asking():
             # pure=False: the key must not depend on hashing the task
             future = self._client.submit(
                 _perform, self._task, item, str(Path.cwd()), self._timeout_s, pure=False
@@ -213,13 +212,11 @@ class OnCluster:
         except queue.Empty:
             self._watch()
             return None
-        with _lost():
+        with self._asking():
             try:
                 error = future.exception(timeout=self._fetch_s)
                 outcome = (
-                    _death(error)
-                    if error is not None
-                    else future.result(timeout=self._fetch_s)
+                    future.result(timeout=self._fetch_s) if error is None else None
                 )
             except TimeoutError:
                 # lost with its worker: the scheduler has it done again, if it can
@@ -230,16 +227,47 @@ class OnCluster:
             future.release()
         self._fetch_s = _FETCH_S
         item, _ = self._running.pop(str(future.key))
-        return item, outcome
+        return item, outcome if error is None else _death(error)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(TgoError), _lost():
+        with contextlib.suppress(TgoError), self._asking():
             futures = [future for _, future in self._running.values()]
             self._client.cancel(futures)  # type: ignore[no-untyped-call]
         self._running.clear()
+
+    def _count(self) -> None:
+        """Ask how many workers there are; without an answer it is as before."""
+        now = time.monotonic()
+        try:
+            with self._asking():
+                # Client.nthreads has no limit of time, and waits for a scheduler that
+                # is gone as for one that is about to start
+                threads = self._client.sync(  # type: ignore[no-untyped-call]
+                    self._client.scheduler.ncores, callback_timeout=_FETCH_S
+                )
+            self._workers, self._unanswered_since = sum(threads.values()), None
+        except TimeoutError:
+            self._watch()
+            if self._unanswered_since is None:
+                self._unanswered_since = now
+            elif self._unanswered_since + _SILENCE_S < now:
+                _LOG.warning("the scheduler does not answer; waiting for it")
+                self._unanswered_since = float("inf")
+
+    @contextlib.contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Say that the scheduler is lost, whatever Dask raises then or waits for."""
+        if self._client.status != "running":
+            raise _scheduler_lost()
+        try:
+            yield
+        except TimeoutError:
+            raise
+        except (CancelledError, OSError, RuntimeError) as error:
+            raise _scheduler_lost() from error
 
     def _watch(self) -> None:
         """Look whether there is anybody to work."""
@@ -293,15 +321,6 @@ def _death(error: BaseException) -> Death:
         raise error
     worker = error.last_worker.address
     return Death("batch.worker_died", f"the worker that had it ended, at {worker}")
-
-
-@contextlib.contextmanager
-def _lost() -> Iterator[None]:
-    """Say that the scheduler is lost, whatever Dask raises then."""
-    try:
-        yield
-    except (CancelledError, OSError, RuntimeError) as error:
-        raise _scheduler_lost() from error
 
 
 def _scheduler_lost() -> TgoError:
