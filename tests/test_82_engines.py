@@ -113,13 +113,11 @@ class Slow:
         self.released = True
 
 
-def client_of(ncores, submit=None):
+def client_of(nthreads, submit=None):
     """What the engine asks of a client."""
-    scheduler = types.SimpleNamespace(ncores=ncores)
     return types.SimpleNamespace(
-        status="running", scheduler=scheduler, submit=submit,
-        sync=lambda call, callback_timeout: call(),
-    )  # fmt: skip
+        status="running", nthreads=lambda callback_timeout: nthreads(), submit=submit
+    )
 
 
 def test_cluster__a_scheduler_that_does_not_answer(monkeypatch, caplog):
@@ -129,12 +127,12 @@ def test_cluster__a_scheduler_that_does_not_answer(monkeypatch, caplog):
     now, answers = [0.0], [{"a": 4, "b": 4}]
     monkeypatch.setattr(schedulers.time, "monotonic", lambda: now[0])
 
-    def ncores():
+    def nthreads():
         if not answers:
             raise TimeoutError
         return answers.pop()
 
-    client = client_of(ncores)
+    client = client_of(nthreads)
     engine = schedulers.OnCluster(client)
     for _ in range(20):
         assert engine.room == 24

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
+import math
 import os
 import shutil
 import signal
@@ -13,53 +15,26 @@ import time
 import types
 from pathlib import Path
 
+import named_products
 import numba
 import pytest
+from named_products import LABEL, make_products, process, tries
 
 from tgo_spectra import cli
 from tgo_spectra.batch import claims, loop
 from tgo_spectra.batch import products as batch
 from tgo_spectra.batch.engines import Here
 from tgo_spectra.batch.journal import ProductStatus, read_lines
-from tgo_spectra.errors import OutputError, ProductError, TgoError
+from tgo_spectra.errors import OutputError, TgoError
 from tgo_spectra.files import atomic
 from tgo_spectra.files.atomic import write_whole
 from tgo_spectra.numerics.accelerate import timed_compilation
 
-LABEL = "<logical_identifier>urn:a:b:{}</logical_identifier>"
+PLACES = os.pathsep.join(
+    str(Path(file).parent) for file in (__file__, named_products.__file__)
+)
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
-
-
-def make_products(folder, names):
-    folder.mkdir(exist_ok=True)
-    for name in names:
-        (folder / f"{name}.xml").write_text(LABEL.format(name))
-    return folder
-
-
-def process(path, out, setups, air):
-    """A product that does what its name says, and notes each try."""
-    with (out.parent / "tries.txt").open("a") as stream:
-        stream.write(f"{path.stem}\n")
-    kind = path.stem.partition("-")[0]
-    if kind == "raises":
-        message = "a fault"
-        raise ProductError(message, path=path, rule="some.rule")
-    if kind == "exits":
-        os._exit(3)
-    if kind == "hangs":
-        while True:
-            time.sleep(0.1)
-    target = out / f"{path.stem}.nc"
-    state = "skipped" if target.is_file() else "done"
-    write_whole(target, path.stem)
-    return {"state": state, "output": str(target)}
-
-
-def tries(out):
-    names = (out / "tries.txt").read_text().split()
-    return {name: names.count(name) for name in names}
 
 
 def quarantine(out):
@@ -112,6 +87,50 @@ def test_run__crashes_are_charged_to_their_product_and_remembered(tmp_path, capl
     assert (tries(out)["exits"], tries(out)["hangs"]) == (4, 2)
 
 
+def test_run__limits_are_those_of_the_kind_unless_given(tmp_path, monkeypatch, capsys):
+    """The largest of the kinds of its setups; said by the setup and by the run."""
+    from tgo_spectra.batch import workers as own
+    from tgo_spectra.retrieval import registry
+
+    folder = make_products(tmp_path / "in", ["a"])
+    short = dataclasses.replace(registry.named("nadir"), timeout_s=60.0, memory_gb=0.5)
+    long = dataclasses.replace(registry.named("profile"), timeout_s=90.0, memory_gb=0.4)
+    monkeypatch.setattr(registry, "KINDS", [long, short])
+    assert cli.main(["setups", "lno_189_190_co"]) == 0
+    assert "60 s and 0.5 GB a product" in capsys.readouterr().out
+    taken = []
+
+    class Seen(Here):
+        def __init__(self, *_, timeout_s, memory=None):
+            super().__init__()
+            taken.append(
+                (timeout_s, None if memory is None else round(memory / own.GB, 3))
+            )
+
+    monkeypatch.setattr(batch, "Workers", Seen)
+    monkeypatch.setattr("tgo_spectra.batch.schedulers.OnCluster", Seen)
+    monkeypatch.setattr(batch, "memory_of_machine", lambda: 0.9 * own.GB)
+    for more, seconds, memory in (
+        ({"setup": "lno_189_190_co"}, 60.0, 0.5),
+        ({"setup": "so_134"}, 90.0, 0.4),
+        ({"setup": ["so_134", "lno_189_190_co"]}, 90.0, 0.5),
+        ({}, 90.0, 0.5),
+        ({"workers": 3}, 90.0, 0.3),  # no more than there is
+        ({"timeout_s": 7.0, "memory_gb": 5.0}, 7.0, 5.0),
+        ({"timeout_s": math.inf}, None, 0.5),
+        ({"client": "one", "timeout_s": 8.0}, 8.0, None),
+    ):
+        out = tmp_path / f"out{len(taken)}"
+        given = {"workers": 1, "progress": False, "process": process} | more
+        batch.run(folder, out, **given)
+        assert taken[-1] == (seconds, memory), more
+        limits = json.loads((out / "run.json").read_text())["limits"]
+        assert limits == {"timeout_s": seconds, "memory_gb": memory}
+    batch.run(folder, tmp_path / "here", progress=False, process=process)
+    limits = json.loads((tmp_path / "here/run.json").read_text())["limits"]
+    assert limits == {"timeout_s": None, "memory_gb": None}
+
+
 def test_record__grows_while_a_run_goes_on(tmp_path, monkeypatch):
     from tgo_spectra.batch import record
 
@@ -145,14 +164,11 @@ def test_record__grows_while_a_run_goes_on(tmp_path, monkeypatch):
 
 
 STOPPED = """
-import os, sys, time
-from pathlib import Path
-sys.path.insert(0, sys.argv[1])
+import os, sys
+sys.path[:0] = sys.argv[1].split(os.pathsep)
 from tgo_spectra import cli
-from tgo_spectra.batch import claims
 from tgo_spectra.batch import products as batch
-from tgo_spectra import cli
-from test_83_runs import process
+from named_products import process
 def begins(path, out, setups, air):
     if path.stem.startswith("hangs"):
         (out / f"{path.stem}.nc.tmp-begun").write_text("begun")
@@ -171,8 +187,8 @@ def test_run__stopped_by_a_signal(tmp_path, workers, number, code):
     script = tmp_path / "script.py"
     script.write_text(STOPPED)
     with subprocess.Popen(
-        [sys.executable, str(script), str(Path(__file__).parent), str(folder), "--out",
-         str(out), "--workers", str(workers)],
+        [sys.executable, str(script), PLACES, str(folder), "--out", str(out),
+         "--workers", str(workers)],
         text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         start_new_session=True,
         # whoever started the tests may not hear it
@@ -288,8 +304,8 @@ def together(path, out, setups, air):
 
 
 SHARING = """
-import sys
-sys.path.insert(0, sys.argv[1])
+import os, sys
+sys.path[:0] = sys.argv[1].split(os.pathsep)
 from tgo_spectra.batch import products as batch
 from test_83_runs import together
 for k in range(int(sys.argv[4])):
@@ -307,7 +323,7 @@ def test_run__several_share_a_folder(tmp_path):
     for k in range(n_rounds):
         (tmp_path / "in").mkdir(exist_ok=True)
         make_products(tmp_path / "in" / str(k), names)
-    given = [str(Path(__file__).parent), str(tmp_path / "in"), str(tmp_path / "out")]
+    given = [PLACES, str(tmp_path / "in"), str(tmp_path / "out")]
     runs = [
         subprocess.Popen(
             [sys.executable, "-W", "ignore", "-c", SHARING, *given, str(n_rounds)],

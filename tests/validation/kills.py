@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import xarray as xr
+from named_products import make_products
 
 from tgo_spectra.batch import products as batch
 from tgo_spectra.files.netcdf import open_verified, write_level2
@@ -190,10 +191,7 @@ def campaign(place, n_products, n_kills, minutes=1e9, seed=SEED):
     """Run to the end through all kills; give the findings."""
     rng = random.Random(seed)
     folder, out, clean = place / "in", place / "out", place / "clean"
-    folder.mkdir()
-    for k in range(n_products):
-        text = f"<logical_identifier>urn:a:b:{k}</logical_identifier>"
-        (folder / f"{k}.xml").write_text(text)
+    make_products(folder, range(n_products))
     batch.run(folder, clean, workers=WORKERS, progress=False, process=process)
     n_done, orphans, left, silent, said, bad = 0, [], 0, [], [0.0], []
     counts = dict.fromkeys(TURN, 0)
@@ -217,7 +215,11 @@ def campaign(place, n_products, n_kills, minutes=1e9, seed=SEED):
         if n_done == n_kills:
             driver.wait()
             continue
-        time.sleep(rng.uniform(0.5, BETWEEN_S))
+        # one in four may be while the driver starts, the others are while it works
+        working = not cluster and rng.random() < 0.75
+        while working and driver.poll() is None and not children(driver.pid):
+            time.sleep(0.05)
+        time.sleep(rng.uniform(0.1, BETWEEN_S))
         while cluster and driver.poll() is None:  # it takes its time to begin
             if len(list((out / "l2").glob("*.nc"))) > done_before:
                 break

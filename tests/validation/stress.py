@@ -21,21 +21,12 @@ from pathlib import Path
 
 import faults
 import kills
+from named_products import make_products, process
 
 SIZES = 20
 DRIVERS, ROUNDS = 4, 20
-SLOW_S = 0.5
 BAD = {"raises": 10, "exits": 1, "segfault": 1, "memory": 1, "hangs": 2}
 MOST_GB, MOST_S = 0.6, 4.0
-
-
-def make(folder, names):
-    """Write labels that hold no more than a name."""
-    folder.mkdir()
-    for name in names:
-        text = f"<logical_identifier>urn:a:b:{name}</logical_identifier>"
-        (folder / f"{name}.xml").write_text(text)
-    return folder
 
 
 def stopped(folder, out):
@@ -72,7 +63,7 @@ def small_disk(place, size):
 
 def full(place):
     """Whether runs end by the right rule, leave nothing half, and go on with room."""
-    folder = make(place / "in", map(str, range(6)))
+    folder = make_products(place / "in", map(str, range(6)))
     found = {"tmpfs": 0, "limit": 0, "fitted": 0, "wrong": []}
 
     def judge(kind, size, rule, out):
@@ -106,7 +97,7 @@ def drive(folder, out):
 
 def together(place):
     """Whether each product is made once, and all can be read."""
-    folder = make(place / "in", map(str, range(16)))
+    folder = make_products(place / "in", map(str, range(16)))
     found = {"rounds": 0, "more_than_once": 0, "not_made": 0, "unreadable": 0}
     found["failed"] = 0
     for number in range(ROUNDS):
@@ -130,48 +121,18 @@ def together(place):
     return found, kept
 
 
-def process(path, out, setups, air):
-    """Do what the name of the product says."""
-    import ctypes
-
-    from tgo_spectra.errors import ProductError
-    from tgo_spectra.files.atomic import write_whole
-
-    with (out.parent / "tries.txt").open("a") as stream:
-        stream.write(f"{path.stem}\n")
-    kind = path.stem.partition("-")[0]
-    if kind == "raises":
-        message = "a fault"
-        raise ProductError(message, path=path, rule="some.rule")
-    if kind == "exits":
-        os._exit(3)
-    if kind == "segfault":
-        ctypes.string_at(0)
-    hoard = []
-    while kind == "memory":
-        hoard.append(b"x" * 50_000_000)
-        time.sleep(0.05)
-    while kind == "hangs":
-        time.sleep(0.1)
-    time.sleep(SLOW_S)
-    target = out / f"{path.stem}.nc"
-    state = "skipped" if target.is_file() else "done"
-    write_whole(target, path.stem * 1000)
-    return {"state": state, "output": str(target)}
-
-
 def bad(place):
     """Whether products that crash or hang harm no other one, and are remembered."""
     from tgo_spectra.batch import products as batch
 
-    good = [f"good-{k}" for k in range(45)]
+    good = [f"slow-{k}" for k in range(45)]
     broken = [f"{kind}-{k}" for kind, number in BAD.items() for k in range(number)]
     limits = {"timeout_s": MOST_S, "memory_gb": MOST_GB, "workers": 2}
     taken = {}
-    more = [f"good-{k}" for k in range(45, 60)]
+    more = [f"slow-{k}" for k in range(45, 60)]
     for what, names in (("clean", good + more), ("bad", broken + good)):
         begun = time.monotonic()
-        folder, out = make(place / what, names), place / f"out-{what}"
+        folder, out = make_products(place / what, names), place / f"out-{what}"
         batch.run(folder, out, progress=False, process=process, **limits)
         taken[what] = time.monotonic() - begun
     out = place / "out-bad"

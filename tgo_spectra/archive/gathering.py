@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import collections
 import hashlib
+import itertools
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Gathered", "LeftOut", "gather", "identity"]
 
+_KEY_BYTES = 16
+"""Of the hash of an identifier; after these a version may stand."""
 _LID = re.compile(rb"<(?:\w+:)?logical_identifier>\s*([^<\s]+)\s*<")
 _VERSION = re.compile(rb"<(?:\w+:)?version_id>\s*(\d+(?:\.\d+)*)\s*<")
 
@@ -99,17 +100,23 @@ def gather(places: Iterable[Path]) -> Gathered:
     Gathered(names=[], others=1, left_out=[])
     """
     others = 0
-    found: dict[str, tuple[bytes, str]] = {}
+    found: dict[str, bytes] = {}
     for place in places:
-        for name, known in sorted(_identities(place), key=lambda item: item[0]):
+        here: dict[str, bytes] = {}
+        for name, known in _identities(place):
             if known is None:
                 others += 1
             else:
-                found.setdefault(name, known)
-    counts = collections.Counter(key for key, _ in found.values())
+                here.setdefault(name, known)
+        for name in sorted(here):
+            found.setdefault(name, here[name])
+        del here
+    keys = sorted(known[:_KEY_BYTES] for known in found.values() if known)
+    several = {one for one, other in itertools.pairwise(keys) if one == other}
     same: dict[bytes, list[_Candidate]] = {}
-    for number, (name, (key, version)) in enumerate(found.items()):
-        if not key or counts[key] == 1:
+    for number, (name, known) in enumerate(found.items() if several else ()):
+        key, version = known[:_KEY_BYTES], known[_KEY_BYTES:].decode()
+        if key not in several:
             continue
         numbers = tuple(int(x) for x in version.split(".") if x)
         packed = name.lower().endswith(".zip") or bool(split_place(name)[1])
@@ -158,19 +165,19 @@ def _choose(candidates: list[_Candidate]) -> list[LeftOut]:
     return left_out
 
 
-def _identities(place: Path) -> Iterator[tuple[str, tuple[bytes, str] | None]]:
-    """Products of one place, with identifier (hashed) and version if it is one.
+def _identities(place: Path) -> Iterator[tuple[str, bytes | None]]:
+    """Products of one place, with identifier (hashed) and version; None if it is none.
 
-    The hash is empty where a label has no identifier.
+    Empty where a label has no identifier.
     """
-    # there may be many: no text of a label is kept, and what is equal is kept once
+    # there may be many: no text of a label is kept
     for path, text in _inside(place):
         if text is None:
             yield str(path), None
         else:
             lid, version = identity(text)
-            key = hashlib.sha256(lid.encode()).digest()[:16] if lid else b""
-            yield str(path), (key, sys.intern(version))
+            key = hashlib.sha256(lid.encode()).digest()[:_KEY_BYTES]
+            yield str(path), key + version.encode() if lid else b""
 
 
 def _inside(place: Path) -> Iterator[tuple[Path, bytes | None]]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import logging
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,7 @@ from tgo_spectra.files.netcdf import PROCESSING_VERSION, sweep_temporary
 from tgo_spectra.paths import expanded
 from tgo_spectra.readers.finding import split_place
 from tgo_spectra.retrieval.choice import load_setups
+from tgo_spectra.retrieval.registry import limits_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -48,12 +50,9 @@ if TYPE_CHECKING:
     from tgo_spectra.batch.task import Process
     from tgo_spectra.retrieval.setup import Setup
 
-__all__ = ["TIMEOUT_S", "ProductStatus", "foresee", "run", "run_on"]
+__all__ = ["ProductStatus", "foresee", "run", "run_on"]
 
 _LOG = logging.getLogger(__name__)
-
-TIMEOUT_S = 1800.0
-"""Default limit of time of a product: a hundred times what a profile usually takes."""
 
 
 def run(
@@ -69,7 +68,7 @@ def run(
     shard: tuple[int, int] | None = None,
     progress: bool = True,
     process: Process | None = None,
-    timeout_s: float | None = TIMEOUT_S,
+    timeout_s: float | None = None,
     memory_gb: float | None = None,
 ) -> list[ProductStatus]:
     """Retrieve many products into a folder; skip what is done; report what fails.
@@ -119,11 +118,13 @@ def run(
         Replaces the task: ``process(path, out, setups, atmosphere) -> dict`` with the
         fields of :class:`ProductStatus`.
     timeout_s : float, optional
-        Longest time of a product in a process of its own, s; None for any. Default
-        1800.
+        Longest time of a product in a process of its own, s; ``math.inf`` for any.
+        Default: that of the setup's kind (``tgo-spectra setups NAME`` says it), the
+        longest where there are several. ``run.json`` holds the limits of a run.
     memory_gb : float, optional
-        Most memory of a worker, GB (1e9 bytes); default: that of the machine, or of
-        its control group, divided by `workers`.
+        Most memory of a worker, GB (1e9 bytes). Default: likewise that of the kind, but
+        no more than that of the machine, or of its control group, divided by
+        `workers`. Workers of a `client` have their own limit.
 
     Returns
     -------
@@ -154,25 +155,36 @@ def run(
     >>> [row.state for row in rows]
     ['failed']
     """
-    limit = memory_gb * GB if memory_gb else memory_of_machine() / max(workers, 1)
+    setups = load_setups(setup)
+    usual_s, usual_gb = limits_of(setups)
+    seconds = usual_s if timeout_s is None else timeout_s
+    memory = usual_gb if memory_gb is None else memory_gb
+    limits = f"{seconds} s, {memory} GB"
+    longest = None if math.isinf(seconds) else seconds
+    kept: dict[str, float | None] = {"timeout_s": longest, "memory_gb": None}
     engine: Engine
     if client is not None:
         from tgo_spectra.batch.schedulers import OnCluster
 
-        engine = OnCluster(client, timeout_s=timeout_s)
+        engine = OnCluster(client, timeout_s=longest)
     elif workers > 0:
-        engine = Workers(workers, timeout_s=timeout_s, memory=limit)
+        if memory_gb is None:
+            memory = min(memory, memory_of_machine() / GB / workers)
+        engine = Workers(workers, timeout_s=longest, memory=memory * GB)
+        kept["memory_gb"] = memory
     else:
         engine = Here()
+        kept["timeout_s"] = None
     return run_on(
         engine,
         products,
         out,
-        setup,
+        setups or None,
         atmosphere,
         climatology=climatology,
         climatology_choices=climatology_choices,
-        limits=f"{timeout_s} s, {memory_gb} GB",
+        limits=limits,
+        facts={"limits": kept},
         shard=shard,
         progress=progress,
         process=process,
@@ -208,14 +220,15 @@ def run_on(
     climatology: str | Path | Sequence[str | Path] | ClimatologyChoices | None = None,
     climatology_choices: Mapping[str, object] | None = None,
     limits: str = "",
+    facts: Mapping[str, Any] | None = None,
     shard: tuple[int, int] | None = None,
     progress: bool = True,
     process: Process | None = None,
 ) -> list[ProductStatus]:
     """Retrieve many products with any engine, see `run`; rows in their order.
 
-    `limits` of the engine count among the conditions under which a product that ended
-    its process is not tried again.
+    `limits` count among the conditions under which a product that ended its process is
+    not tried again; `facts` are more of what ``run.json`` says.
     """
     mark = "" if shard is None else _mark(*shard)
     gathered = _find_products(products)
@@ -238,9 +251,9 @@ def run_on(
         if not claims.take(journal.name):
             journal = folder / f"journal-{claims.run}.jsonl"
         claims.announce(journal)
-        facts = _facts(loaded, air, gathered)
-        facts |= {"products": len(names), "shard": mark.strip("-") or None}
-        record = Record(folder, names, facts, journal.name, mark)
+        own = {"products": len(names), "shard": mark.strip("-") or None}
+        said = _facts(loaded, air, gathered) | own | dict(facts or {})
+        record = Record(folder, names, said, journal.name, mark)
         for left in gathered.left_out:
             record.note(_left_out(left))
         try:

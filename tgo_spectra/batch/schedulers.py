@@ -243,10 +243,9 @@ class OnCluster:
         now = time.monotonic()
         try:
             with self._asking():
-                # Client.nthreads has no limit of time, and waits for a scheduler that
-                # is gone as for one that is about to start
-                threads = self._client.sync(  # type: ignore[no-untyped-call]
-                    self._client.scheduler.ncores, callback_timeout=_FETCH_S
+                # else it waits for a scheduler that is gone as for one about to start
+                threads = self._client.nthreads(  # type: ignore[no-untyped-call]
+                    callback_timeout=_FETCH_S
                 )
             self._workers, self._unanswered_since = sum(threads.values()), None
         except TimeoutError:

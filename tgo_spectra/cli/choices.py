@@ -62,6 +62,7 @@ def _described(setup: Setup) -> Iterator[tuple[str, str]]:
     if kind is not None:
         yield "kind", kind.name
         yield "product", f"{setup.channel} {kind.observation}"
+        yield "limits", f"{kind.timeout_s:g} s and {kind.memory_gb:g} GB a product"
     yield "orders", " ".join(map(str, setup.orders)) or "all"
     yield "fits", " ".join(setup.gases)
     if isinstance(setup, TableSetup):

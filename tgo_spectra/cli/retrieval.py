@@ -92,7 +92,7 @@ __all__ = ["retrieve", "status"]
     default=None,
     metavar="SECONDS",
     type=click.FloatRange(0.0, min_open=True),
-    help="Longest time of a product.  [default: 1800]",
+    help="Longest time of a product, or inf.  [default: that of its kind]",
 )
 @click.option(
     "--memory",
@@ -100,7 +100,7 @@ __all__ = ["retrieve", "status"]
     default=None,
     metavar="GB",
     type=click.FloatRange(0.0, min_open=True),
-    help="Most memory of a worker.  [default: an equal share]",
+    help="Most memory of a worker.  [default: likewise, at most an equal share]",
 )
 @click.option(
     "--dry-run", is_flag=True, help="Say what would be done, with which setups."
