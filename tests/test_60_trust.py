@@ -46,7 +46,11 @@ def test_table_of_another_user__is_refused(monkeypatch, tmp_path, given_away):
     with pytest.raises(TableError) as caught:
         files.find_table("so_134_136")
     assert caught.value.rule == "table.foreign"
-    assert str(prepared) in str(caught.value)
+    said = str(caught.value)
+    assert str(prepared) in said
+    # whose it is, and each way on
+    for words in (paths.owner_of(prepared), "XDG_CACHE_HOME", "--set table=FILE"):
+        assert words in said
     # what is named is trusted
     assert files.find_table(str(prepared)) == prepared
 

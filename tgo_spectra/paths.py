@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["cache_folder", "cache_root", "expanded", "is_foreign"]
+__all__ = ["cache_folder", "cache_root", "expanded", "is_foreign", "owner_of"]
 
 
 def expanded(path: str | Path) -> Path:
@@ -74,3 +74,14 @@ def is_foreign(path: Path) -> bool:
         return False
     known = {0, os.geteuid()}
     return not {path.stat().st_uid, path.lstat().st_uid} <= known
+
+
+def owner_of(path: Path) -> str:
+    """Name of the user whose file it is, or the number where there is no name."""
+    uid = path.stat().st_uid
+    try:
+        import pwd
+
+        return pwd.getpwuid(uid).pw_name
+    except (ImportError, KeyError):
+        return f"number {uid}"

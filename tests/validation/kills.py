@@ -163,10 +163,11 @@ def kill(driver, how, out, rng):
 
 
 def described(processes):
-    """What they are and do: an orphan is to be understood."""
+    """What they are and do, unless they have ended and are not yet waited for."""
     for one in processes:
         with contextlib.suppress(psutil.Error):
-            yield f"{one.status()} {time.time() - one.create_time():.0f} s {one}"
+            if one.status() != psutil.STATUS_ZOMBIE:
+                yield f"{one.status()} {time.time() - one.create_time():.0f} s {one}"
 
 
 def broken(out):

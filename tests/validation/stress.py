@@ -1,14 +1,16 @@
 """Full disks, several drivers on one folder, products that crash: what is lost?
 
-``python tests/validation/stress.py [full] [together] [bad]``: a tmpfs at 20 sizes (as
-root) and a limit of the size of files at 20; 4 drivers on one folder, 20 rounds; 60
-products of which 10 raise, 3 end their worker and 2 hang, against a clean run. One line
-of JSON for each; exit code 1 where a promise is broken.
+``python tests/validation/stress.py [full] [together] [bad] [many]``: a tmpfs at 20
+sizes (as root) and a limit of the size of files at 20; 4 drivers on one folder, 20
+rounds; 60 products of which 10 raise, 3 end their worker and 2 hang, against a clean
+run; the memory of a driver of 10,000 products that take no time, against one of 100.
+One line of JSON for each; exit code 1 where a promise is broken.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import resource
@@ -27,6 +29,7 @@ SIZES = 20
 DRIVERS, ROUNDS = 4, 20
 BAD = {"raises": 10, "exits": 1, "segfault": 1, "memory": 1, "hangs": 2}
 MOST_GB, MOST_S = 0.6, 4.0
+FEW, MANY, GROWTH = 100, 10_000, 0.10
 
 
 def stopped(folder, out):
@@ -156,6 +159,53 @@ def bad(place):
     return found, kept and found["ratio"] <= 3.0
 
 
+def described(path, out, setups, air):
+    """Give a row of usual length for a product, and do nothing else."""
+    digest = hashlib.sha256(path.stem.encode()).hexdigest()
+    output = out / f"urn+esa+psa+em16_tgo_nmd+data_calibrated+{path.stem}.nc"
+    return {
+        "state": "done", "output": str(output), "spectra": 350, "setup": "so_134",
+        "resume_key": digest, "content_sha256": digest[::-1],
+        "quality": ("reference_atmosphere",),
+    }  # fmt: skip
+
+
+DRIVER = """
+import sys, time
+sys.path[:0] = [sys.argv[1]]
+import stress
+from pathlib import Path
+from tgo_spectra.batch import products as batch
+begun = time.monotonic(), time.process_time()
+rows = batch.run(sys.argv[2], sys.argv[3], workers=2, progress=False,
+                 process=stress.described)
+taken = time.monotonic() - begun[0], time.process_time() - begun[1]
+said = Path("/proc/self/status").read_text()
+print(len(rows), said.partition("VmHWM:")[2].split()[0], *taken)
+"""
+
+
+def many(place):
+    """Whether the driver's memory stays, however many products there are."""
+    found = {"products": [], "driver_mb": [], "ms_a_product": [], "driver_cpu_ms": []}
+    for number in (FEW, MANY):
+        stem = "nmd_cal_sc_so_20180614T030920-20180614T031605-a-i-{:06d}"
+        folder = make_products(place / f"in-{number}", map(stem.format, range(number)))
+        given = [str(Path(__file__).parent), str(folder), str(place / f"out-{number}")]
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", DRIVER, *given],
+            check=True, text=True, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        rows, peak, wall, own = done.stdout.split()
+        found["products"].append(int(rows))
+        found["driver_mb"].append(round(int(peak) / 1000.0, 1))
+        found["ms_a_product"].append(round(1e3 * float(wall) / number, 2))
+        found["driver_cpu_ms"].append(round(1e3 * float(own) / number, 2))
+    few, all_of_them = found["driver_mb"]
+    found |= {"growth": round(all_of_them / few - 1.0, 3), "load": os.getloadavg()[0]}
+    return found, found["growth"] <= GROWTH and found["products"] == [FEW, MANY]
+
+
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     # in the parent, so that no child imports it again
@@ -163,7 +213,7 @@ if __name__ == "__main__":
 
     from tgo_spectra.batch import products  # noqa: F401
 
-    parts = {"full": full, "together": together, "bad": bad}
+    parts = {"full": full, "together": together, "bad": bad, "many": many}
     all_kept = True
     for part in sys.argv[1:] or parts:
         with tempfile.TemporaryDirectory() as name:

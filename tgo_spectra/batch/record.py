@@ -124,6 +124,8 @@ class Record:
                     "rule",
                     "quality",
                     "spectra",
+                    "seconds",
+                    "cpu_seconds",
                     "compile_seconds",
                 )
                 for value in [getattr(row, name)]

@@ -61,9 +61,9 @@ class Task:
             row = _failed(path, "batch.unexpected", text)
         return dataclasses.replace(
             row,
-            seconds=round(time.perf_counter() - start, 3),
+            seconds=_short(time.perf_counter() - start),
             # of this thread: a worker has one, but one of Dask may have others beside
-            cpu_seconds=round(time.thread_time() - used, 3),
+            cpu_seconds=_short(time.thread_time() - used),
         )
 
     def _look(self) -> None:
@@ -77,6 +77,11 @@ class Task:
                 )
                 raise OutputError(message, path=self.out, rule="batch.not_shared")
             time.sleep(0.1)  # network disks show a new file late
+
+
+def _short(seconds: float) -> float:
+    """Keep three digits, and no less than a millisecond: rows share equal times."""
+    return float(f"{round(seconds, 3):.3g}")
 
 
 def process_product(

@@ -24,7 +24,7 @@ from tgo_spectra.files.storage import (
     new_netcdf,
     read_stored,
 )
-from tgo_spectra.paths import cache_folder, expanded, is_foreign
+from tgo_spectra.paths import cache_folder, expanded, is_foreign, owner_of
 from tgo_spectra.spectroscopy.tables.cells import (
     CELL_POINTS,
     differences,
@@ -138,8 +138,11 @@ def find_table(name_or_path: str | Path) -> Path | None:
     found = next((place for place in places if place.is_file()), None)
     if found is not None and found == prepared and is_foreign(found):
         message = (
-            "this table in the cache is another user's; remove it, or trust it by "
-            "naming the file as the table of the setup"
+            f"this table in the cache of prepared ones is the file of another user, "
+            f"{owner_of(found)}, and not taken unasked, since its numbers may be "
+            "wrong. Run as that user; or set the environment variable XDG_CACHE_HOME "
+            "to a folder of your own; or, if you trust it, name the file: "
+            "--set table=FILE, or the key table of your setup"
         )
         raise TableError(message, path=found, rule="table.foreign")
     return found
