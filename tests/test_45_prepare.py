@@ -14,7 +14,12 @@ import xarray as xr
 
 import tgo_spectra as tgo
 from tgo_spectra import cli
-from tgo_spectra.errors import LineListError, SetupError, TableError
+from tgo_spectra.errors import (
+    LineListError,
+    MissingBroadeningError,
+    SetupError,
+    TableError,
+)
 from tgo_spectra.retrieval import list_setups, preparation
 from tgo_spectra.retrieval.models.so.scene import prior_profile
 from tgo_spectra.spectroscopy import collecting, ledger, merging
@@ -449,6 +454,22 @@ def test_prepare__refuses_what_is_incomplete(generated, small, capsys):
     (generated / "a.par").unlink()
     assert cli.main([*call, "--incomplete"]) == 1  # nothing of a gas will not do
     assert cli.main([*call, "--fetch"]) == 64
+
+
+def test_prepare__without_widths_in_co2_a_command_is_named(generated):
+    path = write(generated / "b.par", rows(9, 50, molecule=15))
+    need = preparation.TableNeed(
+        "own", ("own",), (3090.0, 3092.0), {"h2o": ("co2 or air", 1.7), "hcl": "co2"},
+        0.002,
+    )  # fmt: skip
+    water = write(generated / "a.par", WATER, HEAVY)
+    with pytest.raises(MissingBroadeningError) as caught:
+        preparation.prepare_table(need, [water, path], str, incomplete=True)
+    text = str(caught.value)
+    assert "b.par" in text
+    assert "hcl: lines without widths in CO2" in text
+    assert "tables build --lines h2o=FILE --lines hcl=FILE:'air*FACTOR'" in text
+    assert "read_line_list" not in text
 
 
 def test_prepare__from_the_service_once(generated, small, capsys, monkeypatch):

@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tgo_spectra.errors import LineListError, SetupError, TableError
+from tgo_spectra.errors import (
+    LineListError,
+    MissingBroadeningError,
+    SetupError,
+    TableError,
+)
 from tgo_spectra.instruments import lno, so
 from tgo_spectra.retrieval.setup import TableSetup
 from tgo_spectra.retrieval.setups import list_setups, shipped
@@ -364,7 +369,8 @@ def prepare_table(
     Raises
     ------
     LineListError
-        As `lines_for`.
+        As `lines_for`; ``broadening.missing``: a gas that has no factor for air needs
+        widths in CO2, which its list has not.
     TableError
         As `build_table`.
     """
@@ -382,14 +388,40 @@ def prepare_table(
     gases = ", ".join(need.gases)
     report(f"{need.table}: {low:g}-{high:g} cm-1, step {need.step:g} cm-1, {gases}")
     named = need.table.isidentifier()
-    made = cached_table(
-        inputs,
-        need.window,
-        band=need.table if named else Path(need.table).stem,
-        settings=TableSettings(step=need.step),
-        workers=workers,
-        memory_gb=memory_gb,
-        report=report,
-    )
+    try:
+        made = cached_table(
+            inputs,
+            need.window,
+            band=need.table if named else Path(need.table).stem,
+            settings=TableSettings(step=need.step),
+            workers=workers,
+            memory_gb=memory_gb,
+            report=report,
+        )
+    except MissingBroadeningError as error:
+        raise MissingBroadeningError(
+            _widths_wanted(need),
+            path=error.path,
+            field=error.field,
+            rule="broadening.missing",
+        ) from error
     target = prepared_path(need.table) if named else Path(need.table)
     return write_table(open_table(made), target)
+
+
+def _widths_wanted(need: TableNeed) -> str:
+    """Say what to do about lines without widths in CO2."""
+    gases = [gas for gas, broadening in need.gases.items() if broadening == "co2"]
+    lists = " ".join(
+        f"--lines {gas}=FILE" + (":'air*FACTOR'" if gas in gases else "")
+        for gas in need.gases
+    )
+    low, high = need.window
+    return (
+        f"{', '.join(gases)}: lines without widths in CO2 (gamma_co2, n_co2), and no "
+        "factor for those in air is established: put HITRAN's widths by CO2 for the "
+        "same lines into the folder (planetary broadeners; --fetch asks for them), or "
+        f"choose a factor yourself: 'tgo-spectra tables build {lists} --range {low:g} "
+        f'{high:g} --step {need.step:g} --out own.nc\', with table = "own.nc" in a '
+        "setup of your own"
+    )
