@@ -32,6 +32,7 @@ BRIGHTEST = np.float32(30.0)
 """Largest logarithm of a transmittance."""
 
 BLOCK_ROWS = 64
+BLOCK_FIELDS = 48
 
 
 @compiled()
@@ -59,6 +60,26 @@ def _cholesky_solve(matrix: Array, right: Array) -> bool:
                 right[i, c] -= matrix[k, i] * right[k, c]
             right[i, c] /= matrix[i, i]
     return True
+
+
+@compiled()
+def _gram(wide: Array) -> Array:
+    """Products of rows with each other; of many rows each pair of blocks once."""
+    size = wide.shape[0]
+    sums = np.empty((size, size), dtype=wide.dtype)
+    if size <= 2 * BLOCK_FIELDS:
+        np.dot(wide, wide.T, sums)
+        return sums
+    for start in range(0, size, BLOCK_FIELDS):
+        stop = min(start + BLOCK_FIELDS, size)
+        product = np.dot(wide[start:stop], wide[:stop].T)
+        for f in range(stop - start):
+            for g in range(stop):
+                sums[start + f, g] = product[f, g]
+        for g in range(start):
+            for f in range(stop - start):
+                sums[g, start + f] = product[f, g]
+    return sums
 
 
 @compiled()
@@ -172,8 +193,7 @@ def reduce_rows(
         for c in range(n_base):
             for p in range(n_pixels):
                 wide[n_seen + c, p] = columns[c, p]
-        part = wide[: n_seen + n_base + 1]
-        sums = np.dot(part, part.T)
+        sums = _gram(wide[: n_seen + n_base + 1])
         for c in range(n_base):
             for d in range(n_base):
                 inner[c, d] = products[c, d]

@@ -278,9 +278,8 @@ def _unpacked(variables: dict[str, Stored], attrs: dict[str, Any]) -> _Data:
             gas = name.removesuffix("_vectors")
             whole = signed(values) if values.dtype.kind == "u" else values
             whole = summed(whole) if attrs["format"] == _DIFFERENCES else whole
-            step = variables[f"{gas}_vector_step"].data.astype(np.float32)
-            values = whole.astype(np.float32) * step[:, None]
-            values *= variables[f"{gas}_node_scale"].data
+            step = variables[f"{gas}_vector_step"].data
+            values = _from_steps(whole, step, variables[f"{gas}_node_scale"].data)
         elif name.endswith("_coefficients"):
             values = values.astype(np.float64)
         data[name] = (stored.dims, values, stored.attrs)
@@ -361,8 +360,7 @@ def _stored(table: xr.Dataset) -> dict[str, Stored]:
         gas = name.removesuffix("_vectors")
         if gas != name and f"{gas}_vector_step" in table:
             step = table[f"{gas}_vector_step"].values
-            scale = table[f"{gas}_node_scale"].values.astype(np.float64)
-            values = np.rint(values / step[:, None] / scale).astype(np.int32)
+            values = _in_steps(values, step, table[f"{gas}_node_scale"].values)
             values = unsigned(differences(values) if small else values)
         elif name.endswith("_coefficients"):
             values = values.astype(np.float32)
@@ -378,6 +376,35 @@ def _stored(table: xr.Dataset) -> dict[str, Stored]:
     if small:
         del out["cell_start"]
     return out
+
+
+def _from_steps(
+    whole: NDArray[np.int32], step: NDArray[np.float64], scale: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return vectors (vector, node) from whole steps, in single precision."""
+    values = whole.astype(np.float32) * step.astype(np.float32)[:, None]
+    values *= scale
+    return values
+
+
+def _in_steps(
+    values: NDArray[np.float32], step: NDArray[np.float64], scale: NDArray[np.float32]
+) -> NDArray[np.int32]:
+    """Return the steps of vectors: those that give them back to the bit.
+
+    The finest steps are as fine as single precision, and the quotient may be one off.
+    """
+    quotient = values / step.astype(np.float32)[:, None].astype(np.float64) / scale
+    whole = np.rint(quotient).astype(np.int32)
+    for side in (-1, 1):
+        wrong = np.nonzero(_from_steps(whole, step, scale) != values)
+        if not wrong[0].size:
+            break
+        beside = whole.copy()
+        beside[wrong] += side
+        better = _from_steps(beside, step, scale) == values
+        whole[better] = beside[better]
+    return whole
 
 
 def _places(table: xr.Dataset) -> NDArray[np.uint8]:
