@@ -22,7 +22,13 @@ def whole(thin):
     return tgo.retrieve(thin, method="slant")
 
 
-def test_slant__builds_without_reading_a_spectrum(thin):
+@pytest.fixture(scope="module")
+def few(thin):
+    """A third of them, where it does not matter how many there are."""
+    return thin.isel(spectrum=slice(0, None, 3))
+
+
+def test_slant__builds_without_reading_a_spectrum(few):
     """The geometry is read for the planet's radius and the middle row; nothing else."""
     read = []
 
@@ -30,7 +36,7 @@ def test_slant__builds_without_reading_a_spectrum(thin):
         read.append(len(block))
         return block
 
-    chunked = thin.chunk(spectrum=20)
+    chunked = few.chunk(spectrum=11)
     spectra = chunked["transmittance"].data
     meta = np.empty((0, 0), dtype=spectra.dtype)
     chunked["transmittance"].data = spectra.map_blocks(counted, meta=meta)
@@ -43,13 +49,14 @@ def test_slant__builds_without_reading_a_spectrum(thin):
         assert sorted(read) == sorted(spectra.chunks[0])
 
 
-@pytest.mark.parametrize("chunk", [7, 20, 61])
-def test_slant__any_chunking_gives_the_same_numbers(thin, whole, chunk):
-    chunked = tgo.retrieve(thin.chunk(spectrum=chunk), method="slant").compute()
-    for name in whole.data_vars:
-        np.testing.assert_allclose(
-            chunked[name].values, whole[name].values, rtol=1e-12, err_msg=name
-        )
+def test_slant__any_chunking_gives_the_same_numbers(few):
+    whole = tgo.retrieve(few, method="slant")
+    for chunk in (4, 13, few.sizes["spectrum"]):
+        chunked = tgo.retrieve(few.chunk(spectrum=chunk), method="slant").compute()
+        for name in whole.data_vars:
+            np.testing.assert_allclose(
+                chunked[name].values, whole[name].values, rtol=1e-12, err_msg=name
+            )
 
 
 def test_slant__agrees_with_the_truth(occultation, thin, whole):
@@ -151,7 +158,7 @@ def test_slant__rows_without_light_stay_empty(thin):
 
 
 def test_slant__memory_follows_the_chunk_not_the_archive(thin):
-    """Eight times the rows, the same peak: what is allocated belongs to one chunk."""
+    """Four times the rows, the same peak: what is allocated belongs to one chunk."""
     import tracemalloc
 
     import dask.array as da
@@ -187,4 +194,4 @@ def test_slant__memory_follows_the_chunk_not_the_archive(thin):
         return top
 
     few = [peak(1), peak(1)][-1]  # the first one loads what a fit needs
-    assert peak(8) < 1.2 * few
+    assert peak(4) < 1.2 * few
