@@ -9,7 +9,8 @@ OUT ?= demo-output
 LOWEST := README.md $(addprefix tests/test_,$(addsuffix .py,20_netcdf 20_writing 22_malformed \
 	30_reader_nomad 33_reader_acs 69_kinds 70_maps 75_exchange 92_golden 95_demo))
 
-# compiled modules are kept, whatever the environment says: tests start Python often
+# compiled modules are kept, whatever the environment says: tests start Python often.
+# Those of others are compiled when they are imported: all of them take half a minute
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
@@ -21,19 +22,19 @@ help: ## list the targets
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable . --group check --group test
+	$(BIN)/python -m pip install --quiet --no-compile --editable . --group check --group test
 	touch $@
 
 $(LOWEST_STAMP): pyproject.toml .ci/lowest.py
 	$(PYTHON) -m venv .lowest
 	$(PYTHON) .ci/lowest.py > .lowest/pins.txt
-	.lowest/bin/python -m pip install --quiet --requirement .lowest/pins.txt
+	.lowest/bin/python -m pip install --quiet --no-compile --requirement .lowest/pins.txt
 	.lowest/bin/python -m pip install --quiet --no-deps --editable .
 	touch $@
 
 $(SNAKEMAKE_STAMP):
 	$(PYTHON) -m venv .snakemake
-	.snakemake/bin/python -m pip install --quiet snakemake
+	.snakemake/bin/python -m pip install --quiet --no-compile snakemake
 	touch $@
 
 venv: $(STAMP) ## create .venv with the package and the test tools
