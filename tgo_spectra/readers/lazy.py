@@ -6,6 +6,7 @@ Nothing here knows an instrument.
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -60,7 +61,23 @@ _SET_LATER = frozenset(
 """Attributes that readers give a product after those of its label."""
 
 
-class ColumnArray(BackendArray):
+class _Lazy(BackendArray, ABC):
+    """An array of which only what is asked for is read, by basic indices."""
+
+    shape: tuple[int, ...]
+
+    @abstractmethod
+    def read(self, key: tuple[int | slice, ...]) -> np.ndarray[Any, Any]:
+        """Read what a basic index (integers and slices) picks."""
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        """Read what is asked for."""
+        return indexing.explicit_indexing_adapter(
+            key, self.shape, indexing.IndexingSupport.BASIC, self.read
+        )
+
+
+class ColumnArray(_Lazy):
     """Fields of one kind as one array over (spectrum, ...), parsed when indexed.
 
     Parameters
@@ -97,9 +114,7 @@ class ColumnArray(BackendArray):
         """Parse what is asked for."""
         if all(isinstance(part, slice) and part == slice(None) for part in key.tuple):
             return self.read()  # all of it: no need to take the index apart
-        return indexing.explicit_indexing_adapter(
-            key, self.shape, indexing.IndexingSupport.BASIC, self.read
-        )
+        return super().__getitem__(key)
 
     def read(self, key: tuple[int | slice, ...] = ()) -> np.ndarray[Any, Any]:
         """Parse the cells of a basic index (integers and slices)."""
@@ -123,7 +138,7 @@ class ColumnArray(BackendArray):
         return values if isinstance(key[0], slice) else values[0]
 
 
-class MaskedArray(BackendArray):
+class MaskedArray(_Lazy):
     """Real values that are missing where a mask of the same shape is true."""
 
     def __init__(self, values: ColumnArray, mask: ColumnArray) -> None:
@@ -131,12 +146,6 @@ class MaskedArray(BackendArray):
         self.mask = mask
         self.shape = values.shape
         self.dtype = values.dtype
-
-    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
-        """Parse what is asked for."""
-        return indexing.explicit_indexing_adapter(
-            key, self.shape, indexing.IndexingSupport.BASIC, self.read
-        )
 
     def read(self, key: tuple[int | slice, ...] = ()) -> np.ndarray[Any, Any]:
         """Parse values and mask of a basic index."""
@@ -242,7 +251,7 @@ def hex_bytes(
     return found.astype(np.uint8), found == _BAD
 
 
-class HexArray(BackendArray):
+class HexArray(_Lazy):
     """Two-character base-16 cells as bytes or, with an order, joined to words."""
 
     def __init__(self, table: Table, item: Field, byte_order: ByteOrder | None) -> None:
@@ -262,12 +271,6 @@ class HexArray(BackendArray):
         width = count if byte_order is None else count // 2
         self.shape = (table.layout.records, width)
         self.dtype = np.dtype(np.uint8 if byte_order is None else np.uint16)
-
-    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
-        """Decode what is asked for."""
-        return indexing.explicit_indexing_adapter(
-            key, self.shape, indexing.IndexingSupport.BASIC, self.read
-        )
 
     def read(self, key: tuple[int | slice, ...]) -> np.ndarray[Any, Any]:
         """Decode the rows of a basic index (integers and slices), then pick cells."""
@@ -300,7 +303,7 @@ class HexArray(BackendArray):
         )
 
 
-class FieldArray(BackendArray):
+class FieldArray(_Lazy):
     """One field of a binary or delimited table, read when indexed."""
 
     def __init__(self, table: BinaryTable | DelimitedTable, item: Field) -> None:
@@ -308,12 +311,6 @@ class FieldArray(BackendArray):
         self.name = " / ".join((*item.groups, item.name))
         self.shape = (table.layout.records, *item.shape)
         self.dtype = _field_dtype(table, item)
-
-    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
-        """Read what is asked for."""
-        return indexing.explicit_indexing_adapter(
-            key, self.shape, indexing.IndexingSupport.BASIC, self.read
-        )
 
     def read(self, key: tuple[int | slice, ...]) -> np.ndarray[Any, Any]:
         """Read the cells of a basic index (integers and slices)."""
@@ -340,7 +337,7 @@ def _field_dtype(table: BinaryTable | DelimitedTable, item: Field) -> np.dtype[A
     return dtype
 
 
-class ObjectArray(BackendArray):
+class ObjectArray(_Lazy):
     """Some axes of an array of a product, in any order, read when indexed.
 
     `picks` gives the index on each axis left out; `lead` puts an axis of length 1 in
@@ -361,12 +358,6 @@ class ObjectArray(BackendArray):
         self.lead = lead
         self.shape = (*((1,) if lead else ()), *(item.shape[k] for k in self.axes))
         self.dtype = item.dtype
-
-    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
-        """Read what is asked for."""
-        return indexing.explicit_indexing_adapter(
-            key, self.shape, indexing.IndexingSupport.BASIC, self.read
-        )
 
     def read(self, key: tuple[int | slice, ...]) -> np.ndarray[Any, Any]:
         """Read the elements of a basic index (integers and slices)."""
