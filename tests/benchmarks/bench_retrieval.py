@@ -1,69 +1,40 @@
-"""One real-size SO product, read to level-2 file, in a warm process.
+"""Real-size products of each channel, read, fitted and written in a warm process.
 
-800 rows of order 134 with the shipped setup's neighbouring orders; water, methane and,
-where the line lists lie beside the project, HDO. Core-seconds of one thread, split into
-read, forward (path geometry, operators and fields), solve (everything else of the fit)
-and write; the peak memory of a new process that retrieves the product twice.
-``TGO_BENCH_TABLE`` names a table file that is made if it is not there and used again.
+Core-seconds of one thread, medians of some turns: an SO product of 800 rows of order
+134 with the shipped setup, without known sources of error, and with two gases alone,
+split into read, forward (path geometry, operators and fields), solve (everything else
+of the fit) and write; slant columns of 492 rows; LNO and UVIS by the spectrum. The peak
+memory is that of a new process that fits the product twice.
 """
 
 from __future__ import annotations
 
-import os
-import pathlib
 import subprocess
 import sys
 import time
 
 import numpy as np
 import pytest
-from shared_folder import LISTS
 
 import tgo_spectra as tgo
 from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.instruments.response import tabulated as operator
-from tgo_spectra.spectroscopy.tables import write_table
+from tgo_spectra.simulate import nadir, uvis
 
-WINDOW_CM1 = (2760.0, 3265.0)
-"""Orders 124 to 144: 134 with ten neighbours."""
-
-TURNS = 6
+TURNS = 5
+CASES = ("two gases", "plain", "shipped")
 
 WORKER = """
 import pathlib, sys
 import tgo_spectra as tgo
 
-product, table, gases, method, out = sys.argv[1:]
-setup = tgo.load_setup("so_134").replace(
-    table=table, gases=tuple(gases.split()), method=method
-)
+product, setup, out = sys.argv[1:]
 for _ in range(2):
     tgo.write_level2(tgo.retrieve(tgo.open_product(product).load(), setup), out)
 # not ru_maxrss, which a new process takes over from the one that started it
 status = pathlib.Path("/proc/self/status").read_text().split()
 print(float(status[status.index("VmHWM:") + 1]) / 1024.0)
 """
-
-
-@pytest.fixture(scope="module")
-def setup(tmp_path_factory):
-    """Shipped setup; with HDO from a table built here where the lists are."""
-    plain = tgo.load_setup("so_134")
-    if not LISTS.is_dir():
-        return plain
-    named = os.environ.get("TGO_BENCH_TABLE")
-    path = pathlib.Path(named or tmp_path_factory.mktemp("table") / "bench.nc")
-    if not path.exists():
-        lists = {"h2o": "h2o_iso123*", "ch4": "ch4_iso1_nu3*", "hdo": "h2o_alliso*"}
-        lines = {
-            gas: (
-                tgo.read_line_list(next(LISTS.glob(name))),
-                ("air", 1.3 if gas == "ch4" else 1.7),
-            )
-            for gas, name in lists.items()
-        }
-        write_table(tgo.build_table(lines, WINDOW_CM1, band="bench"), path)
-    return plain.replace(table=str(path), gases=("h2o", "ch4", "hdo"))
 
 
 @pytest.fixture(scope="module")
@@ -99,9 +70,22 @@ class Clock:
         return timed
 
 
-@pytest.mark.parametrize("method", ["oe"])
-def test_real_size_product(setup, product, tmp_path, monkeypatch, method):
-    setup = setup.replace(method=method)
+def setup_of(case):
+    """Shipped, or without sources of error (in the fit or beside it), or less gases."""
+    setup = tgo.load_setup("so_134")
+    if case != "shipped":
+        setup = setup.replace(systematics={"enabled": False, "in_fit": False})
+    if case == "two gases":
+        gases = ("h2o", "ch4")
+        setup = setup.replace(
+            gases=gases,
+            prior={gas: setup.prior[gas] for gas in gases},
+            interferents_absent=(*setup.interferents_absent, "hdo", "co2"),
+        )
+    return setup
+
+
+def test_so_profiles(product, tmp_path, monkeypatch):
     clock = Clock()
     for module, name in (
         (forward, "limb"),
@@ -110,32 +94,82 @@ def test_real_size_product(setup, product, tmp_path, monkeypatch, method):
         (operator, "build_operator"),
     ):
         monkeypatch.setattr(module, name, clock.wrap(getattr(module, name)))
-    rows = []
-    for turn in range(TURNS):
-        clock.seconds = 0.0
-        t0 = time.process_time()
-        level1 = tgo.open_product(product).load()
-        t1 = time.process_time()
-        level2 = tgo.retrieve(level1, setup)
-        t2 = time.process_time()
-        tgo.write_level2(level2, tmp_path / f"{turn}.nc")
-        t3 = time.process_time()
-        rows.append([t1 - t0, clock.seconds, t2 - t1 - clock.seconds, t3 - t2, t3 - t0])
-    median = np.median(rows[1:], axis=0)
-    worker = [product, setup.table, " ".join(setup.gases), method, tmp_path / "a.nc"]
+    rows = {case: [] for case in CASES}
+    for turn in range(TURNS + 1):
+        for case in CASES:
+            setup = setup_of(case)
+            clock.seconds = 0.0
+            t0 = time.process_time()
+            level1 = tgo.open_product(product).load()
+            t1 = time.process_time()
+            level2 = tgo.retrieve(level1, setup)
+            t2 = time.process_time()
+            tgo.write_level2(level2, tmp_path / f"{turn}.nc")
+            t3 = time.process_time()
+            fit = t2 - t1 - clock.seconds
+            rows[case].append([t1 - t0, clock.seconds, fit, t3 - t2, t3 - t0])
+            assert bool(level2.converged)
+    worker = [sys.executable, "-c", WORKER, product, "so_134", tmp_path / "a.nc"]
     done = subprocess.run(
-        [sys.executable, "-c", WORKER, *map(str, worker)],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=600,
+        list(map(str, worker)), capture_output=True, text=True, check=True, timeout=600
     )
+    median = {case: np.median(rows[case][1:], axis=0) for case in CASES}
+    for case in CASES:
+        read, fields, solve, write, whole = median[case]
+        print(
+            f"\n{case}: {level1.sizes['spectrum']} rows, "
+            f"{tgo.load_setup('so_134').instrument.n_orders} neighbouring orders: "
+            f"read {read:.3f}, forward {fields:.3f}, solve {solve:.3f}, "
+            f"write {write:.3f}, in all {whole:.3f} core-s; "
+            f"{whole / median['plain'][-1]:.2f} of plain",
+            end="",
+        )
+    print(f"; peak of a process {float(done.stdout.split()[-1]):.0f} MB")
+
+
+def per_spectrum(level1, setup):
+    """Core-seconds of a fit of a whole product, median of warm turns."""
+    spent = []
+    for _ in range(3):
+        start = time.process_time()
+        tgo.retrieve(level1, setup).load()
+        spent.append(time.process_time() - start)
+    return float(np.median(spent[1:]))
+
+
+def test_slant_columns(tmp_path):
+    path = tgo.simulate_product(
+        tmp_path, order=134, ch4=1e-9, seed=3, vertical_speed_km_s=1.0, seconds=123
+    )
+    level1 = tgo.open_product(path).load()
+    spent = {}
+    for case in ("shipped", "plain"):
+        setup = setup_of(case).replace(method="slant")
+        spent[case] = per_spectrum(level1, setup)
     print(
-        f"\n{method}: {level1.sizes['spectrum']} rows, {' '.join(setup.gases)}, "
-        f"{setup.instrument.n_orders} neighbouring orders, "
-        f"{level2.sizes['altitude']} levels, {int(level2.iterations)} iterations: "
-        f"read {median[0]:.3f}, forward {median[1]:.3f}, solve {median[2]:.3f}, "
-        f"write {median[3]:.3f}, in all {median[4]:.3f} core-s; "
-        f"peak of a process {float(done.stdout.split()[-1]):.0f} MB"
+        f"\nslant columns: {level1.sizes['spectrum']} rows, "
+        f"{spent['shipped']:.2f} core-s; {spent['plain']:.2f} without sources"
     )
-    assert bool(level2.converged)
+
+
+def test_single_spectra(tmp_path):
+    level1, _ = nadir.simulate_nadir_level1(order=168, n_spectra=100)
+    spent = per_spectrum(level1, tgo.load_setup("lno_167_169_h2o"))
+    print(f"\nLNO: {1e3 * spent / level1.sizes['spectrum']:.1f} core-ms a spectrum")
+    data = uvis.synthetic_ozone_cross_section()
+    table = data.cross_section.to_pandas()
+    table.columns = [f"sigma_{kelvin:.0f}K" for kelvin in table.columns]
+    table.to_csv(tmp_path / "ozone.csv", float_format="%.7g")
+    setup = tmp_path / "ozone.toml"
+    setup.write_text(
+        'kind = "ozone"\nname = "bench"\ncross_section = "ozone.csv"\n'
+        'medium = "vacuum"\n'
+    )
+    path = uvis.simulate_uvis_product(tmp_path, data, ozone=2e-7)
+    level1 = tgo.open_product(path).load()
+    for method in ("oe", "slant"):
+        spent = per_spectrum(level1, tgo.load_setup(setup).replace(method=method))
+        rows = level1.sizes["spectrum"]
+        print(
+            f"UVIS {method}: {1e3 * spent / rows:.1f} core-ms a spectrum, {rows} rows"
+        )

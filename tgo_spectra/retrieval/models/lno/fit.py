@@ -128,24 +128,45 @@ def spectrum(
     slope : array, shape (node,)
         Minus the derivative of transmittance by optical depth.
     """
-    from tgo_spectra.retrieval.models.lno.kernel import apply_runs
-
     n = depths.shape[0]
+    fields = np.empty((n + 1, depths.shape[1]))
+    fields[0], slope = _transmittance(depths, state)
+    np.multiply(depths, slope, out=fields[1:])
+    np.negative(fields[1:], out=fields[1:])
+    found = _on_pixels(model, fields, float(state[n]))
+    return found[0], found[1:], slope
+
+
+def light(model: NadirModel, depths: Array, state: Array) -> Array:
+    """Calculate the same without derivatives, (pixel,)."""
+    value, _ = _transmittance(depths, state)
+    return np.asarray(_on_pixels(model, value[None], float(state[-1]))[0])
+
+
+def _transmittance(
+    depths: Array, state: Array
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Transmittance on the nodes, and minus its derivative by optical depth."""
     depth = state[0] * depths[0]
-    for index in range(1, n):
+    for index in range(1, len(depths)):
         depth += state[index] * depths[index]
-    fields = np.empty((n + 1, depth.size))
     # noise makes columns negative: straight on, as exp would grow beyond all bounds
     # in line centres, and with it the weight of a negative column
     slope = np.maximum(depth, 0.0)
     np.negative(slope, out=slope)
     np.exp(slope, out=slope)
-    np.subtract(slope, np.minimum(depth, 0.0, out=depth), out=fields[0])
-    np.multiply(depths, slope, out=fields[1:])
-    np.negative(fields[1:], out=fields[1:])
+    return np.subtract(slope, np.minimum(depth, 0.0, out=depth), dtype=float), slope
+
+
+def _on_pixels(
+    model: NadirModel, fields: npt.NDArray[np.float64], shift_px: float
+) -> npt.NDArray[np.float64]:
+    """Fields as the pixels see them, and the derivative of the first by the shift."""
+    from tgo_spectra.retrieval.models.lno.kernel import apply_runs
+
     runs = model.runs
-    offset = (state[n] - model.made_at_px) * model.dispersion_cm1
-    found = np.zeros((n + 2, offset.size))
+    offset = np.asarray((shift_px - model.made_at_px) * model.dispersion_cm1, float)
+    found = np.zeros((len(fields) + 1, offset.size))
     apply_runs(
         runs.first_run,
         runs.first_node,
@@ -157,9 +178,9 @@ def spectrum(
     )
     zeroth, first, second = runs.unabsorbed
     found[0] += zeroth + offset * (first + 0.5 * offset * second)
-    found[n + 1] += first + offset * second
-    found[n + 1] *= model.dispersion_cm1
-    return found[0], found[1:], slope
+    found[-1] += first + offset * second
+    found[-1] *= model.dispersion_cm1
+    return found
 
 
 def fit_spectrum(
@@ -200,7 +221,7 @@ def fit_spectrum(
     chapters 2 and 5.
     """
     weights = state_weights(model, layers)
-    depths = optical_depths(model, layers, weights)
+    (depths,) = optical_depths(model, [(layers, weights)])
     parameters = len(model.gases) + 1 + model.baseline.shape[1]
     sigma = noise
     if sigma is None:

@@ -17,6 +17,8 @@ from tgo_spectra.retrieval.measurement import smooth_wavenumber
 from tgo_spectra.spectroscopy.tables.interpolation import spline_matrices
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
 
     from tgo_spectra.instruments.response.tabulated import Operator
@@ -442,30 +444,32 @@ def state_weights(model: NadirModel, layers: LayeredColumn) -> tuple[Array, Arra
 
 
 def optical_depths(
-    model: NadirModel, layers: LayeredColumn, weights: tuple[Array, Array]
+    model: NadirModel, airs: Sequence[tuple[LayeredColumn, tuple[Array, Array]]]
 ) -> Array:
     """Optical depths of the reference profiles along the path, down and up.
 
     Parameters
     ----------
     model : NadirModel
-    layers : LayeredColumn
-    weights : tuple of array
-        From `state_weights`.
+    airs : sequence of tuple
+        Layers, and what `state_weights` gives of them: the table is read once for all.
 
     Returns
     -------
-    array, shape (gas, node)
+    array, shape (air, gas, node)
     """
     from tgo_spectra.numerics.matrices_kernel import sum_spectra
 
-    single = np.zeros((len(model.gases), model.band.nodes_cm1.size), np.float32)
-    by_pressure, by_temperature = weights
+    shape = (len(model.gases), len(airs), model.band.nodes_cm1.size)
+    single = np.zeros(shape, np.float32)
     for index, gas in enumerate(model.gases):
-        amount = layers.air_cm2 * layers.slant * layers.mole_fraction[index]
-        # summed over the layers before the vectors: one spectrum, not one per layer
-        state = by_pressure.T @ (by_temperature * amount[:, None])
-        row = np.tensordot(model.band.coefficients[gas], state, axes=2)
+        rows = []
+        for layers, (by_pressure, by_temperature) in airs:
+            amount = layers.air_cm2 * layers.slant * layers.mole_fraction[index]
+            # summed over the layers before the vectors: one spectrum, not one per layer
+            state = by_pressure.T @ (by_temperature * amount[:, None])
+            rows.append(np.tensordot(model.band.coefficients[gas], state, axes=2))
         vectors = model.band.vectors[gas]
-        sum_spectra(row.astype(np.float32)[None], vectors, single[index : index + 1])
-    return single.astype(np.float64)
+        if rows:
+            sum_spectra(np.array(rows, dtype=np.float32), vectors, single[index])
+    return single.swapaxes(0, 1).astype(np.float64, order="C")

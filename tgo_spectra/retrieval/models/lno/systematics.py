@@ -15,7 +15,7 @@ import numpy as np
 from numpy.polynomial import legendre
 
 from tgo_spectra.retrieval.elements import Size, sizes_of
-from tgo_spectra.retrieval.models.lno.fit import spectrum
+from tgo_spectra.retrieval.models.lno.fit import light
 from tgo_spectra.retrieval.models.lno.model import (
     detector_position,
     optical_depths,
@@ -101,19 +101,25 @@ def _changes(
     depths: Array,
     state: Array,
 ) -> dict[str, Array]:
-    base, _, _ = spectrum(model, depths, state)
+    base = light(model, depths, state)
+    wish = sizes(setup)
+    air = {
+        source: _moved(model, layers, source, wish[source].magnitude)
+        for source in ("temperature", "pressure")
+        if source in wish
+    }
+    there = optical_depths(
+        model, [(moved, state_weights(model, moved)) for moved in air.values()]
+    )
+    moved_depths = dict(zip(air, there, strict=True))
     found: dict[str, Array] = {}
-    for source, (size, *_) in sizes(setup).items():
+    for source, (size, *_) in wish.items():
         if source in others:
-            found[source] = spectrum(others[source], depths, state)[0] - base
-        elif source in ("temperature", "pressure"):
-            moved = _moved(model, layers, source, size)
-            there = optical_depths(model, moved, state_weights(model, moved))
-            found[source] = spectrum(model, there, state)[0] - base
+            found[source] = light(others[source], depths, state) - base
+        elif source in moved_depths:
+            found[source] = light(model, moved_depths[source], state) - base
         elif source == "dust":
-            found[source] = size * (
-                spectrum(model, DUST_DEPTH * depths, state)[0] - base
-            )
+            found[source] = size * (light(model, DUST_DEPTH * depths, state) - base)
         elif source == "zero_level":
             found[source] = size * (1.0 - base)
         elif source == "surface":
