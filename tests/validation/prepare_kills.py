@@ -1,8 +1,9 @@
 """SIGKILL of ``tgo-spectra prepare`` in each of its stages, and what is made at last.
 
-``python tests/validation/prepare_kills.py LISTS [SETUP]`` (default ``so_136``): from an
-empty cache, killed among the cross sections, the choice of wavenumbers and the vectors,
-then run to its end; and at one go with two workers, from another. Says the CPU seconds
+``python tests/validation/prepare_kills.py LISTS [SETUP [WORKERS]]`` (default ``so_136``
+and 2): from an empty cache in one worker, killed among the cross sections, the choice
+of wavenumbers and the vectors, then run to its end; and at one go with some workers,
+from another. Says the CPU seconds
 and the largest memory of both, and whether all arrays are the same; exit code 1 where
 they are not, or where a table is there after a kill.
 """
@@ -49,16 +50,16 @@ def used():
     return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1e6
 
 
-def main(lists, setup="so_136"):
+def main(lists, setup="so_136", workers="2"):
     """Kill, resume, compare."""
     good, tables = True, []
     with tempfile.TemporaryDirectory() as folder:
-        for kind, stages, workers in (("killed", (*STAGES, None), 1),
-                                      ("whole", (None,), 2)):  # fmt: skip
+        for kind, stages, count in (("killed", (*STAGES, None), "1"),
+                                    ("whole", (None,), workers)):  # fmt: skip
             before, _ = used()
             for stage in stages:
                 code, path = run(
-                    [setup, "--lines", lists, "--workers", str(workers)],
+                    [setup, "--lines", lists, "--workers", count],
                     Path(folder) / kind,
                     stage,
                 )
