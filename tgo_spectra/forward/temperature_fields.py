@@ -59,11 +59,16 @@ SINGLE_TOLERANCE = 1e-7
 """The same in single precision: 15 of 30 vectors stay near 3720 cm-1. Derivatives are
 good to about 1e-5 of the largest, with more directions too."""
 
-GROUP_HEIGHTS = 25
+GROUP_HEIGHTS = 60
 """Neighbouring heights that share directions in single precision."""
 
 GROUP_TOLERANCE = 1e-6
 """As `DIRECTION_TOLERANCE`, of the derivatives at the heights of a group."""
+
+
+LOG_DARKEST = -60.0
+"""Logarithm of a transmittance that is none: numbers too small to be normal take ten
+times as long, and saturated lines have many."""
 
 
 @dataclass(frozen=True)
@@ -264,6 +269,7 @@ def _parted(
 def _transmittance(vectors: Array, minus: Array) -> Array:
     """Exponential of ``vectors @ minus``, (node, height)."""
     t = vectors @ minus
+    np.maximum(t, LOG_DARKEST, out=t)
     return np.exp(t, out=t)
 
 
