@@ -4,7 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 LOWEST_STAMP := .lowest/.installed
-SNAKEMAKE_STAMP := .snakemake/.installed
+# of the user, not of a clone: installing takes a minute, and changes with these alone
+SNAKEMAKE := snakemake==9.27.1
+SNAKEMAKE_HOME := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tgo-spectra-tests/$(subst ==,-,$(SNAKEMAKE))-python$(shell $(PYTHON) -c "import platform; print(platform.python_version())")
+SNAKEMAKE_STAMP := $(SNAKEMAKE_HOME)/.installed
 OUT ?= demo-output
 LOWEST := README.md $(addprefix tests/test_,$(addsuffix .py,20_netcdf 20_writing 22_malformed \
 	30_reader_nomad 33_reader_acs 69_kinds 70_maps 75_exchange 92_golden 95_demo))
@@ -33,8 +36,8 @@ $(LOWEST_STAMP): pyproject.toml .ci/lowest.py
 	touch $@
 
 $(SNAKEMAKE_STAMP):
-	$(PYTHON) -m venv .snakemake
-	.snakemake/bin/python -m pip install --quiet --no-compile snakemake
+	$(PYTHON) -m venv --clear $(SNAKEMAKE_HOME)
+	$(SNAKEMAKE_HOME)/bin/python -m pip install --quiet --no-compile $(SNAKEMAKE)
 	touch $@
 
 venv: $(STAMP) ## create .venv with the package and the test tools
@@ -58,7 +61,7 @@ test-shared: $(STAMP) ## the tests that need real line lists and samples in ../s
 
 test-cluster: $(STAMP) $(SNAKEMAKE_STAMP) ## as root: the examples of job scripts on a real Slurm of one node
 	tests/cluster/slurm.sh install
-	PATH="$$PATH:$(CURDIR)/.snakemake/bin" $(BIN)/python -m pytest -q tests/test_82_slurm.py
+	PATH="$$PATH:$(SNAKEMAKE_HOME)/bin" $(BIN)/python -m pytest -q tests/test_82_slurm.py
 
 # kernels of its own: those of another numba would take the place of .venv's
 test-lowest: $(LOWEST_STAMP) ## open, fit, write, map, damage, at the lowest versions of everything
@@ -88,4 +91,4 @@ golden: $(STAMP) ## make the golden files again: WHY="reason", and NAMES="so_oe 
 	OMP_NUM_THREADS=1 $(BIN)/python tests/golden/remake.py --why "$(WHY)" $(NAMES)
 
 clean: ## remove build products and the environment
-	rm -rf $(VENV) .bench .lowest .snakemake .validation docs/_build docs/auto_examples demo-output .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .bench .lowest .snakemake $(SNAKEMAKE_HOME) .validation docs/_build docs/auto_examples demo-output .pytest_cache .mypy_cache .ruff_cache
