@@ -1,9 +1,11 @@
 """Full disks, several drivers on one folder, products that crash: what is lost?
 
-``python tests/validation/stress.py [full] [together] [bad] [many]``: a tmpfs at 20
-sizes (as root) and a limit of the size of files at 20; 4 drivers on one folder, 20
-rounds; 60 products of which 10 raise, 3 end their worker and 2 hang, against a clean
-run; the memory of a driver of 10,000 products that take no time, against one of 100.
+``python tests/validation/stress.py [full] [together] [bad] [many] [scaling]``: a
+tmpfs at 20 sizes (as root) and a limit of the size of files at 20; 4 drivers on one
+folder, 20 rounds; 60 products of which 10 raise, 3 end their worker and 2 hang, against
+a clean run; the memory of a driver of 10,000 products that take no time, against one
+of 100; the wall time of two workers against one on full products of SO, which tells
+something on an idle machine only (``STRESS_PRODUCTS``, 24, is their number).
 One line of JSON for each; exit code 1 where a promise is broken.
 """
 
@@ -14,6 +16,7 @@ import hashlib
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,6 +33,8 @@ DRIVERS, ROUNDS = 4, 20
 BAD = {"raises": 10, "exits": 1, "segfault": 1, "memory": 1, "hangs": 2}
 MOST_GB, MOST_S = 0.6, 4.0
 FEW, MANY, GROWTH = 100, 10_000, 0.10
+FULL = int(os.environ.get("STRESS_PRODUCTS", "24"))
+SCALING = 1.85
 
 
 def stopped(folder, out):
@@ -206,6 +211,49 @@ def many(place):
     return found, found["growth"] <= GROWTH and found["products"] == [FEW, MANY]
 
 
+def scaling(place):
+    """Whether two workers fit products nearly twice as fast as one."""
+    import tgo_spectra as tgo
+    from tgo_spectra.batch import products as batch
+
+    one = tgo.simulate_product(place / "one", order=134, seed=1)
+    for k in range(FULL):
+        folder = place / "in" / f"{k:02d}"
+        folder.mkdir(parents=True)
+        end = "</logical_identifier>"
+        text = one.read_text().replace(end, f"-{k:02d}{end}")
+        (folder / one.name).write_text(text)
+        shutil.copy(one.with_suffix(".tab"), folder)
+    batch.run(one, place / "compiled", "so_134", workers=1, progress=False)
+    found = {"products": FULL, "load": os.getloadavg()[0]}
+    for workers in (1, 2):
+        cpu, begun = used(), time.monotonic()
+        rows = batch.run(
+            place / "in", place / f"out-{workers}", "so_134", workers, progress=False
+        )
+        wall, cpu = time.monotonic() - begun, used() - cpu
+        busy = sum(row.seconds for row in rows)
+        found[f"{workers}"] = {
+            "done": sum(row.state == "done" for row in rows), "wall_s": round(wall, 1),
+            "cpu_s": round(cpu, 1), "s_a_product": round(busy / FULL, 2),
+            # of the workers' time, what is not in a product: start, waiting, journal
+            "beside_ms_a_product": round(1e3 * (workers * wall - busy) / FULL, 1),
+        }  # fmt: skip
+    by_wall, by_cpu = (
+        round(times * found["1"][what] / found["2"][what], 2)
+        for what, times in (("wall_s", 1.0), ("cpu_s", 2.0))
+    )
+    found |= {"faster": by_wall, "faster_by_cpu_alone": by_cpu}
+    all_done = {found[name]["done"] for name in ("1", "2")} == {FULL}
+    return found, all_done and by_wall >= SCALING
+
+
+def used():
+    """Processor time of this process and of those that it has waited for, s."""
+    kinds = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
+    return sum(sum(resource.getrusage(kind)[:2]) for kind in kinds)
+
+
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     # in the parent, so that no child imports it again
@@ -213,7 +261,10 @@ if __name__ == "__main__":
 
     from tgo_spectra.batch import products  # noqa: F401
 
-    parts = {"full": full, "together": together, "bad": bad, "many": many}
+    parts = {
+        "full": full, "together": together, "bad": bad, "many": many,
+        "scaling": scaling,
+    }  # fmt: skip
     all_kept = True
     for part in sys.argv[1:] or parts:
         with tempfile.TemporaryDirectory() as name:
