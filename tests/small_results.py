@@ -6,6 +6,7 @@ kind or method has to be added to `CASES`; the contract tests say so.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -52,14 +53,22 @@ def quick_table(folder: Path, lines: dict[str, Any], band: tuple[float, float], 
     return write_table(build_table(lines, band, **choices | more), folder / "table.nc")
 
 
+@cache
+def occultation(folder: Path) -> Path:
+    """Make a product of SO order 134, once in a folder."""
+    return tgo.simulate_product(folder, order=134, ch4=2e-9, seed=4)
+
+
 def profile(folder: Path, method: str) -> Case:
     """Methane and water of SO order 134, every twelfth row."""
-    path = tgo.simulate_product(folder, order=134, ch4=2e-9, seed=4)
+    path = occultation(folder)
     level1 = tgo.open_product(path).load().isel(spectrum=slice(0, None, 12))
     # the budget of systematic errors is one of least squares
     budget = {"enabled": method != "tikhonov"}
     setup = tgo.load_setup("so_134").replace(
-        method=method, systematics=budget, grid={"step_km": 2.0, "top_km": 80.0}
+        method=method,
+        systematics=budget,
+        grid={"step_km": 2.0, "top_km": 80.0, "height_step_km": 1.5},
     )
     return Case(level1, setup, path.with_suffix(".tab"))
 
@@ -73,16 +82,22 @@ def write_cross_section(path: Path) -> xr.Dataset:
     return data
 
 
+@cache
+def ozone_occultation(folder: Path) -> Path:
+    """Make a product of UVIS and cross sections of its ozone, once in a folder."""
+    data = write_cross_section(folder / "ozone.csv")
+    return simulate_uvis_product(
+        folder / "product", data, ozone=2e-7, pixels=128, row_step_km=3.0
+    )
+
+
 def ozone(folder: Path, method: str) -> Case:
     """Ozone of UVIS with generated cross sections, one row in 3 km."""
-    data = write_cross_section(folder / "ozone.csv")
+    path = ozone_occultation(folder)
     (folder / "mine.toml").write_text(
         'kind = "ozone"\nname = "mine"\ncross_section = "ozone.csv"\n'
         'medium = "vacuum"\n[grid]\nstep_km = 3.0\n',
         encoding="utf-8",
-    )
-    path = simulate_uvis_product(
-        folder / "product", data, ozone=2e-7, pixels=128, row_step_km=3.0
     )
     setup = tgo.load_setup(folder / "mine.toml").replace(method=method)
     return Case(tgo.open_product(path).load(), setup, path.with_suffix(".tab"))

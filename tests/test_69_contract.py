@@ -43,9 +43,11 @@ ALONE = ("hdo_slant_column",)
 def made(tmp_path_factory):
     """Make a case, its result in air that ends at `TOP_KM`, and its file, by name."""
 
+    folder = cache(tmp_path_factory.mktemp)
+
     @cache
     def of(name):
-        given = case(name, tmp_path_factory.mktemp("case"))
+        given = case(name, folder(name.split()[0]))
         z = np.arange(-5.0, TOP_KM + 1.0)
         air = tgo.reference_atmosphere(z, level1=given.level1)
         # as of someone who does not know the radius: it is in the product
