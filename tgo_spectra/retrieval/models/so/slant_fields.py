@@ -57,6 +57,10 @@ FIRST_ORDERS = 3
 """Neighbouring orders of the first look: factors come within some 10 %."""
 
 
+WANDER_PX = 40
+"""What rows may move by, pixel, from where a search ended: a pixel a linearisation."""
+
+
 @dataclass(frozen=True)
 class Seen:
     """Operator for some nodes, the gases' vectors there, and the dispersion.
@@ -117,7 +121,8 @@ class Instrument:
     def _nodes(self) -> slice:
         """Nodes that operators may need, wherever a search ends: the same for all."""
         m, both = self.optics.order, np.array([-1, 1])
-        far = self.pixels[[0, -1]] + both * (self.setup.registration.search_px + 1)
+        farthest = self.setup.registration.search_px + WANDER_PX
+        far = self.pixels[[0, -1]] + both * farthest
         reached = self.wavenumber(far) * (m + self.n_orders * both) / m
         reached += LINE_SHAPE_REACH_CM1 * both
         cells = (reached - self.band.cell_start_cm1[0]) / self.band.cell_width_cm1
