@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import closed_loop as loop
 import numpy as np
 import pytest
 
 import tgo_spectra as tgo
 from tgo_spectra.errors import RetrievalError
-from tgo_spectra.retrieval.elements import ELEMENTS
-from tgo_spectra.retrieval.models.so import evaluation, optimal_estimation, sources
+from tgo_spectra.retrieval import uncertain_air
+from tgo_spectra.retrieval.elements import ELEMENTS, Size
+from tgo_spectra.retrieval.models.so import (
+    amounts,
+    evaluation,
+    optimal_estimation,
+    sources,
+)
+from tgo_spectra.retrieval.models.so import scene as scenes
 
 SIGMA = {
     "ghost_amplitude": 0.05,
@@ -93,27 +102,39 @@ def norm(change):
     return np.linalg.norm(change, axis=(0, 2))
 
 
+ELSEWHERE = {"temperature_correction": 12.0, "pressure_correction": -0.3,
+             "pointing_offset": 1.5, "broadening_correction": 0.3}  # fmt: skip
+"""Where a fit has found the air and the pointing, and goes on."""
+
+
 @pytest.mark.parametrize("name", sorted(KEY))
-def test_source__derivative_is_of_the_first_order(thin, name):
-    """Of the air and the pointing: by the scene that is moved there."""
+@pytest.mark.parametrize("far", [False, True])
+def test_source__derivative_is_of_the_first_order(thin, name, far):
+    """Of the air and the pointing, also where they were found: by the scene there."""
     setup = so_134(systematics=loop.NONE | {KEY[name]: 1.0})
-    scene = loop.scene_of(thin, setup, known=True, dtype=np.float64, jacobian_every=1)
-    state = loop.prior_state(scene)
-    evaluator = evaluation.Evaluator(scene, evaluation.measurement_of(scene))
+    given = loop.scene_of(thin, setup, known=True, dtype=np.float64, jacobian_every=1)
+    state = loop.prior_state(given)
+    at = np.array(state[name]) + (ELSEWHERE[name] if far else 0.0)
+    state, anchor = {**state, name: at}, {name: at}
+    scene = sources.anchored(given, anchor) if far else given
+    measurement = evaluation.measurement_of(scene)
+    evaluator = evaluation.Evaluator(scene, measurement, anchor)
     slope = evaluator.extra(state, evaluator.fields(state, False))
     # at all heights, where a difference in single precision would be noise above 50 km
     fit = loop.scene_of(thin, setup, known=True, jacobian_every=1)
-    single = evaluation.Evaluator(fit, evaluation.measurement_of(fit))
+    fit = sources.anchored(fit, anchor) if far else fit
+    single = evaluation.Evaluator(fit, evaluation.measurement_of(fit), anchor)
     off = single.extra(state, single.fields(state, False)) - slope
     assert (norm(off) <= 0.05 * norm(slope)).all(), norm(off) / norm(slope)
-    base = loop.spectra(scene, state)
+    unmoved = {**state, name: np.zeros_like(at)}
+    base = loop.spectra(scene, unmoved)
     step = {"temperature_correction": 2.0, "pressure_correction": -0.02,
             "pointing_offset": 0.1, "broadening_correction": -0.05}[name]  # fmt: skip
     for index in range(min(slope.shape[1], 3)):
-        moved = np.array(state[name])
-        moved[index] = step
-        other = sources.anchored(scene, {name: moved})
-        change = loop.spectra(other, {**state, name: state[name]}) - base
+        moved = at.copy()
+        moved[index] += step
+        other = sources.anchored(given, {name: moved})
+        change = loop.spectra(other, unmoved) - base
         off = np.linalg.norm(change - step * slope[:, index])
         # of methane, of which there is none, the lines change nothing
         assert off < 0.05 * np.linalg.norm(change) + 1e-12, (name, index)
@@ -208,6 +229,118 @@ def test_air__found_is_what_amounts_and_columns_go_with(thin):
     assert (np.isfinite(error) == np.isfinite(column)).all()
     below = result.tangent_altitude.values < 30.0
     assert float(np.nanmax((error / column).values[below])) < 0.2
+
+
+AIR_OFF = {"temperature_correction": 9.0, "pressure_correction": -0.25}
+
+
+def moved_air_of(thin):
+    """Scene as given, its state, and what the state has in other air."""
+    setup = so_134(systematics=loop.NONE | {"temperature_k": 10.0, "pressure": 0.1})
+    scene = loop.scene_of(thin, setup, known=True, dtype=np.float64, jacobian_every=1)
+    state = loop.prior_state(scene)
+    off = {k: np.full_like(state[k], v) for k, v in AIR_OFF.items()}
+    return scene, {**state, **off}
+
+
+def test_amounts__are_mole_fractions_in_the_air_that_is_found(thin):
+    """Spectra of amounts in moved air are those of mole fractions in that air."""
+    scene, state = moved_air_of(thin)
+    there = sources.anchored(scene, state)
+    found = amounts.turned(there, optimal_estimation.space_of(scene), state)
+    assert set(found.ratio) == {"h2o", "hdo", "ch4"}  # and CO2 is known
+    unmoved = {**state, **{k: np.zeros_like(state[k]) for k in AIR_OFF}}
+    by_amounts = loop.spectra(there, unmoved)
+    alone = replace(there, given=there.air)
+    alone = scenes.with_air(alone, there.air, jacobian_rank=None)
+    fractions = found.space.unpack(found.vector)
+    by_fractions = loop.spectra(alone, {**unmoved, **{g: fractions[g] for g in GASES}})
+    np.testing.assert_allclose(by_amounts, by_fractions, atol=2e-6)
+    # had they been taken for mole fractions, it would not be so
+    assert np.abs(loop.spectra(alone, unmoved) - by_fractions).max() > 1e-3
+
+
+GASES = ("h2o", "hdo", "co2", "ch4")
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_amounts__errors_of_the_air_are_in_those_of_mole_fractions(thin, log):
+    """The matrix of errors is the derivative, by differences."""
+    scene, state = moved_air_of(thin)
+    if log:
+        prior = {"h2o": {"relative_sigma": 1.0, "state": "log"}}
+        scene = replace(scene, setup=scene.setup.replace(prior=prior))
+    space = optimal_estimation.space_of(scene)
+    found = amounts.turned(scene, space, state)
+    for name, step in (("temperature_correction", 0.01), ("pressure_correction", 1e-4)):
+        for index in (0, state[name].size - 1):
+            moved = state[name].copy()
+            moved[index] += step
+            other = amounts.turned(scene, space, {**state, name: moved})
+            change = (other.vector - found.vector) / step
+            there = found.spread[:, space[name].start + index]
+            size = np.abs(there).max()
+            np.testing.assert_allclose(change, there, atol=5e-3 * size)
+    # an error of an amount is one of its mole fraction, in proportion
+    own = space["h2o"]
+    scale = 1.0 if log else found.ratio["h2o"]
+    np.testing.assert_allclose(np.diag(found.slope)[own], scale * np.ones(own.stop))
+
+
+@pytest.mark.parametrize("factor", [0.3, 3.0])
+def test_amounts__ignorance_of_a_gas_says_nothing_of_the_pressure(thin, factor):
+    """Water of another factor everywhere is water, not pressure; exact spectra."""
+    setup = so_134(systematics=loop.NONE | {"temperature_k": 10.0, "pressure": 0.2})
+    scene = loop.scene_of(thin, setup, known=True)
+    state = loop.prior_state(scene)
+    wet = {**state, "h2o": factor * state["h2o"]}
+    scene = loop.measured(scene, loop.spectra(scene, wet))
+    end = optimal_estimation.solve(scene).end
+    error = np.sqrt(np.diag(end.covariance))[end.space["pressure_correction"]]
+    assert (np.abs(end.state["pressure_correction"]) < 0.3 * error).all()
+    own = end.space["h2o"]
+    kernel = end.covariance[own] @ end.data_matrix[:, own]
+    seen = np.diag(kernel) > 0.3
+    assert seen.sum() > 10
+    ratio = (end.state["h2o"] / wet["h2o"])[seen]
+    # the lowest level leans on its a priori
+    assert (np.abs(ratio - 1.0) < 0.1).mean() > 0.9
+    # which is as uncertain as the pressure
+    relative = np.sqrt(np.diag(end.covariance)[own]) / end.state["h2o"]
+    assert (relative[seen] > 0.9 * error.min()).all()
+
+
+def test_amounts__a_gas_is_detected_whatever_the_air_that_it_is_over(thin):
+    """Pressures off by a factor of two make no water vanish, but its mole fraction."""
+    air = tgo.reference_atmosphere(level1=thin)
+    air = air.drop_vars(["temperature_uncertainty", "pressure_uncertainty"])
+    found = {}
+    for sigma in (0.05, 0.7):
+        setup = so_134(systematics={"pressure": sigma})
+        found[sigma] = tgo.retrieve(thin, setup, air)
+    known, unknown = (found[sigma].h2o_detected.sum() for sigma in found)
+    assert int(known) >= 8
+    assert int(unknown) >= 0.9 * int(known)
+    good = found[0.7].h2o_detected.values == 1
+    relative = (found[0.7].h2o_vmr_error / found[0.7].h2o_vmr).values[good]
+    assert np.median(relative) > 0.1  # the pressure is known a little from widths
+    limit = found[0.7].h2o_upper_limit - 2.0 * found[0.7].h2o_vmr_error
+    np.testing.assert_allclose(limit[good], found[0.7].h2o_vmr[good])
+
+
+def test_stated__is_taken_before_the_size_of_a_setup():
+    air = tgo.reference_atmosphere(np.arange(0.0, 101.0, 20.0))
+    own = uncertain_air.stated(air, "pressure", 0.05)
+    np.testing.assert_array_equal(own, air.pressure_uncertainty)
+    assert (uncertain_air.stated(air, "pressure", 0.0) == 0.0).all()
+    plain = air.drop_vars("pressure_uncertainty")
+    assert (uncertain_air.stated(plain, "pressure", 0.05) == 0.05).all()
+    sizes = {"pressure": Size(0.05, "1"), "pointing": Size(0.3, "km")}
+    found = uncertain_air.with_stated(sizes, air)
+    # of the air below a scale height or two
+    assert own[0] < found["pressure"].magnitude < own[1]
+    assert found["pointing"] == sizes["pointing"]
+    assert uncertain_air.with_stated(sizes, plain) == sizes
 
 
 def test_magnitude__is_that_of_who_states_it(thin):

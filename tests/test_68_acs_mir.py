@@ -29,7 +29,7 @@ from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.instruments.response import tabulated as operators
 from tgo_spectra.readers.acs_stripes import open_spectra
 from tgo_spectra.retrieval import linear as linearisation
-from tgo_spectra.retrieval.models.mir import fit, retrieve_mir
+from tgo_spectra.retrieval.models.mir import fit, retrieve_mir, systematics
 from tgo_spectra.retrieval.models.mir.profiles import build_mir_scene
 from tgo_spectra.retrieval.models.mir.scene import SHAPE
 from tgo_spectra.retrieval.models.mir.setup import MirSetup
@@ -237,6 +237,22 @@ def test_scene__says_where_the_given_air_ended(clean, setup):
     _, record = build_mir_scene(clean[1.0][0], setup)
     # the reference atmosphere's own top, far above the profile
     assert record.get("extended_above_km", 999.0) > 100.0
+
+
+def test_systematics__are_of_what_the_air_says_of_itself(clean, setup):
+    air = tgo.reference_atmosphere(level1=clean[1.0][0])
+    plain = air.drop_vars(["temperature_uncertainty", "pressure_uncertainty"])
+    given = build_mir_scene(clean[1.0][0], setup, plain)[0]
+    scene = build_mir_scene(clean[1.0][0], setup, air)[0]
+    wish = setup.systematics
+    said, set_ = systematics.denser(scene), systematics.denser(given)
+    np.testing.assert_allclose(set_["pressure"][0], np.expm1(-wish.pressure))
+    lower = np.expm1(-scene.levels["pressure_uncertainty"].values)
+    np.testing.assert_allclose(said["pressure"][0], lower)
+    warmer = given.levels["temperature"].values
+    np.testing.assert_allclose(
+        set_["temperature"][0], warmer / (warmer + wish.temperature_k) - 1.0
+    )
 
 
 def test_run__product_that_cannot_be_opened_or_fitted(absorption, setup, tmp_path):

@@ -120,6 +120,23 @@ def test_retrieve_nadir__gases_beside_may_be_of_the_reference(noisy):
         retrieve_nadir(few, PLAIN, air.drop_vars("co_vmr"))
 
 
+def test_retrieve_nadir__errors_hold_what_the_air_says_of_itself(noisy):
+    level1 = noisy[0]
+    air = tgo.reference_atmosphere(level1=level1)
+    plain = air.drop_vars(["temperature_uncertainty", "pressure_uncertainty"])
+    one = level1.isel(spectrum=slice(0, 1))
+    own, given = (retrieve_nadir(one, SETUP, a) for a in (air, plain))
+    for source in ("temperature", "pressure"):
+        name = f"co_column_systematic_{source}"
+        sizes = [found[name].attrs["magnitude"] for found in (own, given)]
+        assert sizes[0] > 1.2 * sizes[1]
+        ratio = np.abs(own[name] / given[name])
+        np.testing.assert_allclose(ratio, sizes[0] / sizes[1], rtol=0.15)
+    assert float(own.co_column_mole_fraction_error[0]) > float(
+        given.co_column_mole_fraction_error[0]
+    )
+
+
 def test_retrieve_nadir__noise_within_errors(noisy):
     _, truth, level2 = noisy
     z = (level2.co_column - truth.co_column) / level2.co_column_error

@@ -330,7 +330,8 @@ def scale_of(name: str, pin: Pin) -> tuple[np.ndarray, tuple[float, str]]:
         return MOVED * np.maximum(np.abs(values), 1e-3 * largest), (MOVED, "itself")
     if re.search(_STATISTICS, name):
         return np.full(values.shape, MOVED * max(1.0, largest)), (MOVED, "itself")
-    found = name in ("temperature", "pressure", "number_density")
+    # and the a priori of mole fractions in it
+    found = re.search("^(temperature|pressure|number_density)$|_vmr_apriori$", name)
     part = AIR if found and "temperature_correction" in pin.variables else SAME
     size = part * largest if largest > 0.0 else part
     return np.full(values.shape, size), (part, "its size")

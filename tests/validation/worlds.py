@@ -265,10 +265,41 @@ def places(truth, rng):
     }
 
 
+def other_water(truth, rng):
+    """`places`, with water that is not as in the a priori: by factors, and a layer."""
+    z = np.arange(0.0, 121.0, 4.0)
+    found, factor, high = places(truth, rng), rng.normal(0.0, 0.8), rng.normal(0.0, 6.0)
+    water = 2e-6 + 1.48e-4 * np.exp(-np.maximum(z - 25.0 - high, 0.0) / 8.0)
+    water *= np.exp(factor) * (1.0 + rng.uniform(0.0, 4.0) * layer_at(z, rng))
+    return found | {"vmr": {"h2o": (z.tolist(), water.clip(1e-7, 2e-3).tolist())}}
+
+
+def other_monoxide(truth, rng):
+    """`other_water`, with carbon monoxide that grows upwards, and a layer."""
+    found = other_water(truth, rng)
+    z = np.arange(0.0, 121.0, 4.0)
+    there = 7e-4 * np.exp(rng.normal(0.0, 0.3) + np.maximum(z - 60.0, 0.0) / 40.0)
+    there *= 1.0 + rng.uniform(0.0, 1.0) * layer_at(z, rng)
+    return found | {"vmr": found["vmr"] | {"co": (z.tolist(), there.tolist())}}
+
+
+def layer_at(z, rng):
+    """Return a layer of some height and depth, one in its middle."""
+    middle, depth = rng.uniform(15.0, 80.0), rng.uniform(4.0, 12.0)
+    return np.exp(-0.5 * ((z - middle) / depth) ** 2)
+
+
 REFERENCE = [
-    Row(f"order {order}", "reference-atmosphere", order=order, vary=places,
-        knows_air=False, setup=setup)
-    for order, setup in ((134, ""), (136, ""), (190, "so_186_191"))
+    Row(name, "reference-atmosphere", order=order, vary=vary, knows_air=False,
+        setup=setup)
+    for name, order, setup, vary in (
+        ("order 134", 134, "", places),
+        ("order 136", 136, "", places),
+        ("order 190", 190, "so_186_191", places),
+        ("order 134, other water", 134, "", other_water),
+        ("order 136, other water", 136, "", other_water),
+        ("order 190, other gases", 190, "so_186_191", other_monoxide),
+    )
 ]  # fmt: skip
 
 

@@ -52,6 +52,7 @@ class _Table(NamedTuple):
     log_pressure: Array
     temperature: Array
     uncertainty_k: Array
+    correlation_km: float
 
 
 class _Column(NamedTuple):
@@ -79,6 +80,7 @@ def _table() -> _Table:
         log_pressure=np.log(air["pressure_pa"]),
         temperature=np.array([air["values"][f"{s:g}"] for s in seasons], float),
         uncertainty_k=np.sqrt(np.square(parts).sum(axis=0)),
+        correlation_km=float(air["uncertainty"]["correlation_km"]),
     )
 
 
@@ -123,7 +125,8 @@ def reference_atmosphere(
     Dataset
         ``pressure``, ``temperature``, ``number_density``, ``<gas>_vmr`` over
         ``altitude``; ``temperature_uncertainty`` (K) and ``pressure_uncertainty``
-        (relative, common to all altitudes), both 1-sigma. Attributes ``source``,
+        (relative), both 1-sigma; that of the pressure grows away from altitude zero by
+        what the temperatures between may be off. Attributes ``source``,
         ``reference_edition`` and ``reference_place``.
 
     Raises
@@ -186,12 +189,14 @@ def reference_atmosphere(
         )
     log_p, temperature = _hydrostatic(z, rows, surface_pressure_pa, radius)
     water = 2e-6 + 1.48e-4 * np.exp(-np.maximum(z - 25.0, 0.0) / 8.0)
-    spread = np.interp(-log_p, -_table().log_pressure, column.uncertainty_k)
+    spread = _spread_k(log_p, column)
+    grown = np.hypot(column.relative_uncertainty, _by_temperature(z, column, rows,
+                     surface_pressure_pa, radius))  # fmt: skip
     data = {
         "pressure": np.exp(log_p),
         "temperature": temperature,
         "temperature_uncertainty": spread,
-        "pressure_uncertainty": np.full(z.size, column.relative_uncertainty),
+        "pressure_uncertainty": grown,
         "co2_vmr": np.full(z.size, 0.955),
         "co_vmr": np.full(z.size, 7e-4),
         "h2o_vmr": water,
@@ -237,10 +242,10 @@ def warn_of_reference() -> None:
     share = float(table.pressure["uncertainty"]["value"])
     text = (
         f"{WARNING}, which may be off (1 sigma) by {kelvin.min():.0f} to "
-        f"{kelvin.max():.0f} K below 60 km and by {100.0 * share:.0f} % in pressure, "
-        "more where season or latitude are unknown; joint fits of water and carbon "
-        "monoxide may be off by several stated errors; give a profile (atmosphere=, "
-        "--atmosphere) or a climatology (atmosphere_for_product, --climatology)"
+        f"{kelvin.max():.0f} K below 60 km and by {100.0 * share:.0f} % in pressure at "
+        "altitude zero, more above and where season or latitude are unknown; give a "
+        "profile (atmosphere=, --atmosphere) or a climatology (atmosphere_for_product, "
+        "--climatology)"
     )
     warnings.warn(text, TgoWarning, stacklevel=4)
 
@@ -334,6 +339,35 @@ def _areoid_pressure(season: Array) -> Array:
     ):
         cycle = cycle + sine * np.sin(k * angle) + cosine * np.cos(k * angle)
     return np.asarray(given["lander_mean"] * fall * cycle)
+
+
+def _spread_k(log_pressure: Array, column: _Column) -> Array:
+    """Uncertainty of the temperature at logarithms of the pressure, K."""
+    rows = -_table().log_pressure
+    return np.asarray(np.interp(-log_pressure, rows, column.uncertainty_k))
+
+
+def _by_temperature(
+    z: Array, column: _Column, rows_k: Array, pressure_pa: float, radius_km: float
+) -> Array:
+    """Uncertainty of ln p at altitudes by that of the temperatures from altitude zero.
+
+    d(ln p) = integral of d(T) / T over -d(ln p), with the correlation of d(T) along
+    altitude.
+    """
+    # from zero upwards and downwards, in layers that a scale height does not feel
+    step = 2.0
+    fine = np.arange(min(z[0], 0.0) // step, max(z[-1], 0.0) // step + 2.0) * step
+    log_p, kelvin = _hydrostatic(fine, rows_k, pressure_pa, radius_km)
+    relative = _spread_k(log_p, column) / kelvin
+    change = 0.5 * (relative[1:] + relative[:-1]) * np.diff(-log_p)
+    middle = 0.5 * (fine[1:] + fine[:-1])
+    apart = np.abs(middle[:, None] - middle) / _table().correlation_km
+    # sums of layers from zero, of either
+    below = fine[:, None] > middle
+    sums = below * 1.0 - (middle < 0.0)
+    variance = ((sums @ (change[:, None] * change * np.exp(-apart))) * sums).sum(axis=1)
+    return np.asarray(np.interp(z, fine, np.sqrt(variance.clip(0.0))))
 
 
 def _hydrostatic(

@@ -16,9 +16,9 @@ import numpy as np
 from tgo_spectra.errors import InstrumentError
 from tgo_spectra.instruments.line_shape import (
     FWHM_PER_SIGMA,
+    REACH_SIGMA,
     doublet,
     doublet_derivatives,
-    doublet_reach,
 )
 
 if TYPE_CHECKING:
@@ -259,7 +259,11 @@ class ImageShape:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return lowest and highest distance, cm-1, each (pixel, order)."""
         line = self.image.at(np.reshape(self.wavenumber_cm1, (-1, 1)))
-        return doublet_reach(line.shift, line.delta, line.sigma, (pixels, orders))
+        margin = REACH_SIGMA * line.sigma
+        low = line.shift + np.minimum(line.delta, 0.0) - margin
+        high = line.shift + np.maximum(line.delta, 0.0) + margin
+        shape = (pixels, orders)
+        return np.broadcast_to(low, shape), np.broadcast_to(high, shape)
 
     def sample(
         self, offset_cm1: NDArray[np.float64], rows: slice, column: int

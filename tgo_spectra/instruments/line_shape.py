@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FWHM_PER_SIGMA",
+    "REACH_SIGMA",
     "DoubletDerivatives",
     "DoubletShape",
     "PixelShape",
     "doublet",
     "doublet_derivatives",
-    "doublet_reach",
     "gaussian",
     "resolving_power_sigma",
 ]
@@ -214,16 +214,6 @@ def doublet_derivatives(
     return DoubletDerivatives(*(np.array(part) for part in parts))
 
 
-def doublet_reach(
-    shift: Floats, delta: Floats, sigma: Floats, shape: tuple[int, ...]
-) -> tuple[Floats, Floats]:
-    """Return lowest and highest distance, cm-1, that a `doublet` has light at."""
-    margin = REACH_SIGMA * sigma
-    low = shift + np.minimum(delta, 0.0) - margin
-    high = shift + np.maximum(delta, 0.0) + margin
-    return np.broadcast_to(low, shape), np.broadcast_to(high, shape)
-
-
 class PixelShape(Protocol):
     """Line shapes of pixels (rows) in orders (columns).
 
@@ -311,10 +301,12 @@ class DoubletShape:
 
     def reach(self, pixels: int, orders: int) -> tuple[Floats, Floats]:
         """Return lowest and highest distance, cm-1, each (pixel, order)."""
-        shift, delta, sigma = map(
-            np.asarray, (self.shift_cm1, self.delta_cm1, self.sigma_cm1)
-        )
-        return doublet_reach(shift, delta, sigma, (pixels, orders))
+        shift, delta = np.asarray(self.shift_cm1), np.asarray(self.delta_cm1)
+        margin = REACH_SIGMA * np.asarray(self.sigma_cm1)
+        low = shift + np.minimum(delta, 0.0) - margin
+        high = shift + np.maximum(delta, 0.0) + margin
+        shape = (pixels, orders)
+        return np.broadcast_to(low, shape), np.broadcast_to(high, shape)
 
     def sample(self, offset_cm1: Floats, rows: slice, column: int) -> list[Floats]:
         """Return value, derivatives by the pixel's wavenumber and by `parameters`.

@@ -14,9 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tgo_spectra.retrieval import noise, pattern
-from tgo_spectra.retrieval.diagnostics import gas_diagnostics
+from tgo_spectra.retrieval.diagnostics import (
+    at_least,
+    gas_diagnostics,
+    joined,
+    positive,
+    total_covariance,
+)
 from tgo_spectra.retrieval.end import WAVES, End, Step
-from tgo_spectra.retrieval.layer import of_layer
+from tgo_spectra.retrieval.layer import estimated, of_layer
 from tgo_spectra.retrieval.screening import Screening, screen
 
 if TYPE_CHECKING:
@@ -27,23 +33,21 @@ if TYPE_CHECKING:
     from tgo_spectra.retrieval.consistency import Agreement
     from tgo_spectra.retrieval.diagnostics import GasDiagnostics
     from tgo_spectra.retrieval.joint import Result
-    from tgo_spectra.retrieval.layer import Layer
+    from tgo_spectra.retrieval.layer import LayerEstimate
     from tgo_spectra.retrieval.linear import Expansion
-    from tgo_spectra.retrieval.state import State, StateSpace
+    from tgo_spectra.retrieval.state import StateSpace, Turned
     from tgo_spectra.retrieval.whitened import Whitened
 
     Array = npt.NDArray[np.floating]
+    Errors = Mapping[str, Mapping[str, Array]]
     IntArray = npt.NDArray[np.intp]
 
 __all__ = [
     "PULLED",
     "WAVES",
     "Conclusion",
-    "LayerEstimate",
     "conclude",
     "conclude_plainly",
-    "first_waves",
-    "joined",
 ]
 
 
@@ -56,17 +60,6 @@ PULLED = 2.0
 
 LOOKS = 3
 """At static pixels after the first: the worst ones hide others, and pull the fit."""
-
-
-@dataclass(frozen=True)
-class LayerEstimate:
-    """One mole fraction for the layer of a gas, with the parts of its error."""
-
-    value: float
-    noise: float
-    systematic: Mapping[str, float]
-    smoothing: float
-    weights: Array
 
 
 @dataclass(frozen=True)
@@ -111,6 +104,11 @@ class Conclusion:
     pulled : float
         How far static pixels had pulled the fit before they were left out: of the
         elements the largest change, in posterior standard errors.
+    spread : array, shape (element of the fit, element of the fit), optional
+        Of `Turned`; default: each element has an a priori of its own.
+    amounts : dict of dict of array, shape (level,)
+        As ``errors``, of the amount of a gas where the mole fraction is wrong for the
+        air that it is over.
     """
 
     space: StateSpace
@@ -133,6 +131,8 @@ class Conclusion:
     errors: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
     steps: Mapping[str, Array] = field(default_factory=dict)
     pulled: float = 0.0
+    spread: Array | None = None
+    amounts: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
 
     @property
     def state(self) -> dict[str, Array]:
@@ -173,12 +173,12 @@ class Conclusion:
         more = gain @ self.noise_matrix @ gain.T
         white = np.diag(d.noise_covariance)
         # correlation may not make errors smaller than white noise does
-        more = _at_least(more, white)
+        more = at_least(more, white)
         if name in self.along_rows:
             count = self.space.block(name).size
             more[:count, :count] += self.along_rows[name][:count, :count]
             # nor much smaller what differs from row to row
-            more = _at_least(_positive(more, white), ROWS_LEAST * white)
+            more = at_least(positive(more, white), ROWS_LEAST * white)
         total = d.total_covariance - d.noise_covariance + more
         return replace(
             d,
@@ -188,13 +188,57 @@ class Conclusion:
             total_error=np.sqrt(np.diag(total).clip(0.0)),
         )
 
-    def by_block(self, weights: Array) -> dict[str, Array]:
+    def _spread(self) -> Array:
+        """Return ``spread`` of all elements, waves included."""
+        whole = np.eye(self.space.size)
+        if self.spread is not None:
+            size = len(self.spread)
+            whole[:size, :size] = self.spread
+        return whole
+
+    def assumed(self) -> Array:
+        """Return the a priori covariance of the elements, (element, element)."""
+        spread = self._spread()
+        return np.asarray(spread @ self.space.covariance @ spread.T)
+
+    def by_air(
+        self,
+        name: str,
+        *,
+        assumed: Array | None = None,
+        smoothing_known: bool = True,
+    ) -> Array:
+        """Return what the air alone adds to the covariance of a gas, (level, level).
+
+        In proportion to it: whether there is any gas does not depend on that.
+        ``assumed``, ``smoothing_known``: as in `gas_diagnostics`.
+        """
+        own = self.space[name]
+        found = np.zeros((self.space.block(name).size,) * 2)
+        if self.spread is not None:
+            amounts = np.linalg.inv(self._spread())
+            for sign, rows in (
+                (1.0, np.eye(self.space.size)[own]),
+                (-1.0, amounts[own]),
+            ):
+                found += sign * total_covariance(
+                    rows, self.data_matrix, self.covariance, assumed,
+                    smoothing_known=smoothing_known,
+                )  # fmt: skip
+        for source, there in self.amounts.get(name, {}).items():
+            whole = self.errors[name][source][: there.size]
+            found += np.outer(whole, whole) - np.outer(there, there)
+        return found
+
+    def by_block(self, weights: Array, ideal: Array | None = None) -> dict[str, Array]:
         """Error of some quantities by each block's a priori, without the noise.
 
         Parameters
         ----------
         weights : array, shape (quantity, element)
             Rows that take K^T Se^-1 (y - F) to the quantities.
+        ideal : array, shape (quantity, element), optional
+            What they should see of the true state; default: nothing.
 
         Returns
         -------
@@ -202,6 +246,7 @@ class Conclusion:
             By block; with the sign of the response where the block is one element.
         """
         through = weights @ self.data_matrix
+        through = (through if ideal is None else through - ideal) @ self._spread()
         found = {}
         for block in self.space.blocks:
             own = through[:, self.space[block.name]]
@@ -231,6 +276,8 @@ def conclude(
     screened: bool = True,
     layer: npt.NDArray[np.bool_] | None = None,
     at_edge: bool = False,
+    turned: Turned | None = None,
+    denser: Mapping[str, Sequence[Array]] | None = None,
 ) -> Conclusion:
     """Conclude a joint fit.
 
@@ -269,21 +316,28 @@ def conclude(
         Of the layer estimate.
     at_edge : bool
         Whether the search for the spectra ended at its edge.
+    turned : Turned, optional
+        In which elements it is concluded; default: those of the fit.
+    denser : dict of sequence of array, shape (level,), optional
+        Relative change of the air's density by changes ``beside``, by source.
     """
     space, bins = expand.space, expand.bins
-    vector = space.pack(result.state)
+    vector, prior = space.pack(result.state), space.pack(space.prior)
     log = any(block.log for block in space.blocks)
     slope = space.slope(vector) if log else None
+    if turned is not None:
+        slope = space.slope(vector)[:, None] * turned.slope
+        constraint = turned.slope.T @ constraint @ turned.slope
+        prior = turned.prior(vector - prior)
+        vector, expand = turned.vector, expand.of(turned.space)
     n_bins = int(bins.max()) + 1
 
     def ended(seen: Whitened) -> tuple[End, Array, Step, Array]:
         """Return the end, where its step starts, that, and the residual behind."""
         end = End(seen, expand, height_km, altitude_km, slope, wave_sigma, waves_apart)
-        start = np.zeros(end.space.size)
-        start[: space.size] = vector
-        if waves is not None:
-            start[space.size :] = waves
-        step = end.step(constraint, start)
+        more = np.zeros(end.space.size - space.size)
+        start = np.concatenate([vector, more if waves is None else waves])
+        step = end.step(constraint, start, np.concatenate([prior, more]))
         return end, start, step, end.moved(step.change)
 
     screening = Screening.none(seen.used, n_bins)
@@ -300,7 +354,7 @@ def conclude(
         seen = seen.without(more.masked(bins))
         end, start, last, residual = ended(seen)
     whole = end.space
-    prior = whole.pack(whole.prior)
+    prior = np.concatenate([prior, np.zeros(whole.size - space.size)])
     r, matrix, gradient, covariance, step = last
     found = start + step
     after = replace(seen, residual=residual)
@@ -336,6 +390,7 @@ def conclude(
         at_edge=at_edge,
         known=dict(known or {}) | ({WAVES: "waves"} if wave_sigma > 0.0 else {}),
         pulled=float(pulled.max()) if screening.static.any() else 0.0,
+        spread=None if turned is None else turned.spread,
     )
     changes = {
         source: [after.columns(one[:, None, :])[:, 0] for one in ones]
@@ -346,7 +401,8 @@ def conclude(
         for source, ones in changes.items()
     }
     information = gradient - matrix @ step + matrix @ (found - prior)
-    layers, agreements, errors, along_rows = {}, {}, {}, {}
+    layers, agreements, errors, along_rows, amounts = {}, {}, {}, {}, {}
+    ratio = {} if turned is None else turned.ratio
     for name in whole.names("level"):
         own = np.arange(whole[name].start, whole[name].stop)
         responses = covariance[own]
@@ -358,6 +414,13 @@ def conclude(
         errors[name] = {
             source: joined(responses @ ones.T) for source, ones in gradients.items()
         }
+        size = 1.0 if whole.block(name).log else found[own]
+        amounts[name] = {
+            source: joined(
+                responses[: own.size] @ gradients[source].T - (size * np.array(ones)).T
+            )
+            for source, ones in (denser or {}).items()
+        }
         if name in tested and layer is not None:
             agreements[name] = end.agreement(
                 name, residual, responses, covariance, measured.of_sums, layer,
@@ -366,7 +429,7 @@ def conclude(
                     for source, ones in changes.items()
                     for pair in zip(ones, gradients[source], strict=True)
                 ],
-                line_sigma * whole.unpack(found)[name],
+                line_sigma * whole.unpack(found)[name] * ratio.get(name, 1.0),
             )  # fmt: skip
     steps = {source: ones @ covariance for source, ones in gradients.items()}
     conclusion = replace(
@@ -375,74 +438,12 @@ def conclude(
         errors=errors,
         steps=steps,
         along_rows=along_rows,
+        amounts=amounts,
     )
     estimates = {
-        name: _estimate(conclusion, made, name) for name, made in layers.items()
+        name: estimated(conclusion, made, name) for name, made in layers.items()
     }
     return replace(conclusion, layers=estimates)
-
-
-def first_waves(
-    seen: Whitened,
-    expand: Expansion,
-    state: State,
-    height_km: Array,
-    altitude_km: Array,
-    constraint: Array,
-    wave_sigma: float,
-) -> tuple[State, Array, Array]:
-    """Look for waves before a fit, which else takes them for what it may vary.
-
-    Parameters
-    ----------
-    seen, expand, height_km, altitude_km, constraint, wave_sigma
-        As for `conclude`, near the end of the fit.
-    state : State
-        There.
-
-    Returns
-    -------
-    state : State
-        After a linear step with waves beside it.
-    waves : array, shape (wave,)
-        Amplitudes.
-    factor : array, shape (row, pixel)
-        What they do to the spectra.
-    """
-    space = expand.space
-    vector = space.pack(state)
-    slope = space.slope(vector) if any(block.log for block in space.blocks) else None
-    end = End(seen, expand, height_km, altitude_km, slope, wave_sigma)
-    start = np.zeros(end.space.size)
-    start[: space.size] = vector
-    found = start + end.step(constraint, start).change
-    waves = found[space.size :]
-    return space.unpack(found[: space.size]), waves, end.factor(waves)
-
-
-def _at_least(covariance: Array, variance: Array) -> Array:
-    """Return a covariance with variances of at least some, correlations the same."""
-    found = np.diag(covariance)
-    wider = np.maximum(variance / np.where(found > 0.0, found, variance), 1.0)
-    return np.asarray(covariance * np.sqrt(wider[:, None] * wider))
-
-
-def _positive(covariance: Array, variance: Array) -> Array:
-    """Return what is next to a measured covariance and is one: none is negative.
-
-    ``variance`` (element,): its units.
-    """
-    scale = np.sqrt(np.where(variance > 0.0, variance, 1.0))
-    values, vectors = np.linalg.eigh(covariance / scale[:, None] / scale)
-    made = (vectors * values.clip(0.0)) @ vectors.T
-    return np.asarray(made * scale[:, None] * scale)
-
-
-def joined(responses: Array) -> Array:
-    """Response to one change, with its sign, or the root of the squares of several."""
-    if responses.shape[1] == 1:
-        return np.asarray(responses[:, 0])
-    return np.asarray(np.sqrt((responses**2).sum(axis=1)))
 
 
 def conclude_plainly(
@@ -455,7 +456,7 @@ def conclude_plainly(
     bins: IntArray,
     height_km: Array,
     iterations: int,
-    errors_of: Callable[[Whitened], Mapping[str, Mapping[str, Array]]],
+    errors_of: Callable[[Whitened], tuple[Errors, Errors]],
     *,
     converged: bool,
     at_edge: bool,
@@ -464,12 +465,13 @@ def conclude_plainly(
 
     No waves, no masks; the errors grow by one factor, the scalar form of what the
     residuals say of the noise. Parameters as those of `conclude` and the attributes of
-    `Conclusion`; ``errors_of``: from the spectra to ``errors``.
+    `Conclusion`; ``errors_of``: from the spectra to ``errors`` and ``amounts``.
     """
     freedom = float(np.einsum("ij,ji->", covariance, data_matrix))
     measured = noise.measured_noise(seen, bins, freedom)
     along = float(measured.sure_along_rows.sum())
     n_bins = int(bins.max()) + 1
+    errors, amounts = errors_of(seen)
     return Conclusion(
         space=space,
         vector=vector,
@@ -487,34 +489,6 @@ def conclude_plainly(
         converged=converged,
         at_edge=at_edge,
         known={},
-        errors=errors_of(seen),
-    )
-
-
-def _estimate(end: Conclusion, made: Layer, name: str) -> LayerEstimate:
-    """Split the error of a layer into noise, smoothing and sources."""
-    w, space = made.weights, end.space
-    white = float(w @ end.data_matrix @ w)
-    by_block = end.by_block(w[None])
-    systematic = {
-        source: float(by_block[block][0]) for block, source in end.known.items()
-    }
-    # of what the estimate sees beside its layer, whatever the constraint
-    elsewhere = made.kernel.copy()
-    elsewhere[made.elements] = 0.0
-    left = made.undetermined
-    for block in space.blocks:
-        if block.name not in end.known:
-            off = elsewhere[space[block.name]]
-            left += max(float(off @ block.covariance @ off), 0.0)
-    agreement = end.agreements[name]
-    systematic["lines"] = float(agreement.error[-1])
-    systematic |= {k: float(v[-1]) for k, v in end.errors[name].items()}
-    variance = float(w @ end.noise_matrix @ w) + float(end.along_rows[name][-1, -1])
-    return LayerEstimate(
-        value=made.value,
-        noise=float(np.sqrt(max(variance, white))),
-        systematic=systematic,
-        smoothing=float(np.sqrt(left)),
-        weights=w,
+        errors=errors,
+        amounts=amounts,
     )

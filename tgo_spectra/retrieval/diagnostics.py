@@ -12,7 +12,14 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.floating]
 
-__all__ = ["GasDiagnostics", "gas_diagnostics"]
+__all__ = [
+    "GasDiagnostics",
+    "at_least",
+    "gas_diagnostics",
+    "joined",
+    "positive",
+    "total_covariance",
+]
 
 RESOLVED = 0.01
 """Diagonal of the averaging kernel below which a level has no vertical resolution."""
@@ -46,6 +53,17 @@ class GasDiagnostics:
             smoothing_error=self.smoothing_error * slope,
             total_error=self.total_error * slope,
         )
+
+    def without(self, part: Array) -> GasDiagnostics:
+        """Return those of which the total lacks a part, (level, level), but no noise.
+
+        As of what errors of an amount are by the air that it is over, in proportion to
+        it: that there is some of a gas does not depend on them.
+        """
+        noise = np.diag(self.noise_covariance)
+        total = at_least(positive(self.total_covariance - part, noise), noise)
+        error = np.sqrt(np.diag(total))
+        return replace(self, total_covariance=total, total_error=error)
 
     def resolution(self, altitude_km: Array) -> Array:
         """Spacing of the levels over the diagonal of the averaging kernel, km."""
@@ -103,3 +121,47 @@ def gas_diagnostics(
         total_error=np.sqrt(np.diag(total).clip(0.0)),
         degrees_of_freedom=float(np.trace(averaging)),
     )
+
+
+def at_least(covariance: Array, variance: Array) -> Array:
+    """Return a covariance with variances of at least some, correlations the same."""
+    found = np.diag(covariance)
+    wider = np.maximum(variance / np.where(found > 0.0, found, variance), 1.0)
+    return np.asarray(covariance * np.sqrt(wider[:, None] * wider))
+
+
+def positive(covariance: Array, variance: Array) -> Array:
+    """Return what is next to a measured covariance and is one: none is negative.
+
+    ``variance`` (element,): its units.
+    """
+    scale = np.sqrt(np.where(variance > 0.0, variance, 1.0))
+    values, vectors = np.linalg.eigh(covariance / scale[:, None] / scale)
+    made = (vectors * values.clip(0.0)) @ vectors.T
+    return np.asarray(made * scale[:, None] * scale)
+
+
+def joined(responses: Array) -> Array:
+    """Response to one change, with its sign, or the root of the squares of several."""
+    if responses.shape[1] == 1:
+        return np.asarray(responses[:, 0])
+    return np.asarray(np.sqrt((responses**2).sum(axis=1)))
+
+
+def total_covariance(
+    rows: Array,
+    data_matrix: Array,
+    covariance: Array,
+    assumed: Array | None = None,
+    *,
+    smoothing_known: bool = True,
+) -> Array:
+    """Return that of quantities that are rows of the state, as in `gas_diagnostics`."""
+    mine = rows @ covariance
+    kernel = mine @ data_matrix
+    if not smoothing_known:
+        return np.asarray(kernel @ mine.T)
+    if assumed is None:
+        return np.asarray(mine @ rows.T)
+    off = kernel - rows
+    return np.asarray(kernel @ mine.T + off @ assumed @ off.T)

@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from tgo_spectra.retrieval.linear import Expansion
+    from tgo_spectra.retrieval.state import State
     from tgo_spectra.retrieval.whitened import Whitened
 
     Array = npt.NDArray[np.floating]
     IntArray = npt.NDArray[np.intp]
 
-__all__ = ["WAVES", "End", "Step"]
+__all__ = ["WAVES", "End", "Step", "first_waves"]
 
 WAVES = "baseline_waves"
 
@@ -63,6 +64,7 @@ class End:
         wave_sigma: float,
         apart: bool = False,
     ) -> None:
+        """``slope``: d(quantity)/d(element), of each or (quantity, element)."""
         self.seen, self.expand, self.slope = seen, expand, slope
         self.height_km, self.altitude_km = height_km, altitude_km
         self.space = expand.space
@@ -92,8 +94,17 @@ class End:
         """Take derivatives to the quantities to those to the elements, first axis."""
         if self.slope is None:
             return values
+        if self.slope.ndim == 2:
+            return np.asarray(np.tensordot(self.slope.T, values, axes=1))
         shape = (-1,) + (1,) * (values.ndim - 1)
         return np.asarray(values * self.slope.reshape(shape))
+
+    def _quantities(self, changes: Array) -> Array:
+        """Take changes of elements to those of quantities, (element, column)."""
+        if self.slope is None:
+            return changes
+        square = self.slope.ndim == 2
+        return self.slope @ changes if square else self.slope[:, None] * changes
 
     def matrix(self, correlation: Array | None = None) -> Array:
         """K^T R K, with the correlation along pixels of R, (element, element)."""
@@ -193,7 +204,7 @@ class End:
         """
         fields, waves = self._filtered(correlation)
         size, count = self.expand.space.size, changes.shape[1]
-        inner = self.expand.right(self._scaled(changes[:size]))
+        inner = self.expand.right(self._quantities(changes[:size]))
         single = self.seen.fields.dtype
         seen = inner.transpose(0, 2, 1).astype(single) @ fields
         if waves is not None:
@@ -202,17 +213,19 @@ class End:
             seen += amounts @ waves
         return np.asarray(seen)
 
-    def step(self, constraint: Array, start: Array) -> Step:
+    def step(self, constraint: Array, start: Array, prior: Array | None = None) -> Step:
         """Return the linear step from a state, waves included, to the most likely one.
 
-        ``constraint`` (element, element): R of the fit; ``start`` (element,).
+        ``constraint`` (element, element): R of the fit; ``start``, ``prior`` (element,)
+        with waves; default: that of the space.
         """
         whole, size = self.space, self.expand.space.size
         r = whole.constraint.copy()
         r[:size, :size] = constraint
         matrix, gradient = self.matrix(), self.gradient()
         covariance = invert(matrix + r)
-        change = covariance @ (gradient - r @ (start - whole.pack(whole.prior)))
+        prior = whole.pack(whole.prior) if prior is None else prior
+        change = covariance @ (gradient - r @ (start - prior))
         return Step(r, matrix, gradient, covariance, change)
 
     def factor(self, waves: Array) -> Array:
@@ -355,6 +368,44 @@ class End:
             shares,
             (responses @ self.along(shapes)).T,
         )
+
+
+def first_waves(
+    seen: Whitened,
+    expand: Expansion,
+    state: State,
+    height_km: Array,
+    altitude_km: Array,
+    constraint: Array,
+    wave_sigma: float,
+) -> tuple[State, Array, Array]:
+    """Look for waves before a fit, which else takes them for what it may vary.
+
+    Parameters
+    ----------
+    seen, expand, height_km, altitude_km, constraint, wave_sigma
+        As for `tgo_spectra.retrieval.conclusion.conclude`, near the end of the fit.
+    state : State
+        There.
+
+    Returns
+    -------
+    state : State
+        After a linear step with waves beside it.
+    waves : array, shape (wave,)
+        Amplitudes.
+    factor : array, shape (row, pixel)
+        What they do to the spectra.
+    """
+    space = expand.space
+    vector = space.pack(state)
+    slope = space.slope(vector) if any(block.log for block in space.blocks) else None
+    end = End(seen, expand, height_km, altitude_km, slope, wave_sigma)
+    start = np.zeros(end.space.size)
+    start[: space.size] = vector
+    found = start + end.step(constraint, start).change
+    waves = found[space.size :]
+    return space.unpack(found[: space.size]), waves, end.factor(waves)
 
 
 def _squared(columns: Array) -> Array:

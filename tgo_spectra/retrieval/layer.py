@@ -10,14 +10,17 @@ import numpy as np
 from tgo_spectra.retrieval.solve import solved_positive
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy.typing as npt
 
+    from tgo_spectra.retrieval.conclusion import Conclusion
     from tgo_spectra.retrieval.state import StateSpace
 
     Array = npt.NDArray[np.floating]
     IntArray = npt.NDArray[np.intp]
 
-__all__ = ["Layer", "of_layer"]
+__all__ = ["Layer", "LayerEstimate", "estimated", "of_layer"]
 
 LOOSE = 1e3
 """A priori of the layer's mole fraction in units of the levels': none to speak of."""
@@ -47,6 +50,17 @@ class Layer:
     weights: Array
     kernel: Array
     undetermined: float
+
+
+@dataclass(frozen=True)
+class LayerEstimate:
+    """One mole fraction for the layer of a gas, with the parts of its error."""
+
+    value: float
+    noise: float
+    systematic: Mapping[str, float]
+    smoothing: float
+    weights: Array
 
 
 def of_layer(
@@ -120,3 +134,30 @@ def _constraint_of(constraint: Array, elements: IntArray, outside: IntArray) -> 
     across = constraint[np.ix_(outside, elements)]
     rest = constraint[np.ix_(outside, outside)]
     return np.asarray(rest - across @ np.linalg.solve(inner, across.T))
+
+
+def estimated(end: Conclusion, made: Layer, name: str) -> LayerEstimate:
+    """Split the error of a layer into noise, smoothing and sources."""
+    w, space = made.weights, end.space
+    white = float(w @ end.data_matrix @ w)
+    # of what the estimate sees beside its layer, whatever the constraint
+    inside = np.zeros(space.size)
+    inside[made.elements] = made.kernel[made.elements]
+    by_block = end.by_block(w[None], inside[None])
+    systematic = {
+        source: float(by_block[block][0]) for block, source in end.known.items()
+    }
+    left = made.undetermined + sum(
+        float(error[0]) ** 2 for n, error in by_block.items() if n not in end.known
+    )
+    agreement = end.agreements[name]
+    systematic["lines"] = float(agreement.error[-1])
+    systematic |= {k: float(v[-1]) for k, v in end.errors[name].items()}
+    variance = float(w @ end.noise_matrix @ w) + float(end.along_rows[name][-1, -1])
+    return LayerEstimate(
+        value=made.value,
+        noise=float(np.sqrt(max(variance, white))),
+        systematic=systematic,
+        smoothing=float(np.sqrt(left)),
+        weights=w,
+    )

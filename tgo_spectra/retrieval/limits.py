@@ -71,6 +71,7 @@ def of_profile(
     ----------
     vmr : array, shape (altitude,)
     d : GasDiagnostics
+        Without errors in proportion to the gas by the air that it is over.
     altitude_km : array, shape (altitude,)
     half_width_km : float
         Levels within belong together.

@@ -8,6 +8,7 @@ levels of its profile, so that layer Jacobians are never formed.
 
 from __future__ import annotations
 
+import copy
 import functools
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
@@ -330,6 +331,12 @@ class Expansion:
             bottom = int(lowest[rows[0]])
             parts = [path[rows, :, bottom:] for path in paths.values()]
             self.blocks.append((rows, bottom, np.concatenate(parts, axis=1)))
+
+    def of(self, space: StateSpace) -> Expansion:
+        """Return the same for other elements of the same blocks."""
+        other = copy.copy(self)
+        other.space = space
+        return other
 
     @property
     def _n_levels(self) -> int:

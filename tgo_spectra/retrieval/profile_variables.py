@@ -244,9 +244,14 @@ class _Gases:
         block, vmr = end.space.block(gas), end.state[gas]
         agreement = end.agreements.get(gas)
         d, systematic = self._errors(gas)
+        slope = end.space.slope(end.vector)[end.space[gas]]
+        by_air = end.by_air(
+            gas, assumed=self.assumed, smoothing_known=self.smoothing_known
+        )
+        amount = d.without(by_air * slope[:, None] * slope)
         found = limits.of_profile(
             vmr,
-            d,
+            amount,
             altitude,
             0.5 * block.correlation_km,
             detection.detection_sigma,
@@ -255,16 +260,19 @@ class _Gases:
         )
         agreed = agreement is None or agreement.probability > limits.AGREED
         if agreement is not None:
-            slope = end.space.slope(end.vector)[end.space[gas]]
-            least = slope * agreement.needed(d.total_error / slope, slice(slope.size))
+            least = slope * agreement.needed(
+                amount.total_error / slope, slice(slope.size)
+            )
             found = replace(
                 found,
                 detected=found.detected & (vmr > least),
                 by_flag=np.maximum(found.by_flag, least),
             )
+        # over the air that is given a column is an amount
+        errors = self._column_error(gas, d if slopes else amount, air_cm2, slopes)
         column, error = (
             level2.all_rows(level1, self.view.rows, values)
-            for values in (air_cm2 @ vmr, self._column_error(gas, d, air_cm2, slopes))
+            for values in (air_cm2 @ vmr, errors)
         )
         data = profile_variables(
             gas, f"{gas}_vmr", vmr, block, d, systematic,
@@ -294,7 +302,7 @@ class _Gases:
         d = end.diagnostics(
             gas, assumed=self.assumed, smoothing_known=self.smoothing_known
         )
-        by_block = end.by_block(end.covariance[own])
+        by_block = end.by_block(end.covariance[own], np.eye(end.space.size)[own])
         systematic = {source: by_block[name] for name, source in end.known.items()}
         squares = np.sum([v**2 for v in systematic.values()], axis=0)
         smoothing = np.sqrt(np.clip(d.smoothing_error**2 - squares, 0.0, None))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.floating]
     State = Mapping[str, Array]
 
-__all__ = ["FIXED", "Block", "StateSpace", "independent", "profile"]
+__all__ = ["FIXED", "Block", "StateSpace", "Turned", "independent", "profile"]
 
 FIXED = 1e-9
 """Variance, in squared units of an element, that keeps it where its a priori is."""
@@ -243,3 +243,45 @@ class StateSpace:
                 part = self[block.name]
                 slope[part] = np.exp(np.minimum(vector[part], LARGEST_LOG))
         return slope
+
+
+@dataclass(frozen=True)
+class Turned:
+    """Other elements in which a fit is concluded than those in which it was made.
+
+    What is asked for, mole fractions in the air that was found, of what was fitted,
+    amounts relative to the air as given, whose a priori knows nothing of that air.
+
+    Attributes
+    ----------
+    space : StateSpace
+        The same blocks; a priori and covariance by what a block alone leaves open.
+    vector : array, shape (element,)
+        Where the fit ended.
+    spread : array, shape (element, element)
+        d(element)/d(what has an a priori of its own): one, and off the diagonal what a
+        correction of the air does to the mole fraction of an amount.
+    ratio : dict of array, shape (level,)
+        By profile: amount over mole fraction.
+    """
+
+    space: StateSpace
+    vector: Array
+    spread: Array
+    ratio: Mapping[str, Array]
+
+    @functools.cached_property
+    def slope(self) -> Array:
+        """d(element of the fit)/d(element), (element, element)."""
+        slope = np.linalg.inv(self.spread)
+        for name, ratio in self.ratio.items():
+            if not self.space.block(name).log:
+                slope[self.space[name]] *= ratio[:, None]
+        return np.asarray(slope)
+
+    def prior(self, off: Array) -> Array:
+        """Return the a priori state, linear from where the fit ended, (element,).
+
+        ``off``: the end less the a priori in the elements of the fit.
+        """
+        return np.asarray(self.vector - np.linalg.solve(self.slope, off))

@@ -40,6 +40,7 @@ from tgo_spectra.retrieval.profile_variables import (
     limit_variables,
 )
 from tgo_spectra.retrieval.rows import fit_each
+from tgo_spectra.retrieval.uncertain_air import with_stated
 from tgo_spectra.spectroscopy.tables import band_of
 from tgo_spectra.variables import dataset
 
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from tgo_spectra.retrieval.elements import Size
     from tgo_spectra.retrieval.models.lno.model import LayeredColumn, NadirModel
     from tgo_spectra.retrieval.models.lno.setup import NadirSetup
 
@@ -132,6 +134,7 @@ def retrieve_nadir(
             wavenumber, **observed, setup=other, shift_px=model.made_at_px
         ),
     )
+    taken = with_stated(sizes(setup), profile.air)
     fitted = fit_each(
         _fit_block,
         [
@@ -143,6 +146,7 @@ def retrieve_nadir(
         model=model,
         setup=setup,
         air=profile,
+        taken=taken,
         others=others,
     )
     _, table_attrs = band_of(setup.table, setup.gases)
@@ -154,7 +158,7 @@ def retrieve_nadir(
         "product_shift_px": float(model.prior[-1]),
         "product_shift_sigma_px": float(model.prior_sigma[-1]),
     }
-    return dataset(_named(fitted, rows, level1, setup), record)
+    return dataset(_named(fitted, rows, level1, setup, taken), record)
 
 
 def _with_gases(air: xr.Dataset, setup: NadirSetup) -> tuple[xr.Dataset, list[str]]:
@@ -228,6 +232,7 @@ def _fit_block(
     model: NadirModel,
     setup: NadirSetup,
     air: AirProfile,
+    taken: Mapping[str, Size],
     others: Mapping[str, NadirModel],
 ) -> None:
     out["quality_flag"][:] = verdict.UNSEEN
@@ -242,7 +247,7 @@ def _fit_block(
         measured = np.asarray(signal[row], dtype=float)[model.pixels]
         try:
             layers, pressure = layers_above(air, height, down, up)
-            changes = column_changes(model, layers, setup, others)
+            changes = column_changes(model, layers, taken, others)
             fit = fit_spectrum(model, measured, layers, noise=noise, changes=changes)
         except (AtmosphereError, TableError):
             # this spectrum alone looks at too deep or too cold a place
@@ -292,11 +297,11 @@ def _named(
     rows: xr.Dataset,
     level1: xr.Dataset,
     setup: NadirSetup,
+    taken: Mapping[str, Size],
 ) -> dict[str, object]:
     """Columns of the gases under their names, and what else is known of the rows."""
-    wish = sizes(setup)
     internal = ("status", "air", "goodness", "factor", "smoothing_error", "noise_error",
-                "degrees_of_freedom", "reference", "kernel", *wish)  # fmt: skip
+                "degrees_of_freedom", "reference", "kernel", *taken)  # fmt: skip
     data: dict[str, object] = {k: v for k, v in fitted.items() if k not in internal}
     for index, gas in enumerate(setup.gases):
         name = f"{gas}_column"
@@ -305,14 +310,14 @@ def _named(
             fitted[part].isel(gas=index) * reference
             for part in ("noise_error", "smoothing_error")
         )
-        systematic = {k: fitted[k].isel(gas=index) * reference for k in wish}
+        systematic = {k: fitted[k].isel(gas=index) * reference for k in taken}
         data[name] = fitted["factor"].isel(gas=index) * reference
         data[f"{name}_apriori"] = reference
-        data |= error_variables(name, noise, smoothing, systematic, wish)
+        data |= error_variables(name, noise, smoothing, systematic, taken)
         freedom = fitted["degrees_of_freedom"].isel(gas=index)
         data[f"{gas}_degrees_of_freedom_of_spectrum"] = freedom
         if gas == setup.gas:
-            data |= _of_wanted(data, fitted, setup)
+            data |= _of_wanted(data, fitted, setup, taken)
     data["quality_flag"] = fitted["quality_flag"].astype(np.int32)
     # without a noise given there is no chi-square: the residuals are its only measure
     ratio = "variance_ratio" if setup.noise is None else "reduced_chi_square"
@@ -330,7 +335,10 @@ def _named(
 
 
 def _of_wanted(
-    data: Mapping[str, Any], fitted: dict[str, xr.DataArray], setup: NadirSetup
+    data: Mapping[str, Any],
+    fitted: dict[str, xr.DataArray],
+    setup: NadirSetup,
+    taken: Mapping[str, Size],
 ) -> dict[str, object]:
     """Return limits, kernel and scaled columns of the gas that is wanted."""
     name, k, size = f"{setup.gas}_column", setup.detection_sigma, setup.limit_sigma
@@ -346,7 +354,7 @@ def _of_wanted(
         contained(data, name),
     )
     # over the pressure of the surface, which is not known better than others are
-    air, *_ = sizes(setup).get("pressure", (0.0, ""))
+    air, *_ = taken.get("pressure", (0.0, ""))
     relative = (error**2 + (air * column) ** 2) ** 0.5
     return limited | {
         f"{name}_normalised": (column * scale, scaled),

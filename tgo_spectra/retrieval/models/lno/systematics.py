@@ -83,37 +83,36 @@ def other_models(
 def column_changes(
     model: NadirModel,
     layers: LayeredColumn,
-    setup: NadirSetup,
+    taken: Mapping[str, Size],
     others: Mapping[str, NadirModel],
 ) -> Changes:
     """Return what makes the changes of a spectrum without its baseline, by source.
 
-    ``others``: from `other_models`.
+    ``taken``: sizes of the sources; ``others``: from `other_models`.
     """
-    return partial(_changes, model, layers, setup, others)
+    return partial(_changes, model, layers, taken, others)
 
 
 def _changes(
     model: NadirModel,
     layers: LayeredColumn,
-    setup: NadirSetup,
+    taken: Mapping[str, Size],
     others: Mapping[str, NadirModel],
     depths: Array,
     state: Array,
 ) -> dict[str, Array]:
     base = light(model, depths, state)
-    wish = sizes(setup)
     air = {
-        source: _moved(model, layers, source, wish[source].magnitude)
+        source: _moved(model, layers, source, taken[source].magnitude)
         for source in ("temperature", "pressure")
-        if source in wish
+        if source in taken
     }
     there = optical_depths(
         model, [(moved, state_weights(model, moved)) for moved in air.values()]
     )
     moved_depths = dict(zip(air, there, strict=True))
     found: dict[str, Array] = {}
-    for source, (size, *_) in wish.items():
+    for source, (size, *_) in taken.items():
         if source in others:
             found[source] = light(others[source], depths, state) - base
         elif source in moved_depths:

@@ -362,10 +362,11 @@ def coarse_shifts(
 def solve_mir(
     scene: MirScene,
     changes: Callable[[MirEvaluator, State], Mapping[str, Sequence[Array]]],
+    denser: Mapping[str, Sequence[Array]] | None = None,
 ) -> MirSolution:
     """Fit all orders of one occultation.
 
-    ``changes``: of the spectra by what is not in the fit, see
+    ``changes``: of the spectra by what is not in the fit, ``denser``: of the air, see
     `tgo_spectra.retrieval.models.mir.systematics`.
 
     Raises
@@ -404,6 +405,7 @@ def solve_mir(
         waves_apart=True,
         known=known_blocks(scene),
         beside=changes(evaluator, result.state),
+        denser=denser,
         screened=bool(fitted_shape(scene)),
         line_sigma=scene.setup.systematics.spectroscopy,
         tested=scene.setup.gases,

@@ -12,10 +12,11 @@ from tgo_spectra.retrieval import level2
 from tgo_spectra.retrieval.measurement import given_atmosphere, planet_radius
 from tgo_spectra.retrieval.models.mir.fit import MirSolution, solve_mir
 from tgo_spectra.retrieval.models.mir.scene import MirScene, make_mir_scene, order_rows
-from tgo_spectra.retrieval.models.mir.systematics import mir_changes, sizes
+from tgo_spectra.retrieval.models.mir.systematics import denser, mir_changes, sizes
 from tgo_spectra.retrieval.models.so.air import given_air
 from tgo_spectra.retrieval.models.so.scene import of_reference
 from tgo_spectra.retrieval.profile_variables import profile_dataset
+from tgo_spectra.retrieval.uncertain_air import with_stated
 from tgo_spectra.spectroscopy import tables
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def retrieve_mir(
     if level1.chunks:
         level1 = level1.compute()
     scene, record = build_mir_scene(level1, setup, atmosphere)
-    solution = solve_mir(scene, mir_changes)
+    solution = solve_mir(scene, mir_changes, denser(scene))
     return level2_of(level1, scene, solution, record)
 
 
@@ -257,7 +258,7 @@ def level2_of(
             "bin_order": np.array(fitted),
         },
         dict(record) | {"coarse_shift_px": solution.coarse_shift_px.tolist()},
-        sizes=sizes(scene.setup),
+        sizes=with_stated(sizes(scene.setup), scene.levels),
     )
 
 

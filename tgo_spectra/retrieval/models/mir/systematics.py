@@ -16,6 +16,7 @@ from tgo_spectra import geometry
 from tgo_spectra.retrieval.elements import Size, sizes_of
 from tgo_spectra.retrieval.models.mir.fit import MirEvaluator, known_blocks
 from tgo_spectra.retrieval.models.mir.scene import SHAPE_SOURCES, limbs_of
+from tgo_spectra.retrieval.models.so.sources import airs_off
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.floating]
 
-__all__ = ["mir_changes", "sizes"]
+__all__ = ["denser", "mir_changes", "sizes"]
 
 DARKEST = 1e-2
 """Brightness of a row, of that of the Sun, below which a zero level grows no more."""
@@ -68,6 +69,7 @@ def mir_changes(evaluator: MirEvaluator, state: State) -> dict[str, list[Array]]
     base = evaluator.spectra(state)
     inside = {"waves", *known_blocks(scene).values()}
     found: dict[str, list[Array]] = {}
+    airs = airs_off(scene.air, scene.band, sizes(scene.setup))
     for source, (size, *_) in sizes(scene.setup).items():
         if source in inside:
             continue
@@ -77,10 +79,8 @@ def mir_changes(evaluator: MirEvaluator, state: State) -> dict[str, list[Array]]
             continue
         if source == "spectroscopy":
             others = list(_stronger(scene, size))
-        elif source == "temperature":
-            others = [_warmed(scene, size)]
-        elif source == "pressure":
-            others = [_pressed(scene, size)]
+        elif source in airs:
+            others = [replace(scene, limbs=limbs_of(scene, airs[source]))]
         elif source == "pointing":
             others = [_pointed(scene, size)]
         else:
@@ -89,24 +89,14 @@ def mir_changes(evaluator: MirEvaluator, state: State) -> dict[str, list[Array]]
     return found
 
 
-def _warmed(scene: MirScene, size_k: float) -> MirScene:
-    """Return the scene with another temperature at the same pressure."""
-    air = scene.air
-    temperature = air["temperature"] + size_k
-    density = air["number_density"] * air["temperature"] / temperature
-    warm = air.assign(temperature=temperature, number_density=density)
-    return replace(scene, limbs=limbs_of(scene, warm))
-
-
-def _pressed(scene: MirScene, size: float) -> MirScene:
-    """Return the scene with another pressure at the same temperature."""
-    air = scene.air
-    factor = 1.0 - size  # downwards: the highest may be at the edge of the table
-    pressed = air.assign(
-        pressure=air["pressure"] * factor,
-        number_density=air["number_density"] * factor,
-    )
-    return replace(scene, limbs=limbs_of(scene, pressed))
+def denser(scene: MirScene) -> dict[str, list[Array]]:
+    """Return the relative change of the air on the levels by changes, by source."""
+    given, levels = sizes(scene.setup), scene.levels
+    density = levels["number_density"].values
+    return {
+        source: [other["number_density"].values / density - 1.0]
+        for source, other in airs_off(levels, scene.band, given).items()
+    }
 
 
 def _pointed(scene: MirScene, size_km: float) -> MirScene:

@@ -109,16 +109,17 @@ def _rates(scene: Scene) -> dict[str, dict[str, Array]]:
     """
     gases, temperature = tuple(scene.limb.gases), scene.air["temperature"].values
     by_ln_p, by_t = (
-        scenes.coefficients_on(scene.band, gases, scene.air, scene.wider, order)
+        scenes.in_columns(scene, gases, scene.air, scene.wider, order)
         for order in ((1, 0), (0, 1))
     )
+    free = scenes.free_gases(scene.setup)
     rates = {}
     for gas in gases:
-        here = scene.limb.gases[gas].coefficients
+        # n ~ p / T: of a mole fraction there is more in denser air
+        more = 0.0 if gas in free else scene.limb.gases[gas].coefficients
         rates[gas] = {
-            # n ~ p / T
-            "temperature": by_t[gas] - here / temperature,
-            "pressure": by_ln_p[gas] + here,
+            "temperature": by_t[gas] - more / temperature,
+            "pressure": by_ln_p[gas] + more,
             "broadening": by_ln_p[gas] / (1.0 + scene.wider.get(gas, 0.0)),
         }
     return rates

@@ -26,6 +26,7 @@ from tgo_spectra.errors import RetrievalError
 from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.numerics.matrices import steady_product
 from tgo_spectra.retrieval.conclusion import conclude_plainly
+from tgo_spectra.retrieval.diagnostics import joined
 from tgo_spectra.retrieval.linear import Expansion
 from tgo_spectra.retrieval.models.so import (
     optimal_estimation,
@@ -191,13 +192,15 @@ def systematic_errors(
     space: StateSpace,
     state: State,
     gain: Array,
-) -> dict[str, dict[str, Array]]:
-    """Return the error of every gas by every source, each (shell,).
+) -> tuple[dict[str, dict[str, Array]], dict[str, dict[str, Array]]]:
+    """Return the error of every gas by every source, each (shell,), and of its amount.
 
     ``gain``: inverse of the equations' matrix; see
     `tgo_spectra.retrieval.models.so.systematics.changes`.
     """
     found: dict[str, dict[str, Array]] = {gas: {} for gas in space.names("level")}
+    amounts: dict[str, dict[str, Array]] = {gas: {} for gas in found}
+    denser = systematics.denser(evaluator.scene)
     every = systematics.changes(evaluator, state, parts.air_of)
     for source, ones in every.items():
         responses = []
@@ -205,12 +208,14 @@ def systematic_errors(
             whitened = seen.columns(change[:, None, :])[:, 0]
             products = np.einsum("rfp,rp->rf", seen.fields, whitened)
             responses.append(gain @ own_gradient(products, parts, space))
-        joined = responses[0]
-        if len(responses) > 1:
-            joined = np.sqrt(np.sum(np.square(responses), axis=0))
-        for gas, errors in found.items():
-            errors[source] = joined[space[gas]]
-    return found
+        together = np.stack(responses, axis=1)
+        for gas in found:
+            own = together[space[gas]]
+            found[gas][source] = joined(own)
+            if source in denser:
+                scaled = state[gas][:, None] * np.stack(denser[source], axis=1)
+                amounts[gas][source] = joined(own - scaled)
+    return found, amounts
 
 
 def peeled(whole: Scene, atmosphere: xr.Dataset) -> tuple[Shells, Solution, Array]:

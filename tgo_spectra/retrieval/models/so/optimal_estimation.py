@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tgo_spectra.errors import RetrievalError
-from tgo_spectra.retrieval.conclusion import first_waves
+from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.retrieval.elements import elements_of
+from tgo_spectra.retrieval.end import first_waves
 from tgo_spectra.retrieval.joint import Information, Result, combine, fit, inform
 from tgo_spectra.retrieval.linear import EXPONENT, SHIFT, STRETCH
 from tgo_spectra.retrieval.models.so import registration, sources
@@ -75,6 +76,9 @@ FIRST_STEPS = 3
 NEAR = 1.0
 """Their rule of convergence, see `LIMIT` of `tgo_spectra.retrieval.solve`: the step
 that is left is taken."""
+
+HALVED = 3
+"""How often a step to where derivatives are taken anew is halved at most."""
 
 ANCHORS, STEPS = 6, 3
 """How often derivatives are taken anew at most, and linearisations before they are: to
@@ -193,22 +197,61 @@ def settled(
     most = scene.setup.max_iterations
     evaluator = Evaluator(scene, measurement_of(scene))
     first = _gases_first(evaluator, first)
+    known = first
     if sources.wave_sigma(scene.setup) > 0.0:
         evaluator, first = _without_waves(evaluator, space, first)
         scene = evaluator.scene
     result = fit_once(evaluator, first, min(STEPS, most))
-    iterations, begun = result.iterations, dict(space.prior)
+    iterations, lowest = result.iterations, np.nan
+    begun: State = space.prior
     for number in range(ANCHORS):
         # derivatives from elsewhere may be why it did not settle
         if result.converged and not _is_far(space, begun, result, evaluator):
             break
-        begun = dict(result.state)
-        anchor = anchor_of(begun)
-        evaluator = _like(evaluator, sources.anchored(scene, anchor), anchor)
+        if not number:  # of the air as given
+            lowest = _cost(evaluator, space, known)
+        begun, evaluator, lowest = _moved_on(
+            evaluator, scene, space, known, result.state, lowest
+        )
+        known = begun
         steps = most if number + 1 == ANCHORS else min(STEPS, most)
         result = fit_once(evaluator, begun, steps)
         iterations += result.iterations
     return replace(result, iterations=iterations), evaluator
+
+
+def _moved_on(
+    evaluator: Evaluator,
+    scene: Scene,
+    space: StateSpace,
+    known: State,
+    found: State,
+    lowest: float,
+) -> tuple[State, Evaluator, float]:
+    """Return where to go on, the model with derivatives to be taken there, its cost.
+
+    Where a fit ended, or on the way there, if what its derivatives had promised is not
+    so: the cost with the air itself moved is to fall.
+    """
+    start, step = space.pack(known), space.pack(found) - space.pack(known)
+    for halved in range(HALVED + 1):
+        state = space.unpack(start + step / 2.0**halved)
+        anchor = anchor_of(state)
+        there = _like(evaluator, sources.anchored(scene, anchor), anchor)
+        try:
+            there.fields(state, True)  # with which the fit begins
+            cost = _cost(there, space, state)
+        except RetrievalError:
+            cost = np.inf
+        if cost < lowest:
+            break
+    return state, there, cost
+
+
+def _cost(evaluator: Evaluator, space: StateSpace, state: State) -> float:
+    """Return chi-square and what the a priori adds."""
+    off = space.pack(state) - space.pack(space.prior)
+    return evaluator(state, False).chi_square + float(off @ space.constraint @ off)
 
 
 def _without_waves(
@@ -287,10 +330,13 @@ def _gases_first(evaluator: Evaluator, first: State) -> State:
             solver=plain.solver,
             limit=NEAR,
         )
+        state = {**first, **found.state}
+        # an instrument that is another may lead to where there are no derivatives
+        forward.node_transmittance(scene.limb.sparse, state)
     except RetrievalError:
         return first
     evaluator.follow(model)
-    return {**first, **found.state}
+    return state
 
 
 def _is_far(

@@ -10,7 +10,7 @@ import numpy as np
 from tgo_spectra.retrieval import level2
 from tgo_spectra.retrieval.conclusion import PULLED
 from tgo_spectra.retrieval.measurement import masked_text, planet_radius, prepare
-from tgo_spectra.retrieval.models.so import sources, systematics
+from tgo_spectra.retrieval.models.so import amounts, systematics
 from tgo_spectra.retrieval.models.so.scene import (
     Scene,
     make_scene,
@@ -174,7 +174,7 @@ def assembled(
         Attributes, from `choices`.
     """
     end = solution.end
-    found = sources.found_air(scene, end)
+    found = amounts.found_air(scene, end)
     return profile_dataset(
         level1,
         view_of(scene, end),

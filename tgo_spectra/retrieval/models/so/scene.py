@@ -14,7 +14,7 @@ from tgo_spectra.errors import RetrievalError, TableError
 from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.instruments import so as instrument
 from tgo_spectra.instruments.response import tabulated as operator
-from tgo_spectra.retrieval.elements import moved
+from tgo_spectra.retrieval.elements import fitted_sources, moved
 from tgo_spectra.spectroscopy import gas_info
 from tgo_spectra.spectroscopy.partition import isotopologue_abundance
 from tgo_spectra.spectroscopy.tables.interpolation import interpolate_coefficients
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Scene",
     "detector_position",
+    "free_gases",
+    "in_columns",
     "make_scene",
     "nearest",
     "of_reference",
@@ -51,6 +53,10 @@ JACOBIAN_STEPS_KM = ((20.0, 2.0), (50.0, 3.0), (np.inf, 5.0))
 """Spacing of the Jacobian's fields up to a height above the lowest: they vary over a
 scale height (6 to 10 km) where lines are weak, faster where they saturate. Wider steps
 aloft suit water but not carbon monoxide, whose lines are strong there."""
+
+KNOWN = 0.25
+"""Relative a priori sigma up to which a mole fraction is known: that of CO2 is, to a
+few per cent; 100 % of water or carbon monoxide stands for not to know."""
 
 LINE_SHAPE_REACH_CM1 = 1.0
 """Half window of the line shape (5.5 sigma and the ghost's displacement), at most."""
@@ -71,7 +77,8 @@ class Scene:
     ``air``: quadrature points and the atmosphere there; ``offsets``: departures of the
     instrument from the setup's, by names of `tgo_spectra.retrieval.elements.ELEMENTS`;
     ``wider``: how much wider than the table's the lines of gases are, relative;
-    ``waves``: amplitudes of those of which the spectra are free already.
+    ``waves``: amplitudes of those of which the spectra are free already; ``given``: the
+    air at the points as it was given, where ``air`` is another.
     """
 
     prepared: Prepared
@@ -88,6 +95,12 @@ class Scene:
     offsets: Mapping[str, float] = field(default_factory=dict)
     wider: Mapping[str, float] = field(default_factory=dict)
     waves: Array | None = None
+    given: xr.Dataset | None = None
+
+    @property
+    def as_given(self) -> xr.Dataset:
+        """Air at the points as it was given."""
+        return self.air if self.given is None else self.given
 
     def operator(
         self,
@@ -298,22 +311,67 @@ def with_air(
     gases: tuple[str, ...] | None = None,
     jacobian_rank: int | None = 4,
 ) -> Scene:
-    """Return the scene with other air on its quadrature points, and other gases."""
-    limb = scene.limb
+    """Return the scene with other air on its quadrature points, and other gases.
+
+    What the state holds of a gas stays as it is defined, see `free_gases`: relative to
+    the air as given.
+    """
+    limb, given = scene.limb, scene.as_given
     gases = gases or tuple(limb.gases)
     made = forward.limb(
         altitude_km=limb.altitude_km,
         height_km=limb.height_km,
         points_km=scene.points_km,
-        number_density_cm3=air["number_density"].values,
+        number_density_cm3=given["number_density"].values,
         planet_radius_km=scene.planet_radius_km,
         vectors={gas: scene.band.vectors[gas] for gas in gases},
-        coefficients=coefficients_on(scene.band, gases, air, scene.wider),
+        coefficients=in_columns(scene, gases, air, scene.wider),
         jacobian_rank=jacobian_rank,
         dtype=limb.dtype,
     )
     made = replace(made, jacobian_heights=limb.jacobian_heights)
-    return replace(scene, limb=made, air=air)
+    return replace(scene, limb=made, air=air, given=given)
+
+
+def free_gases(setup: RetrievalSetup) -> tuple[str, ...]:
+    """Return the gases of which the state holds amounts, not mole fractions.
+
+    In a fit that finds the air too: molecules over those of the air as given. Spectra
+    tell of a gas how many molecules there are. To ask, with an a priori of its mole
+    fraction that is next to ignorance, for how many of air these are would tell the
+    pressure from that ignorance. A gas that is known as a mole fraction, CO2, does
+    tell the pressure.
+    """
+    if not {"temperature", "pressure"} & fitted_sources(setup):
+        return ()
+    found = []
+    for gas in setup.gases:
+        prior = setup.prior.get(gas)
+        relative = None if prior is None else prior.relative_sigma
+        if relative is None or relative > KNOWN:
+            found.append(gas)
+    return tuple(found)
+
+
+def in_columns(
+    scene: Scene,
+    gases: tuple[str, ...],
+    air: xr.Dataset | Mapping[str, Array],
+    wider: Mapping[str, float] | None = None,
+    derivative: tuple[int, int] = (0, 0),
+) -> dict[str, Array]:
+    """Return `coefficients_on` for columns of the air as given.
+
+    Those of gases of which the state holds mole fractions in the other air are
+    stronger by how much denser that is.
+    """
+    found = coefficients_on(scene.band, gases, air, wider, derivative)
+    density = scene.as_given["number_density"].values
+    denser = np.asarray(air["number_density"]) / density
+    if (denser == 1.0).all():
+        return found
+    free = free_gases(scene.setup)
+    return {k: v if k in free else v * denser for k, v in found.items()}
 
 
 def coefficients_on(

@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from tgo_spectra.retrieval.setup import RetrievalSetup
-    from tgo_spectra.spectroscopy.tables.read import BandTable
 
     Array = npt.NDArray[np.floating]
     IntArray = npt.NDArray[np.intp]
@@ -200,7 +199,7 @@ def line_of_sight(
     air = air.isel(altitude=covered)
     density = air["number_density"].values
     every = {"": coefficients_on(band, setup.gases, air)}
-    for source, moved in _moved_air(band, setup, air).items():
+    for source, moved in sources.airs_off(air, band, sources_of_rows(setup)).items():
         every[source] = coefficients_on(band, setup.gases, moved)
     if width := sources_of_rows(setup).get("broadening"):
         wider = dict.fromkeys(setup.gases, width.magnitude)
@@ -226,21 +225,6 @@ def line_of_sight(
         reference=tuple(reference),
         other_coefficients=others,
     ), air
-
-
-def _moved_air(
-    band: BandTable, setup: RetrievalSetup, air: xr.Dataset
-) -> dict[str, xr.Dataset]:
-    """Air warmer, and at a lower pressure, by 1 sigma: its own where it states one."""
-    found = {}
-    for source, (size, *_) in sources_of_rows(setup).items():
-        if source in ("temperature", "pressure"):
-            stated = air.get(f"{source}_uncertainty", np.full(air.altitude.size, size))
-            sigma, none = np.asarray(stated, float), np.zeros(air.altitude.size)
-            # the highest pressure may be at the edge of the table
-            change = (sigma, none) if source == "temperature" else (none, -sigma)
-            found[source] = sources.air_within(air, band, *change)
-    return found
 
 
 def _fit_block(

@@ -10,9 +10,10 @@ import numpy as np
 
 from tgo_spectra.retrieval.conclusion import conclude
 from tgo_spectra.retrieval.elements import elements_of
+from tgo_spectra.retrieval.models.so.amounts import turned
 from tgo_spectra.retrieval.models.so.evaluation import expansion_of
 from tgo_spectra.retrieval.models.so.sources import known_blocks, wave_sigma
-from tgo_spectra.retrieval.models.so.systematics import changes
+from tgo_spectra.retrieval.models.so.systematics import changes, denser
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -118,18 +119,20 @@ def solution_of(
         waves=scene.waves,
         known=known_blocks(scene.setup),
         beside=changes(evaluator, result.state),
+        denser=denser(scene),
         screened=bool(elements_of(scene.setup)),
         line_sigma=scene.setup.systematics.spectroscopy,
         tested=scene.setup.gases,
         layer=scene.setup.detection.layer(scene.limb.altitude_km),
         at_edge=guess.at_edge,
+        turned=turned(scene, space, result.state),
     )
     return Solution(
         end=end,
         coarse_shift_px=guess.shift_px,
         truncation_residual=evaluator.truncation(result.state),
         evaluator=evaluator,
-        assumed=end.space.covariance if assumed is not None else None,
+        assumed=end.assumed() if assumed is not None else None,
         smoothing_known=smoothing_known,
         choices=dict(choices or {}),
     )

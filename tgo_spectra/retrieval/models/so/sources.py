@@ -9,21 +9,25 @@ what the spectra themselves tell of it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tgo_spectra import geometry
-from tgo_spectra.forward import ray
 from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.instruments.response.truncation import with_fewer_orders
-from tgo_spectra.retrieval.elements import ELEMENTS, elements_of, fitted_sources
+from tgo_spectra.retrieval.elements import (
+    ELEMENTS,
+    elements_of,
+    fitted_sources,
+)
 from tgo_spectra.retrieval.linear import DRIFT, seen_by_rows
 from tgo_spectra.retrieval.models.so import air as airs
 from tgo_spectra.retrieval.models.so import scene as scenes
 from tgo_spectra.retrieval.regularisation import exponential_covariance
 from tgo_spectra.retrieval.state import Block, independent
+from tgo_spectra.retrieval.uncertain_air import stated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,7 +36,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from tgo_spectra.instruments.response.tabulated import Operator
-    from tgo_spectra.retrieval.conclusion import Conclusion
+    from tgo_spectra.retrieval.elements import Size
     from tgo_spectra.retrieval.models.so.scene import Scene
     from tgo_spectra.retrieval.setup import RetrievalSetup
     from tgo_spectra.retrieval.state import State
@@ -48,16 +52,16 @@ __all__ = [
     "PRESSURE",
     "SOURCES",
     "TEMPERATURE",
-    "FoundAir",
     "air_prior",
     "air_within",
+    "airs_off",
     "anchored",
     "blocks_of",
     "by_outer_orders",
     "corrections",
     "derivative",
     "derivatives",
-    "found_air",
+    "knots_km",
     "known_blocks",
     "moved_air",
     "names_of",
@@ -176,11 +180,8 @@ def air_prior(scene: Scene, source: str) -> tuple[Array, Array]:
     else:
         step, given, length = AIR[PRESSURE], wish.pressure, PRESSURE_LENGTH_KM
     knots = knots_km(scene, step)
-    sigma = np.full(knots.size, float(given))
-    stated = f"{source}_uncertainty"
-    if stated in scene.levels:
-        altitude = scene.levels["altitude"].values
-        sigma = np.interp(knots, altitude, scene.levels[stated].values)
+    altitude = scene.levels["altitude"].values
+    sigma = np.interp(knots, altitude, stated(scene.levels, source, given))
     return knots, exponential_covariance(knots, sigma, length)
 
 
@@ -198,69 +199,6 @@ def corrections(scene: Scene, state: State) -> tuple[Array, Array]:
     return found[TEMPERATURE], found[PRESSURE]
 
 
-@dataclass(frozen=True)
-class FoundAir:
-    """The air that a fit has found on its line of sight: what its amounts go with.
-
-    Attributes
-    ----------
-    variables : dict of array, shape (level,)
-        Pressure, temperature and number density, and their corrections with errors.
-    air_cm2 : array, shape (row, level)
-        Slant column of air that the rows see.
-    slopes : dict of array, shape (row, level, element)
-        Its derivative to the elements of a block, by name.
-    """
-
-    variables: Mapping[str, Array]
-    air_cm2: Array
-    slopes: Mapping[str, Array]
-
-
-def found_air(scene: Scene, end: Conclusion) -> FoundAir:
-    """Return the air and the pointing that a fit has found.
-
-    Parameters
-    ----------
-    scene : Scene
-        As the fit was given it.
-    end : Conclusion
-    """
-    state, limb, rows = end.state, scene.limb, scene.rows
-    variables = airs.given_air(scene.levels)
-    relative: dict[str, Array] = {}
-    if any(name in state for name in AIR):
-        air = airs.moved(
-            scene.band, airs.given_air(scene.air), *corrections(scene, state)
-        )
-        limb = replace(limb, air_cm2=_air_cm2(limb, scene, air["number_density"]))
-        at = scenes.nearest(scene.points_km, limb.altitude_km)
-        variables = {name: values[at] for name, values in air.items()}
-    for name, step in AIR.items():
-        if name not in state:
-            continue
-        own = end.space[name]
-        hats = forward.hat_matrix(knots_km(scene, step), limb.altitude_km)
-        variables[name] = hats @ end.vector[own]
-        spread = (hats @ end.covariance[own, own] * hats).sum(axis=1)
-        variables[f"{name}_error"] = np.sqrt(spread)
-        # n ~ p / T
-        warm = -1.0 / variables["temperature"][:, None]
-        relative[name] = hats * (warm if name == TEMPERATURE else 1.0)
-    slopes = {}
-    if POINTING in state:
-        offset = float(state[POINTING][0])
-        up, here, down = (
-            pointed(scene, offset + step).rows @ limb.air_column_cm2
-            for step in (STEP_KM, 0.0, -STEP_KM)
-        )
-        slopes[POINTING] = ((up - down) / (2.0 * STEP_KM))[:, :, None]
-    else:
-        here = rows @ limb.air_column_cm2
-    slopes |= {name: here[:, :, None] * part for name, part in relative.items()}
-    return FoundAir(variables, here, slopes)
-
-
 def moved_air(scene: Scene, warmer_k: Array, log_p: Array) -> xr.Dataset:
     """Return a scene's air at other temperatures and pressures, within its table."""
     return air_within(scene.air, scene.band, warmer_k, log_p)
@@ -272,6 +210,24 @@ def air_within(
     """Return the air at other temperatures and pressures, within a table."""
     moved = airs.moved(band, airs.given_air(air), warmer_k, log_p)
     return air.assign({k: ("altitude", v) for k, v in moved.items()})
+
+
+def airs_off(
+    air: xr.Dataset, band: BandTable, sizes: Mapping[str, Size]
+) -> dict[str, xr.Dataset]:
+    """Return the air warmer, and at a lower pressure, by 1 sigma at all altitudes.
+
+    By source; by what the air states of itself, else by the ``sizes``.
+    """
+    found = {}
+    for source in ("temperature", "pressure"):
+        if source in sizes:
+            sigma = stated(air, source, sizes[source].magnitude)
+            none = np.zeros(sigma.size)
+            # the highest pressure may be at the edge of the table
+            change = (sigma, none) if source == "temperature" else (none, -sigma)
+            found[source] = air_within(air, band, *change)
+    return found
 
 
 def anchored(scene: Scene, state: State) -> Scene:
@@ -363,24 +319,15 @@ def derivative(
     return _DERIVATIVES[name](scene, state, seen_by, fields, depth)
 
 
-def _air_cm2(limb: forward.Limb, scene: Scene, density: Array) -> Array:
-    """Slant columns of air under the hats of the points, (height, point)."""
-    sight = ray.LineOfSight(
-        height_km=np.asarray(limb.height_km, dtype=np.float64),
-        points_km=np.asarray(scene.points_km, dtype=np.float64),
-        radius_km=scene.planet_radius_km,
-    )
-    return np.asarray(sight.air(density))
-
-
 def _by_pointing(
     scene: Scene,
-    _state: State,
+    state: State,
     _seen_by: Operator,
     fields: forward.PixelFields,
     _depth: Array,
 ) -> Array:
-    rows = [pointed(scene, sign * STEP_KM).rows for sign in (1.0, -1.0)]
+    at = float(state[POINTING][0])
+    rows = [pointed(scene, at + sign * STEP_KM).rows for sign in (1.0, -1.0)]
     slope = (rows[0] - rows[1]) / (2.0 * STEP_KM)
     return np.asarray((slope.astype(fields.value.dtype) @ fields.value.T)[:, None, :])
 

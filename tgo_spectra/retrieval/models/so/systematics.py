@@ -29,9 +29,10 @@ from tgo_spectra.retrieval.linear import SHIFT
 from tgo_spectra.retrieval.models.so import scene as scenes
 from tgo_spectra.retrieval.models.so import sources
 from tgo_spectra.retrieval.models.so.evaluation import Evaluator
+from tgo_spectra.retrieval.uncertain_air import with_stated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     import numpy.typing as npt
     import xarray as xr
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.floating]
     AirOf = Callable[[Scene, xr.Dataset], Scene]
 
-__all__ = ["changes", "sizes", "taken_sizes"]
+__all__ = ["changes", "denser", "sizes", "taken_sizes"]
 
 EXPLAINED = 0.98
 """Part of the variance of a correlated temperature error that is followed."""
@@ -69,14 +70,7 @@ def taken_sizes(scene: Scene) -> dict[str, Size]:
 
     The origin says of which absent gases the reference atmosphere gave the amount.
     """
-    found = sizes(scene.setup)
-    for source in found.keys() & {"temperature", "pressure"}:
-        stated = f"{source}_uncertainty"
-        if stated in scene.levels:
-            _, covariance = sources.air_prior(scene, source)
-            largest = float(np.sqrt(np.diag(covariance).max()))
-            origin = f"{stated} of the atmosphere, largest over altitude"
-            found[source] = Size(largest, found[source].unit, origin)
+    found = with_stated(sizes(scene.setup), scene.levels)
     missing = [g for g in _absent_amounts(scene, 1.0) if f"{g}_vmr" not in scene.levels]
     if missing and "interferents" in found:
         amount, unit, origin = found["interferents"]
@@ -113,21 +107,22 @@ def changes(
         if source == "spectroscopy":
             found[source] = [*_stronger(evaluator, state, size)]
             continue
-        shifted = state
+        shifted: State = state
+        others: Iterable[Scene] = [scene]
         if source in ("temperature", "pressure"):
-            others = _other_air(scene, source, air_of or scenes.with_air)
+            of_air = air_of or scenes.with_air
+            others = (of_air(scene, air) for air in _airs(scene, source))
         elif source == "broadening":
             others = _broader(scene, size, air_of or scenes.with_air)
         elif source == "interferents":
             others = _absent(scene)
             shifted = {**state, **_absent_amounts(scene, size)}
         elif source == "pointing":
-            others = iter([sources.pointed(scene, size)])
+            others = [sources.pointed(scene, size)]
         elif source == "shift":
-            others = iter([scene])
             shifted = {**state, SHIFT: state[SHIFT] + size}
         else:
-            others = iter([_instrument(scene, source, size)])
+            others = [_instrument(scene, source, size)]
         if base is None:
             base = _spectra(evaluator, scene, state)
         found[source] = [_spectra(evaluator, one, shifted) - base for one in others]
@@ -153,8 +148,22 @@ def _instrument(scene: Scene, source: str, size: float) -> Scene:
     return replace(scene, offsets={name: size})
 
 
-def _other_air(scene: Scene, kind: str, air_of: AirOf) -> Iterator[Scene]:
-    """Give the scene with each mode of the air's errors along altitude."""
+def denser(scene: Scene) -> dict[str, list[Array]]:
+    """Return the relative change of the air on the levels by `changes`, by source."""
+    at = scenes.nearest(scene.points_km, scene.limb.altitude_km)
+    given = scene.air["number_density"].values
+    return {
+        source: [
+            (other["number_density"].values / given - 1.0)[at]
+            for other in _airs(scene, source)
+        ]
+        for source in ("temperature", "pressure")
+        if source in sizes(scene.setup) and source not in fitted_sources(scene.setup)
+    }
+
+
+def _airs(scene: Scene, kind: str) -> Iterator[xr.Dataset]:
+    """Give the air with each mode of its errors along altitude."""
     knots, covariance = sources.air_prior(scene, kind)
     hats = forward.hat_matrix(knots, scene.points_km)
     values, vectors = np.linalg.eigh(covariance)
@@ -165,7 +174,7 @@ def _other_air(scene: Scene, kind: str, air_of: AirOf) -> Iterator[Scene]:
         upwards = 1.0 if vector.sum() >= 0.0 else -1.0
         change = hats @ (np.sqrt(value) * upwards * vector)
         pair = (change, none) if kind == "temperature" else (none, change)
-        yield air_of(scene, sources.moved_air(scene, *pair))
+        yield sources.moved_air(scene, *pair)
 
 
 def _by_block(

@@ -9,7 +9,7 @@ import numpy as np
 
 from tgo_spectra.forward.sight import air_on_points, log_pressure_slope
 from tgo_spectra.retrieval import level2
-from tgo_spectra.retrieval.conclusion import joined
+from tgo_spectra.retrieval.diagnostics import joined
 from tgo_spectra.retrieval.models.so.profile_output import bins_of, view_of
 from tgo_spectra.retrieval.models.temperature.scene import LOG_PRESSURE, TEMPERATURE
 from tgo_spectra.retrieval.models.temperature.systematics import other_air, sizes

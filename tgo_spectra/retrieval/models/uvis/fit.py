@@ -259,10 +259,12 @@ def conclude_profile(
     space: StateSpace,
     height_km: Array,
     errors: Mapping[str, Mapping[str, Array]],
+    amounts: Mapping[str, Mapping[str, Array]],
 ) -> Conclusion:
     """Tell how far a fit of profiles is to be trusted.
 
-    ``errors``: of the profiles by what is not in the fit, by block and source.
+    ``errors``, ``amounts``: of the profiles by what is not in the fit, by block and
+    source, see `Conclusion`.
     """
     model, result = fitted.model, fitted.result
     residual = model.weight * (model.transmittance - result.final.value)
@@ -279,7 +281,7 @@ def conclude_profile(
         np.zeros(len(left), dtype=np.intp),
         height_km,
         result.iterations,
-        lambda _: errors,
+        lambda _: (errors, amounts),
         converged=result.converged,
         at_edge=False,  # shifts are found without a search
     )

@@ -25,7 +25,6 @@ from tgo_spectra.retrieval.profile_variables import (
 from tgo_spectra.variables import dataset
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     import numpy.typing as npt
@@ -242,16 +241,6 @@ def _of_profile(end: Conclusion, name: str) -> diagnostics.GasDiagnostics:
     return replace(d, total_covariance=total, total_error=error)
 
 
-def _of_density(
-    systematic: Mapping[str, Array], by_air: Array, air_cm3: Array
-) -> dict[str, Array]:
-    """Errors of the number density, which does not know of the air that it is over."""
-    found = dict(systematic)
-    if "air_density" in found:
-        found["air_density"] = found["air_density"] + by_air
-    return {source: change * air_cm3 for source, change in found.items()}
-
-
 def limits_of(
     end: Conclusion, scene: UvisScene, setup: UvisSetup
 ) -> tuple[diagnostics.GasDiagnostics, limits.Limits]:
@@ -259,7 +248,7 @@ def limits_of(
     wish, d = setup.detection, _of_profile(end, "o3")
     found = limits.of_profile(
         end.state["o3"],
-        d,
+        d.without(end.by_air("o3")),
         scene.level_km,
         0.5 * setup.prior.correlation_km,
         wish.detection_sigma,
@@ -303,7 +292,7 @@ def _profile_variables(
         "o3_number_density": vmr * air,
         **error_variables(
             "o3_number_density", d.noise_error * air, d.smoothing_error * air,
-            _of_density(systematic, vmr * scene.air_error, air), sizes,
+            {k: v * air for k, v in {**systematic, **end.amounts["o3"]}.items()}, sizes,
         ),
         "aerosol_extinction": (profile.state[1], haze),
         "aerosol_extinction_error": (_of_profile(end, "continuum_0").total_error, haze),

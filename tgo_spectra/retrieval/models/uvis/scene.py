@@ -15,6 +15,7 @@ from tgo_spectra.instruments import uvis
 from tgo_spectra.instruments.line_shape import FWHM_PER_SIGMA
 from tgo_spectra.retrieval.measurement import planet_radius
 from tgo_spectra.retrieval.models.uvis.fit import Model
+from tgo_spectra.retrieval.uncertain_air import stated
 from tgo_spectra.spectroscopy.rayleigh import rayleigh_cross_section_co2
 from tgo_spectra.spectroscopy.ultraviolet import ozone_cross_section
 
@@ -319,11 +320,10 @@ def _prior(air: xr.Dataset, setup: UvisSetup) -> tuple[Array, str]:
 
 def _air_error(levels: xr.Dataset, size: float) -> Array:
     """Relative error of the density at the levels; none where its size is zero."""
-    stated = {"pressure_uncertainty", "temperature_uncertainty"} <= set(levels)
-    if not stated or size == 0.0:
+    if not {"pressure_uncertainty", "temperature_uncertainty"} <= set(levels):
         return np.full(levels.sizes["altitude"], size)
-    warmth = levels["temperature_uncertainty"].values / levels["temperature"].values
-    return np.asarray(np.hypot(levels["pressure_uncertainty"].values, warmth))
+    warmth = stated(levels, "temperature", size) / levels["temperature"].values
+    return np.asarray(np.hypot(stated(levels, "pressure", size), warmth))
 
 
 def _pixels(level1: xr.Dataset, setup: UvisSetup) -> tuple[Array, npt.NDArray[np.intp]]:

@@ -121,6 +121,13 @@ def solve(scene: UvisScene, setup: UvisSetup) -> UvisSolution:
         return UvisSolution(scene, slant, None, None, None)
     profile = _profile(scene, setup, first)
     slant = fit_columns(scene, setup, profile.state[0], profile.state[1])
+    errors = _profile_systematic(scene, setup, profile)
+    # as much ozone over other air
+    amounts = {
+        source: change + profile.state[0] * scene.air_error
+        for source, change in errors["o3"].items()
+        if source == "air_density"
+    }
     return UvisSolution(
         scene=scene,
         slant=slant,
@@ -129,7 +136,8 @@ def solve(scene: UvisScene, setup: UvisSetup) -> UvisSolution:
             profile,
             space_of(scene, setup),
             scene.tangent_km,
-            _profile_systematic(scene, setup, profile),
+            errors,
+            {"o3": amounts},
         ),
         onion=peel(scene, setup, slant),
     )
