@@ -22,7 +22,7 @@ from tgo_spectra.retrieval.diagnostics import (
     total_covariance,
 )
 from tgo_spectra.retrieval.end import WAVES, End, Step
-from tgo_spectra.retrieval.layer import estimated, of_layer
+from tgo_spectra.retrieval.layer import LayerEstimate, of_layer
 from tgo_spectra.retrieval.screening import Screening, screen
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tgo_spectra.retrieval.consistency import Agreement
     from tgo_spectra.retrieval.diagnostics import GasDiagnostics
     from tgo_spectra.retrieval.joint import Result
-    from tgo_spectra.retrieval.layer import LayerEstimate
+    from tgo_spectra.retrieval.layer import Layer
     from tgo_spectra.retrieval.linear import Expansion
     from tgo_spectra.retrieval.state import StateSpace, Turned
     from tgo_spectra.retrieval.whitened import Whitened
@@ -192,8 +192,7 @@ class Conclusion:
         """Return ``spread`` of all elements, waves included."""
         whole = np.eye(self.space.size)
         if self.spread is not None:
-            size = len(self.spread)
-            whole[:size, :size] = self.spread
+            whole[: len(self.spread), : len(self.spread)] = self.spread
         return whole
 
     def assumed(self) -> Array:
@@ -245,8 +244,8 @@ class Conclusion:
         dict of array, shape (quantity,)
             By block; with the sign of the response where the block is one element.
         """
-        through = weights @ self.data_matrix
-        through = (through if ideal is None else through - ideal) @ self._spread()
+        seen = 0.0 if ideal is None else ideal
+        through = (weights @ self.data_matrix - seen) @ self._spread()
         found = {}
         for block in self.space.blocks:
             own = through[:, self.space[block.name]]
@@ -441,7 +440,7 @@ def conclude(
         amounts=amounts,
     )
     estimates = {
-        name: estimated(conclusion, made, name) for name, made in layers.items()
+        name: _estimate(conclusion, made, name) for name, made in layers.items()
     }
     return replace(conclusion, layers=estimates)
 
@@ -491,4 +490,31 @@ def conclude_plainly(
         known={},
         errors=errors,
         amounts=amounts,
+    )
+
+
+def _estimate(end: Conclusion, made: Layer, name: str) -> LayerEstimate:
+    """Split the error of a layer into noise, smoothing and sources."""
+    w, space = made.weights, end.space
+    white = float(w @ end.data_matrix @ w)
+    # of what the estimate sees beside its layer, whatever the constraint
+    inside = np.zeros(space.size)
+    inside[made.elements] = made.kernel[made.elements]
+    by_block = end.by_block(w[None], inside[None])
+    systematic = {
+        source: float(by_block[block][0]) for block, source in end.known.items()
+    }
+    left = made.undetermined + sum(
+        float(error[0]) ** 2 for n, error in by_block.items() if n not in end.known
+    )
+    agreement = end.agreements[name]
+    systematic["lines"] = float(agreement.error[-1])
+    systematic |= {k: float(v[-1]) for k, v in end.errors[name].items()}
+    variance = float(w @ end.noise_matrix @ w) + float(end.along_rows[name][-1, -1])
+    return LayerEstimate(
+        value=made.value,
+        noise=float(np.sqrt(max(variance, white))),
+        systematic=systematic,
+        smoothing=float(np.sqrt(left)),
+        weights=w,
     )

@@ -14,13 +14,12 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from tgo_spectra.retrieval.conclusion import Conclusion
     from tgo_spectra.retrieval.state import StateSpace
 
     Array = npt.NDArray[np.floating]
     IntArray = npt.NDArray[np.intp]
 
-__all__ = ["Layer", "LayerEstimate", "estimated", "of_layer"]
+__all__ = ["Layer", "LayerEstimate", "of_layer"]
 
 LOOSE = 1e3
 """A priori of the layer's mole fraction in units of the levels': none to speak of."""
@@ -134,30 +133,3 @@ def _constraint_of(constraint: Array, elements: IntArray, outside: IntArray) -> 
     across = constraint[np.ix_(outside, elements)]
     rest = constraint[np.ix_(outside, outside)]
     return np.asarray(rest - across @ np.linalg.solve(inner, across.T))
-
-
-def estimated(end: Conclusion, made: Layer, name: str) -> LayerEstimate:
-    """Split the error of a layer into noise, smoothing and sources."""
-    w, space = made.weights, end.space
-    white = float(w @ end.data_matrix @ w)
-    # of what the estimate sees beside its layer, whatever the constraint
-    inside = np.zeros(space.size)
-    inside[made.elements] = made.kernel[made.elements]
-    by_block = end.by_block(w[None], inside[None])
-    systematic = {
-        source: float(by_block[block][0]) for block, source in end.known.items()
-    }
-    left = made.undetermined + sum(
-        float(error[0]) ** 2 for n, error in by_block.items() if n not in end.known
-    )
-    agreement = end.agreements[name]
-    systematic["lines"] = float(agreement.error[-1])
-    systematic |= {k: float(v[-1]) for k, v in end.errors[name].items()}
-    variance = float(w @ end.noise_matrix @ w) + float(end.along_rows[name][-1, -1])
-    return LayerEstimate(
-        value=made.value,
-        noise=float(np.sqrt(max(variance, white))),
-        systematic=systematic,
-        smoothing=float(np.sqrt(left)),
-        weights=w,
-    )
