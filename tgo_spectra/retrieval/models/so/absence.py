@@ -42,12 +42,8 @@ def ratio_without(
 
 
 def _air_of(level2: xr.Dataset) -> xr.Dataset:
-    """Return temperature and pressure that a fit took, with what it found of them."""
-    air = level2[["temperature", "pressure"]]
-    if "temperature_correction" in level2:
-        warmer = air["temperature"] + level2["temperature_correction"].values
-        air = air.assign(temperature=air["temperature"].copy(data=warmer))
-    return air.reset_coords(drop=False)[["temperature", "pressure"]]
+    """Return the temperature and pressure of a fit, with what it found of them."""
+    return level2.reset_coords()[["temperature", "pressure"]]
 
 
 def _state_of(scene: Scene, level2: xr.Dataset) -> State:
