@@ -339,9 +339,10 @@ def conclude(
         step = end.step(constraint, start, np.concatenate([prior, more]))
         return end, start, step, end.moved(step.change)
 
-    screening = Screening.none(seen.used, n_bins)
+    screening, with_all = Screening.none(seen.used, n_bins), None
     if screened:
         screening = screen(seen.residual, seen.used, bins, n_bins)
+        with_all = ended(seen)[2].change if screening.static.any() else None
         seen = seen.without(screening.masked(bins))
     end, start, last, residual = ended(seen)
     # what the worst pixels hid, and what they made of those beside them
@@ -363,14 +364,10 @@ def conclude(
     noisy = matrix * measured.scale**2
     if correlation.any():
         noisy = end.matrix(correlation) * measured.variance
-    pulled = (np.abs(step) / np.sqrt(np.diag(covariance)))[: space.size]
-    stack = pattern.stacked(
-        residual,
-        seen.used,
-        height_km,
-        float(measured.sure_along_rows.sum()),
-        end.left_by_waves(),
-    )
+    pulled = np.zeros(1) if with_all is None else np.abs(step - with_all)
+    pulled = (pulled / np.sqrt(np.diag(covariance)))[: space.size]
+    along, left = float(measured.sure_along_rows.sum()), end.left_by_waves()
+    stack = pattern.stacked(residual, seen.used, height_km, along, left)
     conclusion = Conclusion(
         space=whole,
         vector=found,
@@ -388,7 +385,7 @@ def conclude(
         converged=result.converged,
         at_edge=at_edge,
         known=dict(known or {}) | ({WAVES: "waves"} if wave_sigma > 0.0 else {}),
-        pulled=float(pulled.max()) if screening.static.any() else 0.0,
+        pulled=float(pulled.max()),
         spread=None if turned is None else turned.spread,
     )
     changes = {
