@@ -45,6 +45,10 @@ __all__ = [
 DETECTOR_PIXELS = 320
 """Spectral pixels of NOMAD SO and LNO (Vandaele et al. 2018)."""
 
+AGAIN = 4
+"""Fits more at most, without static pixels that had pulled the one before: the worst
+hide others."""
+
 INSTRUMENT_MODEL = (
     "NOMAD SO, final 2021 coefficients (Villanueva et al. 2022), AOTF inside the line "
     "shape integral, sinc2 blaze, doublet line shape"
@@ -148,10 +152,12 @@ def profiles(
         setup = setup.replace(method=method)
     scene, record = build_scene(level1, setup, atmosphere)
     solution = solve(scene)
-    first = solution.end
-    if first.pulled > PULLED:
-        solution = solve(without_pixels(scene, first.screening.static))
-        every = first.screening.and_then(solution.end.screening)
+    every = solution.end.screening
+    for _ in range(AGAIN):
+        if not solution.end.pulled > PULLED:
+            break
+        solution = solve(without_pixels(scene, every.static))
+        every = every.and_then(solution.end.screening)
         solution = replace(solution, end=replace(solution.end, screening=every))
     return assembled(level1, scene, solution, record)
 
