@@ -564,9 +564,12 @@ def test_timed_compilation__is_of_what_is_compiled():
 
 
 @posix
-def test_run__kills_lose_nothing(tmp_path):
+def test_run__kills_lose_nothing(tmp_path, monkeypatch):
     import kills
 
+    # five seconds of work, whose end does not come before that of the kills
+    monkeypatch.setenv("KILLS_PAUSE_S", "0.4")
+    monkeypatch.setattr(kills, "BETWEEN_S", 0.6)
     found = kills.campaign(tmp_path, 24, 4)
     assert kills.kept(found), found
     assert found["kills"] == dict.fromkeys(kills.TURN[:4], 1) | {"scheduler": 0}
