@@ -258,8 +258,8 @@ def _fit_block(
         out["surface_pressure"][row] = pressure
         out["residual"][row, model.pixels] = fit.residual
         found = _found(fit, layers)
-        if "spectroscopy" in sizes(setup):  # stronger lines: smaller columns
-            found["spectroscopy"] = -sizes(setup)["spectroscopy"][0] * found["factor"]
+        if "spectroscopy" in taken:  # stronger lines: smaller columns
+            found["spectroscopy"] = -taken["spectroscopy"].magnitude * found["factor"]
         for name, value in found.items():
             out[name][row] = value
 
