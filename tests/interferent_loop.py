@@ -19,6 +19,7 @@ import tgo_spectra as tgo
 from tgo_spectra.retrieval import limits
 from tgo_spectra.retrieval.diagnostics import gas_diagnostics
 from tgo_spectra.retrieval.models.so import optimal_estimation, profile_output
+from tgo_spectra.retrieval.prior import prior_sigma
 from tgo_spectra.simulate import simulate_level1
 from tgo_spectra.spectroscopy.linelist import read_line_list
 from tgo_spectra.spectroscopy.tables import build_table, write_table
@@ -180,7 +181,7 @@ def flags_of(case: Case, gas: str, vmr: np.ndarray, d) -> tuple[np.ndarray, ...]
     """Return flags, excess over 3 sigma and z of one profile, at levels that count."""
     scene, altitude = case.scene, case.scene.limb.altitude_km
     good = np.diag(d.averaging_kernel) > RESPONSE
-    _, length = optimal_estimation.prior_sigma(scene, gas)
+    _, length = prior_sigma(scene, gas)
     wish = scene.setup.detection
     found = limits.of_profile(
         vmr, d, altitude, 0.5 * length, wish.detection_sigma, wish.limit_sigma,

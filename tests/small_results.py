@@ -13,7 +13,7 @@ import numpy as np
 import synthetic_bands
 
 import tgo_spectra as tgo
-from tgo_spectra.retrieval.models.temperature.setup import TemperatureSetup
+from tgo_spectra.retrieval.models.so.temperature.setup import TemperatureSetup
 from tgo_spectra.retrieval.setups import load_setup
 from tgo_spectra.simulate import mir as mir_simulator
 from tgo_spectra.simulate.nadir import simulate_nadir_product

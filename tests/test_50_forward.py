@@ -10,6 +10,7 @@ from reference.plain_fit import full_jacobian
 import tgo_spectra as tgo
 from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.retrieval import linear
+from tgo_spectra.retrieval.linear import place_of
 from tgo_spectra.retrieval.models.so import (
     evaluation,
     optimal_estimation,
@@ -30,7 +31,7 @@ def build(level1, **options):
 @pytest.fixture(scope="module")
 def exact(level1):
     """Scene in double precision whose Jacobian keeps all directions."""
-    return build(level1, jacobian_rank=None, jacobian_every=1, dtype=np.float64)
+    return build(level1, jacobian_rank=None, steps_km=None, dtype=np.float64)
 
 
 def state_of(scene, factor=1.0):
@@ -41,7 +42,7 @@ def state_of(scene, factor=1.0):
 
 def spectra(scene, state):
     """Model without baseline; no derivative is made."""
-    return loop.transmittance(scene, state, *evaluation.place_of(state))
+    return loop.transmittance(scene, state, *place_of(state))
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +145,7 @@ def test_fast_jacobian__is_close_to_the_exact_one(jacobian, level1):
 
 
 def test_single_precision__differs_by_less_than_1e6(exact, level1):
-    single = build(level1, jacobian_every=1)
+    single = build(level1, steps_km=None)
     state = state_of(exact)
     a = spectra(exact, state)
     b = spectra(single, state)

@@ -10,7 +10,7 @@ import pytest
 
 import tgo_spectra as tgo
 from tgo_spectra.errors import RetrievalError
-from tgo_spectra.retrieval import uncertain_air
+from tgo_spectra.retrieval.air import stated, with_stated
 from tgo_spectra.retrieval.elements import ELEMENTS, Size
 from tgo_spectra.retrieval.models.so import (
     amounts,
@@ -67,7 +67,7 @@ def test_element__all_are_tried():
 def test_element__derivative_is_of_second_order(thin, name):
     """The Taylor remainder of the model falls with the square of the element."""
     scene = loop.scene_of(thin, setup_with(name), known=True, dtype=np.float64,
-                          jacobian_every=1)  # fmt: skip
+                          steps_km=None)  # fmt: skip
     state = loop.prior_state(scene)
     evaluator = evaluation.Evaluator(scene, evaluation.measurement_of(scene))
     slope = evaluator.extra(state, evaluator.fields(state, False))[:, 0]
@@ -112,7 +112,7 @@ ELSEWHERE = {"temperature_correction": 12.0, "pressure_correction": -0.3,
 def test_source__derivative_is_of_the_first_order(thin, name, far):
     """Of the air and the pointing, also where they were found: by the scene there."""
     setup = so_134(systematics=loop.NONE | {KEY[name]: 1.0})
-    given = loop.scene_of(thin, setup, known=True, dtype=np.float64, jacobian_every=1)
+    given = loop.scene_of(thin, setup, known=True, dtype=np.float64, steps_km=None)
     state = loop.prior_state(given)
     at = np.array(state[name]) + (ELSEWHERE[name] if far else 0.0)
     state, anchor = {**state, name: at}, {name: at}
@@ -121,7 +121,7 @@ def test_source__derivative_is_of_the_first_order(thin, name, far):
     evaluator = evaluation.Evaluator(scene, measurement, anchor)
     slope = evaluator.extra(state, evaluator.fields(state, False))
     # at all heights, where a difference in single precision would be noise above 50 km
-    fit = loop.scene_of(thin, setup, known=True, jacobian_every=1)
+    fit = loop.scene_of(thin, setup, known=True, steps_km=None)
     fit = sources.anchored(fit, anchor) if far else fit
     single = evaluation.Evaluator(fit, evaluation.measurement_of(fit), anchor)
     off = single.extra(state, single.fields(state, False)) - slope
@@ -237,7 +237,7 @@ AIR_OFF = {"temperature_correction": 9.0, "pressure_correction": -0.25}
 def moved_air_of(thin):
     """Scene as given, its state, and what the state has in other air."""
     setup = so_134(systematics=loop.NONE | {"temperature_k": 10.0, "pressure": 0.1})
-    scene = loop.scene_of(thin, setup, known=True, dtype=np.float64, jacobian_every=1)
+    scene = loop.scene_of(thin, setup, known=True, dtype=np.float64, steps_km=None)
     state = loop.prior_state(scene)
     off = {k: np.full_like(state[k], v) for k, v in AIR_OFF.items()}
     return scene, {**state, **off}
@@ -330,17 +330,17 @@ def test_amounts__a_gas_is_detected_whatever_the_air_that_it_is_over(thin):
 
 def test_stated__is_taken_before_the_size_of_a_setup():
     air = tgo.reference_atmosphere(np.arange(0.0, 101.0, 20.0))
-    own = uncertain_air.stated(air, "pressure", 0.05)
+    own = stated(air, "pressure", 0.05)
     np.testing.assert_array_equal(own, air.pressure_uncertainty)
-    assert (uncertain_air.stated(air, "pressure", 0.0) == 0.0).all()
+    assert (stated(air, "pressure", 0.0) == 0.0).all()
     plain = air.drop_vars("pressure_uncertainty")
-    assert (uncertain_air.stated(plain, "pressure", 0.05) == 0.05).all()
+    assert (stated(plain, "pressure", 0.05) == 0.05).all()
     sizes = {"pressure": Size(0.05, "1"), "pointing": Size(0.3, "km")}
-    found = uncertain_air.with_stated(sizes, air)
+    found = with_stated(sizes, air)
     # of the air below a scale height or two
     assert own[0] < found["pressure"].magnitude < own[1]
     assert found["pointing"] == sizes["pointing"]
-    assert uncertain_air.with_stated(sizes, plain) == sizes
+    assert with_stated(sizes, plain) == sizes
 
 
 def test_magnitude__is_that_of_who_states_it(thin):

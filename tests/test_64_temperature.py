@@ -31,16 +31,18 @@ from tgo_spectra.instruments import so
 from tgo_spectra.instruments.response import tabulated
 from tgo_spectra.retrieval import linear as linearisation
 from tgo_spectra.retrieval import preparation, solve
-from tgo_spectra.retrieval.models.temperature import (
+from tgo_spectra.retrieval.models.so.temperature import (
     atmosphere_of,
     evaluation,
     fit,
     output,
     retrieve_temperature,
 )
-from tgo_spectra.retrieval.models.temperature.retrieval import build_temperature_scene
-from tgo_spectra.retrieval.models.temperature.scene import molar_mass
-from tgo_spectra.retrieval.models.temperature.setup import TemperatureSetup
+from tgo_spectra.retrieval.models.so.temperature.retrieval import (
+    build_temperature_scene,
+)
+from tgo_spectra.retrieval.models.so.temperature.scene import molar_mass
+from tgo_spectra.retrieval.models.so.temperature.setup import TemperatureSetup
 from tgo_spectra.simulate import simulate_level1
 from tgo_spectra.spectroscopy.tables.build import build_table
 from tgo_spectra.spectroscopy.tables.files import write_table

@@ -34,6 +34,8 @@ sys.path.append(str(Path(__file__).parent))
 
 import closed_loop as loop
 
+from tgo_spectra.retrieval.prior import prior_sigma
+
 DRAWS = 200
 METHODS = ("oe", "tikhonov", "onion")
 SOLVE = {
@@ -112,7 +114,7 @@ class Run:
         expected = prior + d.averaging_kernel @ (true - prior)
         valid = np.diag(d.averaging_kernel) > 0.3
         if self.method == "onion":  # without a priori: noise below half of one
-            sigma = optimal_estimation.prior_sigma(self.cut, gas)[0]
+            sigma = prior_sigma(self.cut, gas)[0]
             valid = d.noise_error < 0.5 * sigma
         return d, (s.state[gas] - expected) / d.noise_error, valid
 

@@ -39,6 +39,8 @@ sys.path.append(str(Path(__file__).parent))
 
 import closed_loop as loop
 
+from tgo_spectra.retrieval.prior import prior_profile
+
 THIRD = {"first_pixel": 120, "last_pixel": 220}
 PROFILES = ("oe", "tikhonov", "onion")
 
@@ -78,7 +80,7 @@ def exact_scene(thin, setup, **more):
     grid = {"top_km": 90.0, "step_km": 2.0, "height_step_km": 2.0}
     scene = loop.scene_of(
         thin, setup.replace(grid=grid, **more),
-        jacobian_rank=None, jacobian_every=1, dtype=np.float64,
+        jacobian_rank=None, steps_km=None, dtype=np.float64,
     )  # fmt: skip
     return loop.pinned(scene)
 
@@ -194,7 +196,7 @@ def test_oe__n_form_equals_m_form(level1, setup):
         grid={"top_km": 80.0, "step_km": 4.0},
     )
     some = level1.isel(spectrum=slice(0, None, level1.sizes["spectrum"] // 13))
-    scene = loop.scene_of(some, small, jacobian_every=1, dtype=np.float64)
+    scene = loop.scene_of(some, small, steps_km=None, dtype=np.float64)
     k, residual, found = loop.dense(scene, loop.prior_state(scene))
     assert np.count_nonzero(scene.prepared.weight) <= 500
     space = optimal_estimation.space_of(scene)
@@ -433,7 +435,7 @@ def in_shells(thin, setup):
     """Spectra of shells, water half as much again as the reference; what made them."""
     scene = exact_scene(thin, setup, onion={"passes": 1})
     air = tgo.reference_atmosphere(level1=thin)
-    shape = scene_module.prior_profile("h2o", scene.setup, scene.air)
+    shape = prior_profile("h2o", scene.setup, scene.air)
     parts = onion.shells(scene, air, {"h2o": shape})
     truth = loop.prior_state(parts.scene)
     vmr = {

@@ -119,7 +119,7 @@ def test_layer__noise_is_near_the_bound(level1):
     step = level1.sizes["spectrum"] // 30
     thin = level1.isel(spectrum=slice(0, None, step))
     exact = loop.scene_of(
-        thin, setup, jacobian_rank=None, jacobian_every=1, dtype=np.float64
+        thin, setup, jacobian_rank=None, steps_km=None, dtype=np.float64
     )
     # the baseline of the model is 1: spectra without aerosol, measured noise
     clean = loop.spectra(exact, loop.prior_state(exact))

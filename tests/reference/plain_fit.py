@@ -8,7 +8,7 @@ import numpy as np
 
 from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.retrieval import linear
-from tgo_spectra.retrieval.models.so import evaluation
+from tgo_spectra.retrieval.linear import place_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -97,7 +97,7 @@ def full_jacobian(scene: Scene, state: State) -> tuple[Array, Array]:
 
     Shapes (row, pixel) and (row, pixel, gas x level).
     """
-    built = scene.operator(*evaluation.place_of(state))
+    built = scene.operator(*place_of(state))
     fields = forward.pixel_fields(scene.limb, built, state)
     blocks = []
     for gas in scene.setup.gases:

@@ -347,7 +347,7 @@ def temperature_draws(job):
 def hydrostatic(given):
     """Air with a wave in temperature and more pressure, in hydrostatic balance."""
     from tgo_spectra.forward.sight import hydrostatic_log_ratio
-    from tgo_spectra.retrieval.models.temperature.scene import molar_mass
+    from tgo_spectra.retrieval.models.so.temperature.scene import molar_mass
 
     z = np.arange(-5.0, 160.01, 0.125)
     air = tgo.reference_atmosphere(z)

@@ -22,6 +22,7 @@ from tgo_spectra.retrieval.models.so import (
     optimal_estimation,
     profile_output,
 )
+from tgo_spectra.retrieval.prior import prior_sigma
 from tgo_spectra.retrieval.setups import changes_of
 from tgo_spectra.simulate import simulate_level1
 
@@ -144,7 +145,7 @@ def compare(scene, solution, true, errors=None):
         vmr, prior = solution.state[gas], scene.prior_vmr[gas]
         good = np.diag(d.averaging_kernel) > RESPONSE
         expected = prior + d.averaging_kernel @ (true[gas] - prior)
-        _, length = optimal_estimation.prior_sigma(scene, gas)
+        _, length = prior_sigma(scene, gas)
         wish = scene.setup.detection
         flags = of_profile(
             vmr, d, altitude, 0.5 * length,

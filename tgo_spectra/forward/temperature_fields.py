@@ -30,7 +30,7 @@ from tgo_spectra.forward.sight import (
     log_pressure_adjoint,
 )
 from tgo_spectra.forward.transmittance import spread_from
-from tgo_spectra.instruments.response.fields import Parted, apply_parted, near_orders
+from tgo_spectra.instruments.response.fields import apply_parted, part, whole
 from tgo_spectra.instruments.response.tabulated import apply_factors
 
 if TYPE_CHECKING:
@@ -228,7 +228,15 @@ def temperature_fields(
         if single:  # the directions hold the values too
             vectors, amounts = turned, weights.directions.T @ amounts
     minus = -amounts.astype(vectors.dtype)
-    field = _parted(seen_by, vectors, minus, chosen, sight.height_km)
+
+    def values(nodes: slice, heights: slice | npt.NDArray[np.intp]) -> Array:
+        return _transmittance(vectors[nodes], minus[:, heights])
+
+    if chosen.size == count:
+        field = whole(seen_by, values(slice(None), slice(None)), chosen)
+    else:
+        spread = spread_from(sight.height_km[chosen], sight.height_km)
+        field = part(seen_by, values, chosen, spread)
     if not (np.isfinite(field.values).all() and np.isfinite(field.sparse).all()):
         message = "the transmittance is not finite: the state has run away"
         raise RetrievalError(message, value=air.pressure_scale, rule="fit.diverged")
@@ -244,26 +252,6 @@ def temperature_fields(
         # (height, element, k) times (height, k, pixel)
         np.matmul(paths, seen.transpose(2, 0, 1), out=elements[group.heights])
     return TemperatureFields(value, shift, few[0], slope, elements, weights.kinds)
-
-
-def _parted(
-    seen_by: Operator,
-    vectors: Array,
-    minus: Array,
-    chosen: npt.NDArray[np.intp],
-    height_km: Array,
-) -> Parted:
-    """Transmittance on the nodes, at all heights only where much light comes from."""
-    near, nodes = near_orders(seen_by)
-    if chosen.size == height_km.size:
-        near, nodes = np.ones_like(near), slice(0, len(vectors))
-    values = _transmittance(vectors[nodes], minus)
-    sparse = np.empty((len(vectors), chosen.size), dtype=values.dtype)
-    np.take(values, chosen, axis=1, out=sparse[nodes], mode="clip")
-    for far in (slice(0, nodes.start), slice(nodes.stop, None)):
-        sparse[far] = _transmittance(vectors[far], minus[:, chosen])
-    spread = spread_from(height_km[chosen], height_km)
-    return Parted(values, nodes.start, sparse, spread, near)
 
 
 def _transmittance(vectors: Array, minus: Array) -> Array:

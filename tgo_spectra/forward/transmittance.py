@@ -40,6 +40,7 @@ __all__ = [
     "pixel_fields",
     "pixel_values",
     "span",
+    "sparse_heights",
     "stacked",
     "turned",
 ]
@@ -132,6 +133,24 @@ class Limb:
         return steady_product(self.air_cm2, self.hats)
 
 
+def sparse_heights(
+    heights_km: Array, steps_km: Sequence[tuple[float, float]]
+) -> npt.NDArray[np.intp]:
+    """Choose heights at least some steps apart, ends included."""
+    chosen = [0]
+    for index, height in enumerate(heights_km[1:], 1):
+        above = height - heights_km[0]
+        step = next(s for top, s in steps_km if above <= top)
+        if height - heights_km[chosen[-1]] >= step - 1e-9:
+            chosen.append(index)
+    last = heights_km.size - 1
+    if chosen[-1] != last:
+        chosen.append(last)
+    if len(chosen) < 4:  # a cubic spline needs four
+        chosen = list(range(heights_km.size))
+    return np.array(chosen, dtype=np.intp)
+
+
 def spread_from(knots_km: Array, height_km: Array) -> Array:
     """Return the cubic spline through values at some heights, (height, knot)."""
     from scipy.interpolate import make_interp_spline  # slow to import
@@ -183,7 +202,7 @@ def limb(
     vectors: Mapping[str, Array],
     coefficients: Mapping[str, Array],
     jacobian_rank: int | None = 4,
-    jacobian_every: int = 1,
+    jacobian_heights: npt.NDArray[np.intp] | None = None,
     dtype: type[np.floating] = np.float32,
     top: Top = "exponential",
     refractivity_cm3: float = 0.0,
@@ -208,8 +227,9 @@ def limb(
         Their coefficients at the points' pressure and temperature, cm2.
     jacobian_rank : int or None
         Directions kept per gas for the Jacobian; None keeps all (exact).
-    jacobian_every : int
-        Make the fields of the Jacobian at every n-th height only.
+    jacobian_heights : array of int, optional
+        Heights at which the fields of the Jacobian are made, from `sparse_heights`;
+        all by default.
     dtype : type
         Of the spectral arrays; float32 is good to 1e-6 in transmittance.
     top : {"exponential", "cut"}
@@ -251,9 +271,19 @@ def limb(
         u = spanned[:, start : start + turn.shape[1]]
         gases[gas] = _gas_path(u, turn, coefficients[gas], air, hats, jacobian_rank)
         start += turn.shape[1]
-    last = height_km.size - 1
-    chosen = np.unique(np.append(np.arange(0, last, jacobian_every), last))
-    return Limb(altitude_km, height_km, gases, air, hats, spanned, table, chosen, dtype)
+    if jacobian_heights is None:
+        jacobian_heights = np.arange(height_km.size)
+    return Limb(
+        altitude_km,
+        height_km,
+        gases,
+        air,
+        hats,
+        spanned,
+        table,
+        jacobian_heights,
+        dtype,
+    )
 
 
 _STACKS: list[tuple[tuple[Array, ...], Array]] = []
@@ -371,21 +401,6 @@ def _transmittance(vectors: Array, minus: Array) -> Array:
     return depth
 
 
-def _parted(
-    model: Limb, seen_by: operator.Operator, vmr: Mapping[str, Array]
-) -> seen.Parted:
-    """Transmittance on the nodes, at all heights only where much light comes from."""
-    near, nodes = seen.near_orders(seen_by)
-    minus, chosen = _weights(model, vmr), model.jacobian_heights
-    values = _transmittance(model.vectors[nodes], minus)
-    sparse = np.empty((len(model.vectors), chosen.size), dtype=values.dtype)
-    np.take(values, chosen, axis=1, out=sparse[nodes], mode="clip")
-    low, high = int(seen_by.node_low.min()), int(seen_by.node_high.max())
-    for far in (slice(low, nodes.start), slice(nodes.stop, high)):
-        sparse[far] = _transmittance(model.vectors[far], minus[:, chosen])
-    return seen.Parted(values, nodes.start, sparse, model.spread, near)
-
-
 @dataclass(frozen=True)
 class PixelFields:
     """Convolved fields on (pixel, height).
@@ -435,7 +450,12 @@ def _fields(
         if "slope" in seen_by.kinds:  # the rows themselves, where they were made
             dense[2] = operator.apply(seen_by, t, "slope")
     else:
-        parted = _parted(model, seen_by, vmr)
+        weights = _weights(model, vmr)
+
+        def values(nodes: slice, heights: slice | npt.NDArray[np.intp]) -> Array:
+            return _transmittance(model.vectors[nodes], weights[:, heights])
+
+        parted = seen.part(seen_by, values, model.jacobian_heights, model.spread)
         dense, few, _ = seen.apply_parted(seen_by, parted, factors)
     value, shift, slope = dense
     gas: dict[str, Array] = {}

@@ -16,7 +16,7 @@ import msgspec
 from tgo_spectra.errors import SetupError
 from tgo_spectra.retrieval.models.lno.setup import NadirSetup
 from tgo_spectra.retrieval.models.mir.setup import MirSetup
-from tgo_spectra.retrieval.models.temperature.setup import TemperatureSetup
+from tgo_spectra.retrieval.models.so.temperature.setup import TemperatureSetup
 from tgo_spectra.retrieval.models.uvis.setup import UvisSetup
 from tgo_spectra.retrieval.setup import RetrievalSetup, Setup
 
@@ -144,7 +144,9 @@ def _mir(level1: xr.Dataset, setup: Any, atmosphere: Atmosphere) -> xr.Dataset:
 
 
 def _temperature(level1: xr.Dataset, setup: Any, atmosphere: Atmosphere) -> xr.Dataset:
-    from tgo_spectra.retrieval.models.temperature.retrieval import retrieve_temperature
+    from tgo_spectra.retrieval.models.so.temperature.retrieval import (
+        retrieve_temperature,
+    )
 
     return retrieve_temperature(level1, setup, atmosphere)
 

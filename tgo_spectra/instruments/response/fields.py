@@ -16,13 +16,15 @@ from tgo_spectra.instruments.response.tabulated import blocks_of, kind_index, on
 from tgo_spectra.numerics.matrices import LIMIT
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from tgo_spectra.instruments.response.tabulated import Operator
 
     Array = NDArray[np.floating]
 
-__all__ = ["Parted", "apply_model", "apply_parted", "near_orders"]
+__all__ = ["Parted", "apply_model", "apply_parted", "near_orders", "part", "whole"]
 
 NEAR_LIGHT = 0.003
 """Part of a pixel's light from which on an order is seen at all heights. What lies
@@ -61,6 +63,44 @@ def near_orders(operator: Operator) -> tuple[NDArray[np.bool_], slice]:
     near = np.maximum.reduceat(operator.order_fraction, starts, axis=0) >= NEAR_LIGHT
     low, high = operator.node_low[near].min(), operator.node_high[near].max()
     return near, slice(int(low), int(high))
+
+
+def part(
+    operator: Operator,
+    made: Callable[[slice, slice | NDArray[np.intp]], Array],
+    chosen: NDArray[np.intp],
+    spread: Array,
+) -> Parted:
+    """Make a field at all columns only where much light comes from.
+
+    Parameters
+    ----------
+    operator : Operator
+    made : callable
+        (nodes, columns) to the field there, (node, column).
+    chosen : ndarray of int, shape (few,)
+        Columns that stand for all where little light comes from.
+    spread : ndarray, shape (column, few)
+        Takes those to all.
+    """
+    near, nodes = near_orders(operator)
+    values = made(nodes, slice(None))
+    sparse = np.empty((operator.n_nodes, chosen.size), dtype=values.dtype)
+    np.take(values, chosen, axis=1, out=sparse[nodes], mode="clip")
+    low, high = int(operator.node_low.min()), int(operator.node_high.max())
+    for far in (slice(low, nodes.start), slice(nodes.stop, high)):
+        sparse[far] = made(far, chosen)
+    # nobody looks at the nodes beyond
+    sparse[:low] = sparse[high:] = 0.0
+    return Parted(values, nodes.start, sparse, spread, near)
+
+
+def whole(operator: Operator, values: Array, chosen: NDArray[np.intp]) -> Parted:
+    """Return a field that has all columns on all nodes in the same form."""
+    every = chosen.size == values.shape[1]
+    sparse = values if every else values.take(chosen, axis=1)
+    near = np.ones(operator.node_low.shape, dtype=bool)
+    return Parted(values, 0, sparse, np.empty((0, 0)), near)
 
 
 def apply_model(
@@ -104,10 +144,7 @@ def apply_model(
     InstrumentError
         If field or factors have another number of nodes, or the operator no curvature.
     """
-    values = on_nodes(operator, field)
-    sparse = values if chosen.size == values.shape[1] else values.take(chosen, axis=1)
-    near = np.ones(operator.node_low.shape, dtype=bool)
-    parted = Parted(values, 0, sparse, np.empty((0, 0)), near)
+    parted = whole(operator, on_nodes(operator, field), chosen)
     return apply_parted(operator, parted, factors, more=more)
 
 

@@ -11,7 +11,9 @@ from tgo_spectra import mars
 from tgo_spectra.atmosphere.reference import reference_atmosphere
 from tgo_spectra.errors import AtmosphereError, RetrievalError, TableError
 from tgo_spectra.instruments import uncertain
+from tgo_spectra.instruments.so import PIXELS
 from tgo_spectra.retrieval import level2, verdict
+from tgo_spectra.retrieval.air import with_stated
 from tgo_spectra.retrieval.limits import upper_limit
 from tgo_spectra.retrieval.measurement import given_atmosphere
 from tgo_spectra.retrieval.models.lno.fit import ColumnFit, fit_spectrum
@@ -33,14 +35,12 @@ from tgo_spectra.retrieval.models.lno.systematics import (
     other_models,
     sizes,
 )
-from tgo_spectra.retrieval.models.so.profile_output import DETECTOR_PIXELS
 from tgo_spectra.retrieval.profile_variables import (
     contained,
     error_variables,
     limit_variables,
 )
 from tgo_spectra.retrieval.rows import fit_each
-from tgo_spectra.retrieval.uncertain_air import with_stated
 from tgo_spectra.spectroscopy.tables import band_of
 from tgo_spectra.variables import dataset
 
@@ -219,7 +219,7 @@ def _parts(setup: NadirSetup) -> dict[str, tuple[str, int] | None]:
         **dict.fromkeys((*of_gases, *sizes(setup)), ("gas", n)),
         "kernel": ("layer", LAYER_EDGES_KM.size - 1),
         "baseline": ("coefficient", setup.baseline_degree + 1),
-        "residual": ("pixel", DETECTOR_PIXELS),
+        "residual": ("pixel", PIXELS),
     }
 
 

@@ -21,18 +21,19 @@ from tgo_spectra.retrieval.conclusion import conclude
 from tgo_spectra.retrieval.joint import Result, fit
 from tgo_spectra.retrieval.linear import (
     EXPONENT,
+    REBUILD_PX,
     SHIFT,
     STRETCH,
     Expansion,
     Linearised,
     Measurement,
     linearise,
+    place_of,
     row_spectra,
     seen_by_rows,
 )
 from tgo_spectra.retrieval.models.mir.scene import SHAPE, SHAPE_SOURCES
-from tgo_spectra.retrieval.models.so.evaluation import REBUILD_PX, place_of
-from tgo_spectra.retrieval.models.so.optimal_estimation import prior_sigma
+from tgo_spectra.retrieval.prior import prior_sigma
 from tgo_spectra.retrieval.registration import best_shift, compare_shifts
 from tgo_spectra.retrieval.state import StateSpace, independent, profile
 from tgo_spectra.retrieval.whitened import Whitened, whiten

@@ -18,12 +18,9 @@ from tgo_spectra.errors import RetrievalError
 from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.instruments.acs_mir import DoubleImage
 from tgo_spectra.instruments.response.channels import acs_mir_operator, table_cells
+from tgo_spectra.retrieval.air import coefficients_on
 from tgo_spectra.retrieval.measurement import noisy_pixels
-from tgo_spectra.retrieval.models.so.scene import (
-    coefficients_on,
-    prior_profile,
-    sparse_heights,
-)
+from tgo_spectra.retrieval.prior import prior_profile
 from tgo_spectra.spectroscopy.tables.read import BandTable, check_range
 
 if TYPE_CHECKING:
@@ -393,7 +390,7 @@ def _limb(
 ) -> forward.Limb:
     """Path through an atmosphere on quadrature points, on all nodes of the table."""
     coefficients = coefficients_on(band, setup.gases, air)
-    limb = forward.limb(
+    return forward.limb(
         altitude_km=altitude_km,
         height_km=height_km,
         points_km=np.asarray(air["altitude"].values, dtype=float),
@@ -402,9 +399,9 @@ def _limb(
         vectors={gas: band.vectors[gas] for gas in setup.gases},
         coefficients=coefficients,
         jacobian_rank=jacobian_rank,
+        jacobian_heights=forward.sparse_heights(height_km, STEPS_KM),
         dtype=dtype,
     )
-    return replace(limb, jacobian_heights=sparse_heights(height_km, STEPS_KM))
 
 
 def _piece(band: BandTable, one: OrderRows, table: str) -> tuple[slice, Cells]:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tgo_spectra import geometry
+from tgo_spectra.retrieval.air import airs_off
 from tgo_spectra.retrieval.elements import Size, sizes_of
 from tgo_spectra.retrieval.models.mir.fit import MirEvaluator, known_blocks
 from tgo_spectra.retrieval.models.mir.scene import SHAPE_SOURCES, limbs_of
-from tgo_spectra.retrieval.models.so.sources import airs_off
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

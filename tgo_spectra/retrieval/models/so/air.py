@@ -20,42 +20,20 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import numpy.typing as npt
-    import xarray as xr
 
     from tgo_spectra.instruments.response.tabulated import Operator
     from tgo_spectra.retrieval.models.so.scene import Scene
     from tgo_spectra.retrieval.state import State
-    from tgo_spectra.spectroscopy.tables.read import BandTable
 
     Array = npt.NDArray[np.floating]
 
-__all__ = ["GIVEN", "given_air", "moved", "slopes"]
+__all__ = ["slopes"]
 
-GIVEN = ("pressure", "temperature", "number_density")
-"""What an atmosphere gives on the levels."""
 
 SPAN_TOLERANCE = 3e-3
 """Singular values of the changes of a gas's cross sections along an atmosphere,
 weighted by the root of the density, that are left out, relative to the largest.
 Derivatives are good to 3e-3 below 60 km (order 134, four gases)."""
-
-
-def given_air(levels: xr.Dataset) -> dict[str, Array]:
-    """Return pressure, temperature and number density on the levels."""
-    return {name: levels[name].values for name in GIVEN}
-
-
-def moved(
-    band: BandTable, given: Mapping[str, Array], warmer_k: Array, log_p: Array
-) -> dict[str, Array]:
-    """Return pressure, temperature and number density, moved, within a table."""
-    low, high = band.temperature_k[[0, -1]]
-    temperature = np.clip(given["temperature"] + warmer_k, low, high)
-    highest = np.exp(band.ln_pressure[-1])
-    pressure = np.minimum(given["pressure"] * np.exp(log_p), highest)
-    factor = pressure / given["pressure"] * given["temperature"] / temperature
-    density = given["number_density"] * factor
-    return dict(zip(GIVEN, (pressure, temperature, density), strict=True))
 
 
 def slopes(

@@ -14,6 +14,7 @@ from tgo_spectra.instruments.response.truncation import truncation_residual
 from tgo_spectra.retrieval import linear
 from tgo_spectra.retrieval.elements import ELEMENTS, elements_of
 from tgo_spectra.retrieval.kernels import Bands
+from tgo_spectra.retrieval.linear import REBUILD_PX, place_of
 from tgo_spectra.retrieval.models.so import sources
 from tgo_spectra.retrieval.models.so.scene import detector_position
 from tgo_spectra.retrieval.whitened import Whitened, whiten
@@ -29,17 +30,8 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.floating]
 
-__all__ = [
-    "Evaluator",
-    "expansion_of",
-    "extra_names",
-    "measurement_of",
-    "row_paths",
-]
+__all__ = ["Evaluator", "expansion_of", "extra_names", "measurement_of", "row_paths"]
 
-REBUILD_PX = 0.05
-"""The operator is rebuilt when the mean shift has moved farther than this; within it
-the second-order expansion in shift is good to 3e-6 in transmittance (order 134)."""
 
 IMPOSSIBLE_SIGMAS = 15.0
 """From its a priori, of an element of the instrument: with it no pixel may get light.
@@ -319,11 +311,6 @@ class Evaluator:
         limb = forward.at_heights(self.scene.limb, heights)
         seen = forward.node_transmittance(limb, state)
         return truncation_residual(self.operator, seen)
-
-
-def place_of(state: State) -> tuple[float, float]:
-    """Return the mean shift and the stretch (pixel) at which an operator is made."""
-    return float(state[linear.SHIFT].mean()), float(state[linear.STRETCH][0])
 
 
 def depth_of(brightness: Array) -> Array:

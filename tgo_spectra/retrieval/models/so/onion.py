@@ -41,6 +41,7 @@ from tgo_spectra.retrieval.models.so.evaluation import (
     row_paths,
 )
 from tgo_spectra.retrieval.models.so.solution import Solution
+from tgo_spectra.retrieval.prior import prior_profile, prior_sigma
 from tgo_spectra.retrieval.solve import DAMPING, Evaluation, descend
 
 if TYPE_CHECKING:
@@ -110,8 +111,7 @@ class Shells:
         """Return the scene with another atmosphere on the quadrature points."""
         plain = scene.with_air(like, air, jacobian_rank=1)
         limb = _in_shells(plain.limb, like.limb.altitude_km, self.hats, self.shape)
-        chosen = like.limb.jacobian_heights
-        return replace(plain, limb=replace(limb, jacobian_heights=chosen))
+        return replace(plain, limb=limb)
 
     def columns(self, gas: str) -> Array:
         """Slant column of each row for a mole fraction of one per shell, cm-2."""
@@ -180,7 +180,7 @@ def profiles(
         found.values[rows] = path @ solution.state[gas]
         result[f"{gas}_slant_column_error"].values[rows] = np.sqrt(variance)
         # of the a priori that the setup states; a shell is held at many of these
-        sigma, _ = optimal_estimation.prior_sigma(parts.scene, gas)
+        sigma, _ = prior_sigma(parts.scene, gas)
         result[f"{gas}_vmr_apriori"].attrs["sigma_maximum"] = float(sigma.max())
     return result
 
@@ -242,7 +242,7 @@ def peeled(whole: Scene, atmosphere: xr.Dataset) -> tuple[Shells, Solution, Arra
     """
     setup = whole.setup
     shaped = [gas for gas in setup.gases if np.any(whole.prior_vmr[gas])]
-    shapes = {gas: scene.prior_profile(gas, setup, whole.air) for gas in shaped}
+    shapes = {gas: prior_profile(gas, setup, whole.air) for gas in shaped}
     iterations = 0
     state: State | None = None
     for number in range(setup.onion.passes if shaped else 1):
@@ -338,7 +338,7 @@ def shells(whole: Scene, atmosphere: xr.Dataset, shapes: Mapping[str, Array]) ->
         profile = np.maximum(profile, 1e-6 * profile.max())
         shape[gas] = profile / (hats @ np.interp(middle, points, profile))
     levels = atmospheres.on_altitudes(atmosphere, middle)
-    prior = {gas: scene.prior_profile(gas, setup, levels) for gas in setup.gases}
+    prior = {gas: prior_profile(gas, setup, levels) for gas in setup.gases}
     limb = _in_shells(whole.limb, middle, hats, shape)
     cut = replace(whole, limb=limb, levels=levels, prior_vmr=prior)
     return Shells(cut, layer, hats, shape)
@@ -383,7 +383,7 @@ def _space_of(parts: Shells) -> StateSpace:
     space = optimal_estimation.space_of(cut)
     gases = []
     for gas in cut.setup.gases:
-        sigma, _ = optimal_estimation.prior_sigma(cut, gas)
+        sigma, _ = prior_sigma(cut, gas)
         loose = np.diag((FREE_SIGMAS * sigma) ** 2)
         gases.append(replace(space.block(gas), covariance=loose, log=False))
     others = (block for block in space.blocks if block.per != "level")

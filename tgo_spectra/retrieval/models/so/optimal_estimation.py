@@ -16,7 +16,6 @@ from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.retrieval.elements import elements_of
 from tgo_spectra.retrieval.end import first_waves
 from tgo_spectra.retrieval.joint import Information, Result, combine, fit, inform
-from tgo_spectra.retrieval.linear import EXPONENT, SHIFT, STRETCH
 from tgo_spectra.retrieval.models.so import registration, sources
 from tgo_spectra.retrieval.models.so.evaluation import (
     Evaluator,
@@ -25,6 +24,7 @@ from tgo_spectra.retrieval.models.so.evaluation import (
 )
 from tgo_spectra.retrieval.models.so.scene import of_rows
 from tgo_spectra.retrieval.models.so.solution import Solution, solution_of
+from tgo_spectra.retrieval.prior import common_blocks, prior_sigma
 from tgo_spectra.retrieval.state import Block, StateSpace, independent, profile
 
 if TYPE_CHECKING:
@@ -33,22 +33,12 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from tgo_spectra.retrieval.linear import Linearised
-    from tgo_spectra.retrieval.models.so.profile_scene import HasCommon, ProfileScene
     from tgo_spectra.retrieval.models.so.scene import Scene
     from tgo_spectra.retrieval.state import State
 
     Array = npt.NDArray[np.floating]
 
-__all__ = [
-    "anchor_of",
-    "common_blocks",
-    "gas_block",
-    "prior_sigma",
-    "settled",
-    "solve",
-    "solve_jointly",
-    "space_of",
-]
+__all__ = ["anchor_of", "gas_block", "settled", "solve", "solve_jointly", "space_of"]
 
 
 FAR_AIR = {
@@ -116,32 +106,6 @@ def gas_block(scene: Scene, gas: str) -> Block:
     if log:
         sigma = np.full(altitude.size, scene.setup.prior[gas].relative_sigma or 1.0)
     return profile(gas, altitude, scene.prior_vmr[gas], sigma, length, log=log)
-
-
-def common_blocks(setup: HasCommon, n_bins: int) -> tuple[Block, ...]:
-    """Return shift for each bin, stretch and aerosol exponent with their a priori."""
-    register, aerosol = setup.registration, setup.aerosol
-    stretch = register.stretch_sigma_px if register.stretch else 0.0
-    return (
-        independent(
-            SHIFT, register.shift_sigma_px, size=n_bins, per="bin", searched=True
-        ),
-        independent(STRETCH, stretch, searched=True),
-        independent(EXPONENT, aerosol.exponent_sigma, prior=aerosol.exponent),
-    )
-
-
-def prior_sigma(scene: ProfileScene, gas: str) -> tuple[Array, float]:
-    """Return the a priori 1-sigma on the levels and the correlation length, km."""
-    from tgo_spectra.retrieval.setup import Prior
-
-    prior = scene.setup.prior.get(gas) or Prior()
-    profile = scene.prior_vmr[gas]
-    if prior.sigma is not None:
-        return np.full(profile.size, prior.sigma), prior.correlation_km
-    relative = 1.0 if prior.relative_sigma is None else prior.relative_sigma
-    floor = max(1e-3 * float(profile.max()), 1e-15)
-    return np.maximum(relative * profile, floor), prior.correlation_km
 
 
 def solve(scene: Scene) -> Solution:

@@ -7,21 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tgo_spectra.instruments.so import PIXELS
 from tgo_spectra.retrieval import level2
 from tgo_spectra.retrieval.conclusion import PULLED
 from tgo_spectra.retrieval.measurement import masked_text, planet_radius, prepare
 from tgo_spectra.retrieval.models.so import amounts, systematics
 from tgo_spectra.retrieval.models.so.scene import (
+    JACOBIAN_STEPS_KM,
     Scene,
     make_scene,
-    of_reference,
     without_pixels,
 )
+from tgo_spectra.retrieval.prior import of_reference
 from tgo_spectra.retrieval.profile_variables import profile_dataset
 from tgo_spectra.spectroscopy import tables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy.typing as npt
     import xarray as xr
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from tgo_spectra.retrieval.setup import RetrievalSetup
 
     Array = npt.NDArray[np.floating]
+    Steps = Sequence[tuple[float, float]]
 
 __all__ = [
     "assembled",
@@ -42,8 +45,6 @@ __all__ = [
     "view_of",
 ]
 
-DETECTOR_PIXELS = 320
-"""Spectral pixels of NOMAD SO and LNO (Vandaele et al. 2018)."""
 
 AGAIN = 4
 """Fits more at most, without static pixels that had pulled the one before: the worst
@@ -61,7 +62,7 @@ def build_scene(
     atmosphere: xr.Dataset,
     *,
     jacobian_rank: int | None = 4,
-    jacobian_every: int | None = None,
+    steps_km: Steps | None = JACOBIAN_STEPS_KM,
     dtype: type[np.floating] = np.float32,
 ) -> tuple[Scene, dict[str, object]]:
     """Everything between a level-1 Dataset and the solver."""
@@ -75,7 +76,7 @@ def build_scene(
         atmosphere,
         radius[0],
         jacobian_rank=jacobian_rank,
-        jacobian_every=jacobian_every,
+        steps_km=steps_km,
         dtype=dtype,
     )
     masked = masked_text(prepared.masked, prepared.pixels)
@@ -214,7 +215,7 @@ def view_of(scene: Scene, end: Conclusion) -> level2.View:
     """Return where a fit of SO spectra looked, and what it left."""
     prepared = scene.prepared
     residual = level2.all_pixels(
-        end.seen.left / prepared.weight, prepared.pixels, DETECTOR_PIXELS
+        end.seen.left / prepared.weight, prepared.pixels, PIXELS
     )
     return level2.View(
         prepared.rows, prepared.altitude_km, scene.limb.altitude_km, residual

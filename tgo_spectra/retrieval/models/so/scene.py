@@ -9,29 +9,26 @@ import numpy as np
 
 from tgo_spectra import geometry
 from tgo_spectra.atmosphere import profile as atmospheres
-from tgo_spectra.atmosphere.reference import reference_atmosphere
-from tgo_spectra.errors import RetrievalError, TableError
 from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.instruments import so as instrument
 from tgo_spectra.instruments.response import tabulated as operator
+from tgo_spectra.retrieval.air import coefficients_on
 from tgo_spectra.retrieval.elements import fitted_sources, moved
-from tgo_spectra.spectroscopy import gas_info
-from tgo_spectra.spectroscopy.partition import isotopologue_abundance
-from tgo_spectra.spectroscopy.tables.interpolation import interpolate_coefficients
+from tgo_spectra.retrieval.prior import prior_profile
 from tgo_spectra.spectroscopy.tables.read import check_range
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
     import xarray as xr
 
     from tgo_spectra.retrieval.measurement import Prepared
-    from tgo_spectra.retrieval.models.so.profile_scene import HasPriors
     from tgo_spectra.retrieval.setup import RetrievalSetup
     from tgo_spectra.spectroscopy.tables.read import BandTable
 
     Array = npt.NDArray[np.floating]
+    Steps = Sequence[tuple[float, float]]
 
 __all__ = [
     "Scene",
@@ -40,7 +37,6 @@ __all__ = [
     "in_columns",
     "make_scene",
     "nearest",
-    "of_reference",
     "of_rows",
     "with_air",
     "with_rows",
@@ -187,24 +183,6 @@ def nearest(points_km: Array, altitude_km: Array) -> npt.NDArray[np.intp]:
     return np.asarray(np.abs(points_km[:, None] - altitude_km).argmin(axis=0))
 
 
-def sparse_heights(
-    heights_km: Array, steps_km: Sequence[tuple[float, float]]
-) -> npt.NDArray[np.intp]:
-    """Choose heights at least some steps apart, ends included."""
-    chosen = [0]
-    for index, height in enumerate(heights_km[1:], 1):
-        above = height - heights_km[0]
-        step = next(s for top, s in steps_km if above <= top)
-        if height - heights_km[chosen[-1]] >= step - 1e-9:
-            chosen.append(index)
-    last = heights_km.size - 1
-    if chosen[-1] != last:
-        chosen.append(last)
-    if len(chosen) < 4:  # a cubic spline needs four
-        chosen = list(range(heights_km.size))
-    return np.array(chosen, dtype=np.intp)
-
-
 def make_scene(
     prepared: Prepared,
     setup: RetrievalSetup,
@@ -213,13 +191,12 @@ def make_scene(
     planet_radius_km: float,
     *,
     jacobian_rank: int | None = 4,
-    jacobian_every: int | None = None,
+    steps_km: Steps | None = JACOBIAN_STEPS_KM,
     dtype: type[np.floating] = np.float32,
 ) -> Scene:
     """Assemble the scene of one product.
 
-    The Jacobian's fields are made at every `jacobian_every`-th height; None: at
-    heights that grow sparse upwards, see `JACOBIAN_STEPS_KM`.
+    ``steps_km``: of the heights at which the Jacobian's fields are made; None: all.
 
     Raises
     ------
@@ -238,6 +215,7 @@ def make_scene(
     levels = air.isel(altitude=nearest(points, altitude))
     levels = levels.assign_coords(altitude=altitude)
     coefficients = coefficients_on(band, setup.gases, air)
+    chosen = None if steps_km is None else forward.sparse_heights(heights, steps_km)
     limb = forward.limb(
         altitude_km=altitude,
         height_km=heights,
@@ -247,13 +225,9 @@ def make_scene(
         vectors={gas: band.vectors[gas] for gas in setup.gases},
         coefficients=coefficients,
         jacobian_rank=jacobian_rank,
-        jacobian_every=jacobian_every or 1,
+        jacobian_heights=chosen,
         dtype=dtype,
     )
-    if jacobian_every is None:
-        limb = replace(
-            limb, jacobian_heights=sparse_heights(heights, JACOBIAN_STEPS_KM)
-        )
     rows = geometry.fov_operator(heights, prepared.altitude_km, prepared.boxcars_km)
     prior = {gas: prior_profile(gas, setup, levels) for gas in setup.gases}
     made = Scene(
@@ -327,9 +301,9 @@ def with_air(
         vectors={gas: scene.band.vectors[gas] for gas in gases},
         coefficients=in_columns(scene, gases, air, scene.wider),
         jacobian_rank=jacobian_rank,
+        jacobian_heights=limb.jacobian_heights,
         dtype=limb.dtype,
     )
-    made = replace(made, jacobian_heights=limb.jacobian_heights)
     return replace(scene, limb=made, air=air, given=given)
 
 
@@ -372,81 +346,3 @@ def in_columns(
         return found
     free = free_gases(scene.setup)
     return {k: v if k in free else v * denser for k, v in found.items()}
-
-
-def coefficients_on(
-    band: BandTable,
-    gases: tuple[str, ...],
-    air: xr.Dataset | Mapping[str, Array],
-    wider: Mapping[str, float] | None = None,
-    derivative: tuple[int, int] = (0, 0),
-) -> dict[str, Array]:
-    """Coefficients of the gases' vectors at the pressures and temperatures of `air`.
-
-    Lorentz widths go with the pressure: lines that are ``wider`` (relative, by gas) are
-    those of the table at a higher one. Or derivatives of an order, see
-    `tgo_spectra.spectroscopy.tables.interpolation.interpolate_coefficients`.
-    """
-    for gas in gases:
-        if gas not in band.coefficients:
-            message = f"the table has no {gas}; it has {', '.join(band.coefficients)}"
-            raise TableError(message, field="gases", value=gas, rule="table.no_gas")
-    found: dict[str, Array] = {}
-    widths = {gas: (wider or {}).get(gas, 0.0) for gas in gases}
-    for width in dict.fromkeys(widths.values()):
-        some = [gas for gas in gases if widths[gas] == width]
-        pressure = np.asarray(air["pressure"], dtype=float)
-        if width:
-            highest = np.exp(band.ln_pressure[-1])
-            pressure = np.minimum(pressure * (1.0 + width), highest)
-        together = interpolate_coefficients(
-            np.concatenate([band.coefficients[gas] for gas in some]),
-            band.ln_pressure,
-            band.temperature_k,
-            pressure,
-            np.asarray(air["temperature"], dtype=float),
-            doppler_limit=True,
-            derivative=derivative,
-        )
-        if derivative[0]:
-            together[:, np.log(pressure) < band.ln_pressure[0]] = 0.0
-        ends = np.cumsum([len(band.coefficients[gas]) for gas in some])
-        found |= zip(some, np.split(together, ends[:-1]), strict=True)
-    return {gas: found[gas] for gas in gases}
-
-
-def of_reference(gases: Iterable[str], setup: HasPriors, levels: xr.Dataset) -> str:
-    """Name the gases whose a priori is that of the reference atmosphere, or none.
-
-    Those of which neither the setup nor the atmosphere says something.
-    """
-    found = []
-    for gas in gases:
-        prior = setup.prior.get(gas)
-        constant = prior is not None and prior.constant is not None
-        names = (f"{gas}_vmr", f"{gas_info(gas).parent}_vmr")
-        if not constant and not any(name in levels for name in names):
-            found.append(gas)
-    return " ".join(found) or "none"
-
-
-def prior_profile(gas: str, setup: HasPriors, levels: xr.Dataset) -> Array:
-    """Return the a priori mole fraction of a gas on the levels."""
-    prior = setup.prior.get(gas)
-    if prior is not None and prior.constant is not None:
-        return np.full(levels.sizes["altitude"], prior.constant)
-    share, name = 1.0, f"{gas}_vmr"
-    info = gas_info(gas)
-    if info.parent and name not in levels:
-        # what HITRAN takes for the Earth, of the gas that it is an isotopologue of
-        share = isotopologue_abundance(info.molecule, info.isotopologues[0])
-        name = f"{info.parent}_vmr"
-    if name in levels:
-        return share * np.asarray(levels[name].values, dtype=float)
-    reference = reference_atmosphere(levels["altitude"].values)
-    if name not in reference:
-        message = (
-            "no a priori: give `constant` in the setup or a profile in the atmosphere"
-        )
-        raise RetrievalError(message, field=name, rule="fit.no_prior")
-    return share * np.asarray(reference[name].values, dtype=float)

@@ -21,17 +21,15 @@ from tgo_spectra.atmosphere import profile as atmospheres
 from tgo_spectra.forward import ray
 from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.retrieval import level2, verdict
+from tgo_spectra.retrieval.air import airs_off, coefficients_on
 from tgo_spectra.retrieval.elements import Size, element_of, settings
 from tgo_spectra.retrieval.measurement import planet_radius, scalar
-from tgo_spectra.retrieval.models.so import slant_ends, slant_rows, sources
+from tgo_spectra.retrieval.models.so import slant_ends, slant_rows
 from tgo_spectra.retrieval.models.so.profile_output import choices
-from tgo_spectra.retrieval.models.so.scene import (
-    coefficients_on,
-    prior_profile,
-)
 from tgo_spectra.retrieval.models.so.slant_fields import Instrument, Optics
 from tgo_spectra.retrieval.models.so.sources import ORDER_PAIRS
 from tgo_spectra.retrieval.models.so.systematics import sizes
+from tgo_spectra.retrieval.prior import prior_profile
 from tgo_spectra.retrieval.profile_variables import error_variables
 from tgo_spectra.retrieval.rows import fit_each
 from tgo_spectra.spectroscopy.tables import band_of
@@ -199,7 +197,7 @@ def line_of_sight(
     air = air.isel(altitude=covered)
     density = air["number_density"].values
     every = {"": coefficients_on(band, setup.gases, air)}
-    for source, moved in sources.airs_off(air, band, sources_of_rows(setup)).items():
+    for source, moved in airs_off(air, band, sources_of_rows(setup)).items():
         every[source] = coefficients_on(band, setup.gases, moved)
     if width := sources_of_rows(setup).get("broadening"):
         wider = dict.fromkeys(setup.gases, width.magnitude)

@@ -17,6 +17,7 @@ import numpy as np
 from tgo_spectra import geometry
 from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.instruments.response.truncation import with_fewer_orders
+from tgo_spectra.retrieval.air import air_within, stated
 from tgo_spectra.retrieval.elements import (
     ELEMENTS,
     elements_of,
@@ -27,7 +28,6 @@ from tgo_spectra.retrieval.models.so import air as airs
 from tgo_spectra.retrieval.models.so import scene as scenes
 from tgo_spectra.retrieval.regularisation import exponential_covariance
 from tgo_spectra.retrieval.state import Block, independent
-from tgo_spectra.retrieval.uncertain_air import stated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,11 +36,9 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from tgo_spectra.instruments.response.tabulated import Operator
-    from tgo_spectra.retrieval.elements import Size
     from tgo_spectra.retrieval.models.so.scene import Scene
     from tgo_spectra.retrieval.setup import RetrievalSetup
     from tgo_spectra.retrieval.state import State
-    from tgo_spectra.spectroscopy.tables.read import BandTable
 
     Array = npt.NDArray[np.floating]
 
@@ -53,8 +51,6 @@ __all__ = [
     "SOURCES",
     "TEMPERATURE",
     "air_prior",
-    "air_within",
-    "airs_off",
     "anchored",
     "blocks_of",
     "by_outer_orders",
@@ -202,32 +198,6 @@ def corrections(scene: Scene, state: State) -> tuple[Array, Array]:
 def moved_air(scene: Scene, warmer_k: Array, log_p: Array) -> xr.Dataset:
     """Return a scene's air at other temperatures and pressures, within its table."""
     return air_within(scene.air, scene.band, warmer_k, log_p)
-
-
-def air_within(
-    air: xr.Dataset, band: BandTable, warmer_k: Array, log_p: Array
-) -> xr.Dataset:
-    """Return the air at other temperatures and pressures, within a table."""
-    moved = airs.moved(band, airs.given_air(air), warmer_k, log_p)
-    return air.assign({k: ("altitude", v) for k, v in moved.items()})
-
-
-def airs_off(
-    air: xr.Dataset, band: BandTable, sizes: Mapping[str, Size]
-) -> dict[str, xr.Dataset]:
-    """Return the air warmer, and at a lower pressure, by 1 sigma at all altitudes.
-
-    By source; by what the air states of itself, else by the ``sizes``.
-    """
-    found = {}
-    for source in ("temperature", "pressure"):
-        if source in sizes:
-            sigma = stated(air, source, sizes[source].magnitude)
-            none = np.zeros(sigma.size)
-            # the highest pressure may be at the edge of the table
-            change = (sigma, none) if source == "temperature" else (none, -sigma)
-            found[source] = air_within(air, band, *change)
-    return found
 
 
 def anchored(scene: Scene, state: State) -> Scene:

@@ -17,6 +17,7 @@ import numpy as np
 from tgo_spectra.atmosphere.reference import reference_atmosphere
 from tgo_spectra.errors import RetrievalError
 from tgo_spectra.forward import transmittance as forward
+from tgo_spectra.retrieval.air import with_stated
 from tgo_spectra.retrieval.elements import (
     ELEMENTS,
     OTHERS,
@@ -29,7 +30,6 @@ from tgo_spectra.retrieval.linear import SHIFT
 from tgo_spectra.retrieval.models.so import scene as scenes
 from tgo_spectra.retrieval.models.so import sources
 from tgo_spectra.retrieval.models.so.evaluation import Evaluator
-from tgo_spectra.retrieval.uncertain_air import with_stated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

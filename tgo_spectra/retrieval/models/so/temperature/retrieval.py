@@ -11,9 +11,9 @@ from tgo_spectra.retrieval.measurement import (
     prepare,
 )
 from tgo_spectra.retrieval.models.so.profile_output import choices
-from tgo_spectra.retrieval.models.temperature.fit import solve_temperature
-from tgo_spectra.retrieval.models.temperature.output import assembled
-from tgo_spectra.retrieval.models.temperature.scene import (
+from tgo_spectra.retrieval.models.so.temperature.fit import solve_temperature
+from tgo_spectra.retrieval.models.so.temperature.output import assembled
+from tgo_spectra.retrieval.models.so.temperature.scene import (
     TemperatureScene,
     make_temperature_scene,
 )
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
     import xarray as xr
 
-    from tgo_spectra.retrieval.models.temperature.setup import TemperatureSetup
+    from tgo_spectra.retrieval.models.so.temperature.setup import TemperatureSetup
 
 __all__ = ["build_temperature_scene", "retrieve_temperature"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,10 +23,8 @@ from tgo_spectra.retrieval.models.so.scene import (
     Scene,
     height_grid,
     make_scene,
-    prior_profile,
-    sparse_heights,
-    with_rows,
 )
+from tgo_spectra.retrieval.prior import prior_profile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,7 +33,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from tgo_spectra.retrieval.measurement import Prepared
-    from tgo_spectra.retrieval.models.temperature.setup import TemperatureSetup
+    from tgo_spectra.retrieval.models.so.temperature.setup import TemperatureSetup
     from tgo_spectra.retrieval.state import State
     from tgo_spectra.spectroscopy.tables.read import BandTable
 
@@ -243,13 +241,9 @@ def make_temperature_scene(
         band,
         air,
         planet_radius_km,
-        jacobian_every=1,
+        steps_km=JACOBIAN_STEPS_KM if dtype == np.float32 else None,
         dtype=dtype,
     )
-    if dtype == np.float32:
-        some = sparse_heights(heights, JACOBIAN_STEPS_KM)
-        limb = replace(gas.limb, jacobian_heights=some)
-        gas = with_rows(replace(gas, limb=limb), gas.rows)
     sight = make_sight(
         band,
         altitude_km=altitude,

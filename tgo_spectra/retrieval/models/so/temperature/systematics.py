@@ -22,20 +22,20 @@ from tgo_spectra.retrieval.elements import (
     sizes_of,
 )
 from tgo_spectra.retrieval.models.so import sources
-from tgo_spectra.retrieval.models.so.optimal_estimation import prior_sigma
-from tgo_spectra.retrieval.models.temperature.evaluation import (
+from tgo_spectra.retrieval.models.so.temperature.evaluation import (
     TemperatureEvaluator,
     as_pixel_fields,
 )
-from tgo_spectra.retrieval.models.temperature.scene import molar_mass
+from tgo_spectra.retrieval.models.so.temperature.scene import molar_mass
+from tgo_spectra.retrieval.prior import prior_sigma
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import numpy.typing as npt
 
-    from tgo_spectra.retrieval.models.temperature.scene import TemperatureScene
-    from tgo_spectra.retrieval.models.temperature.setup import TemperatureSetup
+    from tgo_spectra.retrieval.models.so.temperature.scene import TemperatureScene
+    from tgo_spectra.retrieval.models.so.temperature.setup import TemperatureSetup
     from tgo_spectra.retrieval.state import State
 
     Array = npt.NDArray[np.float64]

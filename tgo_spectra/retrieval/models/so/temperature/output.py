@@ -11,8 +11,14 @@ from tgo_spectra.forward.sight import air_on_points, log_pressure_slope
 from tgo_spectra.retrieval import level2
 from tgo_spectra.retrieval.diagnostics import joined
 from tgo_spectra.retrieval.models.so.profile_output import bins_of, view_of
-from tgo_spectra.retrieval.models.temperature.scene import LOG_PRESSURE, TEMPERATURE
-from tgo_spectra.retrieval.models.temperature.systematics import other_air, sizes
+from tgo_spectra.retrieval.models.so.temperature.scene import (
+    LOG_PRESSURE,
+    TEMPERATURE,
+)
+from tgo_spectra.retrieval.models.so.temperature.systematics import (
+    other_air,
+    sizes,
+)
 from tgo_spectra.retrieval.profile_variables import error_variables, profile_variables
 from tgo_spectra.variables import dataset
 
@@ -25,8 +31,8 @@ if TYPE_CHECKING:
     from tgo_spectra.retrieval.conclusion import Conclusion
     from tgo_spectra.retrieval.diagnostics import GasDiagnostics
     from tgo_spectra.retrieval.elements import Size
-    from tgo_spectra.retrieval.models.temperature.fit import TemperatureSolution
-    from tgo_spectra.retrieval.models.temperature.scene import TemperatureScene
+    from tgo_spectra.retrieval.models.so.temperature.fit import TemperatureSolution
+    from tgo_spectra.retrieval.models.so.temperature.scene import TemperatureScene
     from tgo_spectra.retrieval.state import Block
 
     Array = npt.NDArray[np.float64]

@@ -13,19 +13,22 @@ from tgo_spectra.forward.temperature_fields import TemperatureFields, temperatur
 from tgo_spectra.forward.transmittance import PixelFields
 from tgo_spectra.instruments.response.truncation import truncation_residual
 from tgo_spectra.retrieval import linear as linearisation
-from tgo_spectra.retrieval.models.so.evaluation import (
+from tgo_spectra.retrieval.linear import (
     REBUILD_PX,
-    depth_of,
     place_of,
 )
-from tgo_spectra.retrieval.models.temperature.scene import LOG_PRESSURE, TEMPERATURE
+from tgo_spectra.retrieval.models.so.evaluation import depth_of
+from tgo_spectra.retrieval.models.so.temperature.scene import (
+    LOG_PRESSURE,
+    TEMPERATURE,
+)
 from tgo_spectra.retrieval.whitened import Whitened, whiten
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from tgo_spectra.instruments.response.tabulated import Operator
-    from tgo_spectra.retrieval.models.temperature.scene import TemperatureScene
+    from tgo_spectra.retrieval.models.so.temperature.scene import TemperatureScene
     from tgo_spectra.retrieval.state import State
 
     Array = npt.NDArray[np.floating]

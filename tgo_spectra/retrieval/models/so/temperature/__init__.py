@@ -10,13 +10,13 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from tgo_spectra.retrieval.models.temperature.setup import TemperatureSetup
+from tgo_spectra.retrieval.models.so.temperature.setup import TemperatureSetup
 
 if TYPE_CHECKING:
-    from tgo_spectra.retrieval.models.temperature.following import (
+    from tgo_spectra.retrieval.models.so.temperature.following import (
         atmosphere_of as atmosphere_of,
     )
-    from tgo_spectra.retrieval.models.temperature.retrieval import (
+    from tgo_spectra.retrieval.models.so.temperature.retrieval import (
         retrieve_temperature as retrieve_temperature,
     )
 

@@ -31,7 +31,7 @@ def atmosphere_of(level2: xr.Dataset, apriori: xr.Dataset | str | Path) -> xr.Da
     Parameters
     ----------
     level2 : Dataset
-        From `tgo_spectra.retrieval.models.temperature.retrieve_temperature`.
+        From `tgo_spectra.retrieval.models.so.temperature.retrieve_temperature`.
     apriori : Dataset, str or path
         The atmosphere that was given to it, or a wider one.
 

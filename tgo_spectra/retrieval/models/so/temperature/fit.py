@@ -21,22 +21,23 @@ from tgo_spectra.retrieval.linear import SHIFT, STRETCH
 from tgo_spectra.retrieval.models.so import registration
 from tgo_spectra.retrieval.models.so.evaluation import measurement_of
 from tgo_spectra.retrieval.models.so.optimal_estimation import (
-    common_blocks,
     gas_block,
     space_of,
 )
-from tgo_spectra.retrieval.models.temperature.evaluation import (
-    TemperatureEvaluator,
+from tgo_spectra.retrieval.models.so.temperature.evaluation import TemperatureEvaluator
+from tgo_spectra.retrieval.models.so.temperature.scene import (
+    LOG_PRESSURE,
+    TEMPERATURE,
 )
-from tgo_spectra.retrieval.models.temperature.scene import LOG_PRESSURE, TEMPERATURE
-from tgo_spectra.retrieval.models.temperature.systematics import temperature_changes
+from tgo_spectra.retrieval.models.so.temperature.systematics import temperature_changes
+from tgo_spectra.retrieval.prior import common_blocks
 from tgo_spectra.retrieval.state import StateSpace, independent, profile
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from tgo_spectra.retrieval.conclusion import Conclusion
-    from tgo_spectra.retrieval.models.temperature.scene import TemperatureScene
+    from tgo_spectra.retrieval.models.so.temperature.scene import TemperatureScene
     from tgo_spectra.retrieval.state import State
 
     Array = npt.NDArray[np.floating]
