@@ -17,7 +17,7 @@ LOWEST := README.md $(addprefix tests/test_,$(addsuffix .py,20_netcdf 20_writing
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv environments demo test test-shared test-lowest test-cluster check format docs picture bench validate golden clean
+.PHONY: help venv environments demo test suite test-shared test-lowest test-cluster check format docs picture bench validate golden clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/'
@@ -53,11 +53,16 @@ check: $(STAMP) ## ruff, strict mypy, import layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: check ## what continuous integration runs: checks, tests, doctests, examples
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "not cluster"
+# the checks run beside the tests, which go on when a check fails
+test: $(STAMP) ## what continuous integration runs: checks, tests, doctests, examples
+	@$(MAKE) --no-print-directory --jobs 2 --keep-going check suite \
+		|| { echo "make test: not all is well, see the lines above that begin with make[1]: ***"; exit 1; }
+
+suite: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 3 -m "not cluster"
 
 test-shared: $(STAMP) ## the tests that need real line lists and samples in ../shared
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m shared
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 3 -m shared
 
 test-cluster: $(STAMP) $(SNAKEMAKE_STAMP) ## as root: the examples of job scripts on a real Slurm of one node
 	tests/cluster/slurm.sh install
@@ -65,7 +70,7 @@ test-cluster: $(STAMP) $(SNAKEMAKE_STAMP) ## as root: the examples of job script
 
 # kernels of its own: those of another numba would take the place of .venv's
 test-lowest: $(LOWEST_STAMP) ## open, fit, write, map, damage, at the lowest versions of everything
-	NUMBA_CACHE_DIR="$(CURDIR)/.lowest/kernels" OMP_NUM_THREADS=1 .lowest/bin/python -m pytest -q -n 2 $(LOWEST)
+	NUMBA_CACHE_DIR="$(CURDIR)/.lowest/kernels" OMP_NUM_THREADS=1 .lowest/bin/python -m pytest -q -n 3 $(LOWEST)
 
 format: $(STAMP) ## format the code
 	$(BIN)/ruff format .
