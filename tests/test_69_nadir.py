@@ -9,14 +9,19 @@ from reference.validate_nadir import validate_nadir
 
 import tgo_spectra as tgo
 from tgo_spectra.errors import AtmosphereError, InstrumentError, RetrievalError
+from tgo_spectra.instruments import lno
 from tgo_spectra.instruments.nadir import slant_factor
+from tgo_spectra.instruments.response.channels import lno_operator, table_cells
+from tgo_spectra.instruments.response.tabulated import apply
 from tgo_spectra.retrieval import solve
 from tgo_spectra.retrieval.models.lno import fit as nadir_fit
 from tgo_spectra.retrieval.models.lno import model as nadir_models
+from tgo_spectra.retrieval.models.lno import nodes as nadir_nodes
 from tgo_spectra.retrieval.models.lno import retrieve_nadir
 from tgo_spectra.retrieval.models.lno.scene import STATUS, AirProfile, layers_above
 from tgo_spectra.retrieval.setups import load_setup
 from tgo_spectra.simulate.nadir import simulate_nadir_level1, simulate_nadir_product
+from tgo_spectra.spectroscopy.tables.thinning import random_depths
 
 SETUP = load_setup("lno_189_190_co")
 PLAIN = SETUP.replace(systematics={"enabled": False})
@@ -339,3 +344,39 @@ def test_product__write_read_retrieve(tmp_path):
     again = xr.open_dataset(tmp_path / "co.nc")
     np.testing.assert_array_equal(again.co_column, level2.co_column)
     assert path is None or tmp_path in path.parents
+
+
+def test_nadir_band__few_nodes_stand_for_all_in_unseen_air():
+    """Atmospheres wider than any of Mars, others than those of the choice."""
+    whole = nadir_nodes.band_of(SETUP.table, SETUP.gases)[0]
+    frequency = float(lno.AOTF_FREQUENCY_KHZ[190])
+    few = nadir_nodes.nadir_band(SETUP, 190, frequency, -4.0)
+    assert few.nodes_cm1.size < 0.25 * whole.nodes_cm1.size
+    depths = random_depths(whole, 10, seed=99)
+    pixels = np.arange(20, 300, 20)
+
+    def seen(band):
+        tau = sum(depths[gas] @ band.vectors[gas] for gas in SETUP.gases)
+        gas = depths["co"] @ band.vectors["co"]
+        cells, nodes = nadir_models.extended_cells(table_cells(band), 3000.0, 5000.0)
+        fields = np.zeros((cells.node_cell.size, 2 * len(tau)))
+        fields[nodes] = np.hstack([-np.expm1(-tau.T), (gas * np.exp(-tau)).T])
+        operator = lno_operator(
+            cells,
+            pixels=pixels,
+            pixel_wavenumber_cm1=lno.pixel_wavenumber(190, pixels, -4.0),
+            order=190,
+            aotf_frequency_khz=frequency,
+            temperature_c=-4.0,
+            resolving_power=SETUP.instrument.resolving_power,
+            n_orders=SETUP.instrument.n_orders,
+            aotf_derivatives=False,
+            dtype=np.float64,
+        )
+        return apply(operator, fields)
+
+    exact = seen(whole)
+    error = seen(few) - exact
+    assert exact.max() > 0.2
+    assert error.std() < 1.5e-5
+    assert np.abs(error).max() < 1.5e-4

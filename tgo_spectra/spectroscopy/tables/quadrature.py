@@ -22,7 +22,7 @@ from tgo_spectra.spectroscopy.tables.cells import legendre_values
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["MOMENT_SLACK", "choose_nodes"]
+__all__ = ["MOMENT_SLACK", "choose_nodes", "thin_cells"]
 
 # Moment j enters a pixel through the j-th derivative of the line shape of the
 # instrument over a cell of half width h: about (h / sigma)^j / j! times the 0-th,
@@ -222,3 +222,53 @@ def choose_nodes(
     cell = np.repeat(np.arange(cells, dtype=np.int32), count)
     point = chosen[taken] + points * cell.astype(np.int64)
     return point, cell, weights[taken]
+
+
+@compiled()
+def thin_cells(
+    rows: NDArray[np.float64],
+    weight: NDArray[np.float64],
+    starts: NDArray[np.int64],
+    slack: NDArray[np.float64],
+    tolerance: NDArray[np.float64],
+    unity: float,
+    kept: NDArray[np.bool_],
+    out: NDArray[np.float64],
+) -> None:
+    """Choose among the nodes of cells those that stand for all of them.
+
+    Parameters
+    ----------
+    rows : ndarray of float64, (row, node)
+        Training, as for `choose_nodes`.
+    weight : ndarray of float64, (node, moment)
+        Of all nodes.
+    starts : ndarray of int, (cell + 1,)
+        Limits of the cells in the nodes; every cell has some.
+    slack : ndarray of float64, (moment,)
+        As `MOMENT_SLACK`.
+    tolerance : ndarray of float64, (cell,)
+        Largest error of the mean moment, in transmittance (times the slack).
+    unity : float
+        Weight of a transmittance of one in the search.
+    kept : ndarray of bool, (node,)
+        Written: what is chosen.
+    out : ndarray of float64, (node, moment)
+        Written: weights of what is chosen.
+    """
+    for cell in range(starts.size - 1):
+        first, stop = starts[cell], starts[cell + 1]
+        goal = np.ascontiguousarray(weight[first:stop])
+        # the sum of the first weights is the number of fine points of the cell
+        mean = goal[:, 0].sum() / (stop - first)
+        picked, values = _choose_cell(
+            np.ascontiguousarray(rows[:, first:stop]),
+            goal,
+            slack,
+            tolerance[cell] * mean,
+            unity,
+        )
+        kept[first:stop] = False
+        for a in range(picked.size):
+            kept[first + picked[a]] = True
+            out[first + picked[a]] = values[a]

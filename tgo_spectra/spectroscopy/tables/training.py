@@ -28,6 +28,7 @@ __all__ = [
     "Band",
     "RandomPaths",
     "draw",
+    "random_columns",
     "random_paths",
     "reduced_states",
     "temperature_bounds",
@@ -43,6 +44,7 @@ EVERY = 5
 GRAVITY = 3.71  # m/s2 at the mean radius
 MEAN_MASS = 43.34 * 1.66053907e-27  # kg, CO2 95 %, N2 2.8 %, Ar 2 % (Trainer 2019)
 SURFACE_PA = (300.0, 1990.0)  # Hellas in northern winter has 1200 and more
+HIGHEST_GROUND_PA = 30.0  # Olympus Mons has 50 and more
 TEMPERATURE_MARGIN_K = 5.0  # inside the grid of temperatures
 SHELLS_KM = np.linspace(0.0, 104.0, 53)  # km, edges
 
@@ -91,6 +93,74 @@ def _profile(
     return np.interp(z, (0.0, 25.0, 55.0, 100.0), knots)
 
 
+def _column_of_air(
+    generator: np.random.Generator, temperature_k: tuple[float, float]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Draw temperatures: heights (km), temperatures (K), scale heights below them."""
+    z = 0.5 * (SHELLS_KM[1:] + SHELLS_KM[:-1])
+    temperature = _profile(generator, z, *temperature_k)
+    gravity = GRAVITY * (MEAN_RADIUS_KM / (MEAN_RADIUS_KM + z)) ** 2
+    scale_km = BOLTZMANN * temperature / (MEAN_MASS * gravity) * 1e-3
+    step = np.diff(SHELLS_KM)
+    return z, temperature, np.cumsum(step / scale_km) - 0.5 * step / scale_km
+
+
+def _mole_fraction(
+    generator: np.random.Generator, gas: str, z: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Draw a profile of a gas."""
+    low, high = VMR_RANGES.get(gas, VMR_RANGES["other"])
+    if generator.random() < 0.3:  # saturated lines are the hardest: not left rare
+        low = max(low, 0.2 * high)
+    return np.exp(_profile(generator, z, np.log(low), np.log(high)))
+
+
+def random_columns(
+    generator: np.random.Generator,
+    gases: Sequence[str],
+    slants: int = 2,
+    *,
+    temperature_k: tuple[float, float] = (95.0, 315.0),
+    highest_pa: float = SURFACE_PA[1],
+) -> RandomPaths:
+    """Draw an atmosphere and paths down to its surface and up again.
+
+    Parameters
+    ----------
+    generator : numpy.random.Generator
+        Source of randomness.
+    gases : sequence of str
+        Gas keys.
+    slants : int
+        Paths, each 2 to 8 times as long as the column is high.
+    temperature_k : tuple of float
+        Bounds of the temperatures, K.
+    highest_pa : float
+        Largest pressure, Pa.
+
+    Returns
+    -------
+    RandomPaths
+        States and columns.
+
+    Examples
+    --------
+    >>> paths = random_columns(np.random.default_rng(1), ["h2o"], 3)
+    >>> paths.column["h2o"].shape
+    (3, 52)
+    """
+    z, temperature, depth = _column_of_air(generator, temperature_k)
+    surface = min(SURFACE_PA[1], highest_pa)
+    lowest, most = np.log(min(HIGHEST_GROUND_PA, 0.5 * surface)), np.log(surface)
+    pressure = np.exp(generator.uniform(lowest, most) - depth)
+    density = pressure / (BOLTZMANN * temperature) * 1e-6  # cm-3
+    # squared: most paths are nearly upright
+    slant = 2.0 + 6.0 * generator.uniform(0.0, 1.0, slants) ** 2
+    air = slant[:, None] * 1e5 * np.diff(SHELLS_KM) * density  # 1e5 cm in a km
+    column = {gas: air * _mole_fraction(generator, gas, z) for gas in gases}
+    return RandomPaths(pressure, temperature, column)
+
+
 def random_paths(
     generator: np.random.Generator,
     gases: Sequence[str],
@@ -125,12 +195,7 @@ def random_paths(
     >>> paths.column["h2o"].shape
     (3, 52)
     """
-    z = 0.5 * (SHELLS_KM[1:] + SHELLS_KM[:-1])
-    temperature = _profile(generator, z, *temperature_k)
-    gravity = GRAVITY * (MEAN_RADIUS_KM / (MEAN_RADIUS_KM + z)) ** 2
-    scale_km = BOLTZMANN * temperature / (MEAN_MASS * gravity) * 1e-3
-    step = np.diff(SHELLS_KM)
-    depth = np.cumsum(step / scale_km) - 0.5 * step / scale_km
+    z, temperature, depth = _column_of_air(generator, temperature_k)
     surface = min(SURFACE_PA[1], highest_pa)
     lowest = min(SURFACE_PA[0], 0.5 * surface)
     pressure = generator.uniform(lowest, surface) * np.exp(-depth)
@@ -143,13 +208,7 @@ def random_paths(
     ) ** 2
     half = np.sqrt(np.maximum(reach, 0.0)) * 1e5  # cm
     air = 2.0 * np.diff(half, axis=1) * density
-    column = {}
-    for gas in gases:
-        low, high = VMR_RANGES.get(gas, VMR_RANGES["other"])
-        if generator.random() < 0.3:  # saturated lines are the hardest: not left rare
-            low = max(low, 0.2 * high)
-        vmr = np.exp(_profile(generator, z, np.log(low), np.log(high)))
-        column[gas] = air * vmr
+    column = {gas: air * _mole_fraction(generator, gas, z) for gas in gases}
     return RandomPaths(pressure, temperature, column)
 
 

@@ -131,7 +131,11 @@ def retrieve_nadir(
     others = other_models(
         setup,
         lambda other: nadir_model(
-            wavenumber, **observed, setup=other, shift_px=model.made_at_px
+            wavenumber,
+            **observed,
+            setup=other,
+            band=model.band,
+            shift_px=model.made_at_px,
         ),
     )
     taken = with_stated(sizes(setup), profile.air)

@@ -14,6 +14,7 @@ from tgo_spectra.errors import TableError
 from tgo_spectra.instruments.response.channels import lno_operator, table_cells
 from tgo_spectra.instruments.response.line_by_line import Cells
 from tgo_spectra.retrieval.measurement import smooth_wavenumber
+from tgo_spectra.retrieval.models.lno.nodes import nadir_band
 from tgo_spectra.spectroscopy.tables.interpolation import spline_matrices
 
 if TYPE_CHECKING:
@@ -343,6 +344,7 @@ def nadir_model(
     aotf_frequency_khz: float,
     temperature_c: float,
     setup: NadirSetup,
+    band: BandTable | None = None,
     shift_px: float = 0.0,
     n_orders: int | None = None,
     margin_px: int = 0,
@@ -357,6 +359,9 @@ def nadir_model(
     aotf_frequency_khz, temperature_c : float
         kHz; degree Celsius.
     setup : NadirSetup
+    band : BandTable, optional
+        Nodes that another model has; default from
+        `tgo_spectra.retrieval.models.lno.nodes.nadir_band`.
     shift_px : float
         Shift at which the operator is made, pixels.
     n_orders : int, optional
@@ -373,9 +378,8 @@ def nadir_model(
     TableError, InstrumentError
         The table has not all gases, or does not cover the order.
     """
-    from tgo_spectra.spectroscopy.tables.read import band_of
-
-    band, _ = band_of(setup.table, setup.gases)
+    if band is None:
+        band = nadir_band(setup, order, aotf_frequency_khz, temperature_c)
     window, instrument = setup.window, setup.instrument
     pixels = np.arange(
         window.first_pixel - margin_px, window.last_pixel + 1 + margin_px
