@@ -364,6 +364,43 @@ def test_trust__an_alien_line_is_covered_or_severe(made, trusted, name):
             assert far.sum() <= 0.05 * far.size, (part, value)
 
 
+def struck(one, fitted):
+    """Return its spectra with values that are no light, of several sorts; how many."""
+    signal = one.level1[signal_of(one)]
+    spoilt = signal.copy(deep=True)
+    # where it is fitted, apart from each other
+    first, last = (int(pixel) for pixel in fitted.split("-"))
+    at = [first + int(part * (last - first)) for part in (0.4, 0.5, 0.55, 0.6)]
+    row = [int(part * len(signal)) for part in (0.3, 0.45, 0.5, 0.55)]
+    spoilt[row[0], at[0]] = 1e30
+    spoilt[row[1], at[1]] = np.inf
+    spoilt[row[2], at[2]] = 0.0
+    spoilt[row[3], at[3] : at[3] + 7] = 0.0  # what did not arrive
+    level1 = one.level1.assign({signal_of(one): spoilt})
+    if "transmittance_error" in level1:
+        error = level1["transmittance_error"].copy(deep=True)
+        error[row[0], at[3]], error[row[2], at[0]] = 0.0, 1e-25
+        return level1.assign(transmittance_error=error), 12
+    return level1, 10
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_trust__values_that_are_no_light_are_left_out_and_counted(made, trusted, name):
+    one, clean = made(name), trusted(name)
+    level1, count = struck(one, clean.attrs["fitted_pixels"])
+    level2 = tgo.retrieve(level1, one.setup)
+    assert int(level2["unusable_pixels"].sum()) == count
+    assert int(clean["unusable_pixels"].sum()) == 0
+    assert np.mean(quality.severe(level2["quality_flag"].values)) == np.mean(
+        quality.severe(clean["quality_flag"].values)
+    )
+    for total in level2.data_vars:
+        if "contains" in level2[total].attrs:
+            value = str(total).removesuffix("_error")
+            off = np.abs(level2[value] - clean[value]) / level2[total]
+            assert float(off.max()) < 3.0, value  # some pixels are not there
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_trust__a_fit_that_did_not_end_says_so(made, monkeypatch, name):
     one = made(name)

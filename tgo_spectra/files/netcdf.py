@@ -61,7 +61,7 @@ __all__ = [
     "write_plain",
 ]
 
-PROCESSING_VERSION = "9"
+PROCESSING_VERSION = "10"
 """Raised by hand when the numbers of level 2 change; part of the resume key."""
 
 MARS_RADIUS_M = 3396190.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tgo_spectra.errors import SetupError
+from tgo_spectra.errors import RetrievalError, SetupError
 from tgo_spectra.retrieval.absence import spectra_without
 from tgo_spectra.retrieval.choice import chosen_for, default_setup
 from tgo_spectra.retrieval.registry import level1_for
@@ -104,6 +104,7 @@ def retrieve(
     """
     from tgo_spectra.retrieval.measurement import selected
     from tgo_spectra.retrieval.preparation import require_table
+    from tgo_spectra.retrieval.usable import with_usable
     from tgo_spectra.retrieval.verdict import with_product
 
     if isinstance(level1, str | Path):
@@ -112,8 +113,12 @@ def retrieve(
     require_table(chosen)
     if method is not None:
         chosen = _with_method(chosen, row, method)
-    spectra = selected(level1, row.needs)
-    result: xr.Dataset = row.retrieve(spectra, chosen, atmosphere)
+    spectra = with_usable(selected(level1, row.needs))
+    try:
+        result: xr.Dataset = row.retrieve(spectra, chosen, atmosphere)
+    except RetrievalError as error:
+        error.path = error.path or level1.attrs.get("source_file")
+        raise
     air = getattr(atmosphere, "attrs", {})
     taken = {k: v for k, v in air.items() if str(k).startswith("climatology_")}
     result = with_product(result, spectra)

@@ -11,6 +11,7 @@ from tgo_spectra.readers.quality import level1_bits
 from tgo_spectra.retrieval.conclusion import PULLED
 from tgo_spectra.retrieval.noise import SURE_SIGMAS
 from tgo_spectra.retrieval.state import FIXED
+from tgo_spectra.retrieval.usable import COUNT
 from tgo_spectra.variables import attributes_of
 
 if TYPE_CHECKING:
@@ -176,8 +177,15 @@ def of_product(level1: xr.Dataset, attrs: Mapping[Any, Any]) -> set[str]:
 
 
 def with_product(result: xr.Dataset, level1: xr.Dataset) -> xr.Dataset:
-    """Add to the flag of a result what its product says; see `of_product`."""
+    """Add to the flag of a result what its product says; see `of_product`.
+
+    And the number of values that were no light, spectrum by spectrum.
+    """
     own = quality.pack(of_product(level1, result.attrs))
+    if COUNT in level1.variables and "spectrum" in result.dims:
+        count = level1.variables[COUNT].astype("int32")
+        count.attrs = attributes_of(COUNT, count.dtype)
+        result[COUNT] = count
     if "quality_flag" in result.variables:
         # in its place: to assign to a Dataset takes as long as a pass of the fit
         flag = result.variables["quality_flag"]
