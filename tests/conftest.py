@@ -68,6 +68,25 @@ def level1(occultation):
     return tgo.open_product(occultation).load()
 
 
+NEAR = {"n_orders": 2}
+"""Of the instrument: orders on either side whose light there is. Fits where it does not
+matter take a third of the work that as many as reach the detector do (ten)."""
+
+
+@pytest.fixture(scope="session")
+def near_setup():
+    """Shipped setup of order 134, with the light of two orders on either side."""
+    return tgo.load_setup("so_134").replace(instrument=NEAR)
+
+
+@pytest.fixture(scope="session")
+def near_level1(tmp_path_factory):
+    """The product of `occultation` with the light of as many, read."""
+    folder = tmp_path_factory.mktemp("near")
+    label = tgo.simulate_product(folder, order=134, ch4=2e-9, seed=4, **NEAR)
+    return tgo.open_product(label).load()
+
+
 @pytest.fixture(scope="session")
 def small_product(occultation):
     """Make (label bytes, table bytes, stem) of a product of two spectra."""

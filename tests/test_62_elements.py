@@ -7,6 +7,7 @@ from dataclasses import replace
 import closed_loop as loop
 import numpy as np
 import pytest
+from conftest import NEAR
 
 import tgo_spectra as tgo
 from tgo_spectra.errors import RetrievalError
@@ -37,8 +38,8 @@ KEY = {"temperature_correction": "temperature_k", "pressure_correction": "pressu
 
 
 @pytest.fixture(scope="module")
-def thin(level1):
-    return level1.isel(spectrum=slice(0, None, 12))
+def thin(near_level1):
+    return near_level1.isel(spectrum=slice(0, None, 12))
 
 
 GRID = {"step_km": 2.0, "top_km": 90.0, "height_step_km": 1.5}
@@ -46,8 +47,9 @@ GRID = {"step_km": 2.0, "top_km": 90.0, "height_step_km": 1.5}
 
 
 def so_134(**changes):
-    """The shipped setup on the coarse grid."""
-    return tgo.load_setup("so_134").replace(grid=GRID, **changes)
+    """The shipped setup on the coarse grid, with the light of few orders."""
+    setup = tgo.load_setup("so_134")
+    return setup.replace(grid=GRID, instrument=NEAR, **changes)
 
 
 def setup_with(name):
@@ -144,7 +146,7 @@ def test_source__derivative_is_of_the_first_order(thin, name, far):
 @pytest.mark.parametrize("far", [-12.0, 12.0])
 def test_source__air_and_lines_stay_within_nature(thin, name, far):
     """A fit may find widths below zero: the model is made anew where there are some."""
-    setup = tgo.load_setup("so_134").replace(systematics=loop.NONE | {KEY[name]: 1.0})
+    setup = so_134(systematics=loop.NONE | {KEY[name]: 1.0})
     scene = loop.scene_of(thin, setup, known=True)
     found = {name: np.full_like(loop.prior_state(scene)[name], far)}
     anchor = optimal_estimation.anchor_of(found)
@@ -192,7 +194,7 @@ def test_element__not_in_the_fit_is_in_the_budget(thin, name):
 
 def test_sources__all_or_none(thin):
     """In the fit of a shipped setup stand all, of another method none."""
-    setup = tgo.load_setup("so_134")
+    setup = so_134()
     space = optimal_estimation.space_of(loop.scene_of(thin, setup, known=True))
     assert set(ELEMENTS) | set(sources.SOURCES) <= {b.name for b in space.blocks}
     assert not sources.known_blocks(setup.replace(method="onion"))
@@ -201,7 +203,7 @@ def test_sources__all_or_none(thin):
 
 def test_source__a_fringe_is_taken_out_before_air_and_widths_can_have_it(thin):
     """Waves leave first: what else may vary stays near what it is."""
-    setup = tgo.load_setup("so_134")
+    setup = so_134()
     scene = loop.scene_of(thin, setup, known=True)
     clean = loop.spectra(scene, loop.prior_state(scene))
     fringe = 1.0 + 5e-4 * np.sin(2.0 * np.pi * np.arange(clean.shape[1]) / 40.0)
@@ -214,7 +216,7 @@ def test_source__a_fringe_is_taken_out_before_air_and_widths_can_have_it(thin):
 
 def test_air__found_is_what_amounts_and_columns_go_with(thin):
     """Number density and columns are those of the pressure and temperature found."""
-    setup = tgo.load_setup("so_134")
+    setup = so_134()
     warmer = tgo.reference_atmosphere(level1=thin, temperature_offset_k=8.0)
     result = tgo.retrieve(thin, setup, warmer)
     given = np.interp(result.altitude, warmer.altitude, warmer.temperature)

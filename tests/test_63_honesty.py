@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+from conftest import NEAR
 
 import tgo_spectra as tgo
 from tgo_spectra import quality
@@ -379,10 +380,15 @@ def test_verdict__of_noise():
 
 @pytest.fixture(scope="module")
 def quiet():
-    """An occultation of order 136 without methane, without noise."""
+    """An occultation of order 136 without methane, without noise, in few orders."""
     from tgo_spectra.simulate import simulate_level1
 
-    return simulate_level1(order=136, noise=False, snr=2200.0, seed=3)
+    return simulate_level1(order=136, noise=False, snr=2200.0, seed=3, **NEAR)
+
+
+@pytest.fixture(scope="module")
+def setup():
+    return tgo.load_setup("so_136").replace(instrument=NEAR)
 
 
 def disturbed(quiet, seed, factor=None, noise_of=None):
@@ -406,8 +412,8 @@ def flags(result):
     return set(quality.names(result.quality_flag.values))
 
 
-def test_retrieval__of_white_noise_is_trusted(quiet):
-    result = tgo.retrieve(every_third(disturbed(quiet, 1)), "so_136")
+def test_retrieval__of_white_noise_is_trusted(quiet, setup):
+    result = tgo.retrieve(every_third(disturbed(quiet, 1)), setup)
     assert flags(result) == {"reference_atmosphere", "interferents_missing"}
     assert abs(float(result.ch4_layer_vmr)) < 3.0 * float(result.ch4_layer_vmr_error)
     assert float(result.ch4_layer_vmr_error) < 2.1e-11
@@ -415,29 +421,29 @@ def test_retrieval__of_white_noise_is_trusted(quiet):
 
 
 @pytest.mark.parametrize("depth", [1e-3, 3e-3])
-def test_retrieval__an_alien_line_is_no_methane(quiet, depth):
+def test_retrieval__an_alien_line_is_no_methane(quiet, setup, depth):
     """On the strongest manifold, at all heights: flagged, and never detected."""
     nu = quiet.level1.wavenumber.values
     at = np.argmin(np.abs(nu - 3067.2))
     line = 1.0 - depth * np.exp(-0.5 * ((np.arange(nu.size) - at) / 1.2) ** 2)
     level1 = disturbed(quiet, 2, factor=line)
     # a third of the spectra tell of what is as strong
-    result = tgo.retrieve(level1 if depth < 3e-3 else every_third(level1), "so_136")
+    result = tgo.retrieve(level1 if depth < 3e-3 else every_third(level1), setup)
     assert "lines_disagree" in flags(result)
     assert not result.ch4_detected.any()
     assert not int(result.ch4_layer_detected)
 
 
-def test_retrieval__correlated_noise_widens_the_errors(quiet):
+def test_retrieval__correlated_noise_widens_the_errors(quiet, setup):
     def running(rng, shape):
         values = rng.standard_normal(shape)
         for p in range(1, shape[1]):
             values[:, p] = 0.5 * values[:, p - 1] + np.sqrt(0.75) * values[:, p]
         return values
 
-    white = tgo.retrieve(every_third(disturbed(quiet, 3)), "so_136")
+    white = tgo.retrieve(every_third(disturbed(quiet, 3)), setup)
     noise = disturbed(quiet, 3, noise_of=running)
-    result = tgo.retrieve(every_third(noise), "so_136")
+    result = tgo.retrieve(every_third(noise), setup)
     assert "correlated_residuals" in flags(result)
     assert not quality.severe(result.quality_flag.values)
     ratio = result.ch4_layer_vmr_noise_error / white.ch4_layer_vmr_noise_error
@@ -445,13 +451,13 @@ def test_retrieval__correlated_noise_widens_the_errors(quiet):
 
 
 @pytest.mark.parametrize("shift", [-8.0, 7.8])
-def test_retrieval__a_far_shift_that_fits_is_no_reason_against_it(shift):
+def test_retrieval__a_far_shift_that_fits_is_no_reason_against_it(setup, shift):
     """The search goes on from its edge; how far the scale is off says nothing."""
     from tgo_spectra.simulate import simulate_level1
 
     made = simulate_level1(order=136, snr=2200.0, seed=3, shift_px=shift,
-                           bin_shift_px=(0.0,) * 4)  # fmt: skip
-    result = tgo.retrieve(made.level1.isel(spectrum=slice(0, None, 4)), "so_136")
+                           bin_shift_px=(0.0,) * 4, **NEAR)  # fmt: skip
+    result = tgo.retrieve(made.level1.isel(spectrum=slice(0, None, 4)), setup)
     assert not quality.severe(result.quality_flag.values), flags(result)
     np.testing.assert_allclose(result.wavenumber_shift, shift, atol=0.1)
 

@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import xarray as xr
@@ -46,8 +47,13 @@ PROFILES = ("oe", "tikhonov", "onion")
 
 
 @pytest.fixture(scope="module")
-def setup():
-    return tgo.load_setup("so_134")
+def setup(near_setup):
+    return near_setup
+
+
+@pytest.fixture(scope="module")
+def level1(near_level1):
+    return near_level1
 
 
 @pytest.fixture(scope="module")
@@ -332,7 +338,8 @@ def test_bins__separate_ends_where_joint_does(thin, setup):
 
 def test_registration__ghost_and_aotf_are_found(thin, coarse):
     plain = loop.scene_of(thin, coarse)
-    other = replace(plain, setup=coarse.replace(instrument={"ghost_amplitude": 0.25}))
+    strong = msgspec.structs.replace(coarse.instrument, ghost_amplitude=0.25)
+    other = replace(plain, setup=coarse.replace(instrument=strong))
     clean = loop.spectra(other, loop.prior_state(other))
     free = coarse.replace(systematics=loop.NONE | {"ghost": 0.05, "aotf_centre": 0.5})
     rng = np.random.default_rng(2)
