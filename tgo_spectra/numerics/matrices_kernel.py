@@ -52,20 +52,21 @@ def sum_spectra(weights: Array, basis: Array, out: Array) -> None:
     """
     terms = basis.shape[0]
     for start in range(0, basis.shape[1], COLUMNS):
-        part = basis[:, start : start + COLUMNS]
+        # slices of rows, not rows of a slice: only they are known to lie together
+        stop = min(start + COLUMNS, basis.shape[1])
         for row in range(weights.shape[0]):
-            target = out[row, start : start + COLUMNS]
+            target = out[row, start:stop]
             term = 0
             while term + 4 <= terms:
                 w0, w1 = weights[row, term], weights[row, term + 1]
                 w2, w3 = weights[row, term + 2], weights[row, term + 3]
-                b0, b1 = part[term], part[term + 1]
-                b2, b3 = part[term + 2], part[term + 3]
+                b0, b1 = basis[term, start:stop], basis[term + 1, start:stop]
+                b2, b3 = basis[term + 2, start:stop], basis[term + 3, start:stop]
                 for c in range(target.size):
                     target[c] += (w0 * b0[c] + w1 * b1[c]) + (w2 * b2[c] + w3 * b3[c])
                 term += 4
             while term < terms:
-                w0, b0 = weights[row, term], part[term]
+                w0, b0 = weights[row, term], basis[term, start:stop]
                 for c in range(target.size):
                     target[c] += w0 * b0[c]
                 term += 1

@@ -25,16 +25,16 @@ from tgo_spectra.retrieval.noise import of_rows
 from tgo_spectra.retrieval.solve import Evaluation, descend
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
     from tgo_spectra.retrieval.models.lno.model import LayeredColumn, NadirModel
+    from tgo_spectra.retrieval.models.lno.systematics import ColumnChanges
     from tgo_spectra.retrieval.noise import Noise
     from tgo_spectra.retrieval.solve import Descent
 
     Array = npt.NDArray[np.floating]
-    Changes = Callable[[Array, Array], Mapping[str, Array]]
 
 __all__ = ["SEARCH_PX", "ColumnFit", "fit_spectrum", "spectrum"]
 
@@ -137,10 +137,17 @@ def spectrum(
     return found[0], found[1:], slope
 
 
-def light(model: NadirModel, depths: Array, state: Array) -> Array:
-    """Calculate the same without derivatives, (pixel,)."""
-    value, _ = _transmittance(depths, state)
-    return np.asarray(_on_pixels(model, value[None], float(state[-1]))[0])
+def transmittances(depths: Sequence[Array], state: Array) -> Array:
+    """Transmittances on the nodes for some optical depths, (case, node)."""
+    return np.array([_transmittance(one, state)[0] for one in depths])
+
+
+def light(model: NadirModel, transmittance: Array, shift_px: float) -> Array:
+    """Calculate spectra of transmittances on the nodes, (case, pixel)."""
+    found = _on_pixels(model, np.asarray(transmittance, float), float(shift_px))[:-1]
+    # what comes from beyond the table is added to the first alone
+    found[1:] += _unabsorbed(model, float(shift_px))[0]
+    return np.asarray(found)
 
 
 def _transmittance(
@@ -176,11 +183,18 @@ def _on_pixels(
         fields,
         found,
     )
-    zeroth, first, second = runs.unabsorbed
-    found[0] += zeroth + offset * (first + 0.5 * offset * second)
-    found[-1] += first + offset * second
+    beyond, slope = _unabsorbed(model, shift_px)
+    found[0] += beyond
+    found[-1] += slope
     found[-1] *= model.dispersion_cm1
     return found
+
+
+def _unabsorbed(model: NadirModel, shift_px: float) -> tuple[Array, Array]:
+    """Light from beyond the table, (pixel,), and its derivative by wavenumber."""
+    zeroth, first, second = model.runs.unabsorbed
+    offset = (shift_px - model.made_at_px) * model.dispersion_cm1
+    return zeroth + offset * (first + 0.5 * offset * second), first + offset * second
 
 
 def fit_spectrum(
@@ -189,7 +203,7 @@ def fit_spectrum(
     layers: LayeredColumn,
     *,
     noise: float | None = None,
-    changes: Changes | None = None,
+    changes: ColumnChanges | None = None,
 ) -> ColumnFit:
     """Fit one spectrum by optimal estimation (Gauss-Newton).
 
@@ -201,10 +215,8 @@ def fit_spectrum(
     layers : LayeredColumn
     noise : float, optional
         1 sigma of a pixel; default from the residuals.
-    changes : callable, optional
-        (optical depths, state) to changes of the spectrum without its baseline by 1
-        sigma of what else may be wrong, (pixel,), by source: they are fitted too, each
-        with its 1 sigma as a priori.
+    changes : ColumnChanges, optional
+        What else may be wrong, by 1 sigma: it is fitted too, with that as a priori.
 
     Returns
     -------
@@ -221,7 +233,9 @@ def fit_spectrum(
     chapters 2 and 5.
     """
     weights = state_weights(model, layers)
-    (depths,) = optical_depths(model, [(layers, weights)])
+    others = [] if changes is None else list(changes.airs.values())
+    airs = [(air, state_weights(model, air)) for air in others]
+    depths, *there = optical_depths(model, [(layers, weights), *airs])
     parameters = len(model.gases) + 1 + model.baseline.shape[1]
     sigma = noise
     if sigma is None:
@@ -253,8 +267,8 @@ def fit_spectrum(
                 break
         elif not outside.any():
             break
-    others = {} if changes is None else changes(depths, state)
-    return _result(model, seen, found, noise, layers, weights, count, others)
+    known = {} if changes is None else changes([depths, *there], state)
+    return _result(model, seen, found, noise, layers, weights, count, known)
 
 
 class _Spectrum:
@@ -433,9 +447,9 @@ def _column_kernel(
     gas = model.gases[0]
     by_depth = (on_nodes * -linear.slope).astype(np.float32)
     by_vector = steady_product(model.band.vectors[gas], by_depth[:, None])[:, 0]
-    by_state = np.tensordot(
-        by_vector.astype(np.float64), model.band.coefficients[gas], axes=1
-    )
+    coefficients = model.band.coefficients[gas]
+    by_state = by_vector.astype(np.float64) @ coefficients.reshape(by_vector.size, -1)
+    by_state = by_state.reshape(coefficients.shape[1:])
     by_pressure, by_temperature = weights
     by_layer = ((by_pressure @ by_state) * by_temperature).sum(axis=1)
     return np.asarray(by_layer * layers.slant * layers.columns_cm2[0])

@@ -464,16 +464,20 @@ def optical_depths(
     """
     from tgo_spectra.numerics.matrices_kernel import sum_spectra
 
-    shape = (len(model.gases), len(airs), model.band.nodes_cm1.size)
-    single = np.zeros(shape, np.float32)
+    size = model.band.nodes_cm1.size
+    single = np.zeros((len(model.gases), len(airs), size), np.float32)
     for index, gas in enumerate(model.gases):
-        rows = []
-        for layers, (by_pressure, by_temperature) in airs:
-            amount = layers.air_cm2 * layers.slant * layers.mole_fraction[index]
-            # summed over the layers before the vectors: one spectrum, not one per layer
-            state = by_pressure.T @ (by_temperature * amount[:, None])
-            rows.append(np.tensordot(model.band.coefficients[gas], state, axes=2))
+        # summed over the layers before the vectors: one spectrum, not one per layer
+        states = [
+            by_pressure.T
+            @ (
+                by_temperature
+                * (layers.air_cm2 * layers.slant * layers.mole_fraction[index])[:, None]
+            )
+            for layers, (by_pressure, by_temperature) in airs
+        ]
+        every = np.array(states).reshape(len(airs), -1)
         vectors = model.band.vectors[gas]
-        if rows:
-            sum_spectra(np.array(rows, dtype=np.float32), vectors, single[index])
+        rows = every @ model.band.coefficients[gas].reshape(len(vectors), -1).T
+        sum_spectra(rows.astype(np.float32), vectors, single[index])
     return single.swapaxes(0, 1).astype(np.float64, order="C")

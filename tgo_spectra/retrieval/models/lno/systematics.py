@@ -7,33 +7,27 @@ the fit, with its own size as a priori: what the spectrum tells of it is told.
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.polynomial import legendre
 
 from tgo_spectra.retrieval.elements import Size, sizes_of
-from tgo_spectra.retrieval.models.lno.fit import light
-from tgo_spectra.retrieval.models.lno.model import (
-    detector_position,
-    optical_depths,
-    state_weights,
-)
+from tgo_spectra.retrieval.models.lno.fit import light, transmittances
+from tgo_spectra.retrieval.models.lno.model import detector_position
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy.typing as npt
 
-    from tgo_spectra.retrieval.models.lno.fit import Changes
     from tgo_spectra.retrieval.models.lno.model import LayeredColumn, NadirModel
     from tgo_spectra.retrieval.models.lno.setup import NadirSetup
 
     Array = npt.NDArray[np.floating]
 
-__all__ = ["column_changes", "other_models", "sizes"]
+__all__ = ["ColumnChanges", "column_changes", "other_models", "sizes"]
 
 SOURCES = {
     "temperature": ("temperature_k", "K"),
@@ -80,54 +74,61 @@ def other_models(
     return found
 
 
+@dataclass(frozen=True)
+class ColumnChanges:
+    """What makes the changes of a spectrum without its baseline, by source.
+
+    ``taken``: sizes of the sources; ``others``: from `other_models`; ``airs``: layers
+    that are otherwise, by source.
+    """
+
+    model: NadirModel
+    taken: Mapping[str, Size]
+    others: Mapping[str, NadirModel]
+    airs: Mapping[str, LayeredColumn]
+
+    def __call__(self, depths: Sequence[Array], state: Array) -> dict[str, Array]:
+        """Of optical depths of the air and of those that are otherwise, and a state."""
+        here, *there = depths
+        ways = dict(zip(self.airs, there, strict=True))
+        if "dust" in self.taken:
+            ways["dust"] = DUST_DEPTH * here
+        through = transmittances([here, *ways.values()], state)
+        base, *lights = light(self.model, through, state[-1])
+        seen = dict(zip(ways, lights, strict=True))
+        found: dict[str, Array] = {}
+        for source, (size, *_) in self.taken.items():
+            if source in self.others:
+                (other,) = light(self.others[source], through[:1], state[-1])
+                found[source] = other - base
+            elif source in self.airs:
+                found[source] = seen[source] - base
+            elif source == "dust":
+                found[source] = size * (seen[source] - base)
+            elif source == "zero_level":
+                found[source] = size * (1.0 - base)
+            elif source == "surface":
+                shape = np.zeros(self.model.baseline.shape[1] + 1)
+                shape[-1] = size
+                found[source] = base * legendre.legval(
+                    detector_position(self.model.pixels), shape
+                )
+        return found
+
+
 def column_changes(
     model: NadirModel,
     layers: LayeredColumn,
     taken: Mapping[str, Size],
     others: Mapping[str, NadirModel],
-) -> Changes:
-    """Return what makes the changes of a spectrum without its baseline, by source.
-
-    ``taken``: sizes of the sources; ``others``: from `other_models`.
-    """
-    return partial(_changes, model, layers, taken, others)
-
-
-def _changes(
-    model: NadirModel,
-    layers: LayeredColumn,
-    taken: Mapping[str, Size],
-    others: Mapping[str, NadirModel],
-    depths: Array,
-    state: Array,
-) -> dict[str, Array]:
-    base = light(model, depths, state)
-    air = {
+) -> ColumnChanges:
+    """Return what makes the changes of a spectrum of some layers."""
+    airs = {
         source: _moved(model, layers, source, taken[source].magnitude)
         for source in ("temperature", "pressure")
         if source in taken
     }
-    there = optical_depths(
-        model, [(moved, state_weights(model, moved)) for moved in air.values()]
-    )
-    moved_depths = dict(zip(air, there, strict=True))
-    found: dict[str, Array] = {}
-    for source, (size, *_) in taken.items():
-        if source in others:
-            found[source] = light(others[source], depths, state) - base
-        elif source in moved_depths:
-            found[source] = light(model, moved_depths[source], state) - base
-        elif source == "dust":
-            found[source] = size * (light(model, DUST_DEPTH * depths, state) - base)
-        elif source == "zero_level":
-            found[source] = size * (1.0 - base)
-        elif source == "surface":
-            shape = np.zeros(model.baseline.shape[1] + 1)
-            shape[-1] = size
-            found[source] = base * legendre.legval(
-                detector_position(model.pixels), shape
-            )
-    return found
+    return ColumnChanges(model, taken, others, airs)
 
 
 def _moved(
