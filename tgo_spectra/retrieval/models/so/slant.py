@@ -26,7 +26,12 @@ from tgo_spectra.retrieval.elements import Size, element_of, settings
 from tgo_spectra.retrieval.measurement import planet_radius, scalar
 from tgo_spectra.retrieval.models.so import slant_ends, slant_rows
 from tgo_spectra.retrieval.models.so.profile_output import choices
-from tgo_spectra.retrieval.models.so.slant_fields import Instrument, Optics
+from tgo_spectra.retrieval.models.so.slant_fields import (
+    TRAINING,
+    TRAINING_TOP_KM,
+    Instrument,
+    Optics,
+)
 from tgo_spectra.retrieval.models.so.sources import ORDER_PAIRS
 from tgo_spectra.retrieval.models.so.systematics import sizes
 from tgo_spectra.retrieval.prior import prior_profile
@@ -270,22 +275,28 @@ def _fit_block(
         search_px=register.search_px,
     )
     air = _paths(line_of_sight, centre, width)
-    instrument = Instrument(wavenumber_cm1, pixels, setup, optics, line_of_sight.turns)
-    weights = _weights(line_of_sight, air[:, 1:])
+    instrument = Instrument(
+        wavenumber_cm1,
+        pixels,
+        setup,
+        optics,
+        line_of_sight.turns,
+        _known(line_of_sight),
+    )
+    weights = _weights(line_of_sight, air)
     wish = sources_of_rows(setup)
     found = slant_rows.fit(
         number[rows],
         spectra,
         choices,
         instrument,
-        _weights(line_of_sight, air[:, :1]),
         weights,
         FIELD_WEIGHTS,
-        _others(instrument, line_of_sight, air[:, 1:], weights),
+        _others(instrument, line_of_sight, air, weights),
         wish["zero_level"][0] if "zero_level" in wish else 0.0,
         setup.systematics.spectroscopy,
     )
-    columns = _columns(line_of_sight, air[:, 1:])
+    columns = _columns(line_of_sight, air)
     n = len(setup.gases)
     inflation = np.array([one.inflation for one in found.noise])
     changes = dict(found.changes)
@@ -356,12 +367,8 @@ def _seeing(corners_km: Array, line_of_sight: SlantAir) -> IntArray:
 
 
 def _paths(line_of_sight: SlantAir, centre_km: Array, width_km: Array) -> Array:
-    """Slant column of air under each point's hat, (row, 1 + field, point), cm-2.
-
-    Along the central line of sight and those of the field of view.
-    """
-    nodes = np.concatenate([[0.0], FIELD_NODES])
-    heights = centre_km[:, None] + 0.5 * width_km[:, None] * nodes
+    """Slant column of air under each point's hat, (row, field, point), cm-2."""
+    heights = centre_km[:, None] + 0.5 * width_km[:, None] * FIELD_NODES
     points = np.asarray(line_of_sight.points_km, dtype=np.float64)
     rays = ray.LineOfSight(
         height_km=heights.ravel(), points_km=points, radius_km=line_of_sight.radius_km
@@ -376,6 +383,13 @@ def _weights(line_of_sight: SlantAir, air: Array) -> Array:
     stacked = np.concatenate([c * reference for c, reference in pairs])
     # row by row: the same sums whatever rows there are
     return np.array([row @ stacked.T for row in air])
+
+
+def _known(line_of_sight: SlantAir) -> Array:
+    """Weights of spectra from all heights for the first look, (state, vector)."""
+    heights = np.linspace(line_of_sight.points_km[0], TRAINING_TOP_KM, TRAINING)
+    air = _paths(line_of_sight, heights, np.zeros(TRAINING))
+    return _weights(line_of_sight, air[:, :1])[:, 0]
 
 
 def _columns(line_of_sight: SlantAir, air: Array) -> Array:

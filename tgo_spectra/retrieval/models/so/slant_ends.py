@@ -11,7 +11,6 @@ from tgo_spectra.retrieval import consistency, noise
 from tgo_spectra.retrieval.models.so.slant_fields import (
     batches,
     on_nodes,
-    on_pixels,
     place_of,
 )
 from tgo_spectra.retrieval.whitened import Whitened
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from tgo_spectra.retrieval.models.so.slant_fields import Seen
+    from tgo_spectra.retrieval.models.so.slant_fields import Few, Seen
     from tgo_spectra.retrieval.noise import Noise
 
     Array = npt.NDArray[np.floating]
@@ -41,8 +40,11 @@ class Instrument(Protocol):
 
     pixels: IntArray
 
-    def seen(self, pixels: IntArray, shift_px: float, *, first: bool = False) -> Seen:
-        """Return it; ``first``: for the first look."""
+    def seen(self, pixels: IntArray, shift_px: float) -> Seen:
+        """Return it."""
+
+    def few(self, pixels: IntArray, shifts: Sequence[float]) -> dict[float, Few]:
+        """Return nearly the same at some shifts, on few nodes."""
 
 
 @dataclass(frozen=True)
@@ -198,12 +200,12 @@ class Ended:
         for batch in batches(self.number[rows], self.near[rows]):
             some = rows[batch]
             place, factors = place_of(self.number[some]), self.point[some, : self.n_gas]
-            mean, slopes = on_nodes(any_, weights[some], field, place, factors)
+            mean, slopes = on_nodes(any_.vectors, weights[some], field, place, factors)
             means = [
                 mean
                 if one is weights
                 else on_nodes(
-                    any_, one[some], field, place, factors, derivatives=False
+                    any_.vectors, one[some], field, place, factors, derivatives=False
                 )[0]
                 for one in paths
             ]
@@ -211,10 +213,10 @@ class Ended:
             for value in np.unique(near).tolist():
                 mine = near == value
                 at, there = batch[mine], place[mine]
-                four[at], gas[at] = on_pixels(made[value], mean, slopes, there)
+                four[at], gas[at] = made[value].on_pixels(mean, slopes, there)
                 for through, theirs, values in zip(others, means, changed, strict=True):
-                    values[at], _ = on_pixels(
-                        through[value], theirs, slopes[:, :0], there
+                    values[at], _ = through[value].on_pixels(
+                        theirs, slopes[:, :0], there
                     )
         return four, gas, changed
 

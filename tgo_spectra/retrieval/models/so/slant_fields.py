@@ -21,7 +21,7 @@ from tgo_spectra.retrieval.models.so.scene import (
 from tgo_spectra.spectroscopy.tables import band_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BATCH",
+    "Few",
     "Instrument",
     "KeptFields",
     "Optics",
@@ -40,7 +41,6 @@ __all__ = [
     "batch_fields",
     "batches",
     "on_nodes",
-    "on_pixels",
     "place_of",
 ]
 
@@ -53,9 +53,24 @@ or at another place in it: a row has its place by its number in the product, oth
 empty."""
 
 
-FIRST_ORDERS = 3
-"""Neighbouring orders of the first look: factors come within some 10 %."""
+TRAINING, FEW_NODES = 64, 180
+"""Spectra that the first look must know, and the quadrature points that it keeps: on
+spectra that it does not know it is off by 1e-6 of transmittance in the middle, by 4e-5
+in one of ten, by 2e-3 below all of the air that it knows (order 134, four gases)."""
 
+TRAINING_TOP_KM, TRAINING_SPREAD = 110.0, 0.7
+"""Heights of these spectra reach to the first; their factors scatter by the second, in
+logarithm."""
+
+TRAINING_DEPTH = 0.1
+"""Optical depth that each gas has at its strongest line, at least: what the noise may
+pretend where a gas is not seen."""
+
+CANDIDATES = 10
+"""Every so many quadrature points is one that may be kept."""
+
+RANK_TOLERANCE = 1e-6
+"""Singular values of what the kept points see, relative, that count."""
 
 WANDER_PX = 40
 """What rows may move by, pixel, from where a search ended: a pixel a linearisation."""
@@ -72,6 +87,42 @@ class Seen:
     operator: Operator
     vectors: list[Array]
     dispersion_cm1: Array
+
+    def on_pixels(
+        self, mean: Array, change: Array, place: IntArray
+    ) -> tuple[Array, Array]:
+        """Fields of a batch of rows from what is on the nodes, see `batch_fields`."""
+        nodes, n_gas, _ = change.shape
+        dense, few, gas = apply_model(
+            self.operator,
+            mean,
+            np.arange(mean.shape[1]),
+            more=change.reshape(nodes, n_gas * BATCH),
+        )
+        gas = gas.reshape(len(gas), n_gas, BATCH).transpose(2, 1, 0)
+        value, shift, slope = dense
+        four = np.stack([value, shift, few[0], slope]).transpose(2, 0, 1)
+        return four[place], gas[place]
+
+
+@dataclass(frozen=True)
+class Few:
+    """The same with few nodes, which make known spectra: for a first look.
+
+    ``matrix``: (4, pixel, node) to value, first and second derivative, slope.
+    """
+
+    matrix: Array
+    vectors: list[Array]
+    dispersion_cm1: Array
+
+    def on_pixels(
+        self, mean: Array, change: Array, place: IntArray
+    ) -> tuple[Array, Array]:
+        """Do as `Seen.on_pixels`."""
+        four = self.matrix @ mean
+        gas = np.tensordot(self.matrix[0], change, axes=1)
+        return four.transpose(2, 0, 1)[place], gas.transpose(2, 1, 0)[place]
 
 
 @dataclass(frozen=True)
@@ -93,6 +144,7 @@ class Instrument:
         setup: RetrievalSetup,
         optics: Optics,
         turns: Sequence[Array],
+        known: Array,
     ) -> None:
         self.band, _ = band_of(setup.table)
         self.setup, self.optics, self.pixels = setup, optics, pixels
@@ -108,6 +160,7 @@ class Instrument:
         parts = np.split(spanned, ends, axis=1)
         self.vectors = [np.ascontiguousarray(part) for part in parts]
         self.nodes = self._nodes()
+        self.known = Known(known, [one[self.nodes] for one in self.vectors])
 
     def like(
         self, *, n_orders: int | None = None, offsets: Mapping[str, float] | None = None
@@ -130,9 +183,9 @@ class Instrument:
         low, high = np.searchsorted(self.band.node_cell, cells)
         return slice(int(low), int(high))
 
-    def seen(self, pixels: IntArray, shift_px: float, *, first: bool = False) -> Seen:
+    def seen(self, pixels: IntArray, shift_px: float) -> Seen:
         """Return what leads from optical depths to pixels near a shift."""
-        n_orders, band = self.n_orders, self.band
+        band, nodes = self.band, self.nodes
         operator = operators.build_operator(
             band.node_cell,
             band.node_weight,
@@ -145,7 +198,7 @@ class Instrument:
             temperature_c=self.optics.temperature_c,
             settings=operator_settings(
                 self.setup,
-                min(FIRST_ORDERS, n_orders) if first else n_orders,
+                self.n_orders,
                 self.offsets,
             ),
             dtype=np.float32,
@@ -154,7 +207,6 @@ class Instrument:
         used = operator.node_high > operator.node_low
         low = int(operator.node_low[used].min())
         high = int(operator.node_high[used].max())
-        nodes = slice(low, high) if first else self.nodes
         if not nodes.start <= low < high <= nodes.stop:
             raise RetrievalError(
                 "spectra lie farther off than they are searched for",
@@ -172,6 +224,77 @@ class Instrument:
             [vectors[nodes] for vectors in self.vectors],
             self.wavenumber.deriv()(pixels + shift_px),
         )
+
+    def few(self, pixels: IntArray, shifts: Sequence[float]) -> dict[float, Few]:
+        """Return nearly the same at some shifts, on few nodes.
+
+        What leads from these to the pixels is fitted to the known spectra.
+        """
+        known, vectors = self.known, [one[self.nodes] for one in self.vectors]
+        nothing = np.empty((len(vectors[0]), 0, BATCH), dtype=np.float32)
+        seen = {shift: self.seen(pixels, shift) for shift in shifts}
+        made: dict[float, list[Array]] = {shift: [] for shift in shifts}
+        for place, columns in known.columns(vectors):
+            for shift, one in seen.items():
+                for column in columns:
+                    four, _ = one.on_pixels(column, nothing, place)
+                    made[shift].append(four.transpose(1, 2, 0))
+        return {
+            shift: Few(
+                (np.concatenate(made[shift], axis=2) @ known.inverse).astype(
+                    np.float32
+                ),
+                known.vectors,
+                one.dispersion_cm1,
+            )
+            for shift, one in seen.items()
+        }
+
+
+class Known:
+    """Spectra that the first look must know, and the few nodes that tell them.
+
+    ``weights`` (state, vector) of their optical depths, ``vectors`` of all nodes. The
+    spectra are known with their derivatives by the factors. The nodes are those that
+    differ most from each other; ``inverse`` (spectrum, node) takes what the spectra are
+    there to one.
+    """
+
+    def __init__(self, weights: Array, vectors: Sequence[Array]) -> None:
+        from scipy.linalg import qr
+
+        rng = np.random.default_rng(0)
+        self.weights = weights
+        shape = len(weights), len(vectors)
+        thin = [np.ascontiguousarray(one[::CANDIDATES]) for one in vectors]
+        ends = np.cumsum([one.shape[1] for one in thin])[:-1]
+        parts = zip(thin, np.split(weights, ends, axis=1), strict=True)
+        depths = [
+            np.abs(one @ part.T.astype(one.dtype)).max(axis=0) for one, part in parts
+        ]
+        self.factors = np.maximum(1.0, TRAINING_DEPTH / np.array(depths, dtype=float).T)
+        self.factors *= np.exp(TRAINING_SPREAD * rng.standard_normal(shape))
+        every = [c[:, place] for place, cs in self.columns(thin) for c in cs]
+        known = np.concatenate(every, axis=1).astype(float)
+        mixed = known @ rng.standard_normal((known.shape[1], FEW_NODES))
+        chosen = qr(mixed.T, mode="r", pivoting=True)[1][:FEW_NODES]
+        self.vectors = [np.ascontiguousarray(one[chosen]) for one in thin]
+        u, size, v = np.linalg.svd(known[chosen].T, full_matrices=False)
+        keep = size > RANK_TOLERANCE * size[0]
+        # large entries of either sign: the product needs double precision
+        self.inverse = (u[:, keep] / size[keep]) @ v[keep]
+
+    def columns(
+        self, vectors: Sequence[Array]
+    ) -> Iterator[tuple[IntArray, list[Array]]]:
+        """Yield places of some states, and what is there (node, place)."""
+        for start in range(0, len(self.weights), BATCH):
+            some = slice(start, start + BATCH)
+            weights, factors = self.weights[some, None], self.factors[some]
+            place = np.arange(len(weights))
+            mean, change = on_nodes(vectors, weights, np.ones(1), place, factors)
+            change[:, :, place] *= factors.T.astype(change.dtype)
+            yield place, [mean, *change.transpose(1, 0, 2)]
 
 
 def place_of(number: IntArray) -> IntArray:
@@ -192,7 +315,7 @@ def batches(number: IntArray, near: Array | None = None) -> list[IntArray]:
 
 
 def batch_fields(
-    seen: Mapping[float, Seen],
+    seen: Mapping[float, Seen | Few],
     near: Array,
     weights: Array,
     field: Array,
@@ -207,32 +330,18 @@ def batch_fields(
     derivative to the factors (row, gas, pixel).
     """
     any_, count = seen[float(near[0])], len(place)
-    mean, change = on_nodes(any_, weights, field, place, factors)
-    pixels = any_.operator.pixels.size
+    mean, change = on_nodes(any_.vectors, weights, field, place, factors)
+    pixels = any_.dispersion_cm1.size
     four = np.empty((count, 4, pixels), dtype=mean.dtype)
     gas = np.empty((count, factors.shape[1], pixels), dtype=mean.dtype)
     for value in np.unique(near).tolist():
         mine = near == value
-        four[mine], gas[mine] = on_pixels(seen[value], mean, change, place[mine])
+        four[mine], gas[mine] = seen[value].on_pixels(mean, change, place[mine])
     return four, gas
 
 
-def on_pixels(
-    seen: Seen, mean: Array, change: Array, place: IntArray
-) -> tuple[Array, Array]:
-    """Fields of a batch of rows from what is on the nodes, see `batch_fields`."""
-    nodes, n_gas, _ = change.shape
-    dense, few, gas = apply_model(
-        seen.operator, mean, np.arange(BATCH), more=change.reshape(nodes, n_gas * BATCH)
-    )
-    gas = gas.reshape(len(gas), n_gas, BATCH).transpose(2, 1, 0)
-    value, shift, slope = dense
-    four = np.stack([value, shift, few[0], slope]).transpose(2, 0, 1)
-    return four[place], gas[place]
-
-
 def on_nodes(
-    seen: Seen,
+    every: Sequence[Array],
     weights: Array,
     field: Array,
     place: IntArray,
@@ -248,11 +357,11 @@ def on_nodes(
     from tgo_spectra.numerics.matrices_kernel import multiply_in_blocks
     from tgo_spectra.retrieval.kernels import average_field, sum_depths
 
-    n_gas, nodes = factors.shape[1], len(seen.vectors[0])
+    n_gas, nodes = factors.shape[1], len(every[0])
     whole = np.zeros((BATCH, *weights.shape[1:]))
     whole[place] = weights
     columns = whole.transpose(2, 1, 0).reshape(whole.shape[2], -1)
-    ends = np.cumsum([vectors.shape[1] for vectors in seen.vectors])[:-1]
+    ends = np.cumsum([vectors.shape[1] for vectors in every])[:-1]
     parts = np.split(np.ascontiguousarray(columns, dtype=np.float32), ends)
     x = np.zeros((BATCH, n_gas))
     x[place] = factors
@@ -264,7 +373,7 @@ def on_nodes(
     for start in range(0, nodes, NODES):
         stop = min(start + NODES, nodes)
         some = slice(0, stop - start)
-        for vectors, part, out in zip(seen.vectors, parts, depth, strict=True):
+        for vectors, part, out in zip(every, parts, depth, strict=True):
             multiply_in_blocks(vectors[start:stop], part, LIMIT, out[some])
         sum_depths(depth[:, some], wide, total[some])
         np.exp(total[some], out=total[some])
@@ -278,10 +387,10 @@ class KeptFields:
     """What rows were seen to give by an operator at some factors, kept for each row."""
 
     def __init__(self) -> None:
-        self._kept: dict[int, tuple[Seen, Array, Array, Array]] = {}
+        self._kept: dict[int, tuple[Seen | Few, Array, Array, Array]] = {}
 
     def known(
-        self, seen: Sequence[Seen], rows: IntArray, factors: Array
+        self, seen: Sequence[Seen | Few], rows: IntArray, factors: Array
     ) -> npt.NDArray[np.bool_]:
         """Tell which rows were seen last by these operators at these factors."""
         found = [self._kept.get(row) for row in rows.tolist()]
@@ -295,7 +404,7 @@ class KeptFields:
 
     def keep(
         self,
-        seen: Sequence[Seen],
+        seen: Sequence[Seen | Few],
         rows: IntArray,
         factors: Array,
         four: Array,

@@ -16,6 +16,7 @@ from tgo_spectra.retrieval.models.so.evaluation import depth_of
 from tgo_spectra.retrieval.models.so.scene import detector_position
 from tgo_spectra.retrieval.models.so.slant_ends import Ended, Instrument
 from tgo_spectra.retrieval.models.so.slant_fields import (
+    Few,
     KeptFields,
     Seen,
     batch_fields,
@@ -27,7 +28,7 @@ from tgo_spectra.retrieval.registration import (
     best_shift,
     compare_shifts,
 )
-from tgo_spectra.retrieval.solve import LIMIT, Evaluation, descend
+from tgo_spectra.retrieval.solve import Evaluation, descend
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,9 +56,6 @@ FIXED_VARIANCE = 1e-9
 
 ITERATIONS = 5
 """Linearisations of a row with one operator, at most."""
-
-FIRST_LIMIT = 1.0
-"""Of the first look, see `tgo_spectra.retrieval.solve.LIMIT`."""
 
 LARGEST_STEP_PX = 1.0
 """Of the shift: beyond it lines are no longer where the derivative sees them."""
@@ -164,7 +162,6 @@ def fit(
     spectra: Spectra,
     choices: Choices,
     instrument: Instrument,
-    central: Array,
     weights: Array,
     field: Array,
     others: Mapping[str, tuple[Instrument, Array]],
@@ -180,9 +177,8 @@ def fit(
     spectra : Spectra
     choices : Choices
     instrument : Instrument
-    central, weights : array, shape (row, field point, vector)
-        Optical depth of factor one = vectors @ weights, along the central line of sight
-        and over the field of view.
+    weights : array, shape (row, field point, vector)
+        Optical depth of factor one = vectors @ weights, over the field of view.
     field : array, shape (field point,)
         Weights of the average over the field of view.
     others : dict of tuple
@@ -198,23 +194,22 @@ def fit(
         NaN for rows that end nowhere.
     """
     rows = _Rows(number, spectra, choices, instrument.pixels)
-    rows.look(instrument, central)
-    made: dict[float, Seen] = {}
+    rows.look(instrument, weights, field)
+    few = instrument.few(instrument.pixels, np.unique(rows.near[rows.move()]).tolist())
+    rows.settle(np.arange(len(number)), few, weights, field)
     for _ in range(MOVES):
+        again = np.flatnonzero(rows.unsettled)
+        rows.descend(again, few, weights, field, damping=DAMPING)
+    made: dict[float, Seen] = {}
+    for turn in range(MOVES):
         moved = rows.move()
+        moved = moved if turn else np.flatnonzero(rows.somewhere)
         for shift in np.unique(rows.near[moved]).tolist():
             if shift not in made:
                 made[shift] = instrument.seen(instrument.pixels, shift)
-        rows.descend(moved, made, weights, field)
-        lost = moved[rows.lost(moved)]
-        rows.state[lost] = choices.start
-        rows.descend(lost, made, weights, field, damping=DAMPING)
-        again = moved[rows.clip(moved)]
-        rows.state[again] = rows.point[again]
-        rows.descend(again, made, weights, field)
-    for _ in range(MOVES):
-        again = np.flatnonzero(rows.unsettled)
-        rows.descend(again, made, weights, field, damping=DAMPING)
+        rows.settle(moved, made, weights, field)
+    again = np.flatnonzero(rows.unsettled)
+    rows.descend(again, made, weights, field, damping=DAMPING)
     ends = rows.ended.conclude(
         made, instrument, weights, field, others, zero_level, line_sigma
     )
@@ -272,26 +267,31 @@ class _Rows:
         )  # fmt: skip
 
     @property
+    def somewhere(self) -> npt.NDArray[np.bool_]:
+        """Rows that ended somewhere."""
+        return np.asarray(np.isfinite(self.residual).any(axis=1))
+
+    @property
     def unsettled(self) -> npt.NDArray[np.bool_]:
         """Rows that ended somewhere, but not where no step is left."""
-        return np.asarray(~self.converged & np.isfinite(self.residual).any(axis=1))
+        return ~self.converged & self.somewhere
 
-    def look(self, instrument: Instrument, central: Array) -> None:
-        """Find the shift and nearly the factors, with few orders and one ray."""
+    def look(self, instrument: Instrument, weights: Array, field: Array) -> None:
+        """Find the shift and nearly the factors, on few nodes."""
         reach, pixels = self.choices.search_px, instrument.pixels
         wide = np.arange(pixels[0] - reach, pixels[-1] + reach + 1)
-        seen = {0.0: instrument.seen(wide, 0.0, first=True)}
-        everyone = np.arange(len(central))
+        seen = instrument.few(wide, [0.0])
+        everyone = np.arange(len(weights))
         if reach:
             for batch in batches(self.number[everyone]):
                 place = place_of(self.number[batch])
                 factors = self.state[batch, : self.n_gas]
                 four, gas = batch_fields(
-                    seen, self.near[batch], central[batch], np.ones(1), place, factors
+                    seen, self.near[batch], weights[batch], field, place, factors
                 )
                 self.fields.keep([seen[0.0]] * batch.size, batch, factors, four, gas)
                 self.search(batch, four, gas)
-        self.descend(everyone, seen, central, np.ones(1), wide)
+        self.descend(everyone, seen, weights, field, wide)
         self.depth = depth_of(self.baseline[:, 0])
         self.looked = self.reduced.copy()
 
@@ -360,6 +360,22 @@ class _Rows:
         self.weight[moved] = self.given[moved]
         return moved
 
+    def settle(
+        self,
+        rows: IntArray,
+        seen: Mapping[float, Seen | Few],
+        weights: Array,
+        field: Array,
+    ) -> None:
+        """Fit some rows; those that are lost from the start, those with bad pixels."""
+        self.descend(rows, seen, weights, field)
+        lost = rows[self.lost(rows)]
+        self.state[lost] = self.choices.start
+        self.descend(lost, seen, weights, field, damping=DAMPING)
+        again = rows[self.clip(rows)]
+        self.state[again] = self.point[again]
+        self.descend(again, seen, weights, field)
+
     def lost(self, rows: IntArray) -> npt.NDArray[np.bool_]:
         """Tell which rows the first look has led to where all orders make no spectrum.
 
@@ -378,7 +394,7 @@ class _Rows:
     def descend(
         self,
         rows: IntArray,
-        seen: Mapping[float, Seen],
+        seen: Mapping[float, Seen | Few],
         weights: Array,
         field: Array,
         wide: IntArray | None = None,
@@ -403,7 +419,6 @@ class _Rows:
             damping=damping,
             scale=self._scale(rows),
             most=self.most,
-            limit=LIMIT if wide is None else FIRST_LIMIT,
         )
         self.state[rows], self.point[rows] = found.vector, found.point
         self.covariance[rows] = found.covariance
@@ -433,7 +448,7 @@ class _Rows:
         self,
         rows: IntArray,
         states: Array,
-        seen: Mapping[float, Seen],
+        seen: Mapping[float, Seen | Few],
         weights: Array,
         field: Array,
         wide: IntArray | None,
