@@ -18,8 +18,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import numpy.typing as npt
 
     from tgo_spectra.retrieval.whitened import Whitened
@@ -30,12 +28,11 @@ if TYPE_CHECKING:
 __all__ = [
     "HATS_KM",
     "Agreement",
-    "Part",
     "agreement",
     "halves",
     "hats",
     "manifolds",
-    "of_row",
+    "of_rows",
     "shapes",
 ]
 
@@ -47,6 +44,9 @@ LAYERS = ((0, 2), (2, 4), (4, 7), (7, 10))
 
 LEAST_SHARE = 0.03
 """Of the information on a layer that a manifold must hold; the rest is one group."""
+
+LEAST_REST = 1e-3
+"""Of it that the rest must hold to be a group."""
 
 WIDEST_PX = 12
 """Wider manifolds are cut: many pixels as one group hide a narrow feature."""
@@ -80,19 +80,19 @@ class Agreement:
 
     Attributes
     ----------
-    probability : float
+    probability : array, shape (...)
         That chance alone makes them disagree as much, over all heights or in any layer.
-    shift : array, shape (group, quantity)
+    shift : array, shape (..., group, quantity)
         Change of some linear quantities of the state if a group is left out.
-    variance : array, shape (group, quantity)
+    variance : array, shape (..., group, quantity)
         Of that change by noise and known sources.
-    feature : array, shape (group, quantity)
+    feature : array, shape (..., group, quantity)
         What a feature on the group as deep as the spectrum changes.
-    share : array, shape (group,)
+    share : array, shape (..., group)
         Of the information.
     """
 
-    probability: float
+    probability: Array
     shift: Array
     variance: Array
     feature: Array
@@ -102,16 +102,17 @@ class Agreement:
     def none(cls, count: int) -> Agreement:
         """Of a gas of which one manifold alone is seen: nothing to compare."""
         nothing = np.zeros((0, count))
-        return cls(1.0, nothing, nothing, nothing, np.zeros(0))
+        return cls(np.ones(()), nothing, nothing, nothing, np.zeros(0))
 
     @property
-    def alone(self) -> bool:
-        """Whether one manifold tells nearly all."""
-        return bool(self.share.max(initial=0.0) > ALONE_SHARE or self.share.size < 2)
+    def alone(self) -> npt.NDArray[np.bool_]:
+        """Whether one manifold tells nearly all, (...)."""
+        least = self.share.shape[-1] < 2
+        return np.asarray(least | (self.share.max(axis=-1, initial=0.0) > ALONE_SHARE))
 
     @property
     def error(self) -> Array:
-        """Error of the quantities by a feature on one manifold, (quantity,).
+        """Error of the quantities by a feature on one manifold, (..., quantity).
 
         The mean square over there being none, or one of some depth on any of the
         manifolds, each by its likelihood: that of the change without the manifold, and
@@ -119,7 +120,7 @@ class Agreement:
         Bayarri and Berger 2001, doi:10.1198/000313001300339950).
         """
         if not self.shift.size:
-            return np.zeros(self.shift.shape[1])
+            return np.zeros(self.shift.shape[-1])
         deep = np.multiply.outer(np.square(FEATURE_DEPTHS), self.feature**2)
         known = np.maximum(self.variance, SMALLEST_SHARE * deep.max(axis=0))
         known = np.where(known > 0.0, known, 1.0)
@@ -127,11 +128,13 @@ class Agreement:
         # in logarithms: a feature may be as clear as one likes
         likelihood = 0.5 * (held * self.shift**2 / known + np.log1p(-held))
         square = (held * self.shift) ** 2 + held * known
-        most = likelihood.max(axis=(0, 1))
-        weight = np.exp(likelihood - most)
-        mean = (weight * square).sum(axis=(0, 1)) / weight.sum(axis=(0, 1))
+        every = (0, -2)  # depths and groups
+        most = likelihood.max(axis=every)
+        weight = np.exp(likelihood - most[..., None, :])
+        mean = (weight * square).sum(axis=every) / weight.sum(axis=every)
         evidence = np.maximum(
-            most + np.log(weight.mean(axis=(0, 1))), -np.log(_sellke(self.probability))
+            most + np.log(weight.mean(axis=every)),
+            -np.log(_sellke(self.probability))[..., None],
         )
         chance = 1.0 / (1.0 + np.exp(-evidence) / FEATURE_ODDS)
         return np.asarray(np.sqrt(chance * mean))
@@ -154,58 +157,62 @@ def manifolds(information: Array) -> tuple[IntArray, Array]:
 
     Parameters
     ----------
-    information : array, shape (pixel,)
-        Of each pixel, not negative.
+    information : array, shape (row, pixel)
+        Of each pixel, not negative; each row is one of its own.
 
     Returns
     -------
-    group : array of int, shape (pixel,)
+    group : array of int, shape (row, pixel)
         From 0; the last are the rest. -1: no information.
-    share : array, shape (group,)
+    share : array, shape (row, group)
+        Zero for groups that a row does not have.
     """
-    total = float(information.sum())
-    group = np.full(information.size, -1, dtype=np.intp)
-    if not total > 0.0:
-        return group, np.empty(0)
-    label = _watershed(information)
-    shares, found = [], 0
-    rest = information > 0.0
-    peaks = np.bincount(label, information) >= LEAST_SHARE * total
-    for number in np.flatnonzero(peaks):
-        pixels = np.flatnonzero(label == number)
-        # the flanks that hold next to nothing do not make a peak wide, but are its own:
-        # what lies on the peak lies on them too
-        strong = pixels[information[pixels] > 0.02 * information[pixels].max()]
-        width = strong[-1] + 1 - strong[0]
-        cuts = np.linspace(
-            strong[0], strong[-1] + 1, max(1, -(-width // WIDEST_PX)) + 1
-        )
-        for part in np.split(pixels, np.searchsorted(pixels, cuts[1:-1])):
-            group[part] = found
-            rest[part] = False
-            shares.append(float(information[part].sum()) / total)
-            found += 1
-    left = float(information[rest].sum()) / total
-    if left > 1e-3:
-        group[rest] = found
-        shares.append(left)
-    return group, np.array(shares)
+    count, pixels = information.shape
+    total = information.sum(axis=1, keepdims=True)
+    climbed = _watershed(information)
+    # peaks lie side by side: stretches of all rows in one
+    new = np.ones(information.shape, dtype=bool)
+    new[:, 1:] = climbed[:, 1:] != climbed[:, :-1]
+    starts = np.flatnonzero(new)
+    label = np.cumsum(new).reshape(new.shape) - 1
+    told = np.add.reduceat(information.ravel(), starts)[label]
+    # the flanks that hold next to nothing do not make a peak wide, but are its own:
+    # what lies on the peak lies on them too
+    highest = np.maximum.reduceat(information.ravel(), starts)[label]
+    pixel = np.broadcast_to(np.arange(pixels), information.shape)
+    strong = information > 0.02 * highest
+    first = np.minimum.reduceat(np.where(strong, pixel, pixels).ravel(), starts)[label]
+    last = np.maximum.reduceat(np.where(strong, pixel, -1).ravel(), starts)[label]
+    width = np.maximum(last + 1 - first, 1)
+    cuts = -(-width // WIDEST_PX)
+    part = ((pixel - first) * cuts // width).clip(0, cuts - 1)
+    peak = (told >= LEAST_SHARE * total) & (total > 0.0)
+    new[:, 1:] |= part[:, 1:] != part[:, :-1]
+    group = np.where(peak, np.cumsum(new & peak, axis=1) - 1, -1)
+    rest = ~peak & (information > 0.0)
+    left = (information * rest).sum(axis=1, keepdims=True)
+    found = group.max(axis=1, keepdims=True, initial=-1) + 1
+    group = np.where(rest & (left > LEAST_REST * total), found, group)
+    size = int(group.max(initial=-1)) + 1
+    share = np.zeros((count, size))
+    rows, columns = np.nonzero(group >= 0)
+    np.add.at(share, (rows, group[rows, columns]), information[rows, columns])
+    return group, share / np.where(total > 0.0, total, 1.0)
 
 
 def _watershed(values: Array) -> IntArray:
-    """Return the number of the peak to which each element climbs."""
-    smooth = np.convolve(values, [0.25, 0.5, 0.25], mode="same")
-    left = np.r_[-np.inf, smooth[:-1]]
-    right = np.r_[smooth[1:], -np.inf]
+    """Return the pixel of the peak to which each pixel climbs, (row, pixel)."""
+    wide = np.pad(values, ((0, 0), (1, 1)))
+    smooth = 0.25 * wide[:, :-2] + 0.5 * values + 0.25 * wide[:, 2:]
+    walls = np.pad(smooth, ((0, 0), (1, 1)), constant_values=-np.inf)
+    left, right = walls[:, :-2], walls[:, 2:]
     up = np.where(left > np.maximum(smooth, right), -1, np.where(right > smooth, 1, 0))
-    at = np.arange(values.size)
+    at = np.arange(values.shape[1]) + up
     while True:
-        next_ = at + up[at]
+        next_ = np.take_along_axis(at, at, axis=1)
         if np.array_equal(next_, at):
-            break
+            return at
         at = next_
-    _, label = np.unique(at, return_inverse=True)
-    return np.asarray(label, dtype=np.intp)
 
 
 def hats(altitude_km: Array) -> Array:
@@ -215,170 +222,188 @@ def hats(altitude_km: Array) -> Array:
     return found.T
 
 
-@dataclass(frozen=True)
-class Part:
-    """Some pixels of a manifold: one of its two halves."""
+def halves(groups: IntArray, information: Array) -> IntArray:
+    """Cut each manifold in two at its peak: a feature beside the peak is seen too.
 
-    group: int
-    pixels: IntArray
-
-
-def halves(groups: IntArray, information: Array) -> list[Part]:
-    """Cut each manifold in two at its peak: a feature beside the peak is seen too."""
-    parts = []
-    for number in range(groups.max(initial=-1) + 1):
-        pixels = np.flatnonzero(groups == number)
-        half = np.cumsum(information[pixels]) <= 0.5 * information[pixels].sum()
-        parts += [Part(number, p) for p in (pixels[half], pixels[~half]) if p.size]
-    return parts
+    Return the half of each pixel, (row, pixel): twice its group, and one more beyond
+    the peak; negative where there is no group.
+    """
+    order = np.argsort(groups, axis=1, kind="stable")
+    ordered = np.take_along_axis(groups, order, axis=1)
+    told = np.cumsum(np.take_along_axis(information, order, axis=1), axis=1)
+    here = ordered[:, :, None] == np.arange(groups.max(initial=-1) + 1)
+    ends = np.where(here, told[:, :, None], 0.0).max(axis=1, initial=0.0)
+    before = np.where(ordered < 0, told, 0.0).max(axis=1, initial=0.0)
+    ends = np.maximum.accumulate(np.column_stack([before, ends]), axis=1)
+    low = np.take_along_axis(ends, np.maximum(ordered, 0), axis=1)
+    high = np.take_along_axis(ends, np.maximum(ordered, 0) + 1, axis=1)
+    found = np.empty_like(groups)
+    beyond = 2 * ordered + (told - low > 0.5 * (high - low))
+    np.put_along_axis(found, order, beyond, axis=1)
+    return np.where(groups < 0, -1, found)
 
 
 def shapes(groups: IntArray, information: Array) -> Array:
-    """Features of unit depth, shaped as the gas on each manifold, (group, pixel)."""
-    root = np.sqrt(information)
-    found = np.array([root * (groups == n) for n in range(groups.max(initial=-1) + 1)])
-    return np.asarray(found / found.max(axis=1, keepdims=True))
+    """Features of unit depth, shaped as the gas on each manifold, (row, group, pixel).
+
+    All rows have the same number of manifolds.
+    """
+    number = np.arange(groups.max(initial=-1) + 1)
+    found = np.sqrt(information)[:, None] * (groups[:, None] == number[:, None])
+    return np.asarray(found / found.max(axis=2, keepdims=True))
 
 
 def agreement(
     score: Array,
     covariance: Array,
     responses: Array,
-    sigma: float,
-    parts: Sequence[Part],
+    sigma: Array | float,
     shares: Array,
     feature: Array,
     n_hats: int = len(HATS_KM),
 ) -> Agreement:
-    """Test the manifolds of one gas.
+    """Test the manifolds of one gas; of many spectra each by itself (leading axes).
 
     Parameters
     ----------
-    score : array, shape (part * hat,)
-        C^T Se^-1 (y - F), C being the deviation profiles' derivatives.
-    covariance : array, shape (part * hat, part * hat)
+    score : array, shape (..., group * half * hat)
+        C^T Se^-1 (y - F), C being the deviation profiles' derivatives; see `halves`.
+    covariance : array, shape (..., group * half * hat, group * half * hat)
         Of the score by noise and by all that is known to be uncertain.
-    responses : array, shape (quantity, part * hat)
+    responses : array, shape (..., quantity, group * half * hat)
         Change of some quantities by C^T Se^-1 (y - F).
-    sigma : float
+    sigma : float or array, shape (...)
         A priori of a deviation.
-    parts : sequence of Part
-        Of the manifolds.
-    shares : array, shape (group,)
-    feature : array, shape (group, quantity)
+    shares : array, shape (..., group)
+    feature : array, shape (..., group, quantity)
         Change of the quantities by a feature of unit depth, see `shapes`.
     n_hats : int
         Deviation profiles of each part; of a single spectrum one, a factor.
     """
-    v = 0.5 * (covariance + covariance.T)
-    hat = np.arange(score.size) % n_hats
-    p = _p_value(score, v, np.arange(score.size))
+    v = 0.5 * (covariance + np.swapaxes(covariance, -1, -2))
+    hat = np.arange(score.shape[-1]) % n_hats
+    p = _p_value(score, v)
     if n_hats > 1:
-        layers = [
-            _p_value(score, v, np.flatnonzero((hat >= start) & (hat < stop)))
-            for start, stop in LAYERS
-        ]
-        p = min(p, len(LAYERS) * min(layers))
-    probability = float(min(1.0, 2.0 * p))
-    # all groups at once, those of one half with an empty other
-    owner = np.repeat([part.group for part in parts], n_hats)
-    order = np.argsort(owner, kind="stable")
-    rank = np.arange(owner.size) - np.searchsorted(owner[order], owner[order])
-    size = int(rank.max()) + 1
-    mine = np.full((shares.size, size), -1)
-    mine[owner[order], rank] = order
-    here = mine >= 0
-    inner = v[mine[:, :, None], mine[:, None, :]] * here[:, :, None] * here[:, None, :]
-    least = inner.diagonal(axis1=1, axis2=2).clip(0.0) + sigma**-2.0
-    scale = here / np.sqrt(least)
-    held = (inner + np.eye(size) / sigma**2) * scale[:, :, None] * scale[:, None, :]
-    held += np.eye(size) * ~here[:, :, None]
-    b = responses[:, mine].transpose(1, 2, 0) * scale[:, :, None]
-    spread = np.linalg.solve(held, b) * scale[:, :, None]  # (group, part, quantity)
-    shift = -np.einsum("gpq,gp->gq", spread, score[mine])
-    variance = ((inner @ spread) * spread).sum(axis=1)
-    return Agreement(probability, shift, variance, feature, shares)
+        layers = [(hat >= start) & (hat < stop) for start, stop in LAYERS]
+        parts = [_p_value(score[..., one], v[..., one, :][..., one]) for one in layers]
+        p = np.minimum(p, len(LAYERS) * np.min(parts, axis=0))
+    size = 2 * n_hats
+    mine = np.arange(score.shape[-1]).reshape(-1, size)
+    inner = v[..., mine[:, :, None], mine[:, None, :]]
+    prior = (np.asarray(sigma) ** -2.0)[..., None, None]
+    scale = 1.0 / np.sqrt(np.diagonal(inner, axis1=-2, axis2=-1).clip(0.0) + prior)
+    held = (inner + np.eye(size) * prior[..., None]) * scale[..., :, None]
+    b = np.moveaxis(responses[..., mine], -3, -1) * scale[..., None]
+    # (..., group, part, quantity)
+    spread = np.linalg.solve(held * scale[..., None, :], b) * scale[..., None]
+    shift = -np.einsum("...gpq,...gp->...gq", spread, score[..., mine])
+    variance = ((inner @ spread) * spread).sum(axis=-2)
+    return Agreement(np.minimum(1.0, 2.0 * p), shift, variance, feature, shares)
 
 
-def of_row(
+def of_rows(
     field: int,
     seen: Whitened,
     beside: Array,
     covariance: Array,
-    inflation: float,
-    line_error: float,
+    inflation: Array,
+    line_error: Array,
     sigma: float,
-) -> Agreement:
-    """Test the manifolds of a gas in a spectrum that is fitted by itself.
+) -> tuple[Array, Array, npt.NDArray[np.bool_]]:
+    """Test the manifolds of a gas in spectra that are fitted each by itself.
 
     Parameters
     ----------
     field : int
         Of the gas: its element.
     seen : Whitened
-        Of one row, whose fields are the derivatives by the elements.
-    beside : array, shape (change, pixel)
+        Whose fields are the derivatives by the elements.
+    beside : array, shape (row, change, pixel)
         Whitened changes by what is not in the fit.
-    covariance : array, shape (element, element)
-    inflation : float
-    line_error : float
+    covariance : array, shape (row, element, element)
+    inflation : array, shape (row,)
+    line_error : array, shape (row,)
         Of the element, by the lines of one manifold against another.
     sigma : float
         A priori of the element.
+
+    Returns
+    -------
+    probability, error : array, shape (row,)
+        See `Agreement`.
+    alone : array of bool, shape (row,)
     """
-    mine, basis = seen.fields[0, field], seen.basis[0]
-    raw = mine + seen.taken[0, field] @ basis
+    raw = seen.fields[:, field]
+    raw = raw + (seen.taken[:, field, None] @ seen.basis)[:, 0]
     groups, shares = manifolds(raw**2)
-    if shares.size < 2:
-        return Agreement.none(1)
-    parts = halves(groups, raw**2)
-    columns = np.zeros((len(parts), raw.size))
-    for index, part in enumerate(parts):
-        columns[index, part.pixels] = raw[part.pixels]
-    columns -= (columns @ basis.T) @ basis
-    fields = seen.fields[0]
-    known = fields @ columns.T
-    v = columns @ columns.T - known.T @ covariance @ known
-    owner = np.array([part.group for part in parts])
-    lefts = [v @ (line_error * (owner == number)) for number in range(shares.size)]
-    left = columns @ beside.T - known.T @ covariance @ (fields @ beside.T)
-    for one in (*lefts, *left.T):
-        v = v + one[:, None] * one / inflation**2
-    deep = seen.columns(shapes(groups, raw**2)[None])[0]
+    number = groups.max(axis=1, initial=-1) + 1
+    probability, error, alone = np.ones(len(raw)), np.zeros(len(raw)), number < 2
+    # those alike at once: a row's sums are the same whatever rows there are
+    for count in np.unique(number[~alone]).tolist():
+        rows = np.flatnonzero(number == count)
+        found = _of_alike(
+            field, seen.rows(rows), raw[rows], groups[rows], shares[rows, :count],
+            beside[rows], covariance[rows], inflation[rows, None], line_error[rows],
+            sigma,
+        )  # fmt: skip
+        probability[rows], error[rows] = found.probability, found.error[:, 0]
+        alone[rows] = found.alone
+    return probability, error, alone
+
+
+def _of_alike(
+    field: int,
+    seen: Whitened,
+    raw: Array,
+    groups: IntArray,
+    shares: Array,
+    beside: Array,
+    covariance: Array,
+    inflation: Array,
+    line_error: Array,
+    sigma: float,
+) -> Agreement:
+    """Do as `of_rows` for rows with the same number of manifolds."""
+    count = shares.shape[1]
+    half = halves(groups, raw**2)[:, None] == np.arange(2 * count)[:, None]
+    columns = seen.project(raw[:, None] * half)
+    turned = np.swapaxes(columns, 1, 2)
+    known = seen.fields @ turned
+    taken = np.swapaxes(known, 1, 2) @ covariance
+    v = columns @ turned - taken @ known
+    lines = v.reshape(*v.shape[:2], count, 2).sum(axis=3) * line_error[:, None, None]
+    left = columns @ np.swapaxes(beside, 1, 2)
+    left -= taken @ (seen.fields @ np.swapaxes(beside, 1, 2))
+    off = np.concatenate([lines, left], axis=2) / inflation[..., None]
+    deep = seen.columns(shapes(groups, raw**2))
     return agreement(
-        columns @ seen.residual[0] / inflation,
-        v,
-        (covariance[field] @ known)[None] * inflation,
-        sigma / inflation,
-        parts,
+        (columns @ seen.residual[..., None])[..., 0] / inflation,
+        v + off @ np.swapaxes(off, 1, 2),
+        (covariance[:, field, None] @ known) * inflation[..., None],
+        sigma / inflation[:, 0],
         shares,
-        (deep @ (fields.T @ covariance[field]))[:, None],
+        deep @ (np.swapaxes(seen.fields, 1, 2) @ covariance[:, field, :, None]),
         n_hats=1,
     )
 
 
-def _sellke(probability: float) -> float:
+def _sellke(probability: Array) -> Array:
     """Likelihood without a disagreement against with one, at least: from a p-value."""
-    p = max(probability, np.finfo(float).tiny)
-    return float(-np.e * p * np.log(p)) if p < np.exp(-1.0) else 1.0
+    p = np.clip(probability, np.finfo(float).tiny, np.exp(-1.0))
+    return np.asarray(-np.exp(1.0) * p * np.log(p))
 
 
-def _p_value(score: Array, v: Array, chosen: IntArray) -> float:
-    """Probability of a larger s^T V^-1 s by chance."""
+def _p_value(score: Array, v: Array) -> Array:
+    """Probability of a larger s^T V^-1 s by chance, (...)."""
     from scipy.special import gammaincc
 
-    s = score[chosen]
-    part = v[np.ix_(chosen, chosen)]
-    scale = np.sqrt(np.diag(part).clip(0.0))
-    good = scale > 1e-6 * scale.max(initial=0.0)
-    if not good.any():
-        return 1.0
-    s, scale = s[good] / scale[good], scale[good]
-    part = part[np.ix_(good, good)] / scale[:, None] / scale
-    values, vectors = np.linalg.eigh(part)
-    keep = values > SMALLEST_EIGENVALUE * values.max()
-    if not keep.any():
-        return 1.0
-    along = vectors[:, keep].T @ s
-    chi = float((along**2 / values[keep]).sum())
-    return float(gammaincc(0.5 * int(keep.sum()), 0.5 * chi))
+    scale = np.sqrt(np.diagonal(v, axis1=-2, axis2=-1).clip(0.0))
+    good = scale > 1e-6 * scale.max(axis=-1, keepdims=True, initial=0.0)
+    one = good / np.where(good, scale, 1.0)
+    values, vectors = np.linalg.eigh(v * one[..., :, None] * one[..., None, :])
+    most = values.max(axis=-1, keepdims=True, initial=0.0)
+    keep = values > SMALLEST_EIGENVALUE * most
+    along = ((score * one)[..., None, :] @ vectors)[..., 0, :]
+    chi = (along**2 * keep / np.where(keep, values, 1.0)).sum(axis=-1)
+    count = keep.sum(axis=-1)
+    return np.where(count > 0, gammaincc(0.5 * count.clip(1), 0.5 * chi), 1.0)

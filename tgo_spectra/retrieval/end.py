@@ -322,10 +322,12 @@ class End:
         raw = mine + taken @ seen.basis  # as lines are, without baselines
         along = (path @ layer.astype(path.dtype))[:, None, :]
         information = ((along @ raw)[:, 0] ** 2).sum(axis=0)
-        groups, shares = consistency.manifolds(information)
-        if shares.size < 2:
+        groups, shares = consistency.manifolds(information[None])
+        count = shares.shape[1]
+        if count < 2:
             return consistency.Agreement.none(len(responses))
-        parts = consistency.halves(groups, information)
+        half = consistency.halves(groups, information[None])[0]
+        parts = [np.flatnonzero(half == number) for number in range(2 * count)]
         hats = consistency.hats(self.altitude_km)
         profile = path @ hats.astype(path.dtype)  # (row, k, hat)
         every = np.stack([residual, *(one for one, _ in beside)], axis=1).astype(
@@ -333,7 +335,7 @@ class End:
         )
         wide = [raw, every, seen.basis.astype(raw.dtype), seen.fields]
         wide += [] if self.waves is None else [self.waves]
-        sums = _by_part(wide, raw, [part.pixels for part in parts])
+        sums = _by_part(wide, raw, parts)
         # with the deviation profiles, (row, anything, part and hat)
         ends = np.cumsum([one.shape[1] for one in wide])
         gram, r, q, fields, waves = np.split(
@@ -351,21 +353,20 @@ class End:
         v -= known.T @ (covariance @ known)
         v0 = v.copy()
         amount = np.interp(consistency.HATS_KM, self.altitude_km, line_error)
-        for number in range(shares.size):
-            mine = np.repeat([part.group == number for part in parts], n)
-            left = v0 @ (mine * np.tile(amount, len(parts)))
+        for number in range(count):
+            mine = slice(2 * n * number, 2 * n * (number + 1))
+            left = v0[:, mine] @ np.tile(amount, 2)
             v += left[:, None] * left / inflation**2
         for index, (_, gradient) in enumerate(beside, 1):
             left = score[:, index] - known.T @ (covariance @ gradient)
             v += left[:, None] * left / inflation**2
-        shapes = consistency.shapes(groups, information)
+        shapes = consistency.shapes(groups, information[None])[0]
         return consistency.agreement(
             score[:, 0] / inflation,
             v,
             responses @ known * inflation,
             float(self.space.block(name).sigma.max()) / inflation,
-            parts,
-            shares,
+            shares[0],
             (responses @ self.along(shapes)).T,
         )
 
@@ -428,6 +429,9 @@ def _by_part(wide: Sequence[Array], raw: Array, parts: Sequence[IntArray]) -> Ar
         rows = slice(start, start + ROWS)
         whole = np.concatenate([one[rows] for one in wide], axis=1)
         for number, pixels in enumerate(parts):
+            if not pixels.size:
+                found[rows, :, number] = 0.0
+                continue
             span = slice(int(pixels[0]), int(pixels[-1]) + 1)
             mine = raw[rows, :, span]
             if pixels.size < mine.shape[2]:  # with gaps

@@ -97,12 +97,11 @@ class Whitened:
         """Sum of the squares of the residuals."""
         return float((self.residual**2).sum())
 
-    def row(self, index: int) -> Whitened:
-        """Return one row of it."""
-        one = slice(index, index + 1)
+    def rows(self, some: npt.NDArray[np.intp]) -> Whitened:
+        """Return some rows of it."""
         return Whitened(
-            self.fields[one], self.taken[one], self.residual[one], self.model[one],
-            self.basis[one], self.scale[one], self.baseline[one],
+            self.fields[some], self.taken[some], self.residual[some], self.model[some],
+            self.basis[some], self.scale[some], self.baseline[some],
         )  # fmt: skip
 
     def project(self, columns: Array) -> Array:

@@ -148,20 +148,18 @@ class Ended:
         measured = noise.of_rows(
             whole.residual, whole.used, whole.basis, self.freedom[rows]
         )
-        for index, row in enumerate(rows.tolist()):
-            found.noise[row] = measured[index]
-            inflation = measured[index].inflation
-            least = 1.0
-            for gas in range(n):
-                agreed = consistency.of_row(
-                    gas, whole.row(index), moved[index], covariance[index],
-                    inflation, line_sigma * float(self.point[row, gas]),
-                    self.factor_sigma,
-                )  # fmt: skip
-                least = min(least, agreed.probability)
-                found.changes[LINES][row, gas] = agreed.error[0]
-                found.alone[row] |= agreed.alone
-            found.agreement[row] = least
+        inflation = np.array([one.inflation for one in measured])
+        for row, one in zip(rows.tolist(), measured, strict=True):
+            found.noise[row] = one
+        found.agreement[rows] = 1.0
+        for gas in range(n):
+            probability, error, alone = consistency.of_rows(
+                gas, whole, moved, covariance, inflation,
+                line_sigma * self.point[rows, gas], self.factor_sigma,
+            )  # fmt: skip
+            found.agreement[rows] = np.minimum(found.agreement[rows], probability)
+            found.changes[LINES][rows, gas] = error
+            found.alone[rows] |= alone
 
     def _whole(self, rows: IntArray, seen: Seen, gas: Array, four: Array) -> Whitened:
         """Spectra of some rows pixel by pixel, in units of their errors."""
