@@ -293,7 +293,7 @@ def test_manifolds__peaks_of_their_own_and_a_rest():
     information = np.exp(-0.5 * ((pixel - 40) / 1.5) ** 2)
     information += 0.3 * np.exp(-0.5 * ((pixel - 140) / 1.5) ** 2)
     information += 0.001 * np.exp(-0.5 * ((pixel - 90) / 1.5) ** 2)
-    group, share = consistency.manifolds(information)
+    (group,), (share,) = consistency.manifolds(information[None])
     assert group[40] != group[140]
     assert share[group[40]] == pytest.approx(0.77, abs=0.02)
     assert share[group[140]] == pytest.approx(0.23, abs=0.02)
@@ -301,7 +301,7 @@ def test_manifolds__peaks_of_their_own_and_a_rest():
 
 def test_manifolds__wide_ones_are_cut():
     wide = np.exp(-0.5 * ((np.arange(PIXELS) - 90) / 20.0) ** 2)
-    group, share = consistency.manifolds(wide)
+    (group,), (share,) = consistency.manifolds(wide[None])
     assert share.size >= 60 // consistency.WIDEST_PX
     # flanks that hold next to nothing belong to the outermost parts
     strong = np.where(wide > 0.02, group, -1)
@@ -311,13 +311,12 @@ def test_manifolds__wide_ones_are_cut():
 
 def test_agreement__false_alarms_are_as_rare_as_it_says():
     rng = np.random.default_rng(10)
-    n = len(consistency.HATS_KM)
-    parts = [consistency.Part(g, np.arange(3)) for g in range(3)]
+    n = 2 * len(consistency.HATS_KM)  # of each of three groups
     root = rng.normal(size=(3 * n, 3 * n))
     v = root @ root.T / (3 * n) + np.eye(3 * n)
     factor = np.linalg.cholesky(v)
     responses = rng.normal(size=(2, 3 * n))
-    known = v, responses, 1.0, parts, np.ones(3), np.ones((3, 2))
+    known = v, responses, 1.0, np.ones(3), np.ones((3, 2))
     found = [
         consistency.agreement(factor @ rng.standard_normal(3 * n), *known)
         for _ in range(600)
@@ -327,7 +326,7 @@ def test_agreement__false_alarms_are_as_rare_as_it_says():
     assert np.mean(p < 0.01) < 0.02
     # and what one group alone has is seen, and is an error of what depends on it
     off = np.zeros(3 * n)
-    off[:n] = 8.0 * np.sqrt(np.diag(v)[:n])
+    off[: n // 2] = 8.0 * np.sqrt(np.diag(v)[: n // 2])
     seen = consistency.agreement(off, *known)
     assert seen.probability < 1e-4
     assert (seen.error > 0.0).all()

@@ -92,7 +92,7 @@ class Agreement:
         Of the information.
     """
 
-    probability: Array
+    probability: Array | float
     shift: Array
     variance: Array
     feature: Array
@@ -387,7 +387,7 @@ def _of_alike(
     )
 
 
-def _sellke(probability: Array) -> Array:
+def _sellke(probability: Array | float) -> Array:
     """Likelihood without a disagreement against with one, at least: from a p-value."""
     p = np.clip(probability, np.finfo(float).tiny, np.exp(-1.0))
     return np.asarray(-np.exp(1.0) * p * np.log(p))

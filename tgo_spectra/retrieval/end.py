@@ -354,8 +354,8 @@ class End:
         v0 = v.copy()
         amount = np.interp(consistency.HATS_KM, self.altitude_km, line_error)
         for number in range(count):
-            mine = slice(2 * n * number, 2 * n * (number + 1))
-            left = v0[:, mine] @ np.tile(amount, 2)
+            own = slice(2 * n * number, 2 * n * (number + 1))
+            left = v0[:, own] @ np.tile(amount, 2)
             v += left[:, None] * left / inflation**2
         for index, (_, gradient) in enumerate(beside, 1):
             left = score[:, index] - known.T @ (covariance @ gradient)

@@ -258,7 +258,7 @@ class _Gases:
             detection.limit_sigma,
             detection.minimum_response,
         )
-        agreed = agreement is None or agreement.probability > limits.AGREED
+        agreed = agreement is None or bool(agreement.probability > limits.AGREED)
         if agreement is not None:
             least = slope * agreement.needed(
                 amount.total_error / slope, slice(slope.size)
@@ -288,7 +288,7 @@ class _Gases:
         )
         data |= {f"{gas}_slant_column": column, f"{gas}_slant_column_error": error}
         if agreement is not None and agreement.share.size:
-            data[f"{gas}_line_agreement"] = agreement.probability
+            data[f"{gas}_line_agreement"] = float(agreement.probability)
         if gas in end.layers:
             data |= self._layer(gas, agreed=agreed)
         return data

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from tgo_spectra.instruments.response.tabulated import apply_many
 from tgo_spectra.retrieval import consistency, noise
 from tgo_spectra.retrieval.models.so.slant_fields import (
     batches,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from tgo_spectra.instruments.response.tabulated import Operator
     from tgo_spectra.retrieval.models.so.slant_fields import Few, Seen
     from tgo_spectra.retrieval.noise import Noise
 
@@ -40,8 +42,13 @@ class Instrument(Protocol):
 
     pixels: IntArray
 
+    seen_vectors: list[Array]
+
     def seen(self, pixels: IntArray, shift_px: float) -> Seen:
         """Return it."""
+
+    def operator(self, pixels: IntArray, shift_px: float, kinds: int = 3) -> Operator:
+        """Return what leads from the nodes to the pixels, so many kinds of it."""
 
     def few(self, pixels: IntArray, shifts: Sequence[float]) -> dict[float, Few]:
         """Return nearly the same at some shifts, on few nodes."""
@@ -83,23 +90,76 @@ class Ended:
     n_gas: int
     factor_sigma: float
 
-    def conclude(
+    def changes(
         self,
+        rows: IntArray,
+        four: Array,
         made: Mapping[float, Seen],
         instrument: Instrument,
         weights: Array,
         field: Array,
         others: Mapping[str, tuple[Instrument, Array]],
+    ) -> dict[str, Array]:
+        """Change some spectra by what is not fitted: (row, pixel), by source.
+
+        Parameters as those of `tgo_spectra.retrieval.models.so.slant_rows.fit`;
+        ``four`` (row, 4, pixel): fields of the rows; ``made``: operators by their
+        shift. How a change itself changes within an operator's shift is seen to first
+        order, by another path to second.
+        """
+        shape = rows.size, self.pixels.size
+        found: dict[str, Array] = {name: np.empty(shape) for name in others}
+        shifts = np.unique(self.near[rows]).tolist()
+        through = {
+            name: {
+                at: made[at].operator
+                if other is instrument
+                else other.operator(self.pixels, at, kinds=2)
+                for at in shifts
+            }
+            for name, (other, _) in others.items()
+        }
+        for batch in batches(self.number[rows], self.near[rows]) if others else []:
+            some, near = rows[batch], self.near[rows[batch]]
+            place, factors = place_of(self.number[some]), self.point[some, : self.n_gas]
+            means = {
+                id(one): on_nodes(
+                    instrument.seen_vectors, one[some], field, place, factors,
+                    derivatives=False,
+                )[0]
+                for one in {id(one): one for _, one in others.values()}.values()
+            }  # fmt: skip
+            for shift in np.unique(near).tolist():
+                mine = near == shift
+                at = batch[mine]
+                moved = self._moved(rows[at], made[shift])
+                for name, (_, one) in others.items():
+                    seen = apply_many(through[name][shift], means[id(one)])
+                    off = seen[:, :, place[mine]].transpose(2, 0, 1)
+                    off = off - four[at, : off.shape[1]]
+                    found[name][at] = off[:, 0] + moved * off[:, 1]
+                    if off.shape[1] > 2:
+                        found[name][at] += 0.5 * moved**2 * off[:, 2]
+        return found
+
+    def conclude(
+        self,
+        ended: IntArray,
+        four: Array,
+        gas: Array,
+        made: Mapping[float, Seen],
+        changes: Mapping[str, Array],
         zero_level: float,
         line_sigma: float,
     ) -> Ends:
         """Measure the noise, the errors by what is not fitted, and whether lines agree.
 
-        Parameters as those of `tgo_spectra.retrieval.models.so.slant_rows.fit`;
-        ``made``: operators by their shift.
+        Parameters as those of `tgo_spectra.retrieval.models.so.slant_rows.fit`; of the
+        rows that ``ended`` somewhere ``four`` and ``gas``, see `batch_fields`, and the
+        `changes`; ``made``: operators by their shift.
         """
         count = len(self.number)
-        names = [*others, *(["zero_level"] if zero_level > 0.0 else []), LINES]
+        names = [*changes, *(["zero_level"] if zero_level > 0.0 else []), LINES]
         none = [noise.Noise.unknown()] * count
         found = Ends(
             none,
@@ -107,26 +167,16 @@ class Ended:
             np.full(count, np.nan),
             np.zeros(count, dtype=bool),
         )
-        ended = np.flatnonzero(np.isfinite(self.covariance).all(axis=(1, 2)))
-        theirs = [
-            {
-                near: one if other is instrument else other.seen(self.pixels, near)
-                for near, one in made.items()
-            }
-            for other, _ in others.values()
-        ]
-        paths = [one for _, one in others.values()]
-        four, gas, changed = self._fields(ended, made, weights, field, theirs, paths)
         for near in np.unique(self.near[ended]).tolist():
             mine = self.near[ended] == near
             rows, seen = ended[mine], made[near]
             light, _ = self._light(rows, seen, four[mine])
             whole = self._whole(rows, seen, gas[mine], four[mine])
-            changes = [self._light(rows, seen, v[mine])[0] - light for v in changed]
+            changed = [one[mine] for one in changes.values()]
             if zero_level > 0.0:
                 bright = self.baseline[rows, :1].clip(DARKEST)
-                changes.append(zero_level * (1.0 / bright - light))
-            self._conclude(rows, whole, changes, line_sigma, found)
+                changed.append(zero_level * (1.0 / bright - light))
+            self._conclude(rows, whole, changed, line_sigma, found)
         return found
 
     def _conclude(
@@ -176,58 +226,21 @@ class Ended:
             self.baseline[rows],
         )  # fmt: skip
 
-    def _fields(
-        self,
-        rows: IntArray,
-        made: Mapping[float, Seen],
-        weights: Array,
-        field: Array,
-        others: Sequence[Mapping[float, Seen]],
-        paths: Sequence[Array],
-    ) -> tuple[Array, Array, list[Array]]:
-        """Fields of some rows where they were last linearised, see `batch_fields`.
-
-        And the first of them by other operators and ``weights``, for each:
-        what is on the nodes is the same for all operators.
-        """
-        n_pixels = self.pixels.size
-        four = np.empty((rows.size, 4, n_pixels))
-        gas = np.empty((rows.size, self.n_gas, n_pixels))
-        changed: list[Array] = [np.empty_like(four) for _ in others]
-        any_ = next(iter(made.values()))
-        for batch in batches(self.number[rows], self.near[rows]):
-            some = rows[batch]
-            place, factors = place_of(self.number[some]), self.point[some, : self.n_gas]
-            mean, slopes = on_nodes(any_.vectors, weights[some], field, place, factors)
-            means = [
-                mean
-                if one is weights
-                else on_nodes(
-                    any_.vectors, one[some], field, place, factors, derivatives=False
-                )[0]
-                for one in paths
-            ]
-            near = self.near[some]
-            for value in np.unique(near).tolist():
-                mine = near == value
-                at, there = batch[mine], place[mine]
-                four[at], gas[at] = made[value].on_pixels(mean, slopes, there)
-                for through, theirs, values in zip(others, means, changed, strict=True):
-                    values[at], _ = through[value].on_pixels(
-                        theirs, slopes[:, :0], there
-                    )
-        return four, gas, changed
-
     def _light(
         self, rows: IntArray, seen: Seen, four: Array
     ) -> tuple[Array, tuple[Array, Array, Array]]:
         """Spectra without baseline, and derivatives by shift, stretch and exponent."""
-        n, state = self.n_gas, self.point[rows]
         value, first, second, slope = four.transpose(1, 0, 2)
-        moved = (state[:, n] - self.near[rows])[:, None]
-        moved = (moved + state[:, n + 1, None] * self.position) * seen.dispersion_cm1
+        moved = self._moved(rows, seen)
         aerosol = -self.depth[rows, None] * slope
         light = value + moved * (first + 0.5 * moved * second)
         shift = (first + moved * second) * seen.dispersion_cm1
-        light += state[:, n + 2, None] * aerosol
+        light += self.point[rows, self.n_gas + 2, None] * aerosol
         return light, (shift, shift * self.position, aerosol)
+
+    def _moved(self, rows: IntArray, seen: Seen) -> Array:
+        """Wavenumber by which some rows are off their operator, (row, pixel), cm-1."""
+        n, state = self.n_gas, self.point[rows]
+        moved = (state[:, n] - self.near[rows])[:, None]
+        moved = moved + state[:, n + 1, None] * self.position
+        return np.asarray(moved * seen.dispersion_cm1)

@@ -160,7 +160,8 @@ class Instrument:
         parts = np.split(spanned, ends, axis=1)
         self.vectors = [np.ascontiguousarray(part) for part in parts]
         self.nodes = self._nodes()
-        self.known = Known(known, [one[self.nodes] for one in self.vectors])
+        self.seen_vectors = [one[self.nodes] for one in self.vectors]
+        self.known = Known(known, self.seen_vectors)
 
     def like(
         self, *, n_orders: int | None = None, offsets: Mapping[str, float] | None = None
@@ -183,10 +184,10 @@ class Instrument:
         low, high = np.searchsorted(self.band.node_cell, cells)
         return slice(int(low), int(high))
 
-    def seen(self, pixels: IntArray, shift_px: float) -> Seen:
-        """Return what leads from optical depths to pixels near a shift."""
+    def operator(self, pixels: IntArray, shift_px: float, kinds: int = 3) -> Operator:
+        """Return what leads from the nodes to pixels near a shift, so many kinds."""
         band, nodes = self.band, self.nodes
-        operator = operators.build_operator(
+        made = operators.build_operator(
             band.node_cell,
             band.node_weight,
             float(band.cell_start_cm1[0]),
@@ -196,17 +197,13 @@ class Instrument:
             order=self.optics.order,
             aotf_frequency_khz=self.optics.aotf_frequency_khz,
             temperature_c=self.optics.temperature_c,
-            settings=operator_settings(
-                self.setup,
-                self.n_orders,
-                self.offsets,
-            ),
+            settings=operator_settings(self.setup, self.n_orders, self.offsets),
             dtype=np.float32,
-            kinds=operators.KINDS[:3],
+            kinds=operators.KINDS[:kinds],
         )
-        used = operator.node_high > operator.node_low
-        low = int(operator.node_low[used].min())
-        high = int(operator.node_high[used].max())
+        used = made.node_high > made.node_low
+        low = int(made.node_low[used].min())
+        high = int(made.node_high[used].max())
         if not nodes.start <= low < high <= nodes.stop:
             raise RetrievalError(
                 "spectra lie farther off than they are searched for",
@@ -214,14 +211,18 @@ class Instrument:
                 value=shift_px,
                 rule="fit.diverged",
             )
+        return replace(
+            made,
+            node_low=np.maximum(made.node_low - nodes.start, 0),
+            node_high=np.maximum(made.node_high - nodes.start, 0),
+            n_nodes=nodes.stop - nodes.start,
+        )
+
+    def seen(self, pixels: IntArray, shift_px: float) -> Seen:
+        """Return what leads from optical depths to pixels near a shift."""
         return Seen(
-            replace(
-                operator,
-                node_low=np.maximum(operator.node_low - nodes.start, 0),
-                node_high=np.maximum(operator.node_high - nodes.start, 0),
-                n_nodes=nodes.stop - nodes.start,
-            ),
-            [vectors[nodes] for vectors in self.vectors],
+            self.operator(pixels, shift_px),
+            self.seen_vectors,
             self.wavenumber.deriv()(pixels + shift_px),
         )
 
@@ -230,7 +231,7 @@ class Instrument:
 
         What leads from these to the pixels is fitted to the known spectra.
         """
-        known, vectors = self.known, [one[self.nodes] for one in self.vectors]
+        known, vectors = self.known, self.seen_vectors
         nothing = np.empty((len(vectors[0]), 0, BATCH), dtype=np.float32)
         seen = {shift: self.seen(pixels, shift) for shift in shifts}
         made: dict[float, list[Array]] = {shift: [] for shift in shifts}

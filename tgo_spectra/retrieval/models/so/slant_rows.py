@@ -210,9 +210,11 @@ def fit(
         rows.settle(moved, made, weights, field)
     again = np.flatnonzero(rows.unsettled)
     rows.descend(again, made, weights, field, damping=DAMPING)
-    ends = rows.ended.conclude(
-        made, instrument, weights, field, others, zero_level, line_sigma
-    )
+    some = np.flatnonzero(rows.somewhere)
+    four, gas = rows.seen_by(made, some, rows.point[some, : rows.n_gas], weights, field)
+    ended = rows.ended
+    changes = ended.changes(some, four, made, instrument, weights, field, others)
+    ends = ended.conclude(some, four, gas, made, changes, zero_level, line_sigma)
     off = (rows.state - choices.start) * np.sqrt(choices.prior)
     return Fitted(
         rows.state, rows.error, rows.reduced, rows.baseline, rows.converged,
@@ -435,6 +437,28 @@ class _Rows:
         foreseen += np.einsum("ri,rij,rj->r", step, found.final.matrix, step)
         self.reduced[rows] = foreseen / (used - freedom)
 
+    def seen_by(
+        self,
+        seen: Mapping[float, Seen | Few],
+        rows: IntArray,
+        factors: Array,
+        weights: Array,
+        field: Array,
+    ) -> tuple[Array, Array]:
+        """Fields of some rows, see `batch_fields`: made where they are not known."""
+        near = self.near[rows]
+        through = [seen[value] for value in near.tolist()]
+        new = np.flatnonzero(~self.fields.known(through, rows, factors))
+        for chosen in batches(self.number[rows[new]], near[new]):
+            batch = new[chosen]
+            some, place = rows[batch], place_of(self.number[rows[batch]])
+            fields = batch_fields(
+                seen, near[batch], weights[some], field, place, factors[batch]
+            )
+            theirs = [through[at] for at in batch.tolist()]
+            self.fields.keep(theirs, some, factors[batch], *fields)
+        return self.fields.of(rows)
+
     def _scale(self, rows: IntArray) -> Array:
         """Inverse squares of the steps to be made, (row, element, element).
 
@@ -458,19 +482,8 @@ class _Rows:
         gram, gradient = np.empty((count, size, size)), np.empty((count, size))
         residual = np.empty((count, self.y.shape[1]))
         baseline = np.empty((count, self.baseline.shape[1]))
-        made = self.near[rows]
-        through = [seen[value] for value in made.tolist()]
-        new = np.flatnonzero(~self.fields.known(through, rows, states[:, :n]))
-        for chosen in batches(self.number[rows[new]], made[new]):
-            batch = new[chosen]
-            place, factors = place_of(self.number[rows[batch]]), states[batch, :n]
-            fields = batch_fields(
-                seen, made[batch], weights[rows[batch]], field, place, factors
-            )
-            theirs = [through[at] for at in batch.tolist()]
-            self.fields.keep(theirs, rows[batch], factors, *fields)
-        four, gas = self.fields.of(rows)
-        near = made if wide is None else self.whole[rows]
+        four, gas = self.seen_by(seen, rows, states[:, :n], weights, field)
+        near = self.near[rows] if wide is None else self.whole[rows]
         for value in np.unique(near).tolist():
             at = np.flatnonzero(near == value)
             window: IntArray | slice = slice(None)
@@ -478,7 +491,7 @@ class _Rows:
                 window = self.pixels + int(value) - wide[0]
             found = self.reduce(
                 rows[at], states[at], four[at][:, :, window], gas[at][:, :, window],
-                through[at[0]].dispersion_cm1[window], near[at],
+                seen[float(self.near[rows[at[0]]])].dispersion_cm1[window], near[at],
             )  # fmt: skip
             gram[at], gradient[at] = found.gram, found.gradient
             residual[at], baseline[at] = found.residual, found.baseline
