@@ -370,7 +370,6 @@ def test_nadir_band__few_nodes_stand_for_all_in_unseen_air():
             temperature_c=-4.0,
             resolving_power=SETUP.instrument.resolving_power,
             n_orders=SETUP.instrument.n_orders,
-            aotf_derivatives=False,
             dtype=np.float64,
         )
         return apply(operator, fields)

@@ -1,6 +1,6 @@
 """Operators of LNO and of ACS MIR on the nodes of an absorption table.
 
-Each puts the parts of its channel into
+That of LNO is filled as that of SO is, with other parts; that of MIR is made by
 `tgo_spectra.instruments.response.line_by_line.line_shape_operator`. Resolving powers
 and filters that are not settled come from the caller;
 `tgo_spectra.instruments.uncertain` gives the attribute that records them.
@@ -14,8 +14,19 @@ import numpy as np
 
 from tgo_spectra.instruments import lno
 from tgo_spectra.instruments.acs_mir import DoubleImage, ImageShape
-from tgo_spectra.instruments.line_shape import DoubletShape, resolving_power_sigma
-from tgo_spectra.instruments.response.line_by_line import Cells, line_shape_operator
+from tgo_spectra.instruments.line_shape import resolving_power_sigma
+from tgo_spectra.instruments.response.layout import fill, lay_out
+from tgo_spectra.instruments.response.line_by_line import (
+    Cells,
+    check_width,
+    line_shape_operator,
+)
+from tgo_spectra.instruments.response.tabulated import (
+    BLOCK_PIXELS,
+    KINDS,
+    WINDOW_SIGMA,
+    from_layout,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -59,7 +70,6 @@ def lno_operator(
     n_orders: int,
     aotf_offset: float = 0.0,
     aotf_width_factor: float = 1.0,
-    aotf_derivatives: bool = True,
     dtype: type[np.float32 | np.float64] = np.float32,
 ) -> Operator:
     """Build the operator of NOMAD LNO for one order.
@@ -84,48 +94,50 @@ def lno_operator(
         Shift of the AOTF centre, cm-1, by default 0.
     aotf_width_factor : float
         Factor on its width, by default 1.
-    aotf_derivatives : bool
-        Have the kinds ``aotf_offset`` and ``aotf_width_factor``, a quarter of the work.
     dtype : numpy.float32 or numpy.float64
         Storage of the entries.
 
     Returns
     -------
     tgo_spectra.instruments.response.tabulated.Operator
-        Kinds: those of `tgo_spectra.instruments.response.tabulated.KINDS`, ``width``
-        (logarithm of the line width, minus that of the resolving power),
-        ``aotf_offset``, ``aotf_width_factor``.
+        Kinds: value, shift and curvature.
 
     Raises
     ------
     InstrumentError
-        As `line_shape_operator`.
+        If inputs do not fit together, the table does not cover the orders, or its
+        cells are too wide for the line shape.
     """
-    orders = np.arange(order - n_orders, order + n_orders + 1)
     nominal = np.asarray(pixel_wavenumber_cm1, dtype=np.float64)
-    nu = nominal[:, None] * (orders / order)
+    orders = np.arange(order - n_orders, order + n_orders + 1)
+    nu = nominal[..., None] * (orders / order)
+    sigma = resolving_power_sigma(nu, resolving_power)
+    check_width(cells, float(sigma.min()))
     centre = float(lno.aotf_centre(aotf_frequency_khz, temperature_c)) + aotf_offset
-
-    def derivative(name: str, wavenumber: np.ndarray) -> np.ndarray:
-        return lno.aotf_derivatives(wavenumber, centre, aotf_width_factor)[name]
-
-    return line_shape_operator(
-        cells,
-        nu,
-        DoubletShape(resolving_power_sigma(nu, resolving_power)),
+    kinds = KINDS[:3]
+    layout = lay_out(
+        cells.node_cell,
+        cells.node_weight,
+        cells.start_cm1,
+        cells.width_cm1,
         pixels=pixels,
-        orders=orders,
-        nominal=n_orders,
-        weight=lno.blaze(nu, orders, temperature_c),
-        transfer=lambda v: lno.aotf_transmission(v, centre, aotf_width_factor),
-        transfer_derivatives={
-            "aotf_offset": lambda v: derivative("aotf_offset", v),
-            "aotf_width_factor": lambda v: derivative("aotf_width_factor", v),
-        }
-        if aotf_derivatives
-        else None,
-        dtype=dtype,
+        pixel_wavenumber_cm1=nominal,
+        order=order,
+        n_orders=n_orders,
+        aotf_centre_cm1=centre,
+        sigma=sigma,
+        delta=np.zeros_like(sigma),
+        cell_points=cells.points,
+        kinds=len(kinds),
+        block_pixels=BLOCK_PIXELS,
+        window_sigma=WINDOW_SIGMA,
     )
+    area = lno.blaze(nu, orders, temperature_c) / sigma
+    through = lno.aotf_transmission(layout.sample, centre, aotf_width_factor)
+    middle = float(nominal.mean())
+    data, sums = fill(layout, area, middle, through, 0.0, len(kinds), dtype)
+    fraction = sums[:, :, 0] / sums[:, :, 0].sum(axis=1, keepdims=True)
+    return from_layout(layout, data, fraction, middle, kinds)
 
 
 def acs_mir_operator(

@@ -17,7 +17,6 @@ from tgo_spectra.errors import InstrumentError
 from tgo_spectra.instruments.so import (
     SoInstrument,
     aotf_centre,
-    aotf_transmission,
     covered_orders,
     ils_parameters,
 )
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Integers = NDArray[np.int64]
 
-__all__ = ["Layout", "arrange", "fill", "reference_wavenumber"]
+__all__ = ["Layout", "arrange", "fill", "lay_out", "reference_wavenumber"]
 
 #: Chebyshev points at which the kernel is evaluated in a cell.
 CELL_SAMPLES = 8
@@ -190,15 +189,79 @@ def arrange(
     """
     nu = np.ascontiguousarray(pixel_wavenumber_cm1, dtype=np.float64)
     pix = np.ascontiguousarray(pixels, dtype=np.int64)
+    scale = np.arange(order - n_orders, order + n_orders + 1) / order
+    aotf = float(aotf_centre(aotf_frequency_khz, temperature_c)) + settings.aotf_offset
+    reference = reference_wavenumber(settings, aotf, nu, scale)
+    sigma, delta, _ = ils_parameters(pix[:, None], reference, settings)
+    return lay_out(
+        node_cell,
+        node_weight,
+        cell_start_cm1,
+        cell_width_cm1,
+        pixels=pix,
+        pixel_wavenumber_cm1=nu,
+        order=order,
+        n_orders=n_orders,
+        aotf_centre_cm1=aotf,
+        sigma=sigma,
+        delta=delta,
+        cell_points=cell_points,
+        kinds=kinds,
+        block_pixels=block_pixels,
+        window_sigma=window_sigma,
+    )
+
+
+def lay_out(
+    node_cell: ArrayLike,
+    node_weight: ArrayLike,
+    cell_start_cm1: float,
+    cell_width_cm1: float,
+    *,
+    pixels: ArrayLike,
+    pixel_wavenumber_cm1: ArrayLike,
+    order: int,
+    n_orders: int,
+    aotf_centre_cm1: float,
+    sigma: Floats,
+    delta: Floats,
+    cell_points: int,
+    kinds: int,
+    block_pixels: int,
+    window_sigma: float,
+) -> Layout:
+    """Lay out the blocks of line shapes of any channel whose orders are added.
+
+    Parameters
+    ----------
+    node_cell, node_weight, cell_start_cm1, cell_width_cm1, cell_points
+        As for `arrange`.
+    pixels, pixel_wavenumber_cm1, order, n_orders
+        The same.
+    aotf_centre_cm1 : float
+        cm-1.
+    sigma, delta : array, shape (pixel, order)
+        Widths of the line shapes and displacements of their ghosts, cm-1.
+    kinds, block_pixels, window_sigma
+        As for `arrange`.
+
+    Returns
+    -------
+    Layout
+
+    Raises
+    ------
+    InstrumentError
+        As `arrange`.
+    """
+    nu = np.ascontiguousarray(pixel_wavenumber_cm1, dtype=np.float64)
+    pix = np.ascontiguousarray(pixels, dtype=np.int64)
     cells = np.asarray(node_cell, dtype=np.int64)
     weight = np.ascontiguousarray(node_weight, dtype=np.float64)
     _check(nu, pix, cells, weight, n_orders)
     orders = np.arange(order - n_orders, order + n_orders + 1)
     scale = orders / order
-    aotf = float(aotf_centre(aotf_frequency_khz, temperature_c)) + settings.aotf_offset
     centre = nu[:, None] * scale
-    reference = reference_wavenumber(settings, aotf, nu, scale)
-    sigma, delta, _ = ils_parameters(pix[:, None], reference, settings)
     low = centre + np.minimum(delta, 0.0) - window_sigma * sigma
     high = centre + np.maximum(delta, 0.0) + window_sigma * sigma
     first = np.floor((low - cell_start_cm1) / cell_width_cm1).astype(np.int64)
@@ -230,7 +293,7 @@ def arrange(
         orders=orders,
         scale=scale,
         wavenumber=nu,
-        aotf_centre_cm1=aotf,
+        aotf_centre_cm1=aotf_centre_cm1,
         centre=centre,
         sigma=sigma,
         delta=delta,
@@ -279,7 +342,8 @@ def fill(
     layout: Layout,
     area: Floats,
     nu_c: float,
-    settings: SoInstrument,
+    through: Floats,
+    ghost: float,
     kinds: int,
     dtype: type[np.floating],
 ) -> tuple[NDArray[np.floating], Floats]:
@@ -288,13 +352,13 @@ def fill(
     One block at a time: in double precision it stays in the cache.
 
     ``area``, (pixel, order): blaze over the sigma of the line shape; ``nu_c``:
-    wavenumber to which the slope refers, cm-1; ``kinds`` of rows, one to four. Returns
-    the entries, normalised, of type ``dtype``, and the sums over the nodes before that,
-    (pixel, order, kind).
+    wavenumber to which the slope refers, cm-1; ``through``: AOTF transmission at the
+    samples of the layout; ``ghost``: amplitude of the ghosts; ``kinds`` of rows, one to
+    four. Returns the entries, normalised, of type ``dtype``, and the sums over the
+    nodes before that, (pixel, order, kind).
     """
     from tgo_spectra.instruments.response.kernel import fill_blocks, normalise_blocks
 
-    aotf = aotf_transmission(layout.sample, layout.aotf_centre_cm1, settings)
     mix = np.ascontiguousarray(layout.weight @ layout.matrix)
     out = np.empty(layout.size, dtype=dtype)
     sums = np.zeros((*layout.centre.shape, kinds))
@@ -319,13 +383,13 @@ def fill(
             layout.scale,
             layout.first,
             layout.last,
-            settings.ils_amplitude,
+            ghost,
             nu_c,
             layout.lowest,
             layout.middle,
             layout.cell_width_cm1,
             layout.points,
-            aotf,
+            through,
             layout.starts,
             mix,
             *where,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tgo_spectra.errors import InstrumentError
+from tgo_spectra.instruments.line_shape import REACH_SIGMA
 from tgo_spectra.instruments.response.tabulated import BLOCK_PIXELS, KINDS, Operator
 
 if TYPE_CHECKING:
@@ -29,11 +30,13 @@ if TYPE_CHECKING:
     Integers = NDArray[np.int64]
     Transfer = Callable[[Floats], Floats]
 
-__all__ = ["Cells", "line_shape_operator"]
+__all__ = ["Cells", "check_width", "line_shape_operator"]
 
 # Chebyshev points of a cell beyond the number of moments: at twice the degree the
 # residual of the expansion is seen, not only its first term.
 _EXTRA_SAMPLES = 7
+TOLERANCE = 3e-4
+"""Part of the area of a line shape that moments need not carry, 1."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +171,7 @@ def line_shape_operator(
     weight: ArrayLike = 1.0,
     transfer: Transfer | None = None,
     transfer_derivatives: Mapping[str, Transfer] | None = None,
-    tolerance: float = 3e-4,
+    tolerance: float = TOLERANCE,
     dtype: type[np.float32 | np.float64] = np.float32,
 ) -> Operator:
     r"""Build the operator of an instrument from its line shapes.
@@ -266,13 +269,7 @@ def line_shape_operator(
     total = sums.sum(axis=2)
     worst = residual.sum(axis=1) / total[0]
     if not worst.max() <= tolerance:
-        msg = (
-            f"cells of {cells.width_cm1:g} cm-1 with {cells.node_weight.shape[1]} "
-            f"moments are too wide for the line shape of pixel {pix[worst.argmax()]}"
-        )
-        raise InstrumentError(
-            msg, field="cells", value=float(worst.max()), rule="operator.expansion"
-        )
+        raise _too_wide(cells, f"pixel {pix[worst.argmax()]}", float(worst.max()))
     return Operator(
         pixels=pix,
         orders=number,
@@ -285,6 +282,36 @@ def line_shape_operator(
         n_nodes=cells.node_weight.shape[0],
         centre_cm1=nu_c,
         kinds=kinds,
+    )
+
+
+def check_width(cells: Cells, sigma_cm1: float) -> None:
+    """Refuse cells that are too wide for Gaussians, of the least of their widths.
+
+    Raises
+    ------
+    InstrumentError
+        ``operator.expansion``: their moments do not carry the line shape.
+    """
+    x, matrix, back = _expansion(cells.points, cells.node_weight.shape[1])
+    reach = int(np.ceil(REACH_SIGMA * sigma_cm1 / cells.width_cm1)) + 1
+    # wherever in a cell it stands
+    inside = np.linspace(0.0, 1.0, 5)[:, None, None]
+    place = np.arange(-reach, reach + 1)[:, None] + 0.5 * (x + 1.0) - inside
+    line = np.exp(-0.5 * (place * cells.width_cm1 / sigma_cm1) ** 2)
+    rest = np.abs(line - line @ matrix.T @ back.T).sum(axis=(1, 2))
+    worst = float((rest / line.sum(axis=(1, 2))).max())
+    if not worst <= TOLERANCE:
+        raise _too_wide(cells, f"{sigma_cm1:.4g} cm-1", worst)
+
+
+def _too_wide(cells: Cells, what: str, value: float) -> InstrumentError:
+    return InstrumentError(
+        f"cells of {cells.width_cm1:g} cm-1 with {cells.node_weight.shape[1]} moments "
+        f"are too wide for the line shape of {what}",
+        field="cells",
+        value=value,
+        rule="operator.expansion",
     )
 
 

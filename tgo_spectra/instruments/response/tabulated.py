@@ -19,6 +19,7 @@ from tgo_spectra.errors import InstrumentError
 from tgo_spectra.instruments.response.layout import arrange, fill
 from tgo_spectra.instruments.so import (
     SoInstrument,
+    aotf_transmission,
     blaze,
     covered_orders,
     free_spectral_range,
@@ -214,7 +215,10 @@ def build_operator(
         layout.sigma * (1.0 + settings.ils_amplitude)
     )
     nu_c = float(layout.wavenumber.mean())
-    data, sums = fill(layout, area, nu_c, settings, len(kinds), dtype)
+    through = aotf_transmission(layout.sample, aotf, settings)
+    data, sums = fill(
+        layout, area, nu_c, through, settings.ils_amplitude, len(kinds), dtype
+    )
     fraction = sums[:, :, 0] / sums[:, :, 0].sum(axis=1, keepdims=True)
     # the ghost displaces the light of a pixel; the AOTF's slope within the line shape
     # does so by 1e-3 of that

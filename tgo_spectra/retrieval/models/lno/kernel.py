@@ -14,7 +14,76 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Integers = npt.NDArray[np.int64]
 
-__all__ = ["apply_runs", "apply_runs_transposed"]
+__all__ = ["apply_runs", "apply_runs_transposed", "cut_runs"]
+
+
+@compiled()
+def cut_runs(
+    limits: Integers,
+    node_low: Integers,
+    node_high: Integers,
+    offset: Integers,
+    kinds: int,
+    data: Floats,
+    first: int,
+    stop: int,
+    negligible: float,
+    first_run: Integers,
+    first_node: Integers,
+    first_entry: Integers,
+    entries: npt.NDArray[np.float32],
+    unabsorbed: Floats,
+) -> None:
+    """Take value, shift and curvature of an operator as runs of nodes.
+
+    Parameters
+    ----------
+    limits, node_low, node_high, offset, kinds, data
+        The operator, its kinds of rows by number.
+    first, stop : int
+        Nodes of the table among all; the others are unabsorbed.
+    negligible : float
+        Entries at the ends of a run below this part of the pixel's largest are taken as
+        unabsorbed.
+    first_run, first_node, first_entry, entries
+        Written, see `apply_runs`; long enough for all.
+    unabsorbed : ndarray, shape (3, pixel)
+        Added to.
+    """
+    run, entry = 0, 0
+    for b in range(limits.size - 1):
+        count = limits[b + 1] - limits[b]
+        for p in range(limits[b], limits[b + 1]):
+            largest = 0.0
+            for k in range(node_low.shape[1]):
+                width = node_high[b, k] - node_low[b, k]
+                start = offset[b, k] + (p - limits[b]) * width
+                for i in range(start, start + width):
+                    largest = max(largest, data[i])
+            first_run[p] = run
+            for k in range(node_low.shape[1]):
+                width = node_high[b, k] - node_low[b, k]
+                start = offset[b, k] + (p - limits[b]) * width
+                low = min(max(first - node_low[b, k], 0), width)
+                high = max(min(stop - node_low[b, k], width), low)
+                while low < high and data[start + low] <= negligible * largest:
+                    low += 1
+                while high > low and data[start + high - 1] <= negligible * largest:
+                    high -= 1
+                for kind in range(3):
+                    at = start + kind * count * width
+                    for i in range(low):
+                        unabsorbed[kind, p] += data[at + i]
+                    for i in range(high, width):
+                        unabsorbed[kind, p] += data[at + i]
+                    for i in range(low, high):
+                        entries[kind, entry + i - low] = data[at + i]
+                if high > low:
+                    first_node[run] = node_low[b, k] + low - first
+                    entry += high - low
+                    run += 1
+                    first_entry[run] = entry
+    first_run[limits[-1]] = run
 
 
 @compiled(fastmath=True)

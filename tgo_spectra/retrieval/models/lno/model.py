@@ -13,6 +13,7 @@ from numpy.polynomial import legendre, polynomial
 from tgo_spectra.errors import TableError
 from tgo_spectra.instruments.response.channels import lno_operator, table_cells
 from tgo_spectra.instruments.response.line_by_line import Cells
+from tgo_spectra.instruments.response.tabulated import blocks_of
 from tgo_spectra.retrieval.measurement import smooth_wavenumber
 from tgo_spectra.retrieval.models.lno.nodes import nadir_band
 from tgo_spectra.spectroscopy.tables.interpolation import spline_matrices
@@ -111,38 +112,35 @@ class Runs:
         nodes : slice
             Those of the table; the others are unabsorbed.
         """
-        wanted = operator.kinds[:3]
-        number = operator.pixels.size
-        unabsorbed = np.zeros((3, number))
-        largest = np.zeros(number)
-        for pixels, _, _, block in operator.blocks(slice(0, 1)):
-            np.maximum(largest[pixels], block.max(axis=-1), out=largest[pixels])
-        found: list[list[tuple[int, Array]]] = [[] for _ in range(number)]
-        for pixels, span, _, flat in operator.blocks(slice(0, len(wanted))):
-            block = flat.reshape(len(wanted), -1, flat.shape[-1])
-            low = min(max(nodes.start - span.start, 0), block.shape[-1])
-            high = max(min(nodes.stop - span.start, block.shape[-1]), low)
-            inside = block[:, :, low:high]
-            unabsorbed[:, pixels] += block.sum(axis=-1)
-            if high == low:
-                continue
-            large = inside[0] > _NEGLIGIBLE * largest[pixels, None]
-            start = large.argmax(axis=-1)
-            stop = large.shape[-1] - large[:, ::-1].argmax(axis=-1)
-            at = span.start + low - nodes.start
-            for local in np.flatnonzero(large.any(axis=-1)):
-                part = inside[:, local, start[local] : stop[local]]
-                unabsorbed[:, pixels.start + local] -= part.sum(axis=-1)
-                found[pixels.start + local].append((at + int(start[local]), part))
-        flat_runs = [run for runs in found for run in runs]
-        sizes = [entry.shape[1] for _, entry in flat_runs]
+        from tgo_spectra.retrieval.models.lno.kernel import cut_runs
+
+        sizes = np.diff(operator.block_start)
+        number = int(operator.pixels.size * operator.orders.size)
+        most = int((sizes[:, None] * (operator.node_high - operator.node_low)).sum())
+        first_run = np.zeros(operator.pixels.size + 1, dtype=np.int64)
+        first_node = np.zeros(number, dtype=np.int64)
+        first_entry = np.zeros(number + 1, dtype=np.int64)
+        entries = np.empty((3, most), dtype=np.float32)
+        unabsorbed = np.zeros((3, operator.pixels.size))
+        cut_runs(
+            *blocks_of(operator),
+            len(operator.kinds),
+            np.asarray(operator.data, dtype=np.float64),
+            nodes.start,
+            nodes.stop,
+            _NEGLIGIBLE,
+            first_run,
+            first_node,
+            first_entry,
+            entries,
+            unabsorbed,
+        )
+        runs = int(first_run[-1])
         return cls(
-            first_run=np.append(0, np.cumsum([len(runs) for runs in found])),
-            first_node=np.array([node for node, _ in flat_runs], dtype=np.int64),
-            first_entry=np.append(0, np.cumsum(sizes)).astype(np.int64),
-            entries=np.concatenate([e for _, e in flat_runs], axis=1).astype(
-                np.float32
-            ),
+            first_run=first_run,
+            first_node=first_node[:runs].copy(),
+            first_entry=first_entry[: runs + 1].copy(),
+            entries=entries[:, : first_entry[runs]].copy(),
             unabsorbed=unabsorbed,
         )
 
@@ -326,7 +324,6 @@ def _runs(
         n_orders=number,
         aotf_offset=instrument.aotf_offset_cm1,
         aotf_width_factor=instrument.aotf_width_factor,
-        aotf_derivatives=False,
         dtype=np.float64,
     )
     return Runs.of(operator, nodes), tuple(int(k) for k in orders[beyond])
