@@ -118,16 +118,17 @@ def small_product(occultation):
 
 
 #: Files in the order in which workers take them: long ones that share something that
-#: takes long to make. While the first compiles the kernels of the fits, the other
-#: worker reads products.
+#: takes long to make. While the first compiles the kernels of the fits, the second
+#: reads products and the third compiles those of tables.
 FIRST = (
     "test_66_methods",
     "readers",
     "test_68_hcl_hdo",
+    "test_95_docs",
+    "test_90_samples",
     "test_66_coverage",
     "test_64_temperature",
     "test_91_closed_loop",
-    "test_90_samples",
     "test_68_interferents",
     "test_68_acs_mir",
     "test_69_contract",
@@ -140,7 +141,8 @@ FIRST = (
     "test_20_netcdf",
 )
 
-#: Files whose tests are long and share nothing: workers take them one by one, last.
+#: Tests, by their files or beginnings, that are long and share nothing: workers take
+#: them one by one, last.
 APART = (
     "test_51_jacobians",
     "test_69_kinds",
@@ -153,6 +155,7 @@ APART = (
     "test_83_runs",
     "test_85_archive_index",
     "test_86_archive_download",
+    "test_90_samples::test_all_absorbers",
     "test_90_terminal",
     "test_92_golden",
     "test_95_examples",
@@ -161,8 +164,9 @@ APART = (
 
 def scope_of(nodeid):
     """What a worker takes as a whole."""
-    name = Path(nodeid.split("::", 1)[0]).stem
-    if name in APART:
+    path, _, test = nodeid.partition("::")
+    name = Path(path).stem
+    if f"{name}::{test}".startswith(APART):
         return nodeid
     is_reader = name.startswith(("test_2", "test_3")) and name not in FIRST
     return "readers" if is_reader else name

@@ -336,9 +336,12 @@ def given(small, request):
         return {"tgo": tgo, "level1": tgo.open_product(label)}
 
     def campaign():
-        """Rows of the campaign are fitted here, of small products, and kept here."""
-        wanted = draws.options_of
+        """Products are small, of the campaign too, whose rows are kept here."""
+        wanted, whole = draws.options_of, tgo.simulate_product
         patch = request.getfixturevalue("monkeypatch")
+        patch.setattr(
+            tgo, "simulate_product", lambda *of, **how: whole(*of, **SHORT, **how)
+        )
         patch.setattr(draws, "options_of", lambda *of: {**wanted(*of), **SHORT})
         patch.setattr(draws, "kept_in", lambda: Path("kept.jsonl"))
         patch.setattr(concurrent.futures, "ProcessPoolExecutor", ThreadPoolExecutor)
