@@ -7,7 +7,7 @@ is the noise's own, or misfit: both belong in the error.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -149,19 +149,23 @@ def of_rows(
     `Whitened.residuals`, and the degrees of freedom beside the basis (row,); of a row
     without pixels, or that ended nowhere, the variance is not-a-number.
     """
-    from tgo_spectra.retrieval.whitened import Whitened
-
-    alone = np.zeros(1, dtype=np.intp)
-    found = []
-    for row in range(len(residual)):
-        one = slice(row, row + 1)
-        seen = Whitened.residuals(residual[one], used[one], basis[one])
-        free = 0.0 if freedom is None else float(freedom[row])
-        measured = measured_noise(seen, alone, free)
-        if not used[row].any() or np.isnan(free):
-            measured = replace(measured, variance=float("nan"))
-        found.append(measured)
-    return found
+    free = np.zeros(len(residual)) if freedom is None else freedom
+    count = used.sum(axis=1)
+    expected = count - basis.shape[1] - free
+    variance = (residual**2).sum(axis=1) / np.maximum(expected, 1.0)
+    variance[count == 0] = np.nan
+    pixels = np.empty((PIXEL_LAGS, len(residual)))
+    for lag in range(1, PIXEL_LAGS + 1):
+        pairs = np.maximum((used[:, lag:] & used[:, :-lag]).sum(axis=1), 1)
+        taken = (basis[:, :, lag:] * basis[:, :, :-lag]).sum(axis=(1, 2))
+        product = (residual[:, lag:] * residual[:, :-lag]).sum(axis=1)
+        pixels[lag - 1] = (product / np.maximum(variance, 1e-30) + taken) / pairs
+    # what is not known is not correlated
+    pixels[:, np.isnan(variance)] = 0.0
+    return [
+        Noise(float(one), along, np.zeros(ROW_LAGS), float(scatter), 1.0)
+        for one, along, scatter in zip(variance, pixels.T, pairs**-0.5, strict=True)
+    ]
 
 
 def successive(bins: IntArray, lag: int) -> tuple[IntArray, IntArray]:

@@ -121,28 +121,46 @@ def apply_runs(
     longest = 0
     for run in range(first_node.size):
         longest = max(longest, first_entry[run + 1] - first_entry[run])
-    value, slope = np.empty(longest), np.empty(longest)
+    value = np.empty(longest)
     for p in range(offset.size):
         d = offset[p]
+        half = 0.5 * d * d
         for run in range(first_run[p], first_run[p + 1]):
             start, node = first_entry[run], first_node[run]
             size = first_entry[run + 1] - start
             zeroth = entries[0, start : start + size]
             first = entries[1, start : start + size]
             second = entries[2, start : start + size]
-            field = fields[0, node : node + size]
-            total = 0.0
+            f0 = fields[0, node : node + size]
+            s0, s1, s2 = 0.0, 0.0, 0.0
             for j in range(size):
-                value[j] = zeroth[j] + d * (first[j] + 0.5 * d * second[j])
-                slope[j] = first[j] + d * second[j]
-                total += slope[j] * field[j]
-            out[count, p] += total
-            for c in range(count):
-                field = fields[c, node : node + size]
-                total = 0.0
+                value[j] = zeroth[j] + d * first[j] + half * second[j]
+                s0 += value[j] * f0[j]
+                s1 += (first[j] + d * second[j]) * f0[j]
+            out[0, p] += s0
+            out[count, p] += s1
+            c = 1
+            # three at a time: an entry is loaded once for them
+            while c + 3 <= count:
+                f0 = fields[c, node : node + size]
+                f1 = fields[c + 1, node : node + size]
+                f2 = fields[c + 2, node : node + size]
+                s0, s1, s2 = 0.0, 0.0, 0.0
                 for j in range(size):
-                    total += value[j] * field[j]
-                out[c, p] += total
+                    s0 += value[j] * f0[j]
+                    s1 += value[j] * f1[j]
+                    s2 += value[j] * f2[j]
+                out[c, p] += s0
+                out[c + 1, p] += s1
+                out[c + 2, p] += s2
+                c += 3
+            while c < count:
+                f0 = fields[c, node : node + size]
+                s0 = 0.0
+                for j in range(size):
+                    s0 += value[j] * f0[j]
+                out[c, p] += s0
+                c += 1
 
 
 @compiled(fastmath=True)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tgo_spectra.errors import RetrievalError
 from tgo_spectra.retrieval import noise
 from tgo_spectra.retrieval.conclusion import conclude_plainly
 from tgo_spectra.retrieval.screening import standing_out
@@ -37,14 +36,15 @@ __all__ = [
     "Profile",
     "Seen",
     "SlantFit",
+    "bands_of",
     "conclude_profile",
+    "convolved",
     "data_terms",
     "evaluate",
     "fit_profile",
     "fit_slant",
     "gradient_of",
     "spanned",
-    "unconstrained_profile",
     "without_outliers",
 ]
 
@@ -52,6 +52,8 @@ UNKNOWN = 1e-14
 """A parameter without light is held by this part of what it does in full light."""
 CLIP_SIGMA = 6.0
 """Pixels farther off than this are left out of their spectrum."""
+BAND_PIXELS = 32
+"""Convolved together: a line shape reaches over as many."""
 _DEEPEST = 50.0
 """Optical depths are kept above minus this: a wild trial step must not overflow."""
 
@@ -79,6 +81,8 @@ class Model:
     nuisance : array, shape (row, pixel, element)
         Changes of a spectrum in units of their 1 sigma, which are allowed for and not
         reported.
+    bands : tuple of (slice, slice)
+        Pixels and the wavelengths that they see; found where not given.
     """
 
     spectra: Array
@@ -90,14 +94,33 @@ class Model:
     transmittance: Array
     weight: Array
     nuisance: Array
+    bands: tuple[tuple[slice, slice], ...] = ()
+
+    def __post_init__(self) -> None:
+        """Find what part of the convolution is not zero, once for all copies."""
+        if not self.bands:
+            object.__setattr__(self, "bands", bands_of(self.convolution))
 
 
-def _convolved(model: Model, spectra: Array) -> Array:
+def bands_of(convolution: Array) -> tuple[tuple[slice, slice], ...]:
+    """Pixels next to each other, and the wavelengths that they see."""
+    found = []
+    for first in range(0, len(convolution), BAND_PIXELS):
+        pixels = slice(first, first + BAND_PIXELS)
+        seen = np.flatnonzero(convolution[pixels].any(axis=0))
+        few = slice(int(seen[0]), int(seen[-1]) + 1) if seen.size else slice(0, 0)
+        found.append((pixels, few))
+    return tuple(found)
+
+
+def convolved(model: Model, spectra: Array) -> Array:
     """Convolve along the last axis: (..., wavelength) to (..., pixel)."""
     flat = spectra.reshape(-1, spectra.shape[-1])
-    # a product of full matrices: the sparse one would have to copy its right side
-    seen = flat @ model.convolution.T
-    return np.asarray(seen.reshape(*spectra.shape[:-1], -1))
+    # products of full matrices: the sparse one would have to copy its right side
+    seen = np.empty((len(flat), len(model.convolution)))
+    for pixels, few in model.bands:
+        seen[:, pixels] = flat[:, few] @ model.convolution[pixels, few].T
+    return seen.reshape(*spectra.shape[:-1], -1)
 
 
 def _light(model: Model, depth: Array) -> Array:
@@ -122,8 +145,8 @@ def evaluate(model: Model, state: Array) -> tuple[Array, Array]:
     """
     along = np.einsum("trql,tl->rqt", model.paths, state[model.block])
     light = _light(model, model.fixed + along @ model.spectra)
-    value = _convolved(model, light.sum(axis=1))
-    slope = _convolved(model, -light[:, :, None, :] * model.spectra)
+    value = convolved(model, light.sum(axis=1))
+    slope = convolved(model, -light[:, :, None, :] * model.spectra)
     return value, slope
 
 
@@ -316,8 +339,8 @@ def _rows_evaluated(model: Model, state: Array) -> tuple[Array, Array]:
         seen = np.einsum("rqw,rq->rw", light, model.paths[term, :, :, 0])
         change[:, block] -= seen * model.spectra[term]
     return (
-        _convolved(model, light.sum(axis=1)),
-        np.swapaxes(_convolved(model, change), 1, 2),
+        convolved(model, light.sum(axis=1)),
+        np.swapaxes(convolved(model, change), 1, 2),
     )
 
 
@@ -468,44 +491,3 @@ def spanned(columns: Array) -> Array:
     """Orthonormal basis of columns, (row, pixel, column) to (row, column, pixel)."""
     size = np.sqrt((columns**2).sum(axis=1, keepdims=True))
     return np.swapaxes(np.linalg.qr(columns / np.where(size > 0.0, size, 1.0))[0], 1, 2)
-
-
-def unconstrained_profile(
-    path_cm: Array, column_cm2: Array, sigma_cm2: Array
-) -> tuple[Array, Array, Array]:
-    """Peel slant columns: least squares without a priori.
-
-    With as many levels as columns this is onion peeling from the top; with more columns
-    the same, overdetermined.
-
-    Parameters
-    ----------
-    path_cm : array, shape (row, level)
-    column_cm2, sigma_cm2 : array, shape (row,)
-
-    Returns
-    -------
-    density : array, shape (level,)
-        cm-3.
-    covariance : array, shape (level, level)
-        Propagated from the columns' errors.
-    gain : array, shape (level, row)
-        Derivative by the columns.
-
-    Raises
-    ------
-    RetrievalError
-        A level is seen by no column.
-    """
-    a = path_cm / sigma_cm2[:, None]
-    scale = np.sqrt((a**2).sum(axis=0))
-    if not (scale > 0.0).all():
-        message = "a level of the profile is seen by no slant column"
-        raise RetrievalError(
-            message, value=int(np.argmin(scale)), rule="fit.undetermined"
-        )
-    a = a / scale
-    inverse = np.linalg.pinv(a) / scale[:, None]
-    covariance = inverse @ inverse.T
-    gain = inverse / sigma_cm2
-    return gain @ column_cm2, covariance, gain

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tgo_spectra.errors import RetrievalError
 from tgo_spectra.retrieval.limits import Limits
 from tgo_spectra.retrieval.models.uvis import fit as uvis_fit
 from tgo_spectra.retrieval.models.uvis.scene import UvisScene, slant_model
@@ -29,6 +30,7 @@ __all__ = [
     "peel",
     "solve",
     "space_of",
+    "unconstrained_profile",
 ]
 
 _PASSES = 2
@@ -291,13 +293,54 @@ def peel(scene: UvisScene, setup: UvisSetup, slant: Slant) -> Onion:
     # the topmost level is above the rows: the mole fraction is that of the next one
     path[:, -2] += path[:, -1]
     path, levels, air = path[:, :-1] / air[:-1], levels[:-1], air[:-1]
-    density, covariance, gain = uvis_fit.unconstrained_profile(
+    density, covariance, gain = unconstrained_profile(
         path[good], slant.column[good], slant.error[good]
     )
     systematic: dict[str, Array] = {
         name: gain @ change[good] for name, change in slant.systematic.items()
     }
     return Onion(levels, density, covariance, systematic)
+
+
+def unconstrained_profile(
+    path_cm: Array, column_cm2: Array, sigma_cm2: Array
+) -> tuple[Array, Array, Array]:
+    """Peel slant columns: least squares without a priori.
+
+    With as many levels as columns this is onion peeling from the top; with more columns
+    the same, overdetermined.
+
+    Parameters
+    ----------
+    path_cm : array, shape (row, level)
+    column_cm2, sigma_cm2 : array, shape (row,)
+
+    Returns
+    -------
+    density : array, shape (level,)
+        cm-3.
+    covariance : array, shape (level, level)
+        Propagated from the columns' errors.
+    gain : array, shape (level, row)
+        Derivative by the columns.
+
+    Raises
+    ------
+    RetrievalError
+        A level is seen by no column.
+    """
+    a = path_cm / sigma_cm2[:, None]
+    scale = np.sqrt((a**2).sum(axis=0))
+    if not (scale > 0.0).all():
+        message = "a level of the profile is seen by no slant column"
+        raise RetrievalError(
+            message, value=int(np.argmin(scale)), rule="fit.undetermined"
+        )
+    a = a / scale
+    inverse = np.linalg.pinv(a) / scale[:, None]
+    covariance = inverse @ inverse.T
+    gain = inverse / sigma_cm2
+    return gain @ column_cm2, covariance, gain
 
 
 def _changes(
@@ -318,8 +361,7 @@ def _changes(
     of_ozone = along[..., ozone] @ model.spectra[ozone]
 
     def seen(extra: Array) -> Array:
-        spectrum = (light * extra).sum(axis=1)
-        return np.asarray(spectrum @ model.convolution.T)
+        return uvis_fit.convolved(model, (light * extra).sum(axis=1))
 
     bright = light.sum(axis=1)
     moved = bright @ scene.shift.T
