@@ -240,7 +240,7 @@ def temperature_fields(
     if not (np.isfinite(field.values).all() and np.isfinite(field.sparse).all()):
         message = "the transmittance is not finite: the state has run away"
         raise RetrievalError(message, value=air.pressure_scale, rule="fit.diverged")
-    (value, shift, slope), few, _ = apply_parted(seen_by, field)
+    (value, shift, slope), few = apply_parted(seen_by, field)
     size = max(kind.stop for kind in weights.kinds.values())
     elements = np.empty((count, size, len(value)), dtype=vectors.dtype)
     for group in weights.groups:

@@ -446,7 +446,7 @@ def _fields(
 ) -> PixelFields:
     if "slope" in seen_by.kinds or model.jacobian_heights.size == model.height_km.size:
         t = node_transmittance(model, vmr)
-        dense, few, _ = seen.apply_model(seen_by, t, model.jacobian_heights, factors)
+        dense, few = seen.apply_model(seen_by, t, model.jacobian_heights, factors)
         if "slope" in seen_by.kinds:  # the rows themselves, where they were made
             dense[2] = operator.apply(seen_by, t, "slope")
     else:
@@ -456,7 +456,7 @@ def _fields(
             return _transmittance(model.vectors[nodes], weights[:, heights])
 
         parted = seen.part(seen_by, values, model.jacobian_heights, model.spread)
-        dense, few, _ = seen.apply_parted(seen_by, parted, factors)
+        dense, few = seen.apply_parted(seen_by, parted, factors)
     value, shift, slope = dense
     gas: dict[str, Array] = {}
     start = 1

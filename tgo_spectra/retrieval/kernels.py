@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tgo_spectra.forward.kernels import exponentiate
 from tgo_spectra.numerics.accelerate import compiled
 
 if TYPE_CHECKING:
@@ -22,14 +23,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Bands",
-    "average_field",
     "expand_rows",
     "reduce_rows",
-    "sum_depths",
+    "see_nodes",
 ]
 
 BRIGHTEST = np.float32(30.0)
 """Largest logarithm of a transmittance."""
+
+NODES = 512
+"""Spectral quadrature points that are treated together."""
 
 BLOCK_ROWS = 64
 BLOCK_FIELDS = 48
@@ -220,67 +223,90 @@ def reduce_rows(
 
 
 @compiled(fastmath=True)
-def sum_depths(depth: Array, factors: Array, total: Array) -> None:
-    """Fill `total` with minus the optical depth.
-
-    Parameters
-    ----------
-    depth : array, shape (gas, node, point x row)
-        For a factor of one.
-    factors : array, shape (gas, row)
-    total : array, shape (node, point x row)
-        At most `BRIGHTEST`: negative factors make light.
-    """
-    n_gas, n_nodes, n_columns = depth.shape
-    n_rows = factors.shape[1]
-    for node in range(n_nodes):
-        for start in range(0, n_columns, n_rows):
-            for r in range(n_rows):
-                total[node, start + r] = -factors[0, r] * depth[0, node, start + r]
-            for g in range(1, n_gas):
-                for r in range(n_rows):
-                    total[node, start + r] -= factors[g, r] * depth[g, node, start + r]
-            for r in range(n_rows):
-                total[node, start + r] = min(total[node, start + r], BRIGHTEST)
-
-
-@compiled(fastmath=True)
-def average_field(
-    depth: Array, transmittance: Array, field: Array, mean: Array, change: Array
+def see_nodes(
+    vectors: Array,
+    weights: Array,
+    ends: IntArray,
+    factors: Array,
+    field: Array,
+    limit: int,
+    mean: Array,
+    change: Array,
 ) -> None:
-    """Average transmittance and its derivative to the factors over the field of view.
+    """Average transmittance and its derivatives to the factors over the field of view.
+
+    Some nodes at a time, so that what is between stays in the cache, and all that is
+    summed runs along contiguous numbers.
 
     Parameters
     ----------
-    depth : array, shape (gas, node, point x row)
-    transmittance : array, shape (node, point x row)
+    vectors : array, shape (any,)
+        (node, vector) of one gas after the other.
+    weights : array, shape (point, vector, row)
+        Of all gases: optical depth for a factor of one.
+    ends : array of int, shape (gas + 1,)
+        First vector of each gas, and the number of all.
+    factors : array, shape (gas, row)
     field : array, shape (point,)
-        Weights.
+        Weights of the average.
+    limit : int
+        Multiplications in one call of the linear algebra library, see
+        `tgo_spectra.numerics.matrices`.
     mean : array, shape (node, row)
-        Filled, as is the next.
-    change : array, shape (node, gas, row)
+        Filled, as is the next. The optical depth is at least minus `BRIGHTEST`:
+        negative factors make light.
+    change : array, shape (gas, node, row)
         Of the first gases only, if it has fewer.
     """
-    n_nodes, n_gas, n_rows = change.shape
-    for node in range(n_nodes):
-        for r in range(n_rows):
-            mean[node, r] = field[0] * transmittance[node, r]
-        for f in range(1, field.size):
-            for r in range(n_rows):
-                mean[node, r] += field[f] * transmittance[node, f * n_rows + r]
-        for g in range(n_gas):
-            for r in range(n_rows):
-                change[node, g, r] = (
-                    -field[0] * transmittance[node, r] * depth[g, node, r]
-                )
-            for f in range(1, field.size):
-                start = f * n_rows
-                for r in range(n_rows):
-                    change[node, g, r] -= (
-                        field[f]
-                        * transmittance[node, start + r]
-                        * depth[g, node, start + r]
-                    )
+    nodes, rows = mean.shape
+    n_gas, points = factors.shape[0], field.size
+    some = min(NODES, nodes)
+    depth = np.empty((points, n_gas, some, rows), dtype=mean.dtype)
+    light = np.empty((points, some * rows), dtype=mean.dtype)
+    repeated = np.empty((n_gas, some * rows), dtype=mean.dtype)
+    for g in range(n_gas):
+        for i in range(some):
+            for r in range(rows):
+                repeated[g, i * rows + r] = factors[g, r]
+    for start in range(0, nodes, some):
+        count = min(some, nodes - start)
+        size = count * rows
+        for point in range(points):
+            t = light[point, :size]
+            for i in range(size):
+                t[i] = np.float32(0.0)
+            for g in range(n_gas):
+                rank = ends[g + 1] - ends[g]
+                first = ends[g] * nodes + start * rank
+                mine = vectors[first : first + count * rank].reshape(count, rank)
+                step = max(1, limit // (rank * rows))
+                for low in range(0, count, step):
+                    high = min(low + step, count)
+                    part = weights[point, ends[g] : ends[g + 1]]
+                    np.dot(mine[low:high], part, depth[point, g, low:high])
+                d, x = depth[point, g].reshape(-1), repeated[g]
+                for i in range(size):
+                    t[i] -= x[i] * d[i]
+            for i in range(size):
+                t[i] = min(t[i], BRIGHTEST)
+            exponentiate(t)
+            for i in range(size):
+                t[i] *= field[point]
+        flat = mean[start : start + count].reshape(-1)
+        for i in range(size):
+            flat[i] = light[0, i]
+        for point in range(1, points):
+            t = light[point]
+            for i in range(size):
+                flat[i] += t[i]
+        for g in range(change.shape[0]):
+            target = change[g, start : start + count].reshape(-1)
+            for i in range(size):
+                target[i] = np.float32(0.0)
+            for point in range(points):
+                t, d = light[point], depth[point, g].reshape(-1)
+                for i in range(size):
+                    target[i] -= t[i] * d[i]
 
 
 @compiled()

@@ -109,8 +109,7 @@ def apply_model(
     field: Array,
     chosen: NDArray[np.intp],
     factors: Array | None = None,
-    more: Array | None = None,
-) -> tuple[Array, Array, Array]:
+) -> tuple[Array, Array]:
     """Make all fields of a fit from the transmittance on the nodes.
 
     The slope is not that of the operator's rows: within one order it is the value
@@ -128,8 +127,6 @@ def apply_model(
         Columns for the curvature and the products.
     factors : ndarray, shape (factor, node), optional
         As in `tgo_spectra.instruments.response.tabulated.apply_factors`, transposed.
-    more : ndarray, shape (node, other), optional
-        Fields of which the value alone is wanted.
 
     Returns
     -------
@@ -137,8 +134,6 @@ def apply_model(
         Value, shift and slope.
     few : ndarray, shape (1 + factor, pixel, few)
         Curvature; value rows applied to the products of field and factors.
-    seen : ndarray, shape (pixel, other)
-        Value of the other fields.
 
     Raises
     ------
@@ -146,15 +141,14 @@ def apply_model(
         If field or factors have another number of nodes, or the operator no curvature.
     """
     parted = whole(operator, on_nodes(operator, field), chosen)
-    return apply_parted(operator, parted, factors, more=more)
+    return apply_parted(operator, parted, factors)
 
 
 def apply_parted(
     operator: Operator,
     field: Parted,
     factors: Array | None = None,
-    more: Array | None = None,
-) -> tuple[Array, Array, Array]:
+) -> tuple[Array, Array]:
     """Do the same with a field that has all columns only where light comes from.
 
     Parameters
@@ -162,11 +156,10 @@ def apply_parted(
     operator : Operator
     field : Parted
     factors : ndarray, shape (factor, node), optional
-    more : ndarray, shape (node, other), optional
 
     Returns
     -------
-    fields, few, seen : ndarray
+    fields, few : ndarray
         As `apply_model`.
 
     Raises
@@ -189,17 +182,14 @@ def apply_parted(
         raise InstrumentError(
             msg, field="factors", value=rows.shape, rule="operator.field_shape"
         )
-    others = np.empty((operator.n_nodes, 0)) if more is None else more
-    others = on_nodes(operator, others)
     size = operator.pixels.size
     result = np.empty((3, size, field.values.shape[1]), dtype=sparse.dtype)
     few = np.zeros((4 + rows.shape[0], size, sparse.shape[1]), dtype=sparse.dtype)
-    seen = np.empty((size, others.shape[1]), dtype=sparse.dtype)
     lever = operator.lever.astype(sparse.dtype)
     kernel(
         *blocks_of(operator), operator.data, lever, field.near, rows, LIMIT,
-        field.first, field.values, sparse, others, result, few, seen,
+        field.first, field.values, sparse, result, few,
     )  # fmt: skip
     if not field.near.all():
         result += few[:3] @ field.spread.T.astype(sparse.dtype)
-    return result, few[3:], seen
+    return result, few[3:]

@@ -18,6 +18,7 @@ __all__ = [
     "apply_blocks",
     "apply_model",
     "apply_products",
+    "apply_rows",
     "fill_blocks",
     "normalise_blocks",
 ]
@@ -342,10 +343,8 @@ def apply_model(
     first: int,
     values: NDArray[np.floating],
     sparse: NDArray[np.floating],
-    more: NDArray[np.floating],
     out: NDArray[np.floating],
     few: NDArray[np.floating],
-    seen: NDArray[np.floating],
 ) -> None:
     """Make all fields of a fit in one pass over the blocks.
 
@@ -367,26 +366,19 @@ def apply_model(
         The field on the nodes of the near orders.
     sparse : ndarray, shape (node, column)
         Some of its columns, on all nodes.
-    more : ndarray, shape (node, other)
-        Fields of which the value alone is wanted; may be none.
     out : ndarray, shape (3, pixel, column)
         Written: value, shift and slope of the field, by the near orders.
     few : ndarray, shape (4 + factor, pixel, column)
         Added to: the same of the sparse columns, by the other orders; curvature of them
         and value of the products, by all orders.
-    seen : ndarray, shape (pixel, other)
-        Written: value of the other fields.
     """
     number, columns, narrow = factors.shape[0], values.shape[1], sparse.shape[1]
-    others = more.shape[1]
     for b in range(limits.size - 1):
         count = limits[b + 1] - limits[b]
         total = np.zeros((2 * count, columns), dtype=data.dtype)
         part = np.empty((2 * count, columns), dtype=data.dtype)
         part_few = np.empty(((3 + number) * count, narrow), dtype=data.dtype)
         slope = np.zeros((count, columns), dtype=data.dtype)
-        total_more = np.zeros((count, others), dtype=data.dtype)
-        part_more = np.empty((count, others), dtype=data.dtype)
         for k in range(node_low.shape[1]):
             low, high = node_low[b, k], node_high[b, k]
             width = high - low
@@ -402,11 +394,6 @@ def apply_model(
                     weight = lever[limits[b] + local, k]
                     for c in range(columns):
                         slope[local, c] += weight * part[local, c]
-            if others:
-                _multiply(block[:count], more[low:high], limit, part_more)
-                for row in range(count):
-                    for c in range(others):
-                        total_more[row, c] += part_more[row, c]
             # curvature and products; before them value and shift of a far order
             begin = 2 * count if near[b, k] else 0
             products = (3 + number) * count - begin
@@ -440,7 +427,63 @@ def apply_model(
                     row += 1
         for local in range(count):
             _copy(slope[local], out[2, limits[b] + local])
-            _copy(total_more[local], seen[limits[b] + local])
         for kind in range(2):
             for local in range(count):
                 _copy(total[kind * count + local], out[kind, limits[b] + local])
+
+
+@compiled()
+def apply_rows(
+    limits: Integers,
+    node_low: Integers,
+    node_high: Integers,
+    offset: Integers,
+    data: NDArray[np.floating],
+    lever: NDArray[np.floating],
+    limit: int,
+    mean: NDArray[np.floating],
+    change: NDArray[np.floating],
+    four: NDArray[np.floating],
+    gas: NDArray[np.floating],
+) -> None:
+    """Make all fields of a few spectra that are fitted each by itself.
+
+    Parameters
+    ----------
+    limits, node_low, node_high, offset, data : ndarray
+        The operator: value, shift and curvature.
+    lever : ndarray, shape (pixel, order)
+        What the slope weighs the value by.
+    limit : int
+        As in `apply_blocks`.
+    mean : ndarray, shape (node, row)
+        Transmittance.
+    change : ndarray, shape (gas, node, row)
+        Its derivatives.
+    four : ndarray, shape (4, pixel, row)
+        Added to: value, shift, curvature and slope of the first.
+    gas : ndarray, shape (gas, pixel, row)
+        Added to: value of the others.
+    """
+    rows = mean.shape[1]
+    for b in range(limits.size - 1):
+        first, count = limits[b], limits[b + 1] - limits[b]
+        part = np.empty((3 * count, rows), dtype=data.dtype)
+        for k in range(node_low.shape[1]):
+            low, high = node_low[b, k], node_high[b, k]
+            width, start = high - low, offset[b, k]
+            block = data[start : start + 3 * count * width].reshape(3 * count, width)
+            _multiply(block, mean[low:high], limit, part)
+            for local in range(count):
+                weight = lever[first + local, k]
+                for r in range(rows):
+                    four[3, first + local, r] += weight * part[local, r]
+            for kind in range(3):
+                for local in range(count):
+                    for r in range(rows):
+                        four[kind, first + local, r] += part[kind * count + local, r]
+            for g in range(change.shape[0]):
+                _multiply(block[:count], change[g, low:high], limit, part[:count])
+                for local in range(count):
+                    for r in range(rows):
+                        gas[g, first + local, r] += part[local, r]

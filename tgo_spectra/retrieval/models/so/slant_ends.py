@@ -12,7 +12,6 @@ from tgo_spectra.retrieval import consistency, noise
 from tgo_spectra.retrieval.models.so.slant_fields import (
     batches,
     on_nodes,
-    place_of,
 )
 from tgo_spectra.retrieval.whitened import Whitened
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from tgo_spectra.instruments.response.tabulated import Operator
-    from tgo_spectra.retrieval.models.so.slant_fields import Few, Seen
+    from tgo_spectra.retrieval.models.so.slant_fields import Few, Seen, Vectors
     from tgo_spectra.retrieval.noise import Noise
 
     Array = npt.NDArray[np.floating]
@@ -42,7 +41,7 @@ class Instrument(Protocol):
 
     pixels: IntArray
 
-    seen_vectors: list[Array]
+    vectors: Vectors
 
     def seen(self, pixels: IntArray, shift_px: float) -> Seen:
         """Return it."""
@@ -119,27 +118,24 @@ class Ended:
             }
             for name, (other, _) in others.items()
         }
-        for batch in batches(self.number[rows], self.near[rows]) if others else []:
-            some, near = rows[batch], self.near[rows[batch]]
-            place, factors = place_of(self.number[some]), self.point[some, : self.n_gas]
+        airs = {id(one): one for _, one in others.values()}
+        for batch in batches(self.near[rows]) if others else []:
+            some, count = rows[batch], batch.size
+            shift, factors = float(self.near[some[0]]), self.point[some, : self.n_gas]
             means = {
-                id(one): on_nodes(
-                    instrument.seen_vectors, one[some], field, place, factors,
-                    derivatives=False,
+                key: on_nodes(
+                    instrument.vectors, one[some], field, factors, derivatives=False
                 )[0]
-                for one in {id(one): one for _, one in others.values()}.values()
-            }  # fmt: skip
-            for shift in np.unique(near).tolist():
-                mine = near == shift
-                at = batch[mine]
-                moved = self._moved(rows[at], made[shift])
-                for name, (_, one) in others.items():
-                    seen = apply_many(through[name][shift], means[id(one)])
-                    off = seen[:, :, place[mine]].transpose(2, 0, 1)
-                    off = off - four[at, : off.shape[1]]
-                    found[name][at] = off[:, 0] + moved * off[:, 1]
-                    if off.shape[1] > 2:
-                        found[name][at] += 0.5 * moved**2 * off[:, 2]
+                for key, one in airs.items()
+            }
+            moved = self._moved(some, made[shift])
+            for name, (_, one) in others.items():
+                seen = apply_many(through[name][shift], means[id(one)])
+                off = seen[..., :count].transpose(2, 0, 1)
+                off = off - four[batch, : off.shape[1]]
+                found[name][batch] = off[:, 0] + moved * off[:, 1]
+                if off.shape[1] > 2:
+                    found[name][batch] += 0.5 * moved**2 * off[:, 2]
         return found
 
     def conclude(
@@ -155,7 +151,7 @@ class Ended:
         """Measure the noise, the errors by what is not fitted, and whether lines agree.
 
         Parameters as those of `tgo_spectra.retrieval.models.so.slant_rows.fit`; of the
-        rows that ``ended`` somewhere ``four`` and ``gas``, see `batch_fields`, and the
+        rows that ``ended`` somewhere ``four`` and ``gas``, see `fields`, and the
         `changes`; ``made``: operators by their shift.
         """
         count = len(self.number)

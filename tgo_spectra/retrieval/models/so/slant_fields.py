@@ -11,7 +11,6 @@ import numpy as np
 from tgo_spectra.errors import RetrievalError
 from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.instruments.response import tabulated as operators
-from tgo_spectra.instruments.response.fields import apply_model
 from tgo_spectra.numerics.matrices import LIMIT
 from tgo_spectra.retrieval.measurement import smooth_wavenumber
 from tgo_spectra.retrieval.models.so.scene import (
@@ -38,19 +37,15 @@ __all__ = [
     "KeptFields",
     "Optics",
     "Seen",
-    "batch_fields",
     "batches",
+    "fields",
     "on_nodes",
-    "place_of",
 ]
 
-NODES = 512
-"""Spectral quadrature points that are treated together."""
-
-BATCH = 32
-"""Rows that go through the model together. A product rounds differently in another size
-or at another place in it: a row has its place by its number in the product, others stay
-empty."""
+BATCH = 16
+"""Rows that go through the model together, always as many: a product rounds differently
+in another size, but the same at any place in it. Where there are fewer rows the rest
+stays empty."""
 
 
 TRAINING, FEW_NODES = 64, 180
@@ -77,32 +72,61 @@ WANDER_PX = 40
 
 
 @dataclass(frozen=True)
+class Vectors:
+    """Vectors of all gases on some nodes: one gas after the other in one array.
+
+    ``ends`` (gas + 1,): the first vector of each, and the number of all.
+    """
+
+    flat: Array
+    ends: IntArray
+
+    @classmethod
+    def of(cls, parts: Sequence[Array]) -> Vectors:
+        """Put them together, (node, vector) each."""
+        ends = np.cumsum([0, *(one.shape[1] for one in parts)])
+        return cls(np.concatenate([one.ravel() for one in parts]), ends)
+
+    @property
+    def parts(self) -> list[Array]:
+        """Those of each gas, (node, vector)."""
+        nodes = self.flat.size // self.ends[-1]
+        every = np.split(self.flat, nodes * self.ends[1:-1])
+        return [one.reshape(nodes, -1) for one in every]
+
+    def at(self, nodes: slice | IntArray) -> Vectors:
+        """Return those of some nodes."""
+        return Vectors.of([one[nodes] for one in self.parts])
+
+
+@dataclass(frozen=True)
 class Seen:
     """Operator for some nodes, the gases' vectors there, and the dispersion.
 
-    ``vectors``: (node, vector) of each gas, C-contiguous; ``dispersion_cm1``:
-    (pixel,), per pixel. All that rows are fitted with have the same nodes.
+    ``dispersion_cm1``: (pixel,), per pixel. All that rows are fitted with have the same
+    nodes.
     """
 
     operator: Operator
-    vectors: list[Array]
+    vectors: Vectors
     dispersion_cm1: Array
 
-    def on_pixels(
-        self, mean: Array, change: Array, place: IntArray
-    ) -> tuple[Array, Array]:
-        """Fields of a batch of rows from what is on the nodes, see `batch_fields`."""
-        nodes, n_gas, _ = change.shape
-        dense, few, gas = apply_model(
-            self.operator,
-            mean,
-            np.arange(mean.shape[1]),
-            more=change.reshape(nodes, n_gas * BATCH),
+    def on_pixels(self, mean: Array, change: Array) -> tuple[Array, Array]:
+        """Fields of a batch of rows from what is on the nodes, see `fields`.
+
+        (node, row), (gas, node, row) to (4, pixel, row), (gas, pixel, row).
+        """
+        from tgo_spectra.instruments.response.kernel import apply_rows
+
+        one = self.operator
+        size = one.pixels.size
+        four = np.zeros((4, size, mean.shape[1]), dtype=mean.dtype)
+        gas = np.zeros((len(change), size, mean.shape[1]), dtype=mean.dtype)
+        lever = np.asarray(one.lever, dtype=mean.dtype)
+        apply_rows(
+            *operators.blocks_of(one), one.data, lever, LIMIT, mean, change, four, gas
         )
-        gas = gas.reshape(len(gas), n_gas, BATCH).transpose(2, 1, 0)
-        value, shift, slope = dense
-        four = np.stack([value, shift, few[0], slope]).transpose(2, 0, 1)
-        return four[place], gas[place]
+        return four, gas
 
 
 @dataclass(frozen=True)
@@ -113,16 +137,12 @@ class Few:
     """
 
     matrix: Array
-    vectors: list[Array]
+    vectors: Vectors
     dispersion_cm1: Array
 
-    def on_pixels(
-        self, mean: Array, change: Array, place: IntArray
-    ) -> tuple[Array, Array]:
+    def on_pixels(self, mean: Array, change: Array) -> tuple[Array, Array]:
         """Do as `Seen.on_pixels`."""
-        four = self.matrix @ mean
-        gas = np.tensordot(self.matrix[0], change, axes=1)
-        return four.transpose(2, 0, 1)[place], gas.transpose(2, 1, 0)[place]
+        return self.matrix @ mean, self.matrix[0] @ change
 
 
 @dataclass(frozen=True)
@@ -157,11 +177,9 @@ class Instrument:
         )
         spanned = forward.turned(table, turns)
         ends = np.cumsum([turn.shape[1] for turn in turns])[:-1]
-        parts = np.split(spanned, ends, axis=1)
-        self.vectors = [np.ascontiguousarray(part) for part in parts]
         self.nodes = self._nodes()
-        self.seen_vectors = [one[self.nodes] for one in self.vectors]
-        self.known = Known(known, self.seen_vectors)
+        self.vectors = Vectors.of(np.split(spanned[self.nodes], ends, axis=1))
+        self.known = Known(known, self.vectors)
 
     def like(
         self, *, n_orders: int | None = None, offsets: Mapping[str, float] | None = None
@@ -222,7 +240,7 @@ class Instrument:
         """Return what leads from optical depths to pixels near a shift."""
         return Seen(
             self.operator(pixels, shift_px),
-            self.seen_vectors,
+            self.vectors,
             self.wavenumber.deriv()(pixels + shift_px),
         )
 
@@ -231,24 +249,19 @@ class Instrument:
 
         What leads from these to the pixels is fitted to the known spectra.
         """
-        known, vectors = self.known, self.seen_vectors
-        nothing = np.empty((len(vectors[0]), 0, BATCH), dtype=np.float32)
-        seen = {shift: self.seen(pixels, shift) for shift in shifts}
-        made: dict[float, list[Array]] = {shift: [] for shift in shifts}
-        for place, columns in known.columns(vectors):
-            for shift, one in seen.items():
-                for column in columns:
-                    four, _ = one.on_pixels(column, nothing, place)
-                    made[shift].append(four.transpose(1, 2, 0))
+        known = self.known
+        seen = {at: self.operator(pixels, at, kinds=4) for at in shifts}
+        made: dict[float, list[Array]] = {at: [] for at in shifts}
+        for column in known.columns(self.vectors):
+            for at, one in seen.items():
+                made[at].append(operators.apply_many(one, column))
         return {
-            shift: Few(
-                (np.concatenate(made[shift], axis=2) @ known.inverse).astype(
-                    np.float32
-                ),
+            at: Few(
+                (np.concatenate(made[at], axis=2) @ known.inverse).astype(np.float32),
                 known.vectors,
-                one.dispersion_cm1,
+                self.wavenumber.deriv()(pixels + at),
             )
-            for shift, one in seen.items()
+            for at in shifts
         }
 
 
@@ -261,126 +274,86 @@ class Known:
     there to one.
     """
 
-    def __init__(self, weights: Array, vectors: Sequence[Array]) -> None:
+    def __init__(self, weights: Array, vectors: Vectors) -> None:
         from scipy.linalg import qr
 
         rng = np.random.default_rng(0)
         self.weights = weights
-        shape = len(weights), len(vectors)
-        thin = [np.ascontiguousarray(one[::CANDIDATES]) for one in vectors]
-        ends = np.cumsum([one.shape[1] for one in thin])[:-1]
-        parts = zip(thin, np.split(weights, ends, axis=1), strict=True)
-        depths = [
-            np.abs(one @ part.T.astype(one.dtype)).max(axis=0) for one, part in parts
-        ]
-        self.factors = np.maximum(1.0, TRAINING_DEPTH / np.array(depths, dtype=float).T)
-        self.factors *= np.exp(TRAINING_SPREAD * rng.standard_normal(shape))
-        every = [c[:, place] for place, cs in self.columns(thin) for c in cs]
-        known = np.concatenate(every, axis=1).astype(float)
+        thin = vectors.at(slice(None, None, CANDIDATES))
+        parts = zip(thin.parts, np.split(weights, thin.ends[1:-1], axis=1), strict=True)
+        depths = np.array([np.abs(one @ part.T).max(axis=0) for one, part in parts]).T
+        spread = np.exp(TRAINING_SPREAD * rng.standard_normal(depths.shape))
+        self.factors = np.maximum(1.0, TRAINING_DEPTH / depths) * spread
+        known = np.concatenate(list(self.columns(thin)), axis=1).astype(float)
         mixed = known @ rng.standard_normal((known.shape[1], FEW_NODES))
-        chosen = qr(mixed.T, mode="r", pivoting=True)[1][:FEW_NODES]
-        self.vectors = [np.ascontiguousarray(one[chosen]) for one in thin]
+        order = qr(mixed.T, mode="r", pivoting=True)[1]
+        chosen = order[:FEW_NODES].astype(np.intp)
+        self.vectors = thin.at(chosen)
         u, size, v = np.linalg.svd(known[chosen].T, full_matrices=False)
         keep = size > RANK_TOLERANCE * size[0]
         # large entries of either sign: the product needs double precision
         self.inverse = (u[:, keep] / size[keep]) @ v[keep]
 
-    def columns(
-        self, vectors: Sequence[Array]
-    ) -> Iterator[tuple[IntArray, list[Array]]]:
-        """Yield places of some states, and what is there (node, place)."""
-        for start in range(0, len(self.weights), BATCH):
-            some = slice(start, start + BATCH)
-            weights, factors = self.weights[some, None], self.factors[some]
-            place = np.arange(len(weights))
-            mean, change = on_nodes(vectors, weights, np.ones(1), place, factors)
-            change[:, :, place] *= factors.T.astype(change.dtype)
-            yield place, [mean, *change.transpose(1, 0, 2)]
+    def columns(self, vectors: Vectors) -> Iterator[Array]:
+        """Yield the spectra and their derivatives on some nodes, (node, some)."""
+        for start in range(0, len(self.weights), 2 * BATCH):
+            some = slice(start, start + 2 * BATCH)
+            factors = self.factors[some]
+            mean, change = on_nodes(
+                vectors, self.weights[some, None], np.ones(1), factors
+            )
+            yield mean
+            for one, factor in zip(change, factors.T, strict=True):
+                yield one * factor.astype(one.dtype)
 
 
-def place_of(number: IntArray) -> IntArray:
-    """Place of rows in a batch: of neighbours another, and of every fourth as well."""
-    return (number + number // BATCH) % BATCH
+def batches(near: Array) -> list[IntArray]:
+    """Put rows together of which this is the same; positions among the rows."""
+    found = []
+    for value in np.unique(near):
+        rows = np.flatnonzero(near == value)
+        found += [rows[i : i + BATCH] for i in range(0, rows.size, BATCH)]
+    return found
 
 
-def batches(number: IntArray, near: Array | None = None) -> list[IntArray]:
-    """Put rows together, no two of one place; positions among the rows.
-
-    ``near``: rows of which this is the same rather with each other.
-    """
-    place = place_of(number)
-    order = np.lexsort((np.zeros(number.size) if near is None else near, place))
-    ordered = place[order]
-    rank = np.arange(number.size) - np.searchsorted(ordered, ordered)
-    return [np.sort(order[rank == r]) for r in range(rank.max(initial=-1) + 1)]
-
-
-def batch_fields(
-    seen: Mapping[float, Seen | Few],
-    near: Array,
-    weights: Array,
-    field: Array,
-    place: IntArray,
-    factors: Array,
+def fields(
+    seen: Seen | Few, weights: Array, field: Array, factors: Array
 ) -> tuple[Array, Array]:
-    """Fields of a batch of rows at some factors, on the pixels of their operators.
+    """Fields of at most `BATCH` rows at some factors, on the pixels of their operator.
 
-    Operators by where they are made, where each row's is (row,), weights (row, field
-    point, vector of any gas), weights of the field (field point,), place (row,),
+    Weights (row, field point, vector of any gas), weights of the field (field point,),
     factors (row, gas) -> value, first and second derivative, slope (row, 4, pixel);
     derivative to the factors (row, gas, pixel).
     """
-    any_, count = seen[float(near[0])], len(place)
-    mean, change = on_nodes(any_.vectors, weights, field, place, factors)
-    pixels = any_.dispersion_cm1.size
-    four = np.empty((count, 4, pixels), dtype=mean.dtype)
-    gas = np.empty((count, factors.shape[1], pixels), dtype=mean.dtype)
-    for value in np.unique(near).tolist():
-        mine = near == value
-        four[mine], gas[mine] = seen[value].on_pixels(mean, change, place[mine])
-    return four, gas
+    count = len(factors)
+    four, gas = seen.on_pixels(*on_nodes(seen.vectors, weights, field, factors))
+    return four[..., :count].transpose(2, 0, 1), gas[..., :count].transpose(2, 0, 1)
 
 
 def on_nodes(
-    every: Sequence[Array],
+    vectors: Vectors,
     weights: Array,
     field: Array,
-    place: IntArray,
     factors: Array,
     *,
     derivatives: bool = True,
 ) -> tuple[Array, Array]:
-    """Transmittance (node, place) and its derivative to factors (node, gas, place).
+    """Transmittance (node, row) and its derivative to factors (gas, node, row).
 
-    As `batch_fields`; without ``derivatives`` those to no gas. Some nodes at a time:
-    what is between stays in the cache.
+    As `fields`, with at least `BATCH` rows; without ``derivatives`` those to no gas.
     """
-    from tgo_spectra.numerics.matrices_kernel import multiply_in_blocks
-    from tgo_spectra.retrieval.kernels import average_field, sum_depths
+    from tgo_spectra.retrieval.kernels import see_nodes
 
-    n_gas, nodes = factors.shape[1], len(every[0])
-    whole = np.zeros((BATCH, *weights.shape[1:]))
-    whole[place] = weights
-    columns = whole.transpose(2, 1, 0).reshape(whole.shape[2], -1)
-    ends = np.cumsum([vectors.shape[1] for vectors in every])[:-1]
-    parts = np.split(np.ascontiguousarray(columns, dtype=np.float32), ends)
-    x = np.zeros((BATCH, n_gas))
-    x[place] = factors
-    narrow, wide = field.astype(np.float32), np.ascontiguousarray(x.T, np.float32)
-    depth = np.empty((n_gas, NODES, columns.shape[1]), dtype=np.float32)
-    total = np.empty(depth.shape[1:], dtype=np.float32)
-    mean = np.empty((nodes, BATCH), dtype=np.float32)
-    change = np.empty((nodes, n_gas if derivatives else 0, BATCH), dtype=np.float32)
-    for start in range(0, nodes, NODES):
-        stop = min(start + NODES, nodes)
-        some = slice(0, stop - start)
-        for vectors, part, out in zip(every, parts, depth, strict=True):
-            multiply_in_blocks(vectors[start:stop], part, LIMIT, out[some])
-        sum_depths(depth[:, some], wide, total[some])
-        np.exp(total[some], out=total[some])
-        average_field(
-            depth[:, some], total[some], narrow, mean[start:stop], change[start:stop]
-        )
+    rows, n_gas = max(len(factors), BATCH), factors.shape[1]
+    nodes = vectors.flat.size // vectors.ends[-1]
+    mine = np.zeros((field.size, weights.shape[2], rows), dtype=np.float32)
+    mine[:, :, : len(weights)] = weights.transpose(1, 2, 0)
+    x = np.zeros((n_gas, rows), dtype=np.float32)
+    x[:, : len(factors)] = factors.T
+    mean = np.empty((nodes, rows), dtype=np.float32)
+    change = np.empty((n_gas if derivatives else 0, nodes, rows), dtype=np.float32)
+    narrow = field.astype(np.float32)
+    see_nodes(vectors.flat, mine, vectors.ends, x, narrow, LIMIT, mean, change)
     return mean, change
 
 
@@ -404,17 +377,11 @@ class KeptFields:
         )
 
     def keep(
-        self,
-        seen: Sequence[Seen | Few],
-        rows: IntArray,
-        factors: Array,
-        four: Array,
-        gas: Array,
+        self, seen: Seen | Few, rows: IntArray, factors: Array, four: Array, gas: Array
     ) -> None:
         """Keep what rows give."""
-        every = zip(rows.tolist(), seen, factors, four, gas, strict=True)
-        for row, *parts in every:
-            self._kept[row] = tuple(parts)
+        for row, *parts in zip(rows.tolist(), factors, four, gas, strict=True):
+            self._kept[row] = (seen, *parts)
 
     def of(self, rows: IntArray) -> tuple[Array, Array]:
         """Return value, derivatives and slope, and the derivatives to the factors."""

@@ -19,9 +19,8 @@ from tgo_spectra.retrieval.models.so.slant_fields import (
     Few,
     KeptFields,
     Seen,
-    batch_fields,
     batches,
-    place_of,
+    fields,
 )
 from tgo_spectra.retrieval.registration import (
     SEARCH_GAIN,
@@ -285,38 +284,32 @@ class _Rows:
         seen = instrument.few(wide, [0.0])
         everyone = np.arange(len(weights))
         if reach:
-            for batch in batches(self.number[everyone]):
-                place = place_of(self.number[batch])
-                factors = self.state[batch, : self.n_gas]
-                four, gas = batch_fields(
-                    seen, self.near[batch], weights[batch], field, place, factors
-                )
-                self.fields.keep([seen[0.0]] * batch.size, batch, factors, four, gas)
-                self.search(batch, four, gas)
+            factors = self.state[:, : self.n_gas]
+            self.search(*self.seen_by(seen, everyone, factors, weights, field))
         self.descend(everyone, seen, weights, field, wide)
         self.depth = depth_of(self.baseline[:, 0])
         self.looked = self.reduced.copy()
 
-    def search(self, batch: IntArray, four: Array, gas: Array) -> None:
+    def search(self, four: Array, gas: Array) -> None:
         """Whole-pixel shifts; a gain counts in units of what is left.
 
-        One bad pixel in a line is no shift. Fields as `batch_fields`, on more pixels.
+        One bad pixel in a line is no shift. Fields as `fields`, on more pixels.
         """
         n = self.n_gas
-        exponent = self.state[batch, n + 2] * self.depth[batch]
+        exponent = self.state[:, n + 2] * self.depth
         chi, _ = compare_shifts(
-            self.y[batch],
-            self.weight[batch],
+            self.y,
+            self.weight,
             four[:, 0] - exponent[:, None] * four[:, 3],
             gas,
             self.polynomials,
             precision=self.choices.prior[:n],
             every=SEARCH_STEP,
         )
-        used = (self.weight[batch, ::SEARCH_STEP] > 0).sum(axis=1)
+        used = (self.weight[:, ::SEARCH_STEP] > 0).sum(axis=1)
         left = chi.min(axis=1) / np.maximum(used, 1)
-        self.whole[batch] = best_shift(chi, SEARCH_GAIN * np.maximum(left, 1.0))
-        self.state[batch, n] = self.whole[batch]
+        self.whole[:] = best_shift(chi, SEARCH_GAIN * np.maximum(left, 1.0))
+        self.state[:, n] = self.whole
 
     def reduce(
         self,
@@ -445,18 +438,14 @@ class _Rows:
         weights: Array,
         field: Array,
     ) -> tuple[Array, Array]:
-        """Fields of some rows, see `batch_fields`: made where they are not known."""
+        """Fields of some rows, see `fields`: made where they are not known."""
         near = self.near[rows]
         through = [seen[value] for value in near.tolist()]
         new = np.flatnonzero(~self.fields.known(through, rows, factors))
-        for chosen in batches(self.number[rows[new]], near[new]):
+        for chosen in batches(near[new]):
             batch = new[chosen]
-            some, place = rows[batch], place_of(self.number[rows[batch]])
-            fields = batch_fields(
-                seen, near[batch], weights[some], field, place, factors[batch]
-            )
-            theirs = [through[at] for at in batch.tolist()]
-            self.fields.keep(theirs, some, factors[batch], *fields)
+            mine, x, one = rows[batch], factors[batch], through[batch[0]]
+            self.fields.keep(one, mine, x, *fields(one, weights[mine], field, x))
         return self.fields.of(rows)
 
     def _scale(self, rows: IntArray) -> Array:
