@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from tgo_spectra.instruments.response.tabulated import apply_many
+from tgo_spectra.instruments.response.tabulated import apply
 from tgo_spectra.retrieval import consistency, noise
 from tgo_spectra.retrieval.models.so.slant_fields import (
     batches,
@@ -103,8 +103,8 @@ class Ended:
 
         Parameters as those of `tgo_spectra.retrieval.models.so.slant_rows.fit`;
         ``four`` (row, 4, pixel): fields of the rows; ``made``: operators by their
-        shift. How a change itself changes within an operator's shift is seen to first
-        order, by another path to second.
+        shift, at which the changes are seen; to where a row is they move by their own
+        slope from pixel to pixel.
         """
         shape = rows.size, self.pixels.size
         found: dict[str, Array] = {name: np.empty(shape) for name in others}
@@ -113,7 +113,7 @@ class Ended:
             name: {
                 at: made[at].operator
                 if other is instrument
-                else other.operator(self.pixels, at, kinds=2)
+                else other.operator(self.pixels, at, kinds=1)
                 for at in shifts
             }
             for name, (other, _) in others.items()
@@ -128,14 +128,11 @@ class Ended:
                 )[0]
                 for key, one in airs.items()
             }
-            moved = self._moved(some, made[shift])
+            moved = self._moved(some)
             for name, (_, one) in others.items():
-                seen = apply_many(through[name][shift], means[id(one)])
-                off = seen[..., :count].transpose(2, 0, 1)
-                off = off - four[batch, : off.shape[1]]
-                found[name][batch] = off[:, 0] + moved * off[:, 1]
-                if off.shape[1] > 2:
-                    found[name][batch] += 0.5 * moved**2 * off[:, 2]
+                seen = apply(through[name][shift], means[id(one)])[:, :count]
+                off = seen.T - four[batch, 0]
+                found[name][batch] = off + moved * np.gradient(off, axis=1)
         return found
 
     def conclude(
@@ -227,16 +224,15 @@ class Ended:
     ) -> tuple[Array, tuple[Array, Array, Array]]:
         """Spectra without baseline, and derivatives by shift, stretch and exponent."""
         value, first, second, slope = four.transpose(1, 0, 2)
-        moved = self._moved(rows, seen)
+        moved = self._moved(rows) * seen.dispersion_cm1
         aerosol = -self.depth[rows, None] * slope
         light = value + moved * (first + 0.5 * moved * second)
         shift = (first + moved * second) * seen.dispersion_cm1
         light += self.point[rows, self.n_gas + 2, None] * aerosol
         return light, (shift, shift * self.position, aerosol)
 
-    def _moved(self, rows: IntArray, seen: Seen) -> Array:
-        """Wavenumber by which some rows are off their operator, (row, pixel), cm-1."""
+    def _moved(self, rows: IntArray) -> Array:
+        """Pixels by which some rows are off their operator, (row, pixel)."""
         n, state = self.n_gas, self.point[rows]
         moved = (state[:, n] - self.near[rows])[:, None]
-        moved = moved + state[:, n + 1, None] * self.position
-        return np.asarray(moved * seen.dispersion_cm1)
+        return np.asarray(moved + state[:, n + 1, None] * self.position)
