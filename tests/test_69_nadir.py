@@ -56,9 +56,8 @@ def kernel():
     level1, truth = simulate_nadir_level1(order=190, n_spectra=1, noise=False)
     model = _model(level1, 0.2)
     layers, _ = layers_above(AirProfile.of(_air(truth), SETUP), 0.0, 1.2, 1.0)
-    (depths,) = nadir_models.optical_depths(
-        model, [(layers, nadir_models.state_weights(model, layers))]
-    )
+    (weights,) = nadir_models.state_weights(model, [layers])
+    (depths,) = nadir_models.optical_depths(model, [(layers, weights)])
     return level1, model, layers, depths
 
 
@@ -192,7 +191,7 @@ def test_column_kernel__as_perturb_and_retrieve(kernel):
 
     def fit(mole_fraction):
         air = dataclasses.replace(layers, mole_fraction=mole_fraction)
-        weights = nadir_models.state_weights(model, air)
+        (weights,) = nadir_models.state_weights(model, [air])
         (depths,) = nadir_models.optical_depths(model, [(air, weights)])
         y = 0.25 * nadir_fit.spectrum(model, depths, state)[0]
         return nadir_fit.fit_spectrum(model, y, layers, noise=1e-4)

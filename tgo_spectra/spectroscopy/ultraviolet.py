@@ -12,6 +12,7 @@ import csv
 import hashlib
 import io
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -202,6 +203,14 @@ def _hitran(
     return 1e7 / axis[::-1], kelvin, np.stack(columns, axis=1)[::-1]
 
 
+@lru_cache(maxsize=4)
+def _parsed(
+    text: str, path: Path, is_hitran: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return what a text says, made once for all products that ask for it."""
+    return (_hitran if is_hitran else _columns)(text, path)
+
+
 def read_uv_cross_section(path: str | Path, *, medium: str) -> xr.Dataset:
     """Read cross sections of the ultraviolet.
 
@@ -248,9 +257,8 @@ def read_uv_cross_section(path: str | Path, *, medium: str) -> xr.Dataset:
         raise LineListError(
             msg, path=path, field="medium", value=medium, rule="cross_section.medium"
         )
-    wavelength, kelvin, values = (_hitran if is_hitran else _columns)(text, file)
-    if medium == "air":
-        wavelength = vacuum_wavelength(wavelength)
+    wavelength, kelvin, values = _parsed(text, file, is_hitran)
+    wavelength = vacuum_wavelength(wavelength) if medium == "air" else wavelength.copy()
     order = np.argsort(kelvin)
     return xr.Dataset(
         {

@@ -232,10 +232,9 @@ def fit_spectrum(
     Rodgers, C. D., 2000, Inverse Methods for Atmospheric Sounding, World Scientific,
     chapters 2 and 5.
     """
-    weights = state_weights(model, layers)
-    others = [] if changes is None else list(changes.airs.values())
-    airs = [(air, state_weights(model, air)) for air in others]
-    depths, *there = optical_depths(model, [(layers, weights), *airs])
+    airs = [layers, *(changes.airs.values() if changes is not None else ())]
+    weights = state_weights(model, airs)
+    depths, *there = optical_depths(model, list(zip(airs, weights, strict=True)))
     parameters = len(model.gases) + 1 + model.baseline.shape[1]
     sigma = noise
     if sigma is None:
@@ -268,7 +267,7 @@ def fit_spectrum(
         elif not outside.any():
             break
     known = {} if changes is None else changes([depths, *there], state)
-    return _result(model, seen, found, noise, layers, weights, count, known)
+    return _result(model, seen, found, noise, layers, weights[0], count, known)
 
 
 class _Spectrum:

@@ -418,30 +418,35 @@ def nadir_model(
     )
 
 
-def state_weights(model: NadirModel, layers: LayeredColumn) -> tuple[Array, Array]:
-    """Weights of the table's pressures and temperatures in each layer.
+def state_weights(
+    model: NadirModel, airs: Sequence[LayeredColumn]
+) -> list[tuple[Array, Array]]:
+    """Weights of the table's pressures and temperatures in the layers of some airs.
 
     Parameters
     ----------
     model : NadirModel
-    layers : LayeredColumn
+    airs : sequence of LayeredColumn
 
     Returns
     -------
-    by_pressure, by_temperature : array, shape (layer, pressure or temperature)
+    list of (array, array)
+        By pressure and by temperature, (layer, pressure or temperature), of each.
 
     Raises
     ------
     TableError
         The table does not reach a pressure or temperature.
     """
-    return spline_matrices(
+    both = spline_matrices(
         model.band.ln_pressure,
         model.band.temperature_k,
-        layers.pressure_pa,
-        layers.temperature_k,
+        np.concatenate([air.pressure_pa for air in airs]),
+        np.concatenate([air.temperature_k for air in airs]),
         doppler_limit=True,
     )
+    limits = np.cumsum([air.pressure_pa.size for air in airs])[:-1]
+    return list(zip(*(np.split(one, limits) for one in both), strict=True))
 
 
 def optical_depths(

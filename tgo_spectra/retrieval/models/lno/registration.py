@@ -182,7 +182,8 @@ def search_shift(model: NadirModel, signal: Array, layers: LayeredColumn) -> flo
     TableError
         The table does not reach a pressure or temperature.
     """
-    (depths,) = optical_depths(model, [(layers, state_weights(model, layers))])
+    (weights,) = state_weights(model, [layers])
+    (depths,) = optical_depths(model, [(layers, weights)])
     n = len(model.gases)
     value, derivative, _ = spectrum(model, depths, model.start)
     margin = int(SEARCH_PX)
