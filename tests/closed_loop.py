@@ -10,11 +10,8 @@ from reference.plain_fit import fit_baseline
 import tgo_spectra as tgo
 from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.retrieval import linear
-from tgo_spectra.retrieval.models.so import (
-    evaluation,
-    optimal_estimation,
-    profile_output,
-)
+from tgo_spectra.retrieval.models.so import evaluation, optimal_estimation
+from tgo_spectra.retrieval.models.so.solution import build_scene
 
 NONE = dict.fromkeys(
     ("temperature_k", "pressure", "pointing_km", "aotf_centre", "aotf_width",
@@ -33,7 +30,7 @@ def scene_of(level1, setup, *, known=False, **options):
     """Scene of a product; of gases alone unless known sources are asked for."""
     if not known:
         setup = setup.replace(systematics=PLAIN)
-    return profile_output.build_scene(
+    return build_scene(
         level1, setup, tgo.reference_atmosphere(level1=level1), **options
     )[0]
 

@@ -18,8 +18,9 @@ from shared_folder import LISTS
 import tgo_spectra as tgo
 from tgo_spectra.retrieval import limits
 from tgo_spectra.retrieval.diagnostics import gas_diagnostics
-from tgo_spectra.retrieval.models.so import optimal_estimation, profile_output
-from tgo_spectra.retrieval.prior import prior_sigma
+from tgo_spectra.retrieval.given import prior_sigma
+from tgo_spectra.retrieval.models.so import optimal_estimation
+from tgo_spectra.retrieval.models.so.solution import build_scene
 from tgo_spectra.simulate import simulate_level1
 from tgo_spectra.spectroscopy.linelist import read_line_list
 from tgo_spectra.spectroscopy.tables import build_table, write_table
@@ -125,7 +126,7 @@ def simulated(
 
 def case_of(made, setup) -> Case:
     """Scene of a simulated occultation under a setup."""
-    scene, _ = profile_output.build_scene(
+    scene, _ = build_scene(
         made.level1, setup, tgo.reference_atmosphere(level1=made.level1)
     )
     p = scene.prepared

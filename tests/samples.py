@@ -16,7 +16,6 @@ import xarray as xr
 
 import tgo_spectra as tgo
 from tgo_spectra.retrieval.choice import default_setup
-from tgo_spectra.retrieval.models.so import profile_output
 from tgo_spectra.retrieval.setup import Prior
 from tgo_spectra.spectroscopy.tables import write_table
 
@@ -24,6 +23,8 @@ sys.path.append(str(pathlib.Path(__file__).parent / "validation"))
 
 from cases import fit
 from shared_folder import FULL, LISTS, SAMPLES
+
+from tgo_spectra.retrieval.models.so.solution import build_scene
 
 CO = "co_alliso_3-14478_hitran2020"
 BANDS = {
@@ -117,9 +118,7 @@ def drawn(level1, truth, setup, copies, seed):
         values = clean + error * rng.standard_normal(clean.shape)
         values[mask] = np.nan
         copy = level1.assign(transmittance=(("spectrum", "pixel"), values))
-        scene, _ = profile_output.build_scene(
-            copy, setup, tgo.read_atmosphere(air_of(truth))
-        )
+        scene, _ = build_scene(copy, setup, tgo.read_atmosphere(air_of(truth)))
         altitude = scene.limb.altitude_km
         true = {gas: np.zeros(altitude.size) for gas in setup.gases}
         for gas in {name for name in true if f"vmr_{name.upper()}" in truth}:

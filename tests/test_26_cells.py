@@ -19,7 +19,7 @@ from pds4_tools.reader.data_types import data_type_convert_dates
 from tgo_spectra.errors import ProductError, TgoWarning
 from tgo_spectra.pds4 import open_structures
 from tgo_spectra.pds4.check import check_product
-from tgo_spectra.readers.lazy import array_dataset, table_dataset
+from tgo_spectra.readers.objects import array_dataset, table_dataset
 
 sys.path.append(str(Path(__file__).parent))
 

@@ -25,7 +25,7 @@ from tgo_spectra.readers.acs import PRODUCT_NAME
 from tgo_spectra.readers.acs_calibrated import axis_roles
 from tgo_spectra.readers.acs_stripes import nearest_records, order_slots
 from tgo_spectra.readers.backend import TgoBackendEntrypoint
-from tgo_spectra.readers.lazy import hex_bytes
+from tgo_spectra.readers.objects import hex_bytes
 from tgo_spectra.variables import validate
 
 sys.path.append(str(pathlib.Path(__file__).parent))

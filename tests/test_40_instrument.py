@@ -7,6 +7,7 @@ import pytest
 from reference.operator_matrix import as_csr
 
 from tgo_spectra.errors import InstrumentError
+from tgo_spectra.instruments.response.fields import truncation_residual
 from tgo_spectra.instruments.response.tabulated import (
     KINDS,
     apply,
@@ -15,7 +16,6 @@ from tgo_spectra.instruments.response.tabulated import (
     change,
     covered_orders,
 )
-from tgo_spectra.instruments.response.truncation import truncation_residual
 from tgo_spectra.instruments.so import (
     AOTF_FREQUENCY_KHZ,
     SoInstrument,

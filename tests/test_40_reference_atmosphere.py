@@ -13,7 +13,7 @@ from tgo_spectra.atmosphere import reference
 from tgo_spectra.atmosphere.check import check_profile
 from tgo_spectra.errors import AtmosphereError, TgoWarning
 from tgo_spectra.mars import GAS_CONSTANT, GM_M3_S2, MEAN_RADIUS_KM, MOLAR_MASS
-from tgo_spectra.retrieval.prior import of_reference
+from tgo_spectra.retrieval.given import of_reference
 
 SEASONS = np.arange(0.0, 360.0, 30.0)
 LATITUDES = np.array([-90.0, -65.0, -40.0, -10.0, 0.0, 20.0, 45.0, 70.0, 90.0])

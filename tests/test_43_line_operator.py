@@ -29,7 +29,7 @@ from tgo_spectra.instruments.response.tabulated import (
 )
 from tgo_spectra.spectroscopy.absorption import absorption_cross_section
 from tgo_spectra.spectroscopy.tables import open_table, table_arrays
-from tgo_spectra.spectroscopy.tables.interpolation import interpolate_coefficients
+from tgo_spectra.spectroscopy.tables.read import interpolate_coefficients
 from tgo_spectra.spectroscopy.tables.shipped import band_lines
 
 PIXELS = np.array([3, 4, 70, 71, 160, 233, 300, 316])

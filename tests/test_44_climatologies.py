@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import tgo_spectra as tgo
 from tgo_spectra.atmosphere import on_altitudes
+from tgo_spectra.atmosphere.climatology.column import heights_of_pressure
 from tgo_spectra.atmosphere.climatology.form import MOLAR_MASSES
 from tgo_spectra.atmosphere.climatology.opening import FORMS
 from tgo_spectra.atmosphere.climatology.weights import (
@@ -17,7 +18,6 @@ from tgo_spectra.atmosphere.climatology.weights import (
     latitude_pick,
     series_pick,
 )
-from tgo_spectra.atmosphere.hydrostatic import heights_of_pressure
 from tgo_spectra.errors import AtmosphereError
 from tgo_spectra.mars import (
     BOLTZMANN,

@@ -21,7 +21,7 @@ from tgo_spectra.errors import (
     TableError,
 )
 from tgo_spectra.retrieval import list_setups, preparation
-from tgo_spectra.retrieval.prior import prior_profile
+from tgo_spectra.retrieval.given import prior_profile
 from tgo_spectra.spectroscopy import collecting, ledger, merging
 from tgo_spectra.spectroscopy.absorption import cross_section_grid
 from tgo_spectra.spectroscopy.fetch import fetch_lines

@@ -11,18 +11,15 @@ import tgo_spectra as tgo
 from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.retrieval import linear
 from tgo_spectra.retrieval.linear import place_of
-from tgo_spectra.retrieval.models.so import (
-    evaluation,
-    optimal_estimation,
-    profile_output,
-)
+from tgo_spectra.retrieval.models.so import evaluation, optimal_estimation
+from tgo_spectra.retrieval.models.so.solution import build_scene
 
 
 def build(level1, **options):
     setup = tgo.load_setup("so_134")
     rows = np.linspace(0, level1.sizes["spectrum"] - 1, 60).astype(int)
     thin = level1.isel(spectrum=rows)
-    scene, _ = profile_output.build_scene(
+    scene, _ = build_scene(
         thin, setup, tgo.reference_atmosphere(level1=thin), **options
     )
     return scene

@@ -130,7 +130,7 @@ def test_top_and_refraction__are_recorded_and_act(air):
 
 def test_kernels__as_python_agree():
     from tgo_spectra.forward import kernels
-    from tgo_spectra.numerics import matrices_kernel
+    from tgo_spectra.numerics.kernels import multiply_in_blocks, sum_spectra
 
     rng = np.random.default_rng(0)
     weights, basis = rng.normal(size=(2, 9)), rng.normal(size=(6, 9))
@@ -145,9 +145,9 @@ def test_kernels__as_python_agree():
     left, long = rng.normal(size=(3, 6)), rng.normal(size=(6, 1100))
     expected = left @ long
     sums = [np.zeros((3, 1100)) for _ in range(2)]
-    matrices_kernel.sum_spectra(left, long, sums[0])
-    matrices_kernel.sum_spectra.py_func(left, long, sums[1])
+    sum_spectra(left, long, sums[0])
+    sum_spectra.py_func(left, long, sums[1])
     blocks = np.empty((3, 1100))
-    matrices_kernel.multiply_in_blocks.py_func(left, long, 5000, blocks)
+    multiply_in_blocks.py_func(left, long, 5000, blocks)
     for found in (*sums, blocks):
         np.testing.assert_allclose(found, expected, atol=1e-13)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tgo_spectra.retrieval.registration import best_shift, compare_shifts
+from tgo_spectra.retrieval.spectra import best_shift, compare_shifts
 
 REACH, PIXELS = 4, 120
 LONG = np.arange(-REACH, PIXELS + REACH)

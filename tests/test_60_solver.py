@@ -11,15 +11,13 @@ from reference.plain_fit import fit_baseline, linearise_plainly
 
 from tgo_spectra.errors import RetrievalError
 from tgo_spectra.forward.transmittance import PixelFields
-from tgo_spectra.retrieval import (
-    diagnostics,
-    joint,
-    limits,
-    linear,
-    regularisation,
-    solve,
+from tgo_spectra.retrieval import diagnostics, joint, limits, linear, solve
+from tgo_spectra.retrieval.state import (
+    Block,
+    StateSpace,
+    exponential_covariance,
+    independent,
 )
-from tgo_spectra.retrieval.state import Block, StateSpace, independent
 
 ROWS, PIXELS, HEIGHTS, LEVELS, BINS, K = 13, 40, 7, 5, 2, 3
 GASES = ("h2o", "ch4")
@@ -394,6 +392,6 @@ def test_upper_limit__counts_from_zero_for_negative_values():
 def test_exponential_covariance__has_sigma_on_the_diagonal():
     z = np.arange(5.0)
     sigma = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
-    s = regularisation.exponential_covariance(z, sigma, 4.0)
+    s = exponential_covariance(z, sigma, 4.0)
     np.testing.assert_allclose(np.sqrt(np.diag(s)), sigma)
     np.testing.assert_allclose(s[0, 1], 2.0 * np.exp(-0.25))

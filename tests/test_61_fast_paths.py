@@ -17,7 +17,7 @@ from tgo_spectra.forward.kernels import exponentiate, through_hats, transmit
 from tgo_spectra.instruments.response import fields as responses
 from tgo_spectra.instruments.response import tabulated as operator
 from tgo_spectra.instruments.response.fields import apply_model
-from tgo_spectra.numerics.geometry_kernel import sum_splines
+from tgo_spectra.numerics.kernels import sum_splines
 from tgo_spectra.retrieval import end
 from tgo_spectra.retrieval.kernels import Bands
 from tgo_spectra.retrieval.models.so import evaluation

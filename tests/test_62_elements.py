@@ -11,8 +11,8 @@ from conftest import NEAR
 
 import tgo_spectra as tgo
 from tgo_spectra.errors import RetrievalError
-from tgo_spectra.retrieval.air import stated, with_stated
 from tgo_spectra.retrieval.elements import ELEMENTS, Size
+from tgo_spectra.retrieval.given import stated, with_stated
 from tgo_spectra.retrieval.models.so import (
     amounts,
     evaluation,

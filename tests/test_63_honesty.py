@@ -10,14 +10,18 @@ from conftest import NEAR
 
 import tgo_spectra as tgo
 from tgo_spectra import quality
-from tgo_spectra.retrieval import consistency, noise, pattern, verdict
+from tgo_spectra.retrieval import consistency, noise, verdict
 from tgo_spectra.retrieval.end import End
-from tgo_spectra.retrieval.layer import of_layer
+from tgo_spectra.retrieval.limits import of_layer
 from tgo_spectra.retrieval.linear import Expansion
-from tgo_spectra.retrieval.regularisation import exponential_covariance
-from tgo_spectra.retrieval.screening import screen
-from tgo_spectra.retrieval.state import Block, StateSpace, independent
-from tgo_spectra.retrieval.whitened import Whitened
+from tgo_spectra.retrieval.noise import screen
+from tgo_spectra.retrieval.spectra import Whitened
+from tgo_spectra.retrieval.state import (
+    Block,
+    StateSpace,
+    exponential_covariance,
+    independent,
+)
 
 ROWS, PIXELS, BINS = 240, 200, 4
 BIN = np.arange(ROWS) % BINS
@@ -126,9 +130,9 @@ def test_filter__is_the_product_with_a_band_matrix():
 def test_pattern__knows_no_size_and_sees_what_chi_square_does_not(factor):
     rng = np.random.default_rng(5)
     white = factor * rng.standard_normal((ROWS, PIXELS))
-    assert pattern.stacked(white, USED, HEIGHT) == pytest.approx(1.0, abs=0.2)
+    assert noise.stacked(white, USED, HEIGHT) == pytest.approx(1.0, abs=0.2)
     shared = 0.25 * factor * np.sin(np.arange(PIXELS) / 3.0)
-    more = pattern.stacked(white + shared, USED, HEIGHT)
+    more = noise.stacked(white + shared, USED, HEIGHT)
     assert more > 2.0
     assert np.mean((white + shared) ** 2) < 1.05 * np.mean(white**2)
 
@@ -233,9 +237,9 @@ def test_pattern__in_units_of_what_waves_leave():
         left = residual.ravel()
         left = left - flat @ np.linalg.solve(flat.T @ flat, flat.T @ left)
         left = left.reshape(residual.shape)
-        found["raw"].append(pattern.stacked(left, USED, HEIGHT))
+        found["raw"].append(noise.stacked(left, USED, HEIGHT))
         found["told"].append(
-            pattern.stacked(left, USED, HEIGHT, expected=end.left_by_waves())
+            noise.stacked(left, USED, HEIGHT, expected=end.left_by_waves())
         )
     assert np.mean(found["told"]) == pytest.approx(1.0, abs=0.05)
     assert np.mean(found["raw"]) < 0.94

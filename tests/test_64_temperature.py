@@ -19,12 +19,7 @@ from reference import exact_jacobian as jacobian
 from reference.plain_fit import fit_baseline
 
 import tgo_spectra as tgo
-from tgo_spectra.errors import (
-    AtmosphereError,
-    RetrievalError,
-    SetupError,
-    TableError,
-)
+from tgo_spectra.errors import AtmosphereError, RetrievalError, SetupError, TableError
 from tgo_spectra.forward import sight as sights
 from tgo_spectra.forward import temperature_fields
 from tgo_spectra.instruments import so
@@ -35,7 +30,7 @@ from tgo_spectra.retrieval.models.so.temperature import (
     atmosphere_of,
     evaluation,
     fit,
-    output,
+    retrieval,
     retrieve_temperature,
 )
 from tgo_spectra.retrieval.models.so.temperature.retrieval import (
@@ -166,7 +161,7 @@ def truth_at(air, altitude_km):
 
 def z_of(scene, solution, air, temperature_k=None):
     """Departure from the truth as the kernel sees it, over the noise error."""
-    found = output.profiles_of(scene, solution)
+    found = retrieval.profiles_of(scene, solution)
     d = found.diagnostics
     true, _ = truth_at(air, scene.altitude_km)
     apriori = scene.sight.temperature_k[scene.level_points]
@@ -372,7 +367,7 @@ def test_clean_spectra__give_the_truth_back(clean):
     print(f"mean z {z.mean():.3f}, largest {np.abs(z).max():.3f}")
     assert abs(z.mean()) < 0.1
     assert np.abs(z).max() < 0.5
-    found = output.profiles_of(scene, solution)
+    found = retrieval.profiles_of(scene, solution)
     good = np.diag(found.diagnostics.averaging_kernel) > RESPONSE
     _, pressure = truth_at(air, scene.altitude_km)
     assert np.abs(found.pressure_pa / pressure - 1.0)[good].max() < 0.005
@@ -444,7 +439,7 @@ def test_interferent__fitted_it_does_no_harm_and_held_wrong_it_does(table):
     print(f"largest z {worst}, chi-square {chi}")
     assert worst[("hdo",)] < 0.6
     assert worst[()] > 3.0 * worst[("hdo",)]
-    result = output.assembled(level1, scene, solution, record)
+    result = retrieval.assembled(level1, scene, solution, record)
     validate(result, level=2)
     seen = np.diag(result.hdo_averaging_kernel.values) > RESPONSE
     assert seen.any()
@@ -486,13 +481,13 @@ def test_error_bars__cover_what_noise_does(clean):
     result, levels = solution.result, solution.space[fit.TEMPERATURE]
     k, _ = dense(scene, solution.evaluator, result.state)
     gain = (result.covariance @ k.T)[levels].astype(np.float32)
-    t0 = output.profiles_of(scene, solution).temperature_k
+    t0 = retrieval.profiles_of(scene, solution).temperature_k
     sigma = np.sqrt(np.diag(result.covariance))[levels]
     weight = scene.prepared.weight
     for _ in range(3):
         noise = noise_of(scene, rng)
         again = fit.solve_temperature(with_noise(scene, noise))
-        t = output.profiles_of(scene, again).temperature_k
+        t = retrieval.profiles_of(scene, again).temperature_k
         linear = t0 + gain @ (noise * weight).ravel()
         off = np.sqrt(np.mean(((t - linear) / sigma) ** 2))
         print(f"full less linearised: {off:.3f} sigma")
@@ -621,9 +616,9 @@ def test_composition_error__is_what_a_retrieval_with_the_wrong_fraction_does(tab
         )
         ends[name] = scene, fit.solve_temperature(scene)
     scene, solution = ends["assumed"]
-    said = output.systematic_errors(scene, solution)["composition"]
-    found = output.profiles_of(scene, solution)
-    true = output.profiles_of(*ends["true"])
+    said = retrieval.systematic_errors(scene, solution)["composition"]
+    found = retrieval.profiles_of(scene, solution)
+    true = retrieval.profiles_of(*ends["true"])
     sensed = np.diag(true.diagnostics.averaging_kernel) > 0.5
     change = found.temperature_k - true.temperature_k
     print(f"temperature {change[sensed].min():.3f} to {change[sensed].max():.3f} K")
@@ -687,8 +682,8 @@ def test_pointing_error__is_what_higher_tangent_points_do(clean):
         used = np.where(scene.prepared.weight > 0, y, 0.0)
         scenes.append(with_noise(scene, used - scene.prepared.transmittance))
         ends.append(fit.solve_temperature(scenes[-1]))
-    said = output.systematic_errors(scenes[0], ends[0])["pointing"]
-    one, two = (output.profiles_of(*pair) for pair in zip(scenes, ends, strict=True))
+    said = retrieval.systematic_errors(scenes[0], ends[0])["pointing"]
+    one, two = (retrieval.profiles_of(*pair) for pair in zip(scenes, ends, strict=True))
     sensed = np.diag(one.diagnostics.averaging_kernel) > 0.5
     change = (two.temperature_k - one.temperature_k)[sensed]
     off = said["temperature"][sensed] - change

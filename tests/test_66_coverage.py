@@ -24,7 +24,6 @@ from tgo_spectra.retrieval.models.so import (
     evaluation,
     onion,
     optimal_estimation,
-    profile_output,
     slant_rows,
     tikhonov,
 )
@@ -34,7 +33,8 @@ sys.path.append(str(Path(__file__).parent))
 
 import closed_loop as loop
 
-from tgo_spectra.retrieval.prior import prior_sigma
+from tgo_spectra.retrieval.given import prior_sigma
+from tgo_spectra.retrieval.models.so.solution import build_scene
 
 DRAWS = 200
 METHODS = ("oe", "tikhonov", "onion")
@@ -66,7 +66,7 @@ class Run:
         level1, clean, setup, air, self.truth = case
         self.method, self.air = method, air
         setup = setup.replace(systematics=loop.PLAIN)
-        self.scene, _ = profile_output.build_scene(level1, setup, air)
+        self.scene, _ = build_scene(level1, setup, air)
         p = self.scene.prepared
         self.clean = clean[p.rows][:, p.pixels]
         self.sigma = np.where(p.weight > 0, 1.0 / np.maximum(p.weight, 1e-30), 0.0)

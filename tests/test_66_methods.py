@@ -40,7 +40,8 @@ sys.path.append(str(Path(__file__).parent))
 
 import closed_loop as loop
 
-from tgo_spectra.retrieval.prior import prior_profile
+from tgo_spectra.retrieval.given import prior_profile
+from tgo_spectra.retrieval.state import exponential_covariance
 
 THIRD = {"first_pixel": 120, "last_pixel": 220}
 PROFILES = ("oe", "tikhonov", "onion")
@@ -380,7 +381,7 @@ def test_ladder__equals_explicit_solutions():
     shape, fixed = np.zeros((8, 8)), np.zeros((8, 8))
     shape[:6, :6] = regularisation.roughness(np.ones(6))
     fixed[6:, 6:] = np.eye(2)
-    assumed = regularisation.exponential_covariance(np.arange(6.0), np.ones(6), 2.0)
+    assumed = exponential_covariance(np.arange(6.0), np.ones(6), 2.0)
     found = regularisation.ladder(
         k.T @ k, k.T @ y, float(y @ y), shape, fixed, assumed, slice(0, 6),
         np.array([0.1, 10.0]),

@@ -11,7 +11,7 @@ from numpy.polynomial import legendre
 
 import tgo_spectra as tgo
 from tgo_spectra.errors import RetrievalError
-from tgo_spectra.retrieval import layer, limits, linear
+from tgo_spectra.retrieval import limits, linear
 from tgo_spectra.retrieval.diagnostics import GasDiagnostics
 from tgo_spectra.retrieval.models.so import optimal_estimation
 from tgo_spectra.retrieval.models.so.scene import detector_position
@@ -150,7 +150,7 @@ def test_layer__is_the_least_squares_estimate_of_one_mole_fraction():
     k = rng.normal(size=(40, space.size))
     y = rng.normal(size=40)
     inside = np.array([1, 2, 3])
-    made = layer.of_layer(
+    made = limits.of_layer(
         k.T @ k, space.constraint, space, k.T @ y, np.zeros(space.size), inside
     )
     outside = np.array([0, 4, 5, 6])
@@ -171,7 +171,7 @@ def test_layer__no_lines_no_limit():
     space = layer_space()
     blind = np.zeros((space.size, space.size))
     zero = np.zeros(space.size)
-    made = layer.of_layer(blind, space.constraint, space, zero, zero, np.array([1, 2]))
+    made = limits.of_layer(blind, space.constraint, space, zero, zero, np.array([1, 2]))
     assert made.value == 0.0
     assert made.undetermined > 1e5  # a thousand a priori sigmas
 

@@ -9,7 +9,7 @@ import xarray as xr
 import tgo_spectra as tgo
 from tgo_spectra.errors import RetrievalError
 from tgo_spectra.retrieval.merging import merge_orders
-from tgo_spectra.retrieval.regularisation import exponential_covariance
+from tgo_spectra.retrieval.state import exponential_covariance
 
 RNG = np.random.default_rng(3)
 ALTITUDE = np.arange(0.0, 60.0, 2.0)

@@ -161,7 +161,9 @@ def test_chlorine__isotopes_are_found_by_chi_square(tables):
 
     def fitted(values):
         chi = [
-            optimal_estimation.solve(il.loop.measured(scene, values)).end.chi_square
+            optimal_estimation.solve(
+                il.loop.measured(scene, values)
+            ).end.seen.chi_square
             for scene in scenes
         ]
         bend, slope, _ = np.polyfit(factors, chi, 2)

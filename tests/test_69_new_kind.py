@@ -8,7 +8,7 @@ line like all others.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import pytest
@@ -25,8 +25,8 @@ from tgo_spectra.retrieval.linear import Expansion
 from tgo_spectra.retrieval.measurement import given_atmosphere, planet_radius
 from tgo_spectra.retrieval.profile_variables import profile_dataset
 from tgo_spectra.retrieval.setup import Detection, Setup
+from tgo_spectra.retrieval.spectra import Whitened
 from tgo_spectra.retrieval.state import StateSpace, independent, profile
-from tgo_spectra.retrieval.whitened import Whitened
 from tgo_spectra.variables import validate
 
 LEVELS_KM = np.arange(0.0, 101.0, 4.0)
@@ -35,6 +35,7 @@ LEVELS_KM = np.arange(0.0, 101.0, 4.0)
 class LampSetup(Setup, frozen=True, kw_only=True):
     """Choices of the made-up kind."""
 
+    kind: ClassVar[str] = "lamp"
     name: str = "lamp"
     channel: Literal["so"] = "so"
     orders: tuple[int, ...] = (134, 136)
@@ -111,8 +112,8 @@ def retrieve_lamp(level1, setup, atmosphere):
 def kind():
     """The row, while the test runs."""
     row = registry.Kind(
-        name="lamp", observation="occultation", setup=LampSetup,
-        retrieve=retrieve_lamp, files=(),
+        name="lamp", channel="so", observation="occultation",
+        setup=lambda: LampSetup, retrieve=retrieve_lamp, files=(),
     )  # fmt: skip
     registry.KINDS.append(row)
     yield row

@@ -12,7 +12,7 @@ from tgo_spectra.errors import InstrumentError, SetupError, TableError
 from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.readers import open_product
 from tgo_spectra.retrieval.measurement import planet_radius
-from tgo_spectra.retrieval.models.so import profile_output
+from tgo_spectra.retrieval.models.so.solution import build_scene
 from tgo_spectra.retrieval.setups import load_setup
 from tgo_spectra.simulate import simulate_level1, simulate_product
 
@@ -142,7 +142,7 @@ def _both(order: int, *, aerosol: bool) -> tuple[np.ndarray, np.ndarray]:
     from tgo_spectra.atmosphere import reference_atmosphere
 
     air = reference_atmosphere(np.arange(-5.0, 161.0, 0.25), level1=simulated.level1)
-    scene, _ = profile_output.build_scene(simulated.level1, setup, air)
+    scene, _ = build_scene(simulated.level1, setup, air)
     z = scene.limb.altitude_km
     constant = {"ch4": np.full(z.size, 5e-9), "co2": np.full(z.size, 0.95)}
     vmr = constant | {"h2o": np.interp(z, *WATER), "hdo": np.interp(z, *HEAVY)}

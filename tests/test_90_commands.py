@@ -183,7 +183,7 @@ AT_WORK = {
     "info": ("tgo_spectra.files.netcdf.open_verified", "{good}"),
     "retrieve": ("tgo_spectra.batch.products.run", "{other} --out {out}"),
     "plan": ("tgo_spectra.archive.index_archive", "{mixed}"),
-    "status": ("tgo_spectra.batch.status.status_lines", "{empty}"),
+    "status": ("tgo_spectra.batch.record.status_lines", "{empty}"),
     "map": ("tgo_spectra.batch.maps.map_files", "{folder} --out {out}.nc"),
     "merge": ("tgo_spectra.maps.merging.merge_maps", "{map} --out {out}.nc"),
     "collect": ("tgo_spectra.files.collecting.collect", "{folder} --out {out}.nc"),

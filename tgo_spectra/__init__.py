@@ -64,7 +64,7 @@ if TYPE_CHECKING:
         atmosphere_for_product as atmosphere_for_product,
     )
     from tgo_spectra.atmosphere.climatology import open_climatology as open_climatology
-    from tgo_spectra.atmosphere.profile import read_atmosphere as read_atmosphere
+    from tgo_spectra.atmosphere.files import read_atmosphere as read_atmosphere
     from tgo_spectra.atmosphere.reference import (
         reference_atmosphere as reference_atmosphere,
     )

@@ -274,7 +274,7 @@ def fov_operator(
     """
     from scipy.interpolate import make_interp_spline
 
-    from tgo_spectra.numerics.geometry_kernel import sum_splines
+    from tgo_spectra.numerics.kernels import sum_splines
 
     z = np.asarray(heights_km, dtype=np.float64)
     centre = np.atleast_1d(np.asarray(centre_km, dtype=np.float64))

@@ -15,9 +15,11 @@ __all__ = [
     "GM_M3_S2",
     "MEAN_RADIUS_KM",
     "MOLAR_MASS",
+    "SCALE",
     "SURFACE_GRAVITY_M_S2",
     "mars_year",
     "mean_direction",
+    "potential",
     "solar_longitude",
 ]
 
@@ -33,6 +35,8 @@ MOLAR_MASS = 43.4
 BOLTZMANN = 1.380649e-23
 #: J mol-1 K-1, exact since the SI of 2019.
 GAS_CONSTANT = 8.31446261815324
+#: J kg-1 K-1: gas constant of the air, by which T over ln p becomes a potential.
+SCALE = GAS_CONSTANT / (1e-3 * MOLAR_MASS)
 
 # TAI - UTC in s from the date on (IERS Bulletin C); TT = TAI + 32.184 s.
 _LEAP_SECONDS = (
@@ -62,6 +66,12 @@ _PERTURBATIONS = np.array(
 
 # Mars year in which J2000.0 lies, with year 1 starting on 1955-04-11.
 _YEAR_OF_J2000 = 24
+
+
+def potential(altitude_km: ArrayLike, radius_km: float) -> NDArray[np.float64]:
+    """Gravitational potential (J kg-1, any shape) of altitudes over altitude zero."""
+    z = np.asarray(altitude_km, dtype=np.float64)
+    return np.asarray(GM_M3_S2 * z / (1e3 * radius_km * (radius_km + z)))
 
 
 def _days_since_j2000_tt(time: ArrayLike) -> NDArray[np.float64]:

@@ -18,8 +18,8 @@ from trust import FAR, at_most, share, within
 
 import tgo_spectra as tgo
 from tgo_spectra import quality
+from tgo_spectra.retrieval.choice import table_state
 from tgo_spectra.retrieval.isotopes import VSMOW, deuterium_ratio, water_share
-from tgo_spectra.retrieval.preparation import table_state
 from tgo_spectra.simulate import redraw, simulate_level1
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))

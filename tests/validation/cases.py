@@ -17,12 +17,10 @@ import numpy as np
 import tgo_spectra as tgo
 from tgo_spectra.retrieval import setups
 from tgo_spectra.retrieval.diagnostics import gas_diagnostics
+from tgo_spectra.retrieval.given import prior_sigma
 from tgo_spectra.retrieval.limits import of_profile
-from tgo_spectra.retrieval.models.so import (
-    optimal_estimation,
-    profile_output,
-)
-from tgo_spectra.retrieval.prior import prior_sigma
+from tgo_spectra.retrieval.models.so import optimal_estimation
+from tgo_spectra.retrieval.models.so.solution import build_scene
 from tgo_spectra.retrieval.setups import changes_of
 from tgo_spectra.simulate import simulate_level1
 
@@ -91,7 +89,7 @@ def case(atmosphere="standard", ch4=0.0, changes=(), order=134, **truth):
         systematics={"in_fit": False, "enabled": False}
     )
     setup = setups.changed(plain, nested)
-    scene, _ = profile_output.build_scene(level1, setup, air)
+    scene, _ = build_scene(level1, setup, air)
     clean = made.truth["transmittance_clean"] * made.truth["calibration_factor"]
     p = scene.prepared
     return Case(scene, clean.values[p.rows][:, p.pixels], made.truth)
@@ -173,8 +171,8 @@ def fit(scene, true, *, with_systematics=False):
     errors = beside(solution) if with_systematics else None
     used = (scene.prepared.weight > 0).sum()
     dof = float(np.trace(solution.covariance @ solution.data_matrix))
-    free = used - solution.end.baseline.size - dof
-    return compare(scene, solution, true, errors), solution.end.chi_square / free
+    free = used - solution.end.seen.baseline.size - dof
+    return compare(scene, solution, true, errors), solution.end.seen.chi_square / free
 
 
 def beside(solution):

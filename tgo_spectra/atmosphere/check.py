@@ -11,9 +11,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from tgo_spectra.atmosphere.hydrostatic import potential
 from tgo_spectra.errors import AtmosphereError
-from tgo_spectra.mars import BOLTZMANN, GAS_CONSTANT, MEAN_RADIUS_KM, MOLAR_MASS
+from tgo_spectra.mars import (
+    BOLTZMANN,
+    GAS_CONSTANT,
+    MEAN_RADIUS_KM,
+    MOLAR_MASS,
+    potential,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping

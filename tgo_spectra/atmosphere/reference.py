@@ -16,10 +16,9 @@ import numpy as np
 import xarray as xr
 
 from tgo_spectra.atmosphere.check import check_profile, check_radius
-from tgo_spectra.atmosphere.hydrostatic import SCALE, potential
 from tgo_spectra.atmosphere.profile import check_altitude, finish
 from tgo_spectra.errors import AtmosphereError, TgoWarning
-from tgo_spectra.mars import MEAN_RADIUS_KM, mean_direction
+from tgo_spectra.mars import MEAN_RADIUS_KM, SCALE, mean_direction, potential
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from tgo_spectra.batch.engines import Death
 from tgo_spectra.batch.journal import ProductStatus
-from tgo_spectra.batch.status import remaining
+from tgo_spectra.batch.record import remaining
 from tgo_spectra.errors import OutputError, Terminated
 from tgo_spectra.readers.finding import split_place
 

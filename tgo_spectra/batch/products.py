@@ -315,7 +315,7 @@ def _air(
                 message, value=dict(choices_given), rule="climatology.no_file"
             )
         if atmosphere is not None:
-            from tgo_spectra.atmosphere.profile import read_atmosphere
+            from tgo_spectra.atmosphere.files import read_atmosphere
 
             read_atmosphere(atmosphere)
             if isinstance(atmosphere, str | Path):

@@ -103,7 +103,7 @@ def process_product(
     if done is not None:
         return {"state": "skipped", "output": str(target), "resume_key": key, **done}
     # after the check: a run that finds all done loads none of the machinery
-    from tgo_spectra.atmosphere.profile import read_atmosphere
+    from tgo_spectra.atmosphere.files import read_atmosphere
     from tgo_spectra.files.netcdf import write_level2
     from tgo_spectra.numerics.accelerate import timed_compilation
     from tgo_spectra.retrieval import retrieve

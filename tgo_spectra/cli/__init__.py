@@ -10,15 +10,9 @@ import click
 from tgo_spectra._version import __version__
 from tgo_spectra.cli import (
     archive,
-    cache,
-    choices,
-    comparing,
     information,
-    isotopes,
     levels,
     pictures,
-    planning,
-    preparation,
     retrieval,
     simulation,
     spectroscopy,
@@ -93,14 +87,19 @@ for _command in (
         information.info,
         retrieval.retrieve,
         retrieval.status,
-        planning.plan,
+        retrieval.plan,
     ),
     *(levels.map_, levels.merge, levels.limits, levels.collect),
-    comparing.compare,
+    pictures.compare,
     *(pictures.plot, pictures.report),
     *(simulation.simulate, archive.index, archive.find, archive.verify),
-    *(archive.fetch, choices.setups, levels.export, isotopes.deuterium),
-    *(preparation.prepare, spectroscopy.lines, spectroscopy.tables, cache.cache),
+    *(archive.fetch, retrieval.setups, levels.export, levels.deuterium),
+    *(
+        spectroscopy.prepare,
+        spectroscopy.lines,
+        spectroscopy.tables,
+        spectroscopy.cache,
+    ),
 ):
     cli.add_command(_with_verbose(_command))
 

@@ -1,4 +1,4 @@
-"""Commands that fit products, and that say how far runs are."""
+"""Commands on setups, that foresee and make runs of fits, and say how far they are."""
 
 from __future__ import annotations
 
@@ -7,22 +7,161 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import click
 
+from tgo_spectra.cli.archive import conditions
 from tgo_spectra.cli.cluster import cluster_options, connection
 from tgo_spectra.cli.terminal import (
     DONE,
     EXISTING,
     PATH,
     SOME_FAILED,
+    UserPath,
     say,
     without_place,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from tgo_spectra.batch.journal import ProductStatus
+    from tgo_spectra.retrieval.setup import Setup
 
-__all__ = ["retrieve", "status"]
+
+__all__ = ["plan", "retrieve", "setups", "status"]
+
+
+@click.command()
+@click.argument("name", required=False)
+def setups(name: str | None) -> None:
+    """List the shipped retrieval setups, or say what one does.
+
+    NAME is that of a shipped setup, or a TOML file: what it fits in which products,
+    with which table, and what is absent.
+    """
+    if name is None:
+        _list_shipped()
+        return
+    from tgo_spectra.retrieval.setups import load_setup
+
+    for key, value in _described(load_setup(name)):
+        say(f"{key:16}{value}")
+
+
+def _list_shipped() -> None:
+    """Say kind, product, orders, gases and table of each shipped setup."""
+    from tgo_spectra.retrieval.choice import table_state
+    from tgo_spectra.retrieval.setups import shipped
+
+    head = ("name", "kind", "channel", "observation", "orders", "gases", "table")
+    rows = [head]
+    for kind, setup in shipped():
+        orders = " ".join(map(str, setup.orders)) or "-"
+        about = (kind.name, setup.channel, kind.observation)
+        gases = " ".join(setup.gases)
+        rows.append((setup.name, *about, orders, gases, table_state(setup)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(size) for cell, size in zip(row, widths, strict=True))
+        say("  ".join(cells).rstrip())
+
+
+def _described(setup: Setup) -> Iterator[tuple[str, str]]:
+    """Give what is to be known of a setup, by name."""
+    from tgo_spectra.retrieval.choice import table_state
+    from tgo_spectra.retrieval.registry import kind_of_setup
+    from tgo_spectra.retrieval.setup import TableSetup
+
+    yield "name", setup.name
+    kind = kind_of_setup(setup)
+    if kind is not None:
+        yield "kind", kind.name
+        yield "product", f"{setup.channel} {kind.observation}"
+        yield "limits", f"{kind.timeout_s:g} s and {kind.memory_gb:g} GB a product"
+    yield "orders", " ".join(map(str, setup.orders)) or "all"
+    yield "fits", " ".join(setup.gases)
+    if isinstance(setup, TableSetup):
+        yield "table", f"{setup.table} ({table_state(setup)})"
+    else:
+        yield "table", "none is needed"
+    absent = ", ".join(getattr(setup, "interferents_absent", ()))
+    yield "absent", absent or "none named"
+    needed = getattr(setup, "cross_section", "")
+    if needed is None:
+        yield "missing", "cross_section: a file of yours, and its medium"
+
+
+@click.command()
+@click.argument(
+    "folder", required=False, type=UserPath(exists=True, file_okay=False), default=None
+)
+@click.option(
+    "--query",
+    is_flag=True,
+    help="What the archive offers, by its names; of SO without --channel.",
+)
+@conditions
+@click.option(
+    "--setup",
+    "setups_given",
+    multiple=True,
+    metavar="NAME|FILE",
+    help="As for retrieve; default: the shipped ones.",
+)
+@click.option(
+    "--measured",
+    default=None,
+    type=EXISTING,
+    metavar="RESULTS",
+    help="Take time and size of a product from the journals of that output folder.",
+)
+@click.option(
+    "--sample",
+    default=2,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Products of each kind to retrieve for it, else; 0: none.",
+)
+def plan(
+    folder: str | None,
+    query: bool,
+    order: tuple[int, ...],
+    setups_given: tuple[str, ...],
+    measured: str | None,
+    sample: int,
+    channel: str | None,
+    **given: Any,
+) -> None:
+    """Say what a run on FOLDER would be: products, setups, core hours, disk.
+
+    FOLDER is catalogued first, as by index. s is the time of one product on one core,
+    whatever else the machine does meanwhile. MB is the size of its result.
+    """
+    from pathlib import Path
+
+    from tgo_spectra import archive
+    from tgo_spectra.batch import plan as plans
+    from tgo_spectra.batch.workers import Workers
+    from tgo_spectra.retrieval.choice import load_setups
+
+    if query == (folder is not None):
+        message = "give a folder of products, or --query"
+        raise click.UsageError(message)
+    setups = load_setups(setups_given or None)
+    known = plans.measured_in(Path(measured)) if measured else None
+    if folder is None:
+        found = archive.search(channel=channel or "so", order=order or None, **given)
+        rows = plans.plan_remote(found, setups, known)
+    else:
+        catalogue = archive.index_archive(folder)
+        chosen = archive.find(catalogue, channel=channel, order=order or None, **given)
+        # a process of one thread, as those of a run
+        with Workers(1) as engine:
+            rows = plans.plan_catalogue(
+                chosen, setups, known, engine=engine, sample=sample
+            )
+        if n_damaged := int((catalogue["rule"].values != "").sum()):
+            say(f"{n_damaged} damaged, left out: tgo-spectra find --damaged names them")
+    for line in plans.report(rows):
+        say(line)
 
 
 @click.command()
@@ -249,7 +388,7 @@ def status(folder: str) -> None:
     """Say how far the runs on an output FOLDER are, all shards together."""
     from pathlib import Path
 
-    from tgo_spectra.batch.status import status_lines
+    from tgo_spectra.batch.record import status_lines
 
     for line in status_lines(Path(folder)):
         say(line)

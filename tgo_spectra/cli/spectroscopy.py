@@ -1,4 +1,4 @@
-"""Commands on line lists and absorption tables."""
+"""Commands on line lists, on absorption tables, and on what is kept of them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tgo_spectra.cli.terminal import EXISTING, PATH, say
+from tgo_spectra.cli.terminal import EXISTING, PATH, naming, say
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import xarray as xr
 
-__all__ = ["lines", "tables"]
+    from tgo_spectra.retrieval.preparation import TableNeed
+
+
+__all__ = ["cache", "lines", "prepare", "tables"]
 
 
 @click.group()
@@ -268,3 +273,108 @@ def tables_verify(names: tuple[str, ...]) -> None:
     for name in names or list_tables():
         verify_table(name)
         say(f"{name} ok")
+
+
+@click.command()
+@click.argument("setups", nargs=-1, required=True, metavar="SETUP...")
+@click.option("--lines", default=None, type=EXISTING, help="Folder of line lists.")
+@click.option("--fetch", is_flag=True, help="Get the lists from HITRANonline.")
+@click.option("--incomplete", is_flag=True, help="Go on if lines are missing.")
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(1))
+@click.option("--memory", default=2.0, show_default=True, help="GB at most.")
+def prepare(
+    setups: tuple[str, ...],
+    lines: str | None,
+    fetch: bool,
+    incomplete: bool,
+    workers: int,
+    memory: float,
+) -> None:
+    """Make the absorption tables that SETUPs need, from line lists.
+
+    SETUP is the name of a shipped setup or a TOML file. Lists are taken by their
+    content, whatever they are called; a sample is left aside, and what is missing is
+    said. A table is found by the setups that name it.
+    """
+    from tgo_spectra.retrieval.choice import table_state
+    from tgo_spectra.retrieval.preparation import fetched, prepare_table, table_need
+    from tgo_spectra.retrieval.setups import load_setup
+    from tgo_spectra.spectroscopy.collecting import files_of
+
+    if lines is not None and fetch:
+        message = "take --lines or --fetch, not both"
+        raise click.UsageError(message)
+    chosen = [load_setup(name) for name in setups]
+    needs: dict[str, TableNeed] = {}
+    for need in map(table_need, chosen):
+        # of two for one table that of a setup of one's own is for the shipped ones too
+        if len(need.setups) > len(getattr(needs.get(need.table), "setups", ())):
+            needs[need.table] = need
+    if lines is None and not fetch:
+        states = {setup.name: table_state(setup) for setup in chosen}
+        without = [name for name, state in states.items() if state.startswith("run:")]
+        if without:
+            message = (
+                f"no table for {', '.join(without)} yet: --lines FOLDER or --fetch"
+            )
+            raise click.UsageError(message)
+        for name, state in states.items():
+            say(name, state)
+        return
+
+    def report(text: str) -> None:
+        say(text, err=True)
+
+    for need in needs.values():
+        paths = fetched(need, report) if lines is None else files_of(lines)
+        with naming(lines or need.table):
+            path = prepare_table(
+                need, paths, report, incomplete=incomplete, workers=workers,
+                memory_gb=memory,
+            )  # fmt: skip
+        say(str(path))
+
+
+KINDS = ("tables", "lines", "catalogues")
+"""Folders of the cache: prepared tables, line lists, catalogues of folders."""
+
+
+@click.group()
+def cache() -> None:
+    """See or clear the user's cache: tables, line lists, catalogues."""
+
+
+@cache.command("info")
+def cache_info() -> None:
+    """Say where the cache is, and how much is in it."""
+    from tgo_spectra.paths import cache_root
+
+    say(f"{'folder':12}{cache_root()}")
+    for kind in KINDS:
+        files = _files(kind)
+        size = sum(path.stat().st_size for path in files)
+        say(f"{kind:12}{len(files)} files, {size / 1e6:.1f} MB")
+
+
+@cache.command("clear")
+@click.argument("kinds", nargs=-1, required=True, type=click.Choice(KINDS))
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def cache_clear(kinds: tuple[str, ...], yes: bool) -> None:
+    """Remove KINDS from the cache; tables and lists take long to make again."""
+    for kind in dict.fromkeys(kinds):
+        files = _files(kind)
+        if files and not yes:
+            click.confirm(f"remove {len(files)} files of {kind}?", abort=True, err=True)
+        for path in files:
+            path.unlink()
+        say(f"{kind}: {len(files)} files removed")
+
+
+def _files(kind: str) -> list[Path]:
+    """Return the files of a kind; links are not followed."""
+    from tgo_spectra.paths import cache_folder, cache_root
+
+    # catalogues of folders lie beside the folders of the others
+    alone = kind == "catalogues"
+    found = cache_root().glob("*.jsonl") if alone else cache_folder(kind).rglob("*")
+    return sorted(path for path in found if path.is_file())

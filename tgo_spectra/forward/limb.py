@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple, cast, get_args
 import numpy as np
 import xarray as xr
 
-from tgo_spectra.atmosphere.profile import on_altitudes, read_atmosphere
+from tgo_spectra.atmosphere.files import read_atmosphere
+from tgo_spectra.atmosphere.profile import on_altitudes
 from tgo_spectra.errors import AtmosphereError, TableError
 from tgo_spectra.forward import ray
 from tgo_spectra.forward.ray import Top
@@ -26,8 +27,7 @@ from tgo_spectra.mars import MEAN_RADIUS_KM
 from tgo_spectra.numerics.matrices import steady_product
 from tgo_spectra.spectroscopy.absorption import cross_section_grid
 from tgo_spectra.spectroscopy.tables.files import open_table
-from tgo_spectra.spectroscopy.tables.interpolation import interpolate_coefficients
-from tgo_spectra.spectroscopy.tables.read import table_arrays
+from tgo_spectra.spectroscopy.tables.read import interpolate_coefficients, table_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -235,7 +235,7 @@ def _transmittance(
     absorbers: Mapping[str, _Absorber], path: _Path, vmr: Mapping[str, Array]
 ) -> Array:
     """Transmittance, shape (height, wavenumber)."""
-    from tgo_spectra.numerics.matrices_kernel import sum_spectra
+    from tgo_spectra.numerics.kernels import sum_spectra
 
     nodes = next(iter(absorbers.values())).basis.shape[1]
     minus = np.zeros((path.air.shape[0], nodes))
@@ -257,7 +257,7 @@ def _jacobian(absorber: _Absorber, path: _Path, factor: Array) -> Array:
 
         scaled_bands(*_bands(path), basis, factor, field)
         return field
-    from tgo_spectra.numerics.matrices_kernel import sum_spectra
+    from tgo_spectra.numerics.kernels import sum_spectra
 
     for height in range(heights):
         through = steady_product(hats.T * air[height], coefficients.T)

@@ -19,7 +19,7 @@ from tgo_spectra.errors import AtmosphereError
 from tgo_spectra.forward import ray
 from tgo_spectra.forward.transmittance import hat_matrix
 from tgo_spectra.mars import GAS_CONSTANT, GM_M3_S2, MOLAR_MASS
-from tgo_spectra.spectroscopy.tables.interpolation import interpolate_coefficients
+from tgo_spectra.spectroscopy.tables.read import interpolate_coefficients
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

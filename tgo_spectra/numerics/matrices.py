@@ -43,7 +43,7 @@ def steady_product(a: Array, b: Array) -> Array:
     >>> steady_product(np.eye(2), np.array([[1.0, 2.0], [3.0, 4.0]])).tolist()
     [[1.0, 2.0], [3.0, 4.0]]
     """
-    from tgo_spectra.numerics.matrices_kernel import multiply_in_blocks
+    from tgo_spectra.numerics.kernels import multiply_in_blocks
 
     if a.size < b.size:  # the smaller one is packed once for every call
         return np.asarray(steady_product(b.T, a.T).T)

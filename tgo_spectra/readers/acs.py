@@ -26,13 +26,8 @@ from tgo_spectra.pds4 import Source, open_structures, parse_label
 from tgo_spectra.pds4.binary import ArrayObject
 from tgo_spectra.pds4.xml import LABEL_BYTES_MAX, parse_xml
 from tgo_spectra.readers.acs_calibrated import calibrated_dataset, tirvim_dataset
-from tgo_spectra.readers.lazy import (
-    ByteOrder,
-    array_dataset,
-    node_name,
-    table_dataset,
-    with_leaves,
-)
+from tgo_spectra.readers.lazy import ByteOrder, node_name, with_leaves
+from tgo_spectra.readers.objects import array_dataset, table_dataset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

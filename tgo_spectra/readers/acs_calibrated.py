@@ -14,7 +14,8 @@ import xarray as xr
 
 from tgo_spectra.errors import ProductError
 from tgo_spectra.pds4.binary import ArrayObject
-from tgo_spectra.readers.lazy import ObjectArray, lazy, snake_case, table_dataset
+from tgo_spectra.readers.lazy import lazy, snake_case
+from tgo_spectra.readers.objects import ObjectArray, table_dataset
 from tgo_spectra.variables import annotate
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tgo_spectra.errors import RetrievalError, SetupError
-from tgo_spectra.retrieval.absence import spectra_without
-from tgo_spectra.retrieval.choice import chosen_for, default_setup
+from tgo_spectra.retrieval.choice import chosen_for, default_setup, require_table
 from tgo_spectra.retrieval.registry import level1_for
 from tgo_spectra.retrieval.setup import RetrievalSetup
 from tgo_spectra.retrieval.setups import list_setups, load_setup
@@ -19,6 +18,7 @@ from tgo_spectra.retrieval.setups import list_setups, load_setup
 if TYPE_CHECKING:
     import xarray as xr
 
+    from tgo_spectra.retrieval.absence import spectra_without as spectra_without
     from tgo_spectra.retrieval.registry import Kind
     from tgo_spectra.retrieval.setup import Setup
 
@@ -30,6 +30,16 @@ __all__ = [
     "retrieve",
     "spectra_without",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Import what a fit does not need when it is used."""
+    if name != "spectra_without":
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    from tgo_spectra.retrieval.absence import spectra_without
+
+    return spectra_without
 
 
 def retrieve(
@@ -103,7 +113,6 @@ def retrieve(
     (True, '1')
     """
     from tgo_spectra.retrieval.measurement import selected
-    from tgo_spectra.retrieval.preparation import require_table
     from tgo_spectra.retrieval.usable import with_usable
     from tgo_spectra.retrieval.verdict import with_product
 

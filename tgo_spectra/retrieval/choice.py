@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from tgo_spectra.errors import RetrievalError, SetupError
+from tgo_spectra.errors import RetrievalError, SetupError, TableError
 from tgo_spectra.retrieval.registry import KINDS, kind_of_setup
-from tgo_spectra.retrieval.setups import load_setup, shipped
+from tgo_spectra.retrieval.setup import TableSetup
+from tgo_spectra.retrieval.setups import list_setups, load_setup, shipped, shipped_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from tgo_spectra.retrieval.setup import Setup
 
 __all__ = [
+    "CHANNELS",
     "chosen_for",
     "default_setup",
     "fits",
@@ -25,8 +27,13 @@ __all__ = [
     "misfit",
     "observation_of",
     "orders_of",
+    "require_table",
     "setup_for",
+    "table_state",
 ]
+
+CHANNELS = ("so", "lno")
+"""Those whose orders tell the window of a table."""
 
 
 def chosen_for(
@@ -103,13 +110,12 @@ def default_setup(
     >>> default_setup("uvis").name
     'uvis_o3'
     """
-    best: dict[str, list[Setup]] = {}
-    for row, setup in shipped(channel):
-        right = observation in {None, row.observation}
-        if right and (order in setup.orders if setup.orders else True):
-            best.setdefault(row.name, []).append(setup)
-    for found in best.values():  # in the order of the kinds
-        return min(found, key=lambda s: (len(s.orders), len(s.gases), s.name))
+    for row in KINDS:
+        if row.channel != channel or observation not in {None, row.observation}:
+            continue
+        found = [s for s in shipped_of(row) if order in (s.orders or (order,))]
+        if found:
+            return min(found, key=lambda s: (len(s.orders), len(s.gases), s.name))
     have = "; ".join(
         f"{s.channel} {row.observation} {list(s.orders) or ''}".rstrip()
         for row, s in shipped()
@@ -243,7 +249,7 @@ def _loaded(given: object) -> tuple[Setup, Kind]:
     setup = load_setup(given) if isinstance(given, str | Path) else given
     row = kind_of_setup(setup)
     if row is None:
-        known = ", ".join(kind.setup.__name__ for kind in KINDS)
+        known = ", ".join(kind.setup().__name__ for kind in KINDS)
         message = f"a setup is one of {known}, the name of one, or a file"
         raise SetupError(message, field="setup", value=given, rule="setup.type")
     return cast("Setup", setup), row
@@ -339,3 +345,69 @@ def misfit(setup: Setup, level1: xr.Dataset) -> SetupError | None:
                 rule=f"setup.wrong_{field}",
             )
     return None
+
+
+def require_table(setup: Setup) -> None:
+    """Refuse a setup whose table is not there, and say what to run.
+
+    Raises
+    ------
+    TableError
+        ``table.not_built``.
+    """
+    from tgo_spectra.spectroscopy.tables.files import find_table, list_tables
+
+    if isinstance(setup, TableSetup) and find_table(setup.table) is None:
+        lists = "--fetch', or with --lines FOLDER in its place where your lists are"
+        if setup.channel not in CHANNELS:
+            lists = "...'"
+        message = (
+            f"the setup {setup.name!r} needs the table {setup.table!r}, which is "
+            f"neither in the package nor prepared: run '{_command(setup)} {lists}; the "
+            f"package has {', '.join(list_tables())}"
+        )
+        raise TableError(
+            message, field="table", value=setup.table, rule="table.not_built"
+        )
+
+
+def table_state(setup: Setup) -> str:
+    """Say where the table of a setup is, or what makes it.
+
+    Parameters
+    ----------
+    setup : Setup
+
+    Returns
+    -------
+    str
+        ``-`` (it has none), ``in the package``, ``prepared``, the path of a file, or
+        the command to run.
+
+    Examples
+    --------
+    >>> from tgo_spectra.retrieval.setups import load_setup
+    >>> table_state(load_setup("uvis_o3"))
+    '-'
+    """
+    from tgo_spectra.spectroscopy.tables.files import (
+        find_table,
+        list_tables,
+        prepared_path,
+    )
+
+    if not isinstance(setup, TableSetup):
+        return "-"
+    path = find_table(setup.table)
+    if path is None:
+        return f"run: {_command(setup)}"
+    if path == prepared_path(setup.table):
+        return "prepared"
+    return "in the package" if setup.table in list_tables() else str(path)
+
+
+def _command(setup: TableSetup) -> str:
+    if setup.channel not in CHANNELS:
+        return f"tgo-spectra tables build --out {setup.table}"
+    name = setup.name if setup.name in list_setups() else f"{setup.name}.toml"
+    return f"tgo-spectra prepare {name}"

@@ -8,12 +8,13 @@ and what all rows have in common become errors and flags.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tgo_spectra.retrieval import noise, pattern
+from tgo_spectra.retrieval import noise
 from tgo_spectra.retrieval.diagnostics import (
     at_least,
     gas_diagnostics,
@@ -22,8 +23,8 @@ from tgo_spectra.retrieval.diagnostics import (
     total_covariance,
 )
 from tgo_spectra.retrieval.end import WAVES, End, Step
-from tgo_spectra.retrieval.layer import LayerEstimate, of_layer
-from tgo_spectra.retrieval.screening import Screening, screen
+from tgo_spectra.retrieval.limits import LayerEstimate, of_layer
+from tgo_spectra.retrieval.noise import Screening, screen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -33,10 +34,10 @@ if TYPE_CHECKING:
     from tgo_spectra.retrieval.consistency import Agreement
     from tgo_spectra.retrieval.diagnostics import GasDiagnostics
     from tgo_spectra.retrieval.joint import Result
-    from tgo_spectra.retrieval.layer import Layer
+    from tgo_spectra.retrieval.limits import Layer
     from tgo_spectra.retrieval.linear import Expansion
+    from tgo_spectra.retrieval.spectra import Whitened
     from tgo_spectra.retrieval.state import StateSpace, Turned
-    from tgo_spectra.retrieval.whitened import Whitened
 
     Array = npt.NDArray[np.floating]
     Errors = Mapping[str, Mapping[str, Array]]
@@ -139,16 +140,6 @@ class Conclusion:
         """Values of the blocks."""
         return self.space.unpack(self.vector)
 
-    @property
-    def baseline(self) -> Array:
-        """Coefficients of the rows."""
-        return self.seen.baseline
-
-    @property
-    def chi_square(self) -> float:
-        """Sum of the squares of the whitened residuals."""
-        return self.seen.chi_square
-
     def diagnostics(
         self,
         name: str,
@@ -188,6 +179,7 @@ class Conclusion:
             total_error=np.sqrt(np.diag(total).clip(0.0)),
         )
 
+    @functools.cached_property
     def _spread(self) -> Array:
         """Return ``spread`` of all elements, waves included."""
         whole = np.eye(self.space.size)
@@ -195,9 +187,14 @@ class Conclusion:
             whole[: len(self.spread), : len(self.spread)] = self.spread
         return whole
 
+    @functools.cached_property
+    def _gathered(self) -> Array:
+        """Return the inverse of ``spread``."""
+        return np.asarray(np.linalg.inv(self._spread))
+
     def assumed(self) -> Array:
         """Return the a priori covariance of the elements, (element, element)."""
-        spread = self._spread()
+        spread = self._spread
         return np.asarray(spread @ self.space.covariance @ spread.T)
 
     def by_air(
@@ -215,7 +212,7 @@ class Conclusion:
         own = self.space[name]
         found = np.zeros((self.space.block(name).size,) * 2)
         if self.spread is not None:
-            amounts = np.linalg.inv(self._spread())
+            amounts = self._gathered
             for sign, rows in (
                 (1.0, np.eye(self.space.size)[own]),
                 (-1.0, amounts[own]),
@@ -245,7 +242,7 @@ class Conclusion:
             By block; with the sign of the response where the block is one element.
         """
         seen = 0.0 if ideal is None else ideal
-        through = (weights @ self.data_matrix - seen) @ self._spread()
+        through = (weights @ self.data_matrix - seen) @ self._spread
         found = {}
         for block in self.space.blocks:
             own = through[:, self.space[block.name]]
@@ -367,7 +364,7 @@ def conclude(
     pulled = np.zeros(1) if with_all is None else np.abs(step - with_all)
     pulled = (pulled / np.sqrt(np.diag(covariance)))[: space.size]
     along, left = float(measured.sure_along_rows.sum()), end.left_by_waves()
-    stack = pattern.stacked(residual, seen.used, height_km, along, left)
+    stack = noise.stacked(residual, seen.used, height_km, along, left)
     conclusion = Conclusion(
         space=whole,
         vector=found,
@@ -476,7 +473,7 @@ def conclude_plainly(
         constraint=constraint,
         noise_matrix=data_matrix * measured.inflation**2,
         noise=measured,
-        pattern=pattern.stacked(seen.residual, seen.used, height_km, along),
+        pattern=noise.stacked(seen.residual, seen.used, height_km, along),
         screening=Screening.none(seen.used, n_bins),
         seen=seen,
         agreements={},

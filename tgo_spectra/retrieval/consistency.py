@@ -20,7 +20,7 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from tgo_spectra.retrieval.whitened import Whitened
+    from tgo_spectra.retrieval.spectra import Whitened
 
     Array = npt.NDArray[np.floating]
     IntArray = npt.NDArray[np.intp]

@@ -97,20 +97,11 @@ def gas_diagnostics(
     smoothing_known : bool
         False: the total is the noise.
     """
-    mine = covariance[elements]
-    kernel = mine @ data_matrix
-    product = kernel @ mine.T
-    noise: Array = 0.5 * (product + product.T)
+    rows = np.eye(len(covariance))[elements]
+    kernel, noise, total = _parts(
+        rows, data_matrix, covariance, assumed, smoothing_known
+    )
     averaging = kernel[:, elements]
-    total: Array
-    if not smoothing_known:
-        total = noise
-    elif assumed is None:
-        total = mine[:, elements]
-    else:
-        off = kernel.copy()
-        off[:, elements] -= np.eye(averaging.shape[0])
-        total = noise + off @ assumed @ off.T
     smoothing = np.clip(np.diag(total) - np.diag(noise), 0.0, None)
     return GasDiagnostics(
         averaging_kernel=averaging,
@@ -157,11 +148,27 @@ def total_covariance(
     smoothing_known: bool = True,
 ) -> Array:
     """Return that of quantities that are rows of the state, as in `gas_diagnostics`."""
+    return _parts(rows, data_matrix, covariance, assumed, smoothing_known)[2]
+
+
+def _parts(
+    rows: Array,
+    data_matrix: Array,
+    covariance: Array,
+    assumed: Array | None,
+    smoothing_known: bool,
+) -> tuple[Array, Array, Array]:
+    """Kernel (quantity, element), and covariances of noise and of all, (quantity,) * 2.
+
+    Of quantities that are rows of the state.
+    """
     mine = rows @ covariance
     kernel = mine @ data_matrix
+    product = kernel @ mine.T
+    noise: Array = 0.5 * (product + product.T)
     if not smoothing_known:
-        return np.asarray(kernel @ mine.T)
+        return kernel, noise, noise
     if assumed is None:
-        return np.asarray(mine @ rows.T)
+        return kernel, noise, np.asarray(mine @ rows.T)
     off = kernel - rows
-    return np.asarray(kernel @ mine.T + off @ assumed @ off.T)
+    return kernel, noise, np.asarray(noise + off @ assumed @ off.T)

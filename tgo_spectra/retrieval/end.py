@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from tgo_spectra.retrieval import consistency, noise, pattern
+from tgo_spectra.retrieval import consistency, noise
 from tgo_spectra.retrieval.linear import Linearised
 from tgo_spectra.retrieval.solve import invert
 from tgo_spectra.retrieval.state import Block, StateSpace
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from tgo_spectra.retrieval.linear import Expansion
+    from tgo_spectra.retrieval.spectra import Whitened
     from tgo_spectra.retrieval.state import State
-    from tgo_spectra.retrieval.whitened import Whitened
 
     Array = npt.NDArray[np.floating]
     IntArray = npt.NDArray[np.intp]
@@ -270,12 +270,12 @@ class End:
         return np.asarray(measured.variance * (found + found.T))
 
     def left_by_waves(self) -> Array:
-        """Return what waves leave of stacked white noise, see `pattern.stacks`.
+        """Return what waves leave of stacked white noise, see `noise.stacks`.
 
         (band, pixel), as part of what there is; of waves that all pixels see alike.
         What else is fitted takes a hundredth.
         """
-        shape = len(pattern.BANDS_KM) - 1, self.seen.used.shape[1]
+        shape = len(noise.BANDS_KM) - 1, self.seen.used.shape[1]
         if self.waves is None:
             return np.ones(shape)
         sigma = np.sqrt(self.space.block(WAVES).covariance[0, 0])
@@ -285,7 +285,7 @@ class End:
         matrix = 0.5 * pixels * seen @ seen.T
         posterior = np.linalg.inv(matrix + np.eye(len(seen)) / sigma**2)
         taken = 2.0 * posterior - posterior @ matrix @ posterior
-        band = pattern.bands(self.height_km)
+        band = noise.bands(self.height_km)
         left = np.ones(shape)
         for number in np.unique(band):
             sums = seen[:, band == number].sum(axis=1)

@@ -13,11 +13,7 @@ import numpy as np
 
 from tgo_spectra import mars, quality
 from tgo_spectra._version import __version__
-from tgo_spectra.files.observations import (
-    input_products,
-    is_simulated,
-    observations_of,
-)
+from tgo_spectra.files.observations import input_products, is_simulated, observations_of
 from tgo_spectra.mars import MEAN_RADIUS_KM
 from tgo_spectra.retrieval import verdict
 
@@ -193,16 +189,16 @@ def of_fit(level1: xr.Dataset, view: View, end: Conclusion) -> dict[str, object]
     looked.
     """
     freedom = float(np.einsum("ij,ji->", end.covariance, end.data_matrix))
-    n_free = np.isfinite(view.residual).sum() - end.baseline.size - freedom
+    n_free = np.isfinite(view.residual).sum() - end.seen.baseline.size - freedom
     seen = (view.rows, view.height_km)
     return {
         "altitude": view.altitude_km,
         "altitude_in": view.altitude_km,
         "tangent_altitude": level1["tangent_altitude"].values,
         **of_state(end.space, end.state, end.covariance),
-        "baseline": all_rows(level1, view.rows, end.baseline),
+        "baseline": all_rows(level1, view.rows, end.seen.baseline),
         "residual": all_rows(level1, view.rows, view.residual).astype(np.float32),
-        "reduced_chi_square": end.chi_square / n_free,
+        "reduced_chi_square": end.seen.chi_square / n_free,
         "degrees_of_freedom": freedom,
         "error_inflation": end.noise.inflation,
         "residual_autocorrelation": float(end.noise.along_pixels[0]),

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tgo_spectra import geometry, instruments
-from tgo_spectra.atmosphere.profile import read_atmosphere
 from tgo_spectra.atmosphere.reference import reference_atmosphere, warn_of_reference
 from tgo_spectra.errors import RetrievalError
 from tgo_spectra.mars import MEAN_RADIUS_KM
@@ -393,6 +392,8 @@ def given_atmosphere(
         air = reference_atmosphere(level1=level1)
         warn_of_reference()
     else:
+        from tgo_spectra.atmosphere.files import read_atmosphere  # where one is given
+
         air = read_atmosphere(atmosphere)
         if "planet_radius_km" in getattr(atmosphere, "attrs", air.attrs):
             return air

@@ -17,16 +17,11 @@ import numpy as np
 
 from tgo_spectra.errors import RetrievalError
 from tgo_spectra.files.level2 import Inputs
-from tgo_spectra.files.observations import (
-    input_products,
-    is_simulated,
-    observations_of,
-)
+from tgo_spectra.files.observations import input_products, is_simulated, observations_of
 from tgo_spectra.retrieval.diagnostics import gas_diagnostics
 from tgo_spectra.retrieval.isotopes import MOST_SECONDS
 from tgo_spectra.retrieval.profile_variables import profile_variables
-from tgo_spectra.retrieval.regularisation import exponential_covariance
-from tgo_spectra.retrieval.state import profile
+from tgo_spectra.retrieval.state import exponential_covariance, profile
 from tgo_spectra.variables import dataset
 
 if TYPE_CHECKING:

@@ -1,8 +1,17 @@
-"""What the residuals of a fit say of the noise: its size and its correlation.
+"""What the residuals of a fit say: noise, structure that rows share, bad pixels.
 
 A residual is not white even if the noise is: the baseline of each row takes some of it,
 and the expected values are those of (1 - Q Q^T), Q spanning the baselines. What is left
 is the noise's own, or misfit: both belong in the error.
+
+A misfit of a hundredth of the noise changes chi-square by 1e-4 and is the same in all
+rows of a height band: stacked over hundreds of rows it stands out. That statistic is in
+units of the residuals' own scatter and does not know the size of the errors.
+
+Spikes and static pixels are looked for after the elements of the instrument are fitted:
+before, their misfit looks like spikes. A pixel that is high in one bin only is a fault
+of that pixel and is masked; one that is high in all bins is light that the model does
+not know: it is left and said.
 """
 
 from __future__ import annotations
@@ -15,17 +24,25 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from tgo_spectra.retrieval.whitened import Whitened
+    from tgo_spectra.retrieval.spectra import Whitened
 
     Array = npt.NDArray[np.floating]
     IntArray = npt.NDArray[np.intp]
+    BoolArray = npt.NDArray[np.bool_]
 
 __all__ = [
+    "BANDS_KM",
     "Noise",
+    "Screening",
     "along_rows",
+    "bands",
     "measured_noise",
     "of_rows",
     "pixel_filtered",
+    "screen",
+    "stacked",
+    "stacks",
+    "standing_out",
     "successive",
 ]
 
@@ -204,3 +221,229 @@ def pixel_filtered(fields: Array, correlation: Array) -> Array:
             out[..., lag:] += value * fields[..., :-lag]
             out[..., :-lag] += value * fields[..., lag:]
     return np.asarray(out)
+
+
+BANDS_KM = (-np.inf, 15.0, 30.0, 60.0, np.inf)
+"""Limits of the height bands, each stacked by itself."""
+
+CLIP_SIGMAS = 4.0
+"""A single residual counts no more than this, in robust standard errors."""
+
+FEWEST_ROWS = 8
+"""Bands with fewer rows tell nothing."""
+
+
+def bands(height_km: Array) -> IntArray:
+    """Return the band of each row."""
+    return np.searchsorted(np.array(BANDS_KM[1:-1]), height_km, side="right")
+
+
+def clipped(residual: Array, used: npt.NDArray[np.bool_]) -> Array:
+    """Residuals cut at `CLIP_SIGMAS` of their robust width; zero where masked."""
+    values = residual[used]
+    if not values.size:
+        return np.zeros_like(residual)
+    width = 1.4826 * float(np.median(np.abs(values)))
+    limit = CLIP_SIGMAS * max(width, 1e-30)
+    return np.where(used, np.clip(residual, -limit, limit), 0.0)
+
+
+def stacks(
+    residual: Array,
+    used: npt.NDArray[np.bool_],
+    height_km: Array,
+    row_correlation: float = 0.0,
+    expected: Array | float = 1.0,
+) -> tuple[Array, Array]:
+    """Squares of the stacked residual over their expectation, by band and pixel.
+
+    Parameters
+    ----------
+    residual, used : array, shape (row, pixel)
+    height_km : array, shape (row,)
+    row_correlation : float
+        Sum of the noise's autocorrelation along rows over all lags but zero, one side.
+    expected : array, shape (band, pixel)
+        Of independent noise, in units of the sum of squares: what the fit leaves.
+
+    Returns
+    -------
+    ratio : array, shape (band, pixel)
+        Not-a-number where a band has too few rows.
+    rows : array, shape (band,)
+    """
+    values = clipped(residual, used)
+    band = bands(height_km)
+    count = len(BANDS_KM) - 1
+    ratio = np.full((count, residual.shape[1]), np.nan)
+    rows = np.zeros(count)
+    more = max(1.0 + 2.0 * row_correlation, 1.0)
+    for index in range(count):
+        mine = values[band == index]
+        rows[index] = len(mine)
+        if len(mine) < FEWEST_ROWS:
+            continue
+        squares = (mine**2).sum(axis=0)
+        enough = squares > 0.0
+        np.divide(mine.sum(axis=0) ** 2, squares * more, out=ratio[index], where=enough)
+    return ratio / expected, rows
+
+
+def stacked(
+    residual: Array,
+    used: npt.NDArray[np.bool_],
+    height_km: Array,
+    row_correlation: float = 0.0,
+    expected: Array | float = 1.0,
+) -> float:
+    """Mean of `stacks`: about one for white noise, whatever its size."""
+    ratio, _ = stacks(residual, used, height_km, row_correlation, expected)
+    return float(np.nanmean(ratio)) if np.isfinite(ratio).any() else float("nan")
+
+
+SPIKE_SIGMAS = 5.0
+"""Of a single residual, in robust standard errors: one false one in 1.7 million."""
+
+STATIC_SIGMAS = 5.0
+"""Of the mean of a pixel over the rows of a bin, less that of its neighbours."""
+
+NEIGHBOURS_PX = 10
+"""Pixels on either side of which the running median is taken."""
+
+SHARED_SIGMAS = 2.5
+"""A static pixel is light if other bins have it by this much too, with its sign, in
+most of the bins."""
+
+
+LEAST_NOISE = 0.2
+"""Noise, in units of the stated errors, that there is at least: spectra without noise
+have no spikes but rounding."""
+
+BROKEN = 0.3
+"""A row with more spikes than this part of its pixels is left out."""
+
+
+@dataclass(frozen=True)
+class Screening:
+    """What to leave out, and what stands out and stays.
+
+    ``spikes``: (row, pixel); ``static``: (bin, pixel); ``light``: (pixel,), high in
+    most bins and not masked; ``share``: (bin,), of the values that count and are left
+    out, for whichever reason.
+    """
+
+    spikes: BoolArray
+    static: BoolArray
+    light: BoolArray
+    share: Array
+
+    @classmethod
+    def none(cls, used: BoolArray, n_bins: int) -> Screening:
+        """Of spectra of which nothing is left out."""
+        nothing = np.zeros((n_bins, used.shape[1]), dtype=bool)
+        return cls(np.zeros_like(used), nothing, nothing[0], np.zeros(n_bins))
+
+    def masked(self, bins: IntArray) -> BoolArray:
+        """All that is left out, (row, pixel)."""
+        return np.asarray(self.spikes | self.static[bins])
+
+    def and_then(self, later: Screening) -> Screening:
+        """Join with what stands out once this is left out."""
+        return Screening(
+            self.spikes | later.spikes,
+            self.static | later.static,
+            later.light,
+            self.share + (1.0 - self.share) * later.share,
+        )
+
+
+def screen(residual: Array, used: BoolArray, bins: IntArray, n_bins: int) -> Screening:
+    """Find spikes and static pixels.
+
+    Parameters
+    ----------
+    residual : array, shape (row, pixel)
+        In units of the stated errors.
+    used : array of bool, shape (row, pixel)
+    bins : array of int, shape (row,)
+    n_bins : int
+    """
+    values = residual[used]
+    width = 1.4826 * float(np.median(np.abs(values))) if values.size else 1.0
+    high = np.abs(residual) > SPIKE_SIGMAS * max(width, LEAST_NOISE)
+    spikes = used & high & _alone(residual)
+    spikes |= used & (spikes.sum(axis=1) > BROKEN * used.sum(axis=1))[:, None]
+    score = _scores(clipped(residual, used & ~spikes), used & ~spikes, bins, n_bins)
+    single = _one_bin(score)
+    high = (np.abs(score) > STATIC_SIGMAS) & (_alone(score) | single)
+    light = np.zeros(residual.shape[1], dtype=bool)
+    if n_bins > 1:
+        sign = np.sign(score.sum(axis=0))
+        shared = (score * sign > SHARED_SIGMAS).sum(axis=0)
+        light = (high & ~single).any(axis=0) & (shared > 0.5 * n_bins)
+    else:
+        light = high[0]
+    static = high & (single | ~light)
+    left_out = used & (spikes | static[bins])
+    share = np.array(
+        [
+            left_out[bins == number].sum() / max(used[bins == number].sum(), 1)
+            for number in range(n_bins)
+        ]
+    )
+    return Screening(spikes, static, light, share)
+
+
+def standing_out(residual: Array, used: BoolArray) -> BoolArray:
+    """Tell which pixels are high in the mean over all rows, against their neighbours.
+
+    For what is broad against any line, so that a narrow feature is none of it, light or
+    fault. ``residual``, ``used`` as for `screen`. Returns (pixel,).
+    """
+    together = np.zeros(len(residual), dtype=np.intp)
+    score = _scores(clipped(residual, used), used, together, 1)[0]
+    return np.asarray(np.abs(score) > STATIC_SIGMAS)
+
+
+def _alone(values: Array) -> BoolArray:
+    """Tell which values are more than twice their neighbours along pixels.
+
+    Light, and misfit too, is seen through the line shape, wider than a pixel.
+    """
+    size = np.pad(np.abs(values), ((0, 0), (1, 1)))
+    return np.asarray(size[:, 1:-1] > 2.0 * np.maximum(size[:, :-2], size[:, 2:]))
+
+
+def _one_bin(scores: Array) -> BoolArray:
+    """Tell which static pixels the other bins do not have, (bin, pixel).
+
+    Light falls on all bins; neighbours that are at fault too do not make it light. Of
+    two bins nothing tells which one is right.
+    """
+    if len(scores) < 3:
+        return np.zeros(scores.shape, dtype=bool)
+    others = [
+        np.median(np.delete(scores, n, axis=0), axis=0) for n in range(len(scores))
+    ]
+    off = np.abs(scores - np.array(others))
+    # the others may be as far off by chance as one of them
+    return np.asarray(off > np.maximum(STATIC_SIGMAS, 2.0 * np.abs(others)))
+
+
+def _scores(values: Array, used: BoolArray, bins: IntArray, n_bins: int) -> Array:
+    """Return means of pixels over rows of a bin less their neighbours', in sigma."""
+    scores = np.zeros((n_bins, values.shape[1]))
+    for number in range(n_bins):
+        mine = bins == number
+        count = used[mine].sum(axis=0)
+        squares = (values[mine] ** 2).sum(axis=0)
+        squares = np.maximum(squares, LEAST_NOISE**2 * count)
+        good = (count > 0) & (squares > 0.0)
+        np.divide(
+            values[mine].sum(axis=0), np.sqrt(squares), out=scores[number], where=good
+        )
+    padded = np.pad(scores, ((0, 0), (NEIGHBOURS_PX, NEIGHBOURS_PX)), mode="reflect")
+    windows = np.lib.stride_tricks.sliding_window_view(
+        padded, 2 * NEIGHBOURS_PX + 1, axis=1
+    )
+    return np.asarray(scores - np.median(windows, axis=2))

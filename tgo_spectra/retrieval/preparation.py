@@ -12,26 +12,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tgo_spectra.errors import (
-    LineListError,
-    MissingBroadeningError,
-    SetupError,
-    TableError,
-)
+from tgo_spectra.errors import LineListError, MissingBroadeningError, SetupError
 from tgo_spectra.instruments import lno, so
+from tgo_spectra.retrieval.choice import CHANNELS
 from tgo_spectra.retrieval.setup import TableSetup
-from tgo_spectra.retrieval.setups import list_setups, shipped
+from tgo_spectra.retrieval.setups import shipped
 from tgo_spectra.spectroscopy import gas_info, gas_names
 from tgo_spectra.spectroscopy.lineparameters import (
     UNKNOWN_ENERGY,
     default_broadening,
     doppler_hwhm,
 )
-from tgo_spectra.spectroscopy.tables.files import (
-    find_table,
-    list_tables,
-    prepared_path,
-)
+from tgo_spectra.spectroscopy.tables.files import prepared_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -40,18 +32,8 @@ if TYPE_CHECKING:
     from tgo_spectra.spectroscopy.collecting import GasLines
     from tgo_spectra.spectroscopy.lineparameters import Broadening
 
-__all__ = [
-    "TableNeed",
-    "fetched",
-    "lines_for",
-    "prepare_table",
-    "require_table",
-    "table_need",
-    "table_state",
-]
+__all__ = ["TableNeed", "fetched", "lines_for", "prepare_table", "table_need"]
 
-CHANNELS = ("so", "lno")
-"""Those whose orders tell the window of a table."""
 WING_CM1 = 25
 """Lines are taken this far outside the window."""
 MARGIN_CM1 = 2.0
@@ -183,64 +165,6 @@ def _window(setup: TableSetup) -> tuple[float, float]:
             pair.append(float(np.asarray(at)[0]))
         ends.append(pair)
     return min(ends[0]) - MARGIN_CM1, max(ends[1]) + MARGIN_CM1
-
-
-def table_state(setup: Setup) -> str:
-    """Say where the table of a setup is, or what makes it.
-
-    Parameters
-    ----------
-    setup : Setup
-
-    Returns
-    -------
-    str
-        ``-`` (it has none), ``in the package``, ``prepared``, the path of a file, or
-        the command to run.
-
-    Examples
-    --------
-    >>> from tgo_spectra.retrieval.setups import load_setup
-    >>> table_state(load_setup("uvis_o3"))
-    '-'
-    """
-    if not isinstance(setup, TableSetup):
-        return "-"
-    path = find_table(setup.table)
-    if path is None:
-        return f"run: {_command(setup)}"
-    if path == prepared_path(setup.table):
-        return "prepared"
-    return "in the package" if setup.table in list_tables() else str(path)
-
-
-def _command(setup: TableSetup) -> str:
-    if setup.channel not in CHANNELS:
-        return f"tgo-spectra tables build --out {setup.table}"
-    name = setup.name if setup.name in list_setups() else f"{setup.name}.toml"
-    return f"tgo-spectra prepare {name}"
-
-
-def require_table(setup: Setup) -> None:
-    """Refuse a setup whose table is not there, and say what to run.
-
-    Raises
-    ------
-    TableError
-        ``table.not_built``.
-    """
-    if isinstance(setup, TableSetup) and find_table(setup.table) is None:
-        lists = "--fetch', or with --lines FOLDER in its place where your lists are"
-        if setup.channel not in CHANNELS:
-            lists = "...'"
-        message = (
-            f"the setup {setup.name!r} needs the table {setup.table!r}, which is "
-            f"neither in the package nor prepared: run '{_command(setup)} {lists}; the "
-            f"package has {', '.join(list_tables())}"
-        )
-        raise TableError(
-            message, field="table", value=setup.table, rule="table.not_built"
-        )
 
 
 def fetched(need: TableNeed, report: Callable[[str], None]) -> list[Path]:

@@ -1,8 +1,8 @@
 """Kinds of retrieval: one row each.
 
 A setup file states its kind in the key ``kind`` at its top. The row of the kind says
-which struct holds the rest, which function fits, and what product it is for. What a fit
-needs is imported when it is used, so that reading setups stays light.
+which struct holds the rest, which function fits, and what product it is for. Struct and
+model of a kind are imported when they are used: a product of one kind meets no other.
 """
 
 from __future__ import annotations
@@ -14,10 +14,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tgo_spectra.errors import SetupError
-from tgo_spectra.retrieval.models.lno.setup import NadirSetup
-from tgo_spectra.retrieval.models.mir.setup import MirSetup
-from tgo_spectra.retrieval.models.so.temperature.setup import TemperatureSetup
-from tgo_spectra.retrieval.models.uvis.setup import UvisSetup
 from tgo_spectra.retrieval.setup import RetrievalSetup, Setup
 
 if TYPE_CHECKING:
@@ -80,10 +76,12 @@ class Kind:
     ----------
     name : str
         Value of the key ``kind``.
+    channel : str
+        In small letters.
     observation : {"occultation", "nadir"}
         What kind of product it serves.
-    setup : type of Setup
-        Struct of its setups.
+    setup : callable
+        Gives the struct of its setups, whose `kind` is the name.
     retrieve : callable
         ``(level1, setup, atmosphere) -> level2``.
     methods : tuple of str
@@ -106,8 +104,9 @@ class Kind:
     """
 
     name: str
+    channel: str
     observation: str
-    setup: type[Setup]
+    setup: Callable[[], type[Setup]]
     retrieve: Callable[[xr.Dataset, Any, Atmosphere], xr.Dataset]
     methods: tuple[str, ...] = ()
     files: tuple[str, ...] = ("table",)
@@ -119,10 +118,20 @@ class Kind:
     memory_gb: float = _MEMORY_GB
 
 
+def _profile_setup() -> type[Setup]:
+    return RetrievalSetup
+
+
 def _profile(level1: xr.Dataset, setup: Any, atmosphere: Atmosphere) -> xr.Dataset:
     from tgo_spectra.retrieval.models.so.profile import retrieve_profile
 
     return retrieve_profile(level1, setup, atmosphere)
+
+
+def _ozone_setup() -> type[Setup]:
+    from tgo_spectra.retrieval.models.uvis.setup import UvisSetup
+
+    return UvisSetup
 
 
 def _ozone(level1: xr.Dataset, setup: Any, atmosphere: Atmosphere) -> xr.Dataset:
@@ -131,16 +140,34 @@ def _ozone(level1: xr.Dataset, setup: Any, atmosphere: Atmosphere) -> xr.Dataset
     return retrieve_ozone(level1, setup, atmosphere)
 
 
+def _nadir_setup() -> type[Setup]:
+    from tgo_spectra.retrieval.models.lno.setup import NadirSetup
+
+    return NadirSetup
+
+
 def _nadir(level1: xr.Dataset, setup: Any, atmosphere: Atmosphere) -> xr.Dataset:
     from tgo_spectra.retrieval.models.lno.columns import retrieve_nadir
 
     return retrieve_nadir(level1, setup, atmosphere)
 
 
+def _mir_setup() -> type[Setup]:
+    from tgo_spectra.retrieval.models.mir.setup import MirSetup
+
+    return MirSetup
+
+
 def _mir(level1: xr.Dataset, setup: Any, atmosphere: Atmosphere) -> xr.Dataset:
     from tgo_spectra.retrieval.models.mir.profiles import retrieve_mir
 
     return retrieve_mir(level1, setup, atmosphere)
+
+
+def _temperature_setup() -> type[Setup]:
+    from tgo_spectra.retrieval.models.so.temperature.setup import TemperatureSetup
+
+    return TemperatureSetup
 
 
 def _temperature(level1: xr.Dataset, setup: Any, atmosphere: Atmosphere) -> xr.Dataset:
@@ -166,16 +193,18 @@ def _mir_geometry(path: Path) -> tuple[Path, ...]:
 KINDS: list[Kind] = [
     Kind(
         name="profile",
+        channel="so",
         observation="occultation",
-        setup=RetrievalSetup,
+        setup=_profile_setup,
         retrieve=_profile,
         methods=("oe", "tikhonov", "onion", "slant"),
         needs=_SO,
     ),
     Kind(
         name="ozone",
+        channel="uvis",
         observation="occultation",
-        setup=UvisSetup,
+        setup=_ozone_setup,
         retrieve=_ozone,
         methods=("oe", "slant"),
         files=("cross_section",),
@@ -190,8 +219,9 @@ KINDS: list[Kind] = [
     ),
     Kind(
         name="nadir",
+        channel="lno",
         observation="nadir",
-        setup=NadirSetup,
+        setup=_nadir_setup,
         retrieve=_nadir,
         memory_gb=2.0,
         needs=_OPTICS
@@ -203,8 +233,9 @@ KINDS: list[Kind] = [
     ),
     Kind(
         name="mir",
+        channel="mir",
         observation="occultation",
-        setup=MirSetup,
+        setup=_mir_setup,
         retrieve=_mir,
         needs=_OCCULTATION | {"wavenumber": _SPECTRA, "order": ("spectrum",)},
         open=_mir_spectra,
@@ -213,8 +244,9 @@ KINDS: list[Kind] = [
     ),
     Kind(
         name="temperature",
+        channel="so",
         observation="occultation",
-        setup=TemperatureSetup,
+        setup=_temperature_setup,
         retrieve=_temperature,
         needs=_SO,
     ),
@@ -233,7 +265,7 @@ def named(name: object, path: Path | None = None) -> Kind:
 
     Examples
     --------
-    >>> named("nadir").setup.__name__
+    >>> named("nadir").setup().__name__
     'NadirSetup'
     """
     for row in KINDS:
@@ -254,7 +286,9 @@ def kind_of_setup(setup: object) -> Kind | None:
     >>> kind_of_setup("so_134") is None
     True
     """
-    return next((row for row in KINDS if isinstance(setup, row.setup)), None)
+    if not isinstance(setup, Setup):
+        return None
+    return next((row for row in KINDS if row.name == setup.kind), None)
 
 
 def files_of(setup: object) -> tuple[str, ...]:

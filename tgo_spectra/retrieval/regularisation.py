@@ -1,4 +1,4 @@
-"""What constrains a profile: a priori covariances, roughness, and how strong it is."""
+"""Roughness of a profile as its constraint, and how strong it is."""
 
 from __future__ import annotations
 
@@ -16,24 +16,10 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.floating]
     Choice = Literal["expected-error", "l-curve", "discrepancy"]
 
-__all__ = [
-    "Ladder",
-    "choose_alpha",
-    "exponential_covariance",
-    "ladder",
-    "roughness",
-]
+__all__ = ["Ladder", "choose_alpha", "ladder", "roughness"]
 
 ALPHAS = np.logspace(-4.0, 6.0, 21)
 """Strengths that are tried; the constraint is dimensionless."""
-
-
-def exponential_covariance(
-    altitude_km: Array, sigma: Array, correlation_km: float
-) -> Array:
-    """Return the a priori covariance with exponential correlation between levels."""
-    distance = np.abs(altitude_km[:, None] - altitude_km[None, :])
-    return sigma[:, None] * sigma[None, :] * np.exp(-distance / correlation_km)
 
 
 def roughness(sigma: Array) -> Array:

@@ -220,6 +220,9 @@ class Uncertainties(Section, frozen=True):
 class Setup(Section, frozen=True, kw_only=True):
     """Every choice of one retrieval: what the setups of all kinds have in common."""
 
+    kind: ClassVar[str]
+    """Name of its row in `tgo_spectra.retrieval.registry.KINDS`."""
+
     name: str
     """Recorded in results."""
 
@@ -441,6 +444,7 @@ class RetrievalSetup(SoSetup, frozen=True, kw_only=True):
     4
     """
 
+    kind: ClassVar[str] = "profile"
     logarithms: ClassVar[bool] = True
 
     orders: tuple[int, ...]

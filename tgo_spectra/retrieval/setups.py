@@ -31,6 +31,7 @@ __all__ = [
     "parse_toml",
     "read_setup_file",
     "shipped",
+    "shipped_of",
 ]
 
 _BYTES_MAX = 1_000_000  # of a setup file; a thousand times of what one needs
@@ -74,7 +75,7 @@ def _parse(raw: dict[str, object], path: Path) -> Setup:
     stated = raw.pop("kind", None)
     row = named(UNSTATED if stated is None else stated, path)
     try:
-        return row.setup.parse(raw, path)
+        return row.setup().parse(raw, path)
     except SetupError as error:
         if stated is not None or not _about_keys(error):
             raise
@@ -112,15 +113,27 @@ def shipped(channel: str | None = None) -> Iterator[tuple[Kind, Setup]]:
     ['lno_167_169_h2o', 'lno_189_190_co']
     """
     for row in KINDS:
-        for setup in _shipped():
-            if isinstance(setup, row.setup) and channel in {None, setup.channel}:
+        if channel in {None, row.channel}:
+            for setup in shipped_of(row):
                 yield row, setup
 
 
+def shipped_of(row: Kind) -> list[Setup]:
+    """Return the shipped setups of a kind by name; those of others are not made."""
+    kinds = _shipped_kinds().items()
+    return [_shipped(name) for name, kind in kinds if kind == row.name]
+
+
 @functools.cache
-def _shipped() -> tuple[Setup, ...]:
-    """Read the shipped setups, once in a process."""
-    return tuple(load_setup(name) for name in list_setups())
+def _shipped_kinds() -> dict[str, object]:
+    """Kinds of the shipped setups by name, read once in a process."""
+    return {name: _read_shipped(name)[0]["kind"] for name in list_setups()}
+
+
+@functools.cache
+def _shipped(name: str) -> Setup:
+    """Read a shipped setup, once in a process."""
+    return load_setup(name)
 
 
 def list_setups() -> list[str]:

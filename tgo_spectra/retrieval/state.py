@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from tgo_spectra.errors import RetrievalError, SetupError
-from tgo_spectra.retrieval.regularisation import exponential_covariance
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +23,15 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.floating]
     State = Mapping[str, Array]
 
-__all__ = ["FIXED", "Block", "StateSpace", "Turned", "independent", "profile"]
+__all__ = [
+    "FIXED",
+    "Block",
+    "StateSpace",
+    "Turned",
+    "exponential_covariance",
+    "independent",
+    "profile",
+]
 
 FIXED = 1e-9
 """Variance, in squared units of an element, that keeps it where its a priori is."""
@@ -95,6 +102,14 @@ class Block:
         from tgo_spectra.retrieval.solve import invert
 
         return invert(self.covariance)
+
+
+def exponential_covariance(
+    altitude_km: Array, sigma: Array, correlation_km: float
+) -> Array:
+    """Return the a priori covariance with exponential correlation between levels."""
+    distance = np.abs(altitude_km[:, None] - altitude_km[None, :])
+    return sigma[:, None] * sigma[None, :] * np.exp(-distance / correlation_km)
 
 
 def independent(

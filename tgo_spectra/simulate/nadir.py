@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tgo_spectra import mars
-from tgo_spectra.atmosphere.profile import read_atmosphere
+from tgo_spectra.atmosphere.files import read_atmosphere
 from tgo_spectra.errors import SetupError
 from tgo_spectra.instruments import lno
 from tgo_spectra.simulate.air import air_of, mole_fractions_of
@@ -26,8 +26,7 @@ from tgo_spectra.simulate.product import write_simulated
 from tgo_spectra.simulate.response import lno_response, moments
 from tgo_spectra.simulate.scenario import NadirScenario
 from tgo_spectra.spectroscopy.tables.files import open_table, table_gases
-from tgo_spectra.spectroscopy.tables.interpolation import spline_matrices
-from tgo_spectra.spectroscopy.tables.read import table_arrays
+from tgo_spectra.spectroscopy.tables.read import spline_matrices, table_arrays
 
 if TYPE_CHECKING:
     from pathlib import Path

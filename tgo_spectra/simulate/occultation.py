@@ -24,7 +24,7 @@ from tgo_spectra.simulate.detector import Signal, Simulation, disturbed, noisy
 from tgo_spectra.simulate.layout import LAYOUTS
 from tgo_spectra.simulate.response import moments, so_response
 from tgo_spectra.spectroscopy import tables
-from tgo_spectra.spectroscopy.tables.interpolation import interpolate_coefficients
+from tgo_spectra.spectroscopy.tables.read import interpolate_coefficients
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -119,8 +119,7 @@ def aerosol_depth(scenario: SoScenario, height_km: Array) -> Array:
 
 
 def _band(scenario: SoScenario) -> tuple[tables.BandTable, str]:
-    from tgo_spectra.retrieval.choice import default_setup
-    from tgo_spectra.retrieval.preparation import require_table
+    from tgo_spectra.retrieval.choice import default_setup, require_table
     from tgo_spectra.retrieval.registry import files_of
 
     source = scenario.table

@@ -12,16 +12,17 @@ from tgo_spectra.atmosphere.climatology.weights import (
     latitude_pick,
     series_pick,
 )
-from tgo_spectra.atmosphere.hydrostatic import heights_of_pressure
+from tgo_spectra.atmosphere.profile import EXTENSION_BELOW_KM
 from tgo_spectra.errors import AtmosphereError
+from tgo_spectra.mars import GM_M3_S2, SCALE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import xarray as xr
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Anchoring", "Place", "column", "heights"]
+__all__ = ["Anchoring", "Place", "column", "heights", "heights_of_pressure"]
 
 #: Hours of local time per degree of longitude.
 HOURS_PER_DEGREE = 1.0 / 15.0
@@ -299,3 +300,54 @@ def _reference(msg: str, value: object, path: str) -> AtmosphereError:
         value=value,
         rule="climatology.altitude_reference",
     )
+
+
+def heights_of_pressure(
+    pressure_pa: ArrayLike,
+    temperature_k: ArrayLike,
+    *,
+    anchor_altitude_km: float,
+    anchor_pressure_pa: float,
+    radius_km: float,
+) -> NDArray[np.float64]:
+    """Altitudes of pressure levels, integrated from one known altitude.
+
+    The geopotential difference is (R/M) times the integral of T (K) over ln p (Pa), T
+    linear in ln p between levels (level,); it becomes a height (km, (level,)) with
+    g = GM / (R + z)^2. Below the lowest level, down to the anchor (km and Pa), the
+    temperature is that of the level. One molar mass: good below the homopause.
+
+    Raises
+    ------
+    AtmosphereError
+        The anchor's pressure is below that of the top, or its altitude more than
+        5 km below the lowest level (``climatology.anchor``).
+    """
+    log_p = np.log(np.asarray(pressure_pa, dtype=np.float64))
+    t = np.asarray(temperature_k, dtype=np.float64)
+    anchor = float(np.log(anchor_pressure_pa))
+    if anchor < log_p[-1]:
+        msg = f"the anchor lies above the top, {np.exp(log_p[-1]):.4g} Pa"
+        raise _wrong(msg, anchor_pressure_pa)
+    # areas under T(ln p), counted upwards from the lowest level
+    steps = 0.5 * (t[1:] + t[:-1]) * -np.diff(log_p)
+    upwards = np.concatenate([[0.0], np.cumsum(steps)])
+    if anchor >= log_p[0]:
+        at_anchor = -t[0] * (anchor - log_p[0])
+    else:
+        k = int(np.searchsorted(-log_p, -anchor)) - 1
+        t_anchor = np.interp(-anchor, -log_p, t)
+        at_anchor = upwards[k] + 0.5 * (t[k] + t_anchor) * (log_p[k] - anchor)
+    rise = SCALE * (upwards - at_anchor)
+    start = 1e3 * (radius_km + anchor_altitude_km)
+    # GM/r0 - GM/r = rise, so r = r0 / (1 - rise r0 / GM)
+    radius = start / (1.0 - rise * start / GM_M3_S2)
+    height = 1e-3 * radius - radius_km
+    if height[0] - anchor_altitude_km > EXTENSION_BELOW_KM:
+        msg = f"the anchor lies more than {EXTENSION_BELOW_KM} km below the levels"
+        raise _wrong(msg, anchor_pressure_pa)
+    return np.asarray(height)
+
+
+def _wrong(msg: str, value: float) -> AtmosphereError:
+    return AtmosphereError(msg, field="anchor", value=value, rule="climatology.anchor")

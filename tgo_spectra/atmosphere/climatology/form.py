@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import xarray as xr
 
-from tgo_spectra.atmosphere.units import UNITS, scale_of, unit_of
+from tgo_spectra.atmosphere.fields import UNITS, scale_of, unit_of
 from tgo_spectra.errors import AtmosphereError
 from tgo_spectra.mars import BOLTZMANN, MOLAR_MASS
 

@@ -12,13 +12,13 @@ from tgo_spectra.atmosphere.climatology import table
 from tgo_spectra.atmosphere.climatology.form import Form, Source
 from tgo_spectra.atmosphere.climatology.gem import PROFILES, votable
 from tgo_spectra.atmosphere.climatology.grids import GRIDS
+from tgo_spectra.atmosphere.fields import UNITS, unit_of
 from tgo_spectra.atmosphere.files import (
     is_netcdf,
     netcdf_of,
     profile_from_text,
     text_of,
 )
-from tgo_spectra.atmosphere.units import UNITS, unit_of
 from tgo_spectra.errors import AtmosphereError
 from tgo_spectra.paths import expanded
 

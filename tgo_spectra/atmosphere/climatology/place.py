@@ -8,7 +8,8 @@ import numpy as np
 import xarray as xr
 
 from tgo_spectra.atmosphere.climatology.column import Anchoring, Place, column, heights
-from tgo_spectra.atmosphere.profile import on_altitudes, read_atmosphere
+from tgo_spectra.atmosphere.files import read_atmosphere
+from tgo_spectra.atmosphere.profile import on_altitudes
 from tgo_spectra.atmosphere.reference import mean_of_points
 from tgo_spectra.errors import AtmosphereError
 from tgo_spectra.mars import MEAN_RADIUS_KM

@@ -11,12 +11,12 @@ from tgo_spectra.spectroscopy.tables.files import (
     verify_table,
     write_table,
 )
-from tgo_spectra.spectroscopy.tables.interpolation import interpolate_coefficients
 from tgo_spectra.spectroscopy.tables.read import (
     BandTable,
     band_of,
     check_covers,
     check_range,
+    interpolate_coefficients,
     table_arrays,
 )
 

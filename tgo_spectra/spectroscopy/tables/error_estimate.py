@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tgo_spectra.spectroscopy.tables.cells import CELL_POINTS, legendre_values
-from tgo_spectra.spectroscopy.tables.interpolation import interpolate_coefficients
+from tgo_spectra.spectroscopy.tables.read import interpolate_coefficients
 from tgo_spectra.spectroscopy.tables.scratch import in_pieces, run_tasks
 from tgo_spectra.spectroscopy.tables.training import (
     Band,

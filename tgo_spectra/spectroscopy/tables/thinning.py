@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tgo_spectra.spectroscopy.tables.interpolation import spline_matrices
 from tgo_spectra.spectroscopy.tables.quadrature import MOMENT_SLACK, thin_cells
+from tgo_spectra.spectroscopy.tables.read import spline_matrices
 from tgo_spectra.spectroscopy.tables.scratch import in_pieces, one_thread
 from tgo_spectra.spectroscopy.tables.training import (
     EVERY,
@@ -100,7 +100,7 @@ def thinned_columns(
     >>> few.nodes_cm1.size < 0.5 * band.nodes_cm1.size
     True
     """
-    from tgo_spectra.numerics.matrices_kernel import sum_spectra
+    from tgo_spectra.numerics.kernels import sum_spectra
 
     # the same choice for any number of threads
     with one_thread():

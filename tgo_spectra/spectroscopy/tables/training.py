@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tgo_spectra.mars import BOLTZMANN, MEAN_RADIUS_KM
-from tgo_spectra.spectroscopy.tables.interpolation import spline_matrices
+from tgo_spectra.spectroscopy.tables.read import spline_matrices
 from tgo_spectra.spectroscopy.tables.scratch import in_pieces
 
 if TYPE_CHECKING:

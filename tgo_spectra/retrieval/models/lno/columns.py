@@ -13,7 +13,7 @@ from tgo_spectra.errors import AtmosphereError, RetrievalError, TableError
 from tgo_spectra.instruments import uncertain
 from tgo_spectra.instruments.so import PIXELS
 from tgo_spectra.retrieval import level2, verdict
-from tgo_spectra.retrieval.air import with_stated
+from tgo_spectra.retrieval.given import with_stated
 from tgo_spectra.retrieval.limits import upper_limit
 from tgo_spectra.retrieval.measurement import given_atmosphere
 from tgo_spectra.retrieval.models.lno.fit import ColumnFit, fit_spectrum

@@ -16,7 +16,7 @@ from tgo_spectra.instruments.response.line_by_line import Cells
 from tgo_spectra.instruments.response.tabulated import blocks_of
 from tgo_spectra.retrieval.measurement import smooth_wavenumber
 from tgo_spectra.retrieval.models.lno.nodes import nadir_band
-from tgo_spectra.spectroscopy.tables.interpolation import spline_matrices
+from tgo_spectra.spectroscopy.tables.read import spline_matrices
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -464,7 +464,7 @@ def optical_depths(
     -------
     array, shape (air, gas, node)
     """
-    from tgo_spectra.numerics.matrices_kernel import sum_spectra
+    from tgo_spectra.numerics.kernels import sum_spectra
 
     size = model.band.nodes_cm1.size
     single = np.zeros((len(model.gases), len(airs), size), np.float32)

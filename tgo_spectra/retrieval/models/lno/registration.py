@@ -22,7 +22,7 @@ from tgo_spectra.retrieval.models.lno.model import (
     state_weights,
 )
 from tgo_spectra.retrieval.models.lno.scene import QUANTITIES, layers_above
-from tgo_spectra.retrieval.registration import compare_shifts
+from tgo_spectra.retrieval.spectra import compare_shifts
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -10,7 +10,7 @@ import xarray as xr
 
 from tgo_spectra import mars
 from tgo_spectra.atmosphere import profile as atmospheres
-from tgo_spectra.atmosphere.hydrostatic import EXTENSION_BELOW_KM
+from tgo_spectra.atmosphere.profile import EXTENSION_BELOW_KM
 from tgo_spectra.errors import AtmosphereError
 from tgo_spectra.instruments import nadir as views
 from tgo_spectra.retrieval.models.lno.model import LayeredColumn

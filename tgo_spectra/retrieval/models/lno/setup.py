@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta, field
 
 from tgo_spectra.retrieval.section import Checks, NonNegative, Positive, Section
-from tgo_spectra.retrieval.setup import (
-    TableSetup,
-)
+from tgo_spectra.retrieval.setup import TableSetup
 
 __all__ = ["NadirSetup"]
 
@@ -91,6 +89,8 @@ class NadirSetup(TableSetup, frozen=True, kw_only=True):
     >>> load_setup("lno_189_190_co").replace(average=10).average
     10
     """
+
+    kind: ClassVar[str] = "nadir"
 
     gas: str
     interferents: dict[str, Positive]

@@ -18,6 +18,7 @@ from tgo_spectra.errors import InstrumentError, RetrievalError
 from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.instruments.response import tabulated as operators
 from tgo_spectra.retrieval.conclusion import conclude
+from tgo_spectra.retrieval.given import prior_sigma
 from tgo_spectra.retrieval.joint import Result, fit
 from tgo_spectra.retrieval.linear import (
     EXPONENT,
@@ -27,16 +28,18 @@ from tgo_spectra.retrieval.linear import (
     Expansion,
     Linearised,
     Measurement,
-    linearise,
     place_of,
-    row_spectra,
     seen_by_rows,
 )
 from tgo_spectra.retrieval.models.mir.scene import SHAPE, SHAPE_SOURCES
-from tgo_spectra.retrieval.prior import prior_sigma
-from tgo_spectra.retrieval.registration import best_shift, compare_shifts
+from tgo_spectra.retrieval.spectra import (
+    RowModel,
+    Seen,
+    Whitened,
+    best_shift,
+    compare_shifts,
+)
 from tgo_spectra.retrieval.state import StateSpace, independent, profile
-from tgo_spectra.retrieval.whitened import Whitened, whiten
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -164,12 +167,11 @@ def row_paths(scene: MirScene) -> dict[str, Array]:
 
 
 @dataclass
-class _OrderModel:
+class _OrderModel(RowModel):
     """One order along an iteration: keeps its operator while it is good."""
 
     scene: MirScene
     index: int
-    built: tuple[float, float] = (np.inf, np.inf)
     shape: Mapping[str, float] = field(default_factory=dict)
     operator: Operator | None = None
 
@@ -186,6 +188,8 @@ class _OrderModel:
             dispersion_cm1=one.dispersion_cm1,
             baseline_degree=scene.setup.baseline_degree,
         )
+        self.start()
+        self.depth = np.zeros(one.rows.size)  # no light of other orders to change
 
     def shape_of(self, state: State) -> dict[str, float]:
         """Line shape of this order in a state."""
@@ -194,28 +198,8 @@ class _OrderModel:
             shape[name] = float(state[name][self.index])
         return shape
 
-    def linearise(self, state: State, with_jacobian: bool) -> Linearised:
-        """Evaluate at a state."""
-        fields, extra = self.fields(state, with_jacobian)
-        depth = np.zeros(self.measurement.bin.size)
-        return linearise(fields, self.measurement, state, self.built, depth, extra)
-
-    def whitened(self, state: State) -> Whitened:
-        """Return the derivatives pixel by pixel."""
-        fields, extra = self.fields(state, True)
-        depth = np.zeros(self.measurement.bin.size)
-        return whiten(fields, self.measurement, state, self.built, depth, extra)
-
-    def spectra(self, state: State) -> Array:
-        """Return the spectra of the rows without baseline, (row, pixel)."""
-        fields, _ = self.fields(state, False)
-        depth = np.zeros(self.measurement.bin.size)
-        return row_spectra(fields, self.measurement, state, self.built, depth)[0]
-
-    def fields(
-        self, state: State, with_jacobian: bool
-    ) -> tuple[forward.PixelFields, Array | None]:
-        """Return the convolved fields and the derivatives by all extra elements."""
+    def seen(self, state: State, with_jacobian: bool) -> Seen:
+        """Return what the rows see at a state, with or without derivatives."""
         seen_by = self._operator(state)
         limb = self.scene.limbs[self.index]
         t = forward.node_transmittance(limb, state)
@@ -230,10 +214,8 @@ class _OrderModel:
             ends = np.cumsum([d.shape[1] for d in directions])[:-1]
             gas = dict(zip(limb.gases, np.split(-field, ends, axis=1), strict=True))
         value, shift, curvature, slope = seen[: len(operators.KINDS)]
-        return (
-            forward.PixelFields(value, shift, curvature, slope, gas),
-            self._extra(seen_by, seen),
-        )
+        fields = forward.PixelFields(value, shift, curvature, slope, gas)
+        return Seen(fields, self._extra(seen_by, seen) if with_jacobian else None)
 
     def _operator(self, state: State) -> Operator:
         wanted = (float(state[SHIFT][self.index]), place_of(state)[1])
@@ -347,7 +329,7 @@ def coarse_shifts(
     for index, model in enumerate(evaluator.models):
         m, one = model.measurement, scene.orders[index]
         rows = np.argsort(one.altitude_km, kind="stable")[:SEARCH_ROWS]
-        value = (m.rows[rows] @ model.fields(prior, False)[0].value.T).astype(float)
+        value = (m.rows[rows] @ model.seen(prior, False).fields.value.T).astype(float)
         inner = slice(reach, one.pixels.size - reach)
         chi, _ = compare_shifts(
             m.transmittance[rows, inner],

@@ -9,12 +9,11 @@ import numpy as np
 from tgo_spectra.errors import RetrievalError
 from tgo_spectra.instruments import uncertain
 from tgo_spectra.retrieval import level2
-from tgo_spectra.retrieval.air import given_air, with_stated
+from tgo_spectra.retrieval.given import given_air, of_reference, with_stated
 from tgo_spectra.retrieval.measurement import given_atmosphere, planet_radius
 from tgo_spectra.retrieval.models.mir.fit import MirSolution, solve_mir
 from tgo_spectra.retrieval.models.mir.scene import MirScene, make_mir_scene, order_rows
 from tgo_spectra.retrieval.models.mir.systematics import denser, mir_changes, sizes
-from tgo_spectra.retrieval.prior import of_reference
 from tgo_spectra.retrieval.profile_variables import profile_dataset
 from tgo_spectra.spectroscopy import tables
 

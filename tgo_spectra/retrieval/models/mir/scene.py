@@ -18,9 +18,8 @@ from tgo_spectra.errors import RetrievalError
 from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.instruments.acs_mir import DoubleImage
 from tgo_spectra.instruments.response.channels import acs_mir_operator, table_cells
-from tgo_spectra.retrieval.air import coefficients_on
+from tgo_spectra.retrieval.given import coefficients_on, prior_profile
 from tgo_spectra.retrieval.measurement import noisy_pixels
-from tgo_spectra.retrieval.prior import prior_profile
 from tgo_spectra.spectroscopy.tables.read import BandTable, check_range
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ setup states it, and results repeat that it is *to be verified*.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta, field
 
@@ -127,6 +127,8 @@ class MirSetup(ProfileSetup, frozen=True, kw_only=True):
     >>> setup.replace(table="mine.nc").table
     'mine.nc'
     """
+
+    kind: ClassVar[str] = "mir"
 
     position: Annotated[int, Meta(ge=1, le=14)]
     """Position of the secondary grating, for the record."""

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tgo_spectra import geometry
-from tgo_spectra.retrieval.air import airs_off
 from tgo_spectra.retrieval.elements import Size, sizes_of
+from tgo_spectra.retrieval.given import airs_off
 from tgo_spectra.retrieval.models.mir.fit import MirEvaluator, known_blocks
 from tgo_spectra.retrieval.models.mir.scene import SHAPE_SOURCES, limbs_of
 

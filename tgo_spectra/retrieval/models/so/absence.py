@@ -9,7 +9,7 @@ import numpy as np
 from tgo_spectra.retrieval import linear
 from tgo_spectra.retrieval.elements import elements_of
 from tgo_spectra.retrieval.models.so.evaluation import Evaluator, measurement_of
-from tgo_spectra.retrieval.models.so.profile_output import build_scene
+from tgo_spectra.retrieval.models.so.solution import build_scene
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -14,10 +14,7 @@ import numpy as np
 
 from tgo_spectra.forward import ray
 from tgo_spectra.forward import transmittance as forward
-from tgo_spectra.retrieval.air import (
-    given_air,
-    moved,
-)
+from tgo_spectra.retrieval.given import given_air, moved
 from tgo_spectra.retrieval.models.so import scene as scenes
 from tgo_spectra.retrieval.models.so.sources import (
     AIR,

@@ -10,14 +10,14 @@ import numpy as np
 from tgo_spectra.errors import RetrievalError
 from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.instruments.response import tabulated as operator
-from tgo_spectra.instruments.response.truncation import truncation_residual
+from tgo_spectra.instruments.response.fields import truncation_residual
 from tgo_spectra.retrieval import linear
 from tgo_spectra.retrieval.elements import ELEMENTS, elements_of
 from tgo_spectra.retrieval.kernels import Bands
 from tgo_spectra.retrieval.linear import REBUILD_PX, place_of
 from tgo_spectra.retrieval.models.so import sources
 from tgo_spectra.retrieval.models.so.scene import detector_position
-from tgo_spectra.retrieval.whitened import Whitened, whiten
+from tgo_spectra.retrieval.spectra import RowModel, Seen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -95,8 +95,29 @@ def row_paths(scene: Scene) -> dict[str, Array]:
     return paths
 
 
+class SoModel(RowModel):
+    """Spectra of SO, which hold light of several orders of the grating."""
+
+    operator: Operator | None
+
+    def on_nodes(self, state: State, heights: npt.NDArray[np.intp]) -> Array:
+        """Return the transmittance on the nodes at some heights, (node, height)."""
+        raise NotImplementedError
+
+    def truncation(self, state: State) -> float:
+        """Largest change of pixel transmittance by the outermost pair of orders.
+
+        Seen at a few of the lower heights. Light falls off outwards, so that the
+        orders beyond would change less.
+        """
+        assert self.operator is not None
+        count = self.measurement.rows.shape[1]
+        heights = np.unique(np.linspace(0, count // 3, 4).astype(int))
+        return truncation_residual(self.operator, self.on_nodes(state, heights))
+
+
 @dataclass
-class Evaluator:
+class Evaluator(SoModel):
     """The forward model along an iteration: keeps the operator while it is good.
 
     Derivatives to the elements of the instrument and to the sources of
@@ -116,53 +137,19 @@ class Evaluator:
     def __post_init__(self) -> None:
         self.last: tuple[Operator, bool, State, forward.PixelFields] | None = None
         self.sides: tuple[tuple[float, ...], list[Operator]] | None = None
-        self.built = (np.inf, np.inf)
+        self.start()
         self.elements = tuple(elements_of(self.scene.setup))
         self.known = sources.names_of(self.scene.setup)
         self.settings: tuple[float, ...] = ()
         self.operator: Operator | None = None
         self.derivatives: Array | None = None
         self.higher: Array | None = None
-        used = self.measurement.weight > 0
-        mean = (self.measurement.transmittance * used).sum(axis=1) / used.sum(axis=1)
-        self.depth = depth_of(mean)
 
-    def __call__(self, state: State, with_jacobian: bool) -> linear.Linearised:
-        """Evaluate at a state."""
-        result = self.linearise(state, with_jacobian)
-        self.depth = depth_of(result.baseline[:, 0])
-        return result
-
-    def linearise(
-        self, state: State, with_jacobian: bool, measured: Array | None = None
-    ) -> linear.Linearised:
-        """Evaluate at a state; with other spectra than those measured if given."""
+    def seen(self, state: State, with_jacobian: bool) -> Seen:
+        """Return what the rows see at a state, with or without derivatives."""
         fields = self.fields(state, with_jacobian)
-        measurement = self.measurement
-        if measured is not None:
-            measurement = replace(measurement, transmittance=measured)
         extra = self.extra(state, fields) if with_jacobian else None
-        beside = self.beside(state, fields)
-        return linear.linearise(
-            fields, measurement, state, self.built, self.depth, extra, beside
-        )
-
-    def whitened(self, state: State) -> Whitened:
-        """Return the derivatives pixel by pixel at a state; see `whiten`."""
-        fields = self.fields(state, True)
-        extra, beside = self.extra(state, fields), self.beside(state, fields)
-        return whiten(
-            fields, self.measurement, state, self.built, self.depth, extra, beside
-        )
-
-    def spectra(self, state: State) -> Array:
-        """Return the spectra of the rows without baseline, (row, pixel)."""
-        fields = self.fields(state, False)
-        spectra, _ = linear.row_spectra(
-            fields, self.measurement, state, self.built, self.depth
-        )
-        beside = self.beside(state, fields)
-        return spectra if beside is None else spectra + beside
+        return Seen(fields, extra, self.beside(state, fields))
 
     def fields(self, state: State, with_jacobian: bool) -> forward.PixelFields:
         """Return the convolved fields; rebuild the operator if it has to be."""
@@ -299,20 +286,7 @@ class Evaluator:
         off = np.abs(np.subtract(place, other))
         return bool((off > FAR * np.array([*sigmas])).any())
 
-    def truncation(self, state: State) -> float:
-        """Largest change of pixel transmittance by the outermost pair of orders.
-
-        Seen at a few of the lower heights. Light falls off outwards, so that the
-        orders beyond would change less.
-        """
-        assert self.operator is not None
-        count = self.scene.limb.height_km.size
-        heights = np.unique(np.linspace(0, count // 3, 4).astype(int))
+    def on_nodes(self, state: State, heights: npt.NDArray[np.intp]) -> Array:
+        """Return the transmittance on the nodes at some heights, (node, height)."""
         limb = forward.at_heights(self.scene.limb, heights)
-        seen = forward.node_transmittance(limb, state)
-        return truncation_residual(self.operator, seen)
-
-
-def depth_of(brightness: Array) -> Array:
-    """Aerosol optical depth from the brightness level of a row."""
-    return np.clip(-np.log(np.clip(brightness, 1e-3, None)), 0.0, None)
+        return forward.node_transmittance(limb, state)

@@ -27,10 +27,10 @@ from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.numerics.matrices import steady_product
 from tgo_spectra.retrieval.conclusion import conclude_plainly
 from tgo_spectra.retrieval.diagnostics import joined
+from tgo_spectra.retrieval.given import prior_profile, prior_sigma
 from tgo_spectra.retrieval.linear import Expansion
 from tgo_spectra.retrieval.models.so import (
     optimal_estimation,
-    profile_output,
     registration,
     scene,
     systematics,
@@ -40,8 +40,7 @@ from tgo_spectra.retrieval.models.so.evaluation import (
     measurement_of,
     row_paths,
 )
-from tgo_spectra.retrieval.models.so.solution import Solution
-from tgo_spectra.retrieval.prior import prior_profile, prior_sigma
+from tgo_spectra.retrieval.models.so.solution import Solution, assembled, build_scene
 from tgo_spectra.retrieval.solve import DAMPING, Evaluation, descend
 
 if TYPE_CHECKING:
@@ -53,8 +52,8 @@ if TYPE_CHECKING:
     from tgo_spectra.retrieval.linear import Linearised
     from tgo_spectra.retrieval.models.so.scene import Scene
     from tgo_spectra.retrieval.setup import RetrievalSetup
+    from tgo_spectra.retrieval.spectra import Whitened
     from tgo_spectra.retrieval.state import State, StateSpace
-    from tgo_spectra.retrieval.whitened import Whitened
 
     Array = npt.NDArray[np.floating]
     IntArray = npt.NDArray[np.intp]
@@ -168,9 +167,9 @@ def profiles(
         level1 = level1.compute()
     if setup.method != "onion":
         setup = setup.replace(method="onion")
-    whole, record = profile_output.build_scene(level1, setup, atmosphere)
+    whole, record = build_scene(level1, setup, atmosphere)
     parts, solution, _ = peeled(whole, atmosphere)
-    result = profile_output.assembled(level1, parts.scene, solution, record)
+    result = assembled(level1, parts.scene, solution, record)
     rows = parts.scene.prepared.rows
     for gas in setup.gases:
         path = parts.columns(gas)

@@ -15,6 +15,7 @@ from tgo_spectra.errors import RetrievalError
 from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.retrieval.elements import elements_of
 from tgo_spectra.retrieval.end import first_waves
+from tgo_spectra.retrieval.given import common_blocks, prior_sigma
 from tgo_spectra.retrieval.joint import Information, Result, combine, fit, inform
 from tgo_spectra.retrieval.models.so import registration, sources
 from tgo_spectra.retrieval.models.so.evaluation import (
@@ -24,7 +25,6 @@ from tgo_spectra.retrieval.models.so.evaluation import (
 )
 from tgo_spectra.retrieval.models.so.scene import of_rows
 from tgo_spectra.retrieval.models.so.solution import Solution, solution_of
-from tgo_spectra.retrieval.prior import common_blocks, prior_sigma
 from tgo_spectra.retrieval.state import Block, StateSpace, independent, profile
 
 if TYPE_CHECKING:

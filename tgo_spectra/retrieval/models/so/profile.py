@@ -23,15 +23,17 @@ __all__ = ["METHODS", "retrieve_profile"]
 
 
 def _oe() -> Method:
-    from tgo_spectra.retrieval.models.so import optimal_estimation, profile_output
+    from tgo_spectra.retrieval.models.so import optimal_estimation
+    from tgo_spectra.retrieval.models.so.solution import profiles
 
-    return partial(profile_output.profiles, method="oe", solve=optimal_estimation.solve)
+    return partial(profiles, method="oe", solve=optimal_estimation.solve)
 
 
 def _tikhonov() -> Method:
-    from tgo_spectra.retrieval.models.so import profile_output, tikhonov
+    from tgo_spectra.retrieval.models.so import tikhonov
+    from tgo_spectra.retrieval.models.so.solution import profiles
 
-    return partial(profile_output.profiles, method="tikhonov", solve=tikhonov.solve)
+    return partial(profiles, method="tikhonov", solve=tikhonov.solve)
 
 
 def _onion() -> Method:

@@ -15,7 +15,7 @@ from numpy.polynomial import legendre
 from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.retrieval.linear import SHIFT, STRETCH
 from tgo_spectra.retrieval.models.so.scene import detector_position
-from tgo_spectra.retrieval.registration import best_shift, compare_shifts
+from tgo_spectra.retrieval.spectra import best_shift, compare_shifts
 
 if TYPE_CHECKING:
     import numpy.typing as npt

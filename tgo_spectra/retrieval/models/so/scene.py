@@ -12,9 +12,8 @@ from tgo_spectra.atmosphere import profile as atmospheres
 from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.instruments import so as instrument
 from tgo_spectra.instruments.response import tabulated as operator
-from tgo_spectra.retrieval.air import coefficients_on
 from tgo_spectra.retrieval.elements import fitted_sources, moved
-from tgo_spectra.retrieval.prior import prior_profile
+from tgo_spectra.retrieval.given import coefficients_on, prior_profile
 from tgo_spectra.spectroscopy.tables.read import check_range
 
 if TYPE_CHECKING:
@@ -134,10 +133,6 @@ class Scene:
             dtype=self.limb.dtype,
             kinds=operator.KINDS[:kinds],
         )
-
-    def with_limb(self, limb: forward.Limb) -> Scene:
-        """Return the scene with another limb (an exact one, say)."""
-        return replace(self, limb=limb)
 
 
 def operator_settings(

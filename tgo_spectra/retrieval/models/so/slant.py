@@ -21,20 +21,19 @@ from tgo_spectra.atmosphere import profile as atmospheres
 from tgo_spectra.forward import ray
 from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.retrieval import level2, verdict
-from tgo_spectra.retrieval.air import airs_off, coefficients_on
 from tgo_spectra.retrieval.elements import Size, element_of, settings
+from tgo_spectra.retrieval.given import airs_off, coefficients_on, prior_profile
 from tgo_spectra.retrieval.measurement import planet_radius, scalar
 from tgo_spectra.retrieval.models.so import slant_ends, slant_rows
-from tgo_spectra.retrieval.models.so.profile_output import choices
 from tgo_spectra.retrieval.models.so.slant_fields import (
     TRAINING,
     TRAINING_TOP_KM,
     Instrument,
     Optics,
 )
+from tgo_spectra.retrieval.models.so.solution import choices
 from tgo_spectra.retrieval.models.so.sources import ORDER_PAIRS
 from tgo_spectra.retrieval.models.so.systematics import sizes
-from tgo_spectra.retrieval.prior import prior_profile
 from tgo_spectra.retrieval.profile_variables import error_variables
 from tgo_spectra.retrieval.rows import fit_each
 from tgo_spectra.spectroscopy.tables import band_of

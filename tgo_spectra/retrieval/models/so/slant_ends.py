@@ -9,11 +9,8 @@ import numpy as np
 
 from tgo_spectra.instruments.response.tabulated import apply
 from tgo_spectra.retrieval import consistency, noise
-from tgo_spectra.retrieval.models.so.slant_fields import (
-    batches,
-    on_nodes,
-)
-from tgo_spectra.retrieval.whitened import Whitened
+from tgo_spectra.retrieval.models.so.slant_fields import batches, on_nodes
+from tgo_spectra.retrieval.spectra import Whitened
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

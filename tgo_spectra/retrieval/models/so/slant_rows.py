@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.polynomial import legendre
 
-from tgo_spectra.retrieval.models.so.evaluation import depth_of
 from tgo_spectra.retrieval.models.so.scene import detector_position
 from tgo_spectra.retrieval.models.so.slant_ends import Ended, Instrument
 from tgo_spectra.retrieval.models.so.slant_fields import (
@@ -22,12 +21,13 @@ from tgo_spectra.retrieval.models.so.slant_fields import (
     batches,
     fields,
 )
-from tgo_spectra.retrieval.registration import (
+from tgo_spectra.retrieval.solve import Evaluation, descend
+from tgo_spectra.retrieval.spectra import (
     SEARCH_GAIN,
     best_shift,
     compare_shifts,
+    depth_of,
 )
-from tgo_spectra.retrieval.solve import Evaluation, descend
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -16,18 +16,13 @@ import numpy as np
 
 from tgo_spectra import geometry
 from tgo_spectra.forward import transmittance as forward
-from tgo_spectra.instruments.response.truncation import with_fewer_orders
-from tgo_spectra.retrieval.air import air_within, stated
-from tgo_spectra.retrieval.elements import (
-    ELEMENTS,
-    elements_of,
-    fitted_sources,
-)
+from tgo_spectra.instruments.response.fields import with_fewer_orders
+from tgo_spectra.retrieval.elements import ELEMENTS, elements_of, fitted_sources
+from tgo_spectra.retrieval.given import air_within, stated
 from tgo_spectra.retrieval.linear import DRIFT, seen_by_rows
 from tgo_spectra.retrieval.models.so import air as airs
 from tgo_spectra.retrieval.models.so import scene as scenes
-from tgo_spectra.retrieval.regularisation import exponential_covariance
-from tgo_spectra.retrieval.state import Block, independent
+from tgo_spectra.retrieval.state import Block, exponential_covariance, independent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -17,7 +17,6 @@ import numpy as np
 from tgo_spectra.atmosphere.reference import reference_atmosphere
 from tgo_spectra.errors import RetrievalError
 from tgo_spectra.forward import transmittance as forward
-from tgo_spectra.retrieval.air import with_stated
 from tgo_spectra.retrieval.elements import (
     ELEMENTS,
     OTHERS,
@@ -26,6 +25,7 @@ from tgo_spectra.retrieval.elements import (
     settings,
     sizes_of,
 )
+from tgo_spectra.retrieval.given import with_stated
 from tgo_spectra.retrieval.linear import SHIFT
 from tgo_spectra.retrieval.models.so import scene as scenes
 from tgo_spectra.retrieval.models.so import sources

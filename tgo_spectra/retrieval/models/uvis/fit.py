@@ -15,8 +15,8 @@ import numpy as np
 
 from tgo_spectra.retrieval import noise
 from tgo_spectra.retrieval.conclusion import conclude_plainly
-from tgo_spectra.retrieval.screening import standing_out
-from tgo_spectra.retrieval.whitened import Whitened
+from tgo_spectra.retrieval.noise import standing_out
+from tgo_spectra.retrieval.spectra import Whitened
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

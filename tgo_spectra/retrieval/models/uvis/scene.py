@@ -13,7 +13,7 @@ from tgo_spectra.errors import AtmosphereError, RetrievalError
 from tgo_spectra.instruments import number as parameter
 from tgo_spectra.instruments import uvis
 from tgo_spectra.instruments.line_shape import FWHM_PER_SIGMA
-from tgo_spectra.retrieval.air import stated
+from tgo_spectra.retrieval.given import stated
 from tgo_spectra.retrieval.measurement import planet_radius
 from tgo_spectra.retrieval.models.uvis.fit import Model
 from tgo_spectra.spectroscopy.rayleigh import rayleigh_cross_section_co2

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from msgspec import Meta, field
 
 from tgo_spectra.paths import expanded
 from tgo_spectra.retrieval.section import Checks, NonNegative, Positive, Section
-from tgo_spectra.retrieval.setup import (
-    Setup,
-    SigmaLevels,
-)
+from tgo_spectra.retrieval.setup import Setup, SigmaLevels
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -121,6 +118,8 @@ class UvisSetup(Setup, frozen=True, kw_only=True):
     >>> setup.window.low_nm, setup.replace(continuum={"degree": 2}).continuum.degree
     (220.0, 2)
     """
+
+    kind: ClassVar[str] = "ozone"
 
     name: str = "uvis_o3"
     cross_section: str | None = None

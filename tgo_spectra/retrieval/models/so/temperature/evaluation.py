@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,23 +11,16 @@ from tgo_spectra.errors import AtmosphereError, RetrievalError, TableError
 from tgo_spectra.forward.sight import absorption_weights
 from tgo_spectra.forward.temperature_fields import TemperatureFields, temperature_fields
 from tgo_spectra.forward.transmittance import PixelFields
-from tgo_spectra.instruments.response.truncation import truncation_residual
-from tgo_spectra.retrieval import linear as linearisation
-from tgo_spectra.retrieval.linear import (
-    REBUILD_PX,
-    place_of,
-)
-from tgo_spectra.retrieval.models.so.evaluation import depth_of
-from tgo_spectra.retrieval.models.so.temperature.scene import (
-    LOG_PRESSURE,
-    TEMPERATURE,
-)
-from tgo_spectra.retrieval.whitened import Whitened, whiten
+from tgo_spectra.retrieval.linear import REBUILD_PX, place_of
+from tgo_spectra.retrieval.models.so.evaluation import SoModel
+from tgo_spectra.retrieval.models.so.temperature.scene import LOG_PRESSURE, TEMPERATURE
+from tgo_spectra.retrieval.spectra import Seen
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from tgo_spectra.instruments.response.tabulated import Operator
+    from tgo_spectra.retrieval import linear as linearisation
     from tgo_spectra.retrieval.models.so.temperature.scene import TemperatureScene
     from tgo_spectra.retrieval.state import State
 
@@ -41,7 +34,7 @@ LOG_PRESSURE_LIMIT = 3.0
 
 
 @dataclass
-class TemperatureEvaluator:
+class TemperatureEvaluator(SoModel):
     """The forward model along an iteration: keeps the operator while it is good.
 
     Attributes
@@ -54,42 +47,14 @@ class TemperatureEvaluator:
     measurement: linearisation.Measurement
 
     def __post_init__(self) -> None:
-        self.built = (np.inf, np.inf)
+        self.start()
         self.operator: Operator | None = None
-        used = self.measurement.weight > 0
-        mean = (self.measurement.transmittance * used).sum(axis=1) / used.sum(axis=1)
-        self.depth = depth_of(mean)
 
-    def __call__(self, state: State, with_jacobian: bool) -> linearisation.Linearised:
-        """Evaluate at a state."""
-        result = self.linearise(state, with_jacobian)
-        self.depth = depth_of(result.baseline[:, 0])
-        return result
-
-    def linearise(
-        self, state: State, with_jacobian: bool, measured: Array | None = None
-    ) -> linearisation.Linearised:
-        """Evaluate at a state; with other spectra than those measured if given."""
+    def seen(self, state: State, with_jacobian: bool) -> Seen:
+        """Return what the rows see at a state, with or without derivatives."""
         fields = self.fields(state, with_jacobian)
-        measurement = self.measurement
-        if measured is not None:
-            measurement = replace(measurement, transmittance=measured)
         extra = self._extra(fields) if with_jacobian else None
-        return linearisation.linearise(
-            as_pixel_fields(fields), measurement, state, self.built, self.depth, extra
-        )
-
-    def whitened(self, state: State) -> Whitened:
-        """Return the derivatives pixel by pixel at a state."""
-        fields = self.fields(state, True)
-        return whiten(
-            as_pixel_fields(fields),
-            self.measurement,
-            state,
-            self.built,
-            self.depth,
-            self._extra(fields),
-        )
+        return Seen(as_pixel_fields(fields), extra)
 
     def _extra(self, fields: TemperatureFields) -> Array:
         """Return the derivatives by the elements as the rows see them.
@@ -148,24 +113,6 @@ class TemperatureEvaluator:
                 f"{t.max():.0f} K, the table has {low:g} to {high:g} K"
             )
             raise RetrievalError(message, value=log_pressure, rule="fit.diverged")
-
-    def spectra(self, state: State) -> Array:
-        """Return the spectra of the rows without baseline, (row, pixel)."""
-        fields = as_pixel_fields(self.fields(state, False))
-        return linearisation.row_spectra(
-            fields, self.measurement, state, self.built, self.depth
-        )[0]
-
-    def truncation(self, state: State) -> float:
-        """Largest change of pixel transmittance by the outermost pair of orders.
-
-        Seen at a few of the lower heights, see
-        `tgo_spectra.instruments.response.tabulated.truncation_residual`.
-        """
-        assert self.operator is not None
-        count = self.scene.sight.height_km.size
-        heights = np.unique(np.linspace(0, count // 3, 4).astype(int))
-        return truncation_residual(self.operator, self.on_nodes(state, heights))
 
     def on_nodes(self, state: State, heights: npt.NDArray[np.intp]) -> Array:
         """Transmittance on the nodes at some of the heights, (node, height)."""

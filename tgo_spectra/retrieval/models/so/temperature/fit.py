@@ -16,21 +16,15 @@ import numpy as np
 
 from tgo_spectra.retrieval import linear as linearisation
 from tgo_spectra.retrieval.conclusion import conclude
+from tgo_spectra.retrieval.given import common_blocks
 from tgo_spectra.retrieval.joint import Result, fit
 from tgo_spectra.retrieval.linear import SHIFT, STRETCH
 from tgo_spectra.retrieval.models.so import registration
 from tgo_spectra.retrieval.models.so.evaluation import measurement_of
-from tgo_spectra.retrieval.models.so.optimal_estimation import (
-    gas_block,
-    space_of,
-)
+from tgo_spectra.retrieval.models.so.optimal_estimation import gas_block, space_of
 from tgo_spectra.retrieval.models.so.temperature.evaluation import TemperatureEvaluator
-from tgo_spectra.retrieval.models.so.temperature.scene import (
-    LOG_PRESSURE,
-    TEMPERATURE,
-)
+from tgo_spectra.retrieval.models.so.temperature.scene import LOG_PRESSURE, TEMPERATURE
 from tgo_spectra.retrieval.models.so.temperature.systematics import temperature_changes
-from tgo_spectra.retrieval.prior import common_blocks
 from tgo_spectra.retrieval.state import StateSpace, independent, profile
 
 if TYPE_CHECKING:

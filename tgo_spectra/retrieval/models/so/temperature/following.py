@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tgo_spectra.atmosphere.profile import on_altitudes, read_atmosphere
+from tgo_spectra.atmosphere.files import read_atmosphere
+from tgo_spectra.atmosphere.profile import on_altitudes
 from tgo_spectra.errors import AtmosphereError
 
 if TYPE_CHECKING:

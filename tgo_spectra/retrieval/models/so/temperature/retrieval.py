@@ -2,32 +2,299 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from tgo_spectra.forward.sight import air_on_points, log_pressure_slope
+from tgo_spectra.retrieval import level2
+from tgo_spectra.retrieval.diagnostics import joined
 from tgo_spectra.retrieval.measurement import (
     given_atmosphere,
     masked_text,
     planet_radius,
     prepare,
 )
-from tgo_spectra.retrieval.models.so.profile_output import choices
+from tgo_spectra.retrieval.models.so.solution import bins_of, choices, view_of
 from tgo_spectra.retrieval.models.so.temperature.fit import solve_temperature
-from tgo_spectra.retrieval.models.so.temperature.output import assembled
 from tgo_spectra.retrieval.models.so.temperature.scene import (
+    LOG_PRESSURE,
+    TEMPERATURE,
     TemperatureScene,
     make_temperature_scene,
 )
+from tgo_spectra.retrieval.models.so.temperature.systematics import other_air, sizes
+from tgo_spectra.retrieval.profile_variables import error_variables, profile_variables
 from tgo_spectra.spectroscopy.tables import band_of
+from tgo_spectra.variables import dataset
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
-    import numpy as np
+    import numpy.typing as npt
     import xarray as xr
 
+    from tgo_spectra.retrieval.conclusion import Conclusion
+    from tgo_spectra.retrieval.diagnostics import GasDiagnostics
+    from tgo_spectra.retrieval.elements import Size
+    from tgo_spectra.retrieval.models.so.temperature.fit import TemperatureSolution
+    from tgo_spectra.retrieval.models.so.temperature.scene import TemperatureScene
     from tgo_spectra.retrieval.models.so.temperature.setup import TemperatureSetup
+    from tgo_spectra.retrieval.state import Block
 
-__all__ = ["build_temperature_scene", "retrieve_temperature"]
+    Array = npt.NDArray[np.float64]
+    Real = npt.NDArray[np.floating]
+
+__all__ = [
+    "Profiles",
+    "assembled",
+    "build_temperature_scene",
+    "profiles_of",
+    "retrieve_temperature",
+    "systematic_errors",
+]
+
+
+@dataclass(frozen=True)
+class Profiles:
+    """Profiles on the levels and their random errors.
+
+    Attributes
+    ----------
+    pressure_pa, temperature_k, density_cm3 : array, shape (level,)
+        In hydrostatic balance.
+    diagnostics : GasDiagnostics
+        Of the temperature.
+    log_pressure, log_density : tuple of array, shape (level,)
+        Noise, smoothing and total standard error of the logarithms.
+    """
+
+    pressure_pa: Array
+    temperature_k: Array
+    density_cm3: Array
+    diagnostics: GasDiagnostics
+    log_pressure: tuple[Array, Array, Array]
+    log_density: tuple[Array, Array, Array]
+
+
+def profiles_of(scene: TemperatureScene, solution: TemperatureSolution) -> Profiles:
+    """Return the profiles of a solution and their errors.
+
+    The pressure depends on all temperatures between it and the reference altitude, the
+    density on that and on its own temperature: both errors follow from the covariance
+    of the state by their derivatives.
+
+    Parameters
+    ----------
+    scene : TemperatureScene
+    solution : TemperatureSolution
+
+    Returns
+    -------
+    Profiles
+    """
+    end = solution.end
+    pressure, temperature, density = air_on_points(scene.sight, scene.air(end.state))
+    at, slopes = scene.level_points, _slopes(scene, end)
+    diagnostics = end.diagnostics(TEMPERATURE)
+    _, smoothing, _ = _errors(slopes["temperature"], end)
+    return Profiles(
+        pressure[at],
+        temperature[at],
+        density[at],
+        replace(diagnostics, smoothing_error=smoothing),
+        _errors(slopes["pressure"], end),
+        _errors(slopes["number_density"], end),
+    )
+
+
+def _slopes(scene: TemperatureScene, end: Conclusion) -> dict[str, Array]:
+    """Differentiate temperature, and the logarithms of pressure and density.
+
+    By the elements of the state, (level, element) each.
+    """
+    space, at = end.space, scene.level_points
+    _, temperature, _ = air_on_points(scene.sight, scene.air(end.state))
+    itself, slope = np.zeros((2, at.size, space.size))
+    itself[:, space[TEMPERATURE]] = np.eye(at.size)
+    slope[:, space[TEMPERATURE]] = log_pressure_slope(scene.sight, temperature)[at]
+    slope[:, space[LOG_PRESSURE]] = 1.0
+    density = slope - itself / temperature[at][:, None]
+    return {"temperature": itself, "pressure": slope, "number_density": density}
+
+
+def _errors(slope: Array, end: Conclusion) -> tuple[Array, Array, Array]:
+    """Noise, smoothing and total standard error of what depends on the state.
+
+    Without what is by a known source.
+    """
+    gain = slope @ end.covariance
+    white = np.einsum("ij,ij->i", gain @ end.data_matrix, gain)
+    noise = np.maximum(np.einsum("ij,ij->i", gain @ end.noise_matrix, gain), white)
+    open_ = np.einsum("ij,ij->i", gain, slope) - white
+    by_block = end.by_block(gain)
+    for block in end.known:
+        open_ = open_ - by_block[block] ** 2
+    open_ = open_.clip(0.0)
+    return np.sqrt(noise), np.sqrt(open_), np.sqrt(noise + open_)
+
+
+def systematic_errors(
+    scene: TemperatureScene, solution: TemperatureSolution
+) -> dict[str, dict[str, Real]]:
+    """Return what errors of the setup's sizes do that noise does not hold.
+
+    Parameters
+    ----------
+    scene : TemperatureScene
+    solution : TemperatureSolution
+        At which the model is linear.
+
+    Returns
+    -------
+    dict of dict of array, shape (level,)
+        By source, retrieved less true, with its sign where the source has one, for
+        ``temperature`` (K), and relative for ``pressure``, ``number_density`` and
+        ``co2_number_density``; the same for what the fit knows of, without sign.
+    """
+    end = solution.end
+    air = other_air(scene)
+    found: dict[str, dict[str, Real]] = {}
+    for source, steps in end.steps.items():
+        each = [_response(scene, end, step, air.get(source, scene)) for step in steps]
+        found[source] = {
+            name: joined(np.stack([one[name] for one in each], axis=1))
+            for name in each[0]
+        }
+    for block, source in end.known.items():
+        by = {
+            name: end.by_block(slope @ end.covariance)[block]
+            for name, slope in _slopes(scene, end).items()
+        }
+        found[source] = by | {"co2_number_density": by["number_density"]}
+    return found
+
+
+def _response(
+    scene: TemperatureScene, end: Conclusion, step: Real, real: TemperatureScene
+) -> dict[str, Real]:
+    """Errors of the profiles when the fit moves by a step and the real air is another.
+
+    ``real``: with the same levels, at the same state.
+    """
+    space, at = end.space, scene.level_points
+    moved = space.unpack(end.vector + step)
+    found = air_on_points(scene.sight, scene.air(moved))
+    true = air_on_points(real.sight, real.air(end.state))
+    pressure, _, density = (
+        a[at] / b[at] - 1.0 for a, b in zip(found, true, strict=True)
+    )
+    co2 = scene.vmr["co2"] / real.vmr["co2"]
+    return {
+        "temperature": step[space[TEMPERATURE]],
+        "pressure": pressure,
+        "number_density": density,
+        "co2_number_density": (1.0 + density) * co2 - 1.0,
+    }
+
+
+def assembled(
+    level1: xr.Dataset,
+    scene: TemperatureScene,
+    solution: TemperatureSolution,
+    record: dict[str, object],
+) -> xr.Dataset:
+    """Dress a solution with the names and attributes of level 2.
+
+    Parameters
+    ----------
+    level1 : Dataset
+    scene : TemperatureScene
+    solution : TemperatureSolution
+    record : dict
+        Attributes; more are added.
+
+    Returns
+    -------
+    Dataset
+    """
+    found = profiles_of(scene, solution)
+    altitude = scene.altitude_km
+    errors = systematic_errors(scene, solution)
+    end = solution.end
+    data = _air_variables(scene, found, end.space.block(TEMPERATURE), errors)
+    for gas in scene.setup.fitted:
+        data |= _gas_variables(gas, end, sizes(scene.setup))
+    view = replace(view_of(scene.gas, end), altitude_km=altitude)
+    data |= level2.of_fit(level1, view, end)
+    data["reference_altitude"] = scene.reference_km
+    data |= bins_of(scene.prepared)
+    wish = scene.setup
+    left = (found.diagnostics.total_error / wish.temperature.sigma_k) ** 2
+    sensed = altitude[1.0 - left >= wish.minimum_information]
+    return dataset(data, record | {
+        "truncation_residual": solution.truncation_residual,
+        "coarse_shift_px": solution.coarse_shift_px,
+        "sensed_bottom_km": float(sensed.min()) if sensed.size else float("nan"),
+        "sensed_top_km": float(sensed.max()) if sensed.size else float("nan"),
+    })  # fmt: skip
+
+
+def _air_variables(
+    scene: TemperatureScene,
+    found: Profiles,
+    prior: Block,
+    systematic: Mapping[str, Mapping[str, Real]],
+) -> dict[str, object]:
+    """Name temperature, pressure and densities, and their errors."""
+    at, sight, d, wish = scene.level_points, scene.sight, found.diagnostics, scene.setup
+    co2, density = scene.vmr["co2"], found.density_cm3
+    units = sizes(wish)
+    values: dict[str, Array] = {
+        "pressure": found.pressure_pa,
+        "number_density": density,
+        "co2_number_density": density * co2,
+    }
+
+    def by_source(name: str, value: Array | float) -> dict[str, Real]:
+        return {source: item[name] * value for source, item in systematic.items()}
+
+    # what is fitted is the departure from what was assumed
+    prior = replace(prior, prior=sight.temperature_k[at])
+    data = profile_variables(
+        TEMPERATURE, TEMPERATURE, found.temperature_k, prior, d,
+        by_source("temperature", 1.0), sizes=units,
+    )  # fmt: skip
+    data |= {
+        "temperature_response": d.averaging_kernel.sum(axis=1),
+        "temperature_vertical_resolution": d.resolution(scene.altitude_km),
+        "pressure_apriori": sight.pressure_pa[at],
+        "number_density_apriori": sight.number_density_cm3[at],
+        "co2_vmr": (co2, {"state": "fixed"}),
+    }
+    for name, value in values.items():
+        errors = found.log_pressure if name == "pressure" else found.log_density
+        noise, smoothing, _ = (error * value for error in errors)
+        changes = by_source(name, value)
+        data |= {name: value, **error_variables(name, noise, smoothing, changes, units)}
+    return data
+
+
+def _gas_variables(
+    gas: str, end: Conclusion, units: Mapping[str, Size]
+) -> dict[str, object]:
+    """Name the profile of a gas fitted beside the temperature, and its errors."""
+    own = end.space[gas]
+    by_block = end.by_block(end.covariance[own])
+    known = {source: by_block[block] for block, source in end.known.items()}
+    _, smoothing, _ = _errors(np.eye(end.space.size)[own], end)
+    d = replace(end.diagnostics(gas), smoothing_error=smoothing)
+    return profile_variables(
+        gas, f"{gas}_vmr", end.state[gas], end.space.block(gas), d,
+        known | dict(end.errors[gas]), sizes=units,
+    )  # fmt: skip
 
 
 def retrieve_temperature(

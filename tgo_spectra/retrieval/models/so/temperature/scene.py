@@ -11,20 +11,11 @@ import numpy as np
 from tgo_spectra.atmosphere import profile as atmospheres
 from tgo_spectra.errors import RetrievalError
 from tgo_spectra.forward import transmittance as forward
-from tgo_spectra.forward.sight import (
-    AirState,
-    Sight,
-    hydrostatic_log_ratio,
-    make_sight,
-)
+from tgo_spectra.forward.sight import AirState, Sight, hydrostatic_log_ratio, make_sight
 from tgo_spectra.forward.temperature_fields import stacked_vectors
 from tgo_spectra.mars import BOLTZMANN
-from tgo_spectra.retrieval.models.so.scene import (
-    Scene,
-    height_grid,
-    make_scene,
-)
-from tgo_spectra.retrieval.prior import prior_profile
+from tgo_spectra.retrieval.given import prior_profile
+from tgo_spectra.retrieval.models.so.scene import Scene, height_grid, make_scene
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

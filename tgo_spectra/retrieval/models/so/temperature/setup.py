@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 from msgspec import Meta, field
@@ -89,6 +89,8 @@ class TemperatureSetup(SoSetup, frozen=True, kw_only=True):
     >>> setup.temperature.sigma_k, setup.gases
     (10.0, ('co2',))
     """
+
+    kind: ClassVar[str] = "temperature"
 
     pressure: PressurePrior
     interferents: tuple[str, ...] = ()

@@ -14,20 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tgo_spectra.forward.sight import hydrostatic_log_ratio
-from tgo_spectra.retrieval.elements import (
-    OTHERS,
-    Size,
-    element_of,
-    settings,
-    sizes_of,
-)
+from tgo_spectra.retrieval.elements import OTHERS, Size, element_of, settings, sizes_of
+from tgo_spectra.retrieval.given import prior_sigma
 from tgo_spectra.retrieval.models.so import sources
 from tgo_spectra.retrieval.models.so.temperature.evaluation import (
     TemperatureEvaluator,
     as_pixel_fields,
 )
 from tgo_spectra.retrieval.models.so.temperature.scene import molar_mass
-from tgo_spectra.retrieval.prior import prior_sigma
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Compiled loops of products that are the same for any number of threads."""
+"""Compiled loops: products that are the same for any number of threads, B-splines."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array = NDArray[np.floating]
+    Floats = NDArray[np.float64]
 
-__all__ = ["multiply_in_blocks", "sum_spectra"]
+__all__ = ["multiply_in_blocks", "sum_spectra", "sum_splines"]
 
 #: Columns treated together: a handful of such rows stays in the fastest cache.
 COLUMNS = 512
@@ -70,3 +71,45 @@ def sum_spectra(weights: Array, basis: Array, out: Array) -> None:
                 for c in range(target.size):
                     target[c] += w0 * b0[c]
                 term += 1
+
+
+@compiled()
+def sum_splines(knots: Floats, points: Floats, weights: Floats, out: Floats) -> None:
+    """Add the values of the cubic B-splines at the points of each row.
+
+    The recursion of de Boor (1972, J. Approx. Theory 6, 50).
+
+    Parameters
+    ----------
+    knots : ndarray, shape (spline + 4,)
+    points : ndarray, shape (row, point)
+        Within the fourth knot and the fourth from the end.
+    weights : ndarray, shape (point,)
+    out : ndarray, shape (row, spline)
+        Added to.
+    """
+    last = knots.size - 5
+    basis = np.empty(4)
+    for row in range(points.shape[0]):
+        for point in range(points.shape[1]):
+            x = points[row, point]
+            low = 3
+            high = last + 1
+            while high - low > 1:
+                middle = (low + high) // 2
+                if knots[middle] <= x:
+                    low = middle
+                else:
+                    high = middle
+            basis[0] = 1.0
+            for degree in range(1, 4):
+                saved = 0.0
+                for r in range(degree):
+                    right = knots[low + r + 1] - x
+                    left = x - knots[low + 1 - degree + r]
+                    part = basis[r] / (right + left)
+                    basis[r] = saved + right * part
+                    saved = left * part
+                basis[degree] = saved
+            for r in range(4):
+                out[row, low - 3 + r] += weights[point] * basis[r]
