@@ -15,7 +15,7 @@ its a priori: one gives the same bits in any chunk.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from tgo_spectra.retrieval.models.lno.model import LayeredColumn, NadirModel
-    from tgo_spectra.retrieval.models.lno.systematics import ColumnChanges
     from tgo_spectra.retrieval.noise import Noise
     from tgo_spectra.retrieval.solve import Descent
 
@@ -47,6 +46,17 @@ _PASSES = 3
 the noise that it left."""
 _SETTLED = 0.02
 """Relative change of the noise below which there is no further pass."""
+
+
+class Changes(Protocol):
+    """What makes the changes of a spectrum without its baseline, by source."""
+
+    @property
+    def airs(self) -> Mapping[str, LayeredColumn]:
+        """Layers that are otherwise, by source."""
+
+    def __call__(self, depths: Sequence[Array], state: Array) -> dict[str, Array]:
+        """Of optical depths of the air and of those that are otherwise, and a state."""
 
 
 @dataclass(frozen=True)
@@ -203,7 +213,7 @@ def fit_spectrum(
     layers: LayeredColumn,
     *,
     noise: float | None = None,
-    changes: ColumnChanges | None = None,
+    changes: Changes | None = None,
 ) -> ColumnFit:
     """Fit one spectrum by optimal estimation (Gauss-Newton).
 
@@ -215,7 +225,7 @@ def fit_spectrum(
     layers : LayeredColumn
     noise : float, optional
         1 sigma of a pixel; default from the residuals.
-    changes : ColumnChanges, optional
+    changes : Changes, optional
         What else may be wrong, by 1 sigma: it is fitted too, with that as a priori.
 
     Returns
