@@ -9,6 +9,7 @@ import xarray as xr
 
 import tgo_spectra as tgo
 from tgo_spectra import quality
+from tgo_spectra.retrieval.models.so import slant, slant_fields
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +27,79 @@ def whole(thin):
 def few(thin):
     """A third of them, where it does not matter how many there are."""
     return thin.isel(spectrum=slice(0, None, 3))
+
+
+@pytest.fixture(scope="module")
+def optics_and_rows(thin):
+    """Instrument, weights of paths and factors of rows that are none of the known."""
+    setup = tgo.load_setup("so_134")
+    sight, _ = slant.line_of_sight(setup, tgo.reference_atmosphere(), 3390.0)
+    optics = slant_fields.Optics(
+        int(thin["order"]),
+        float(thin["aotf_frequency"]),
+        float(thin["instrument_temperature"]),
+    )
+    instrument = slant_fields.Instrument(
+        thin["wavenumber"].values,
+        np.arange(20, 300, 4),
+        setup,
+        optics,
+        sight.turns,
+        slant._known(sight),
+    )
+    rng = np.random.default_rng(8)
+    heights = rng.uniform(1.0, 100.0, 48)
+    air = slant._paths(sight, heights, np.full(48, 1.0))
+    factors = np.exp(0.5 * rng.standard_normal((48, len(setup.gases))))
+    return instrument, slant._weights(sight, air), factors
+
+
+def fields_of(seen, weights, factors):
+    """Value and derivatives of rows, some at a time."""
+    size = slant_fields.BATCH
+    parts = [
+        slant_fields.fields(
+            seen, weights[i : i + size], slant.FIELD_WEIGHTS, factors[i : i + size]
+        )
+        for i in range(0, len(weights), size)
+    ]
+    return [np.concatenate(one) for one in zip(*parts, strict=True)]
+
+
+def test_fields__few_nodes_see_nearly_what_all_see(optics_and_rows):
+    """Spectra that they are not made for, at a shift of their own."""
+    instrument, weights, factors = optics_and_rows
+    whole = fields_of(instrument.seen(instrument.pixels, 0.5), weights, factors)
+    few = instrument.few(instrument.pixels, [0.5])[0.5]
+    assert few.matrix.shape[2] < 0.01 * instrument.vectors.parts[0].shape[0]
+    near = fields_of(few, weights, factors)
+    off = np.abs(near[0][:, 0] - whole[0][:, 0]).max(axis=1)
+    print("off", np.quantile(off, [0.5, 0.9, 1.0]))
+    assert np.median(off) < 1e-5
+    assert np.quantile(off, 0.9) < 2e-4
+    assert off.max() < 5e-3
+    for index in (1, 2, 3):
+        scale = np.abs(whole[0][:, index]).max()
+        assert (
+            np.median(np.abs(near[0] - whole[0])[:, index].max(axis=1)) < 1e-3 * scale
+        )
+    gas = np.abs(near[1] - whole[1]).max(axis=(1, 2)) / np.abs(whole[1]).max(
+        axis=(1, 2)
+    )
+    print("derivatives", np.quantile(gas, [0.5, 0.9, 1.0]))
+    assert np.median(gas) < 1e-2
+
+
+def test_fields__the_same_bits_beside_any_rows(optics_and_rows):
+    instrument, weights, factors = optics_and_rows
+    seen = instrument.seen(instrument.pixels, 0.0)
+    rows = np.arange(slant_fields.BATCH)
+    four, gas = fields_of(seen, weights[rows], factors[rows])
+    for some in (rows[::-1], rows[5:6], np.r_[30, rows[:7]]):
+        mine = np.flatnonzero(some < slant_fields.BATCH)
+        other = fields_of(seen, weights[some], factors[some])
+        assert np.array_equal(other[0][mine], four[some[mine]])
+        assert np.array_equal(other[1][mine], gas[some[mine]])
 
 
 def test_slant__builds_without_reading_a_spectrum(few):

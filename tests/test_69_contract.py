@@ -23,7 +23,6 @@ from tgo_spectra.files.netcdf import open_verified
 from tgo_spectra.geometry import planet_radius_from_table
 from tgo_spectra.retrieval import registry, solve
 from tgo_spectra.retrieval.level2 import moment, places
-from tgo_spectra.retrieval.models.so import slant_rows
 from tgo_spectra.variables import dataset, is_coordinate, lookup, validate
 
 ALWAYS = (
@@ -406,7 +405,6 @@ def test_trust__a_fit_that_did_not_end_says_so(made, monkeypatch, name):
     one = made(name)
     setup = one.setup
     monkeypatch.setattr(solve, "LIMIT", 0.0)  # it may end where it begins
-    monkeypatch.setattr(slant_rows, "LIMIT", 0.0)
     level1 = one.level1
     if name.split()[-1] not in ("slant", "nadir"):
         setup = setup.replace(max_iterations=1)

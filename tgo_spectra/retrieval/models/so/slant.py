@@ -102,7 +102,6 @@ def slant_columns(
         aotf_frequency_khz=scalar(level1, "aotf_frequency"),
         temperature_c=scalar(level1, "instrument_temperature"),
     )
-    number = xr.DataArray(np.arange(level1.sizes["spectrum"]), dims="spectrum")
     n = len(setup.gases)
     fitted = fit_each(
         _fit_block,
@@ -110,7 +109,6 @@ def slant_columns(
             (level1["transmittance"], ("pixel",)),
             (level1["transmittance_error"], ("pixel",)),
             (level1["tangent_altitude_areoid"], ("point", "edge")),
-            (number, ()),
         ],
         {
             "column": ("gas", n),
@@ -234,7 +232,6 @@ def _fit_block(
     transmittance: Array,
     error: Array,
     corners_km: Array,
-    number: IntArray,
     *,
     wavenumber_cm1: Array,
     setup: RetrievalSetup,
@@ -285,7 +282,6 @@ def _fit_block(
     weights = _weights(line_of_sight, air)
     wish = sources_of_rows(setup)
     found = slant_rows.fit(
-        number[rows],
         spectra,
         choices,
         instrument,

@@ -64,14 +64,13 @@ class Ends:
 class Ended:
     """Rows where their fits ended.
 
-    ``number`` (row,): in the product; ``near``: shift (pixel) of their operators;
+    ``near``: shift (pixel) of their operators;
     ``point`` (row, element), ``covariance``, ``freedom``, ``baseline``, ``residual``
     and ``weight`` (row, pixel): there; ``depth``: aerosol optical depth (row,);
     ``position`` (pixel,) and ``polynomials`` (coefficient, pixel) of the baselines;
     ``factor_sigma``: a priori of the factors.
     """
 
-    number: IntArray
     pixels: IntArray
     position: Array
     polynomials: Array
@@ -89,7 +88,6 @@ class Ended:
     def changes(
         self,
         rows: IntArray,
-        four: Array,
         made: Mapping[float, Seen],
         instrument: Instrument,
         weights: Array,
@@ -99,9 +97,9 @@ class Ended:
         """Change some spectra by what is not fitted: (row, pixel), by source.
 
         Parameters as those of `tgo_spectra.retrieval.models.so.slant_rows.fit`;
-        ``four`` (row, 4, pixel): fields of the rows; ``made``: operators by their
-        shift, at which the changes are seen; to where a row is they move by their own
-        slope from pixel to pixel.
+        ``made``: operators by their shift, at which the changes are seen; to where a
+        row is they move by their own slope from pixel to pixel. They are seen through
+        the mean optical depth of the field of view: by 1e-3 of themselves the same.
         """
         shape = rows.size, self.pixels.size
         found: dict[str, Array] = {name: np.empty(shape) for name in others}
@@ -115,20 +113,25 @@ class Ended:
             }
             for name, (other, _) in others.items()
         }
-        airs = {id(one): one for _, one in others.values()}
+        airs = {id(one): one for one in (weights, *(one for _, one in others.values()))}
         for batch in batches(self.near[rows]) if others else []:
             some, count = rows[batch], batch.size
             shift, factors = float(self.near[some[0]]), self.point[some, : self.n_gas]
             means = {
                 key: on_nodes(
-                    instrument.vectors, one[some], field, factors, derivatives=False
+                    instrument.vectors,
+                    (field @ one[some])[:, None],
+                    np.ones(1),
+                    factors,
+                    derivatives=False,
                 )[0]
                 for key, one in airs.items()
             }
             moved = self._moved(some)
+            mine = apply(made[shift].operator, means[id(weights)])
             for name, (_, one) in others.items():
-                seen = apply(through[name][shift], means[id(one)])[:, :count]
-                off = seen.T - four[batch, 0]
+                seen = apply(through[name][shift], means[id(one)])
+                off = (seen - mine)[:, :count].T
                 found[name][batch] = off + moved * np.gradient(off, axis=1)
         return found
 
@@ -148,7 +151,7 @@ class Ended:
         rows that ``ended`` somewhere ``four`` and ``gas``, see `fields`, and the
         `changes`; ``made``: operators by their shift.
         """
-        count = len(self.number)
+        count = len(self.near)
         names = [*changes, *(["zero_level"] if zero_level > 0.0 else []), LINES]
         none = [noise.Noise.unknown()] * count
         found = Ends(

@@ -157,7 +157,6 @@ class _Reduced:
 
 
 def fit(
-    number: IntArray,
     spectra: Spectra,
     choices: Choices,
     instrument: Instrument,
@@ -171,8 +170,6 @@ def fit(
 
     Parameters
     ----------
-    number : array of int, shape (row,)
-        Of the rows in their product.
     spectra : Spectra
     choices : Choices
     instrument : Instrument
@@ -192,10 +189,12 @@ def fit(
     Fitted
         NaN for rows that end nowhere.
     """
-    rows = _Rows(number, spectra, choices, instrument.pixels)
-    rows.look(instrument, weights, field)
-    few = instrument.few(instrument.pixels, np.unique(rows.near[rows.move()]).tolist())
-    rows.settle(np.arange(len(number)), few, weights, field)
+    rows = _Rows(spectra, choices, instrument.pixels)
+    few = rows.look(instrument, weights, field)
+    moved = rows.move()
+    rest = [at for at in np.unique(rows.near[moved]).tolist() if at not in few]
+    few |= instrument.few(instrument.pixels, rest)
+    rows.settle(moved, few, weights, field)
     for _ in range(MOVES):
         again = np.flatnonzero(rows.unsettled)
         rows.descend(again, few, weights, field, damping=DAMPING)
@@ -212,7 +211,7 @@ def fit(
     some = np.flatnonzero(rows.somewhere)
     four, gas = rows.seen_by(made, some, rows.point[some, : rows.n_gas], weights, field)
     ended = rows.ended
-    changes = ended.changes(some, four, made, instrument, weights, field, others)
+    changes = ended.changes(some, made, instrument, weights, field, others)
     ends = ended.conclude(some, four, gas, made, changes, zero_level, line_sigma)
     off = (rows.state - choices.start) * np.sqrt(choices.prior)
     return Fitted(
@@ -224,10 +223,7 @@ def fit(
 class _Rows:
     """Rows on their way; ``near``: shift (pixel) at which their operator is made."""
 
-    def __init__(
-        self, number: IntArray, spectra: Spectra, choices: Choices, pixels: IntArray
-    ) -> None:
-        self.number = number
+    def __init__(self, spectra: Spectra, choices: Choices, pixels: IntArray) -> None:
         self.y, self.given = spectra.transmittance, spectra.weight
         self.weight = self.given.copy()
         self.choices, self.pixels = choices, pixels
@@ -260,7 +256,7 @@ class _Rows:
     def ended(self) -> Ended:
         """Rows in the end."""
         return Ended(
-            number=self.number, pixels=self.pixels, position=self.position,
+            pixels=self.pixels, position=self.position,
             polynomials=self.polynomials, weight=self.weight, depth=self.depth,
             near=self.near, point=self.point, covariance=self.covariance,
             freedom=self.freedom, baseline=self.baseline, residual=self.residual,
@@ -277,8 +273,13 @@ class _Rows:
         """Rows that ended somewhere, but not where no step is left."""
         return ~self.converged & self.somewhere
 
-    def look(self, instrument: Instrument, weights: Array, field: Array) -> None:
-        """Find the shift and nearly the factors, on few nodes."""
+    def look(
+        self, instrument: Instrument, weights: Array, field: Array
+    ) -> dict[float, Few]:
+        """Find the shift and nearly the factors, on few nodes.
+
+        Return what led there, by whole-pixel shifts.
+        """
         reach, pixels = self.choices.search_px, instrument.pixels
         wide = np.arange(pixels[0] - reach, pixels[-1] + reach + 1)
         seen = instrument.few(wide, [0.0])
@@ -289,6 +290,8 @@ class _Rows:
         self.descend(everyone, seen, weights, field, wide)
         self.depth = depth_of(self.baseline[:, 0])
         self.looked = self.reduced.copy()
+        every = np.arange(-reach, reach + 1)
+        return {float(at): seen[0.0].at(pixels - wide[0] + at) for at in every}
 
     def search(self, four: Array, gas: Array) -> None:
         """Whole-pixel shifts; a gain counts in units of what is left.
