@@ -17,6 +17,7 @@ import pathlib
 import subprocess
 import sys
 
+import peers
 import pytest
 
 CELLS = 72 * 40 * 36 * 72
@@ -115,14 +116,10 @@ def test_sums_against_peers(n):
         jobs["flox, 4 sums"] = "flox"
     found = {name: measured(job, n) for name, job in jobs.items()}
     four, every = found["bincount, 4 sums"][0], found["bincount, 27 sums"][0]
-    print(f"\n{n} samples, {CELLS} cells:")
-    heads = ("CPU s", "wall s", "MB", "result", "/ 4", "/ 27")
-    print(" " * 30 + "".join(f"{head:>8}" for head in heads))
-    for name, (cpu, wall, peak, size) in found.items():
-        print(
-            f"{name:30}{cpu:8.2f}{wall:8.2f}{peak:8.0f}{size:8.0f}"
-            f"{cpu / four:8.2f}{cpu / every:8.2f}"
-        )
+    for name, (cpu, wall, peak, _) in found.items():
+        ratios = f"cpu {cpu / four:.2f} of 4 sums, {cpu / every:.2f} of 27"
+        work = f"{n} samples into {CELLS} cells"
+        peers.row(work, name, f"{wall:.2f}", f"{cpu:.2f}", ratios, "", f"{peak:.0f}")
     cpu, _, peak, size = found["ours, 27 sums and 3 extremes"]
     assert cpu < 1.5 * every
     assert peak < 2.0 * size
@@ -208,11 +205,9 @@ def test_files_to_a_map(level2, tmp_path):
         )  # fmt: skip
         code, *found[workers] = map(float, done.stdout.splitlines()[-1].split())
         assert code == 0
-    print(f"\n{n} level-2 files to a map; one read as a whole {1e3 * whole:.1f} ms")
     for workers, (cpu, wall, peak) in found.items():
-        print(
-            f"{workers} workers: {cpu:.1f} core-seconds, {1e3 * cpu / n:.1f} ms a "
-            f"file, {wall:.1f} s, largest process {peak:.0f} MB"
-        )
-    print(f"1 worker / 2 workers: {found[1][1] / found[2][1]:.2f} in time")
+        work, system = f"{n} level-2 files to a map", f"tgo, {workers} workers"
+        ratio = f"{wall / found[1][1]:.2f} / {cpu / found[1][0]:.2f}"
+        peers.row(work, system, f"{wall:.1f}", f"{cpu:.1f}", ratio, "", f"{peak:.0f}")
+    peers.NOTES.append(f"a level-2 file read as a whole: {1e3 * whole:.1f} core-ms")
     assert found[1][0] / n < 0.5 * whole

@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from statistics import median
 
 import numpy as np
+import peers
 import pytest
 import xarray as xr
 
@@ -149,13 +150,16 @@ def test_all_variables_against_peers(products):
             jobs[name](products[k % 2])
             seconds[name].append(time.perf_counter() - start)
     peer = median(seconds["pds4_tools"])
-    print(f"\nAll {fields} fields of {ROWS} spectra, equal values, one process:")
-    print(f"{'':28}{'ms':>8}{'pds4_tools / this':>20}")
     for name, values in seconds.items():
         ratios = [a / b for a, b in zip(seconds["pds4_tools"], values, strict=True)]
-        print(
-            f"{name:28}{1e3 * median(values):8.1f}{peer / median(values):12.1f}"
-            f" ({min(ratios):.1f}-{max(ratios):.1f})"
+        peers.row(
+            f"all {fields} fields of {ROWS} spectra, equal values",
+            name,
+            f"{median(values):.4f}",
+            "",
+            f"1/{peer / median(values):.1f} ({min(ratios):.1f}-{max(ratios):.1f})",
+            "",
+            "",
         )
     assert peer > median(seconds["ours, every check"])
 

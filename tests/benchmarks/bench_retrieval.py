@@ -3,8 +3,9 @@
 Core-seconds of one thread, medians of some turns: an SO product of 800 rows of order
 134 with the shipped setup, without known sources of error, and with two gases alone,
 split into read, forward (path geometry, operators and fields), solve (everything else
-of the fit) and write; slant columns of 492 rows; LNO and UVIS by the spectrum. The peak
-memory is that of a new process that fits the product twice.
+of the fit) and write; slant columns of 492 rows; LNO and UVIS by the spectrum; modules
+that one product goes through. The peak memory is that of a new process that fits the
+product twice.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import sys
 import time
 
 import numpy as np
+import peers
 import pytest
+import touched_modules
 
 import tgo_spectra as tgo
 from tgo_spectra.forward import transmittance as forward
@@ -115,17 +118,29 @@ def test_so_profiles(products, tmp_path, monkeypatch):
         list(map(str, worker)), capture_output=True, text=True, check=True, timeout=600
     )
     median = {case: np.median(rows[case][1:], axis=0) for case in CASES}
+    peak = float(done.stdout.split()[-1])
     for case in CASES:
         read, fields, solve, write, whole = median[case]
-        print(
-            f"\n{case}: {level1.sizes['spectrum']} rows, "
-            f"{tgo.load_setup('so_134').instrument.n_orders} neighbouring orders: "
-            f"read {read:.3f}, forward {fields:.3f}, solve {solve:.3f}, "
-            f"write {write:.3f}, in all {whole:.3f} core-s; "
+        ours(
+            f"SO product, {level1.sizes['spectrum']} rows",
+            case,
+            f"{whole:.3f}",
             f"{whole / median['plain'][-1]:.2f} of plain",
-            end="",
+            f"{peak:.0f}" if case == "shipped" else "",
         )
-    print(f"; peak of a process {float(done.stdout.split()[-1]):.0f} MB")
+        peers.NOTES.append(
+            f"SO, {case}: read {read:.3f}, forward {fields:.3f}, solve {solve:.3f}, "
+            f"write {write:.3f} core-s"
+        )
+    peers.NOTES.append(
+        f"SO: light of {setup_of('plain').instrument.n_orders} orders on either side; "
+        "plain: without known sources of error; two gases: without HDO and CO2, too"
+    )
+
+
+def ours(work, case, cpu, ratio="", memory=""):
+    """Keep a row of the table: of our own, in core-seconds."""
+    peers.row(work, f"tgo, {case}", "", cpu, ratio, "", memory)
 
 
 def per_spectrum(level1, setup):
@@ -147,16 +162,15 @@ def test_slant_columns(tmp_path):
     for case in ("shipped", "plain"):
         setup = setup_of(case).replace(method="slant")
         spent[case] = per_spectrum(level1, setup)
-    print(
-        f"\nslant columns: {level1.sizes['spectrum']} rows, "
-        f"{spent['shipped']:.2f} core-s; {spent['plain']:.2f} without sources"
-    )
+    for case, seconds in spent.items():
+        work = f"SO slant columns, {level1.sizes['spectrum']} rows"
+        ours(work, case, f"{seconds:.3f}", f"{seconds / spent['plain']:.2f} of plain")
 
 
 def test_single_spectra(tmp_path):
     level1, _ = nadir.simulate_nadir_level1(order=168, n_spectra=100)
     spent = per_spectrum(level1, tgo.load_setup("lno_167_169_h2o"))
-    print(f"\nLNO: {1e3 * spent / level1.sizes['spectrum']:.1f} core-ms a spectrum")
+    ours("LNO, a spectrum", "shipped", f"{spent / level1.sizes['spectrum']:.4f}")
     data = uvis.synthetic_ozone_cross_section()
     table = data.cross_section.to_pandas()
     table.columns = [f"sigma_{kelvin:.0f}K" for kelvin in table.columns]
@@ -171,6 +185,8 @@ def test_single_spectra(tmp_path):
     for method in ("oe", "slant"):
         spent = per_spectrum(level1, tgo.load_setup(setup).replace(method=method))
         rows = level1.sizes["spectrum"]
-        print(
-            f"UVIS {method}: {1e3 * spent / rows:.1f} core-ms a spectrum, {rows} rows"
-        )
+        ours(f"UVIS, a spectrum of {rows}", method, f"{spent / rows:.4f}")
+
+
+def test_modules_of_one_product():
+    peers.NOTES.append(f"modules of one SO product: {touched_modules.count()[-1]}")

@@ -40,13 +40,15 @@ print(len(names), "imported,", len(run.intersection(names)), "run (*)")
 """
 
 
-def main(setup: str = "") -> None:
-    """Simulate, count, say."""
+def count(setup: str = "") -> list[str]:
+    """Simulate, count: a line for each module, and the last that sums them up."""
     with tempfile.TemporaryDirectory() as folder:
         product = tgo.simulate_product(folder, order=134, ch4=2e-9, seed=1)
         given = [str(product), str(Path(folder) / "level2.nc"), setup]
-        subprocess.run([sys.executable, "-c", TASK, *given], check=True)
+        command = [sys.executable, "-c", TASK, *given]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    print(*count(*sys.argv[1:]), sep="\n")
