@@ -10,14 +10,13 @@ from reference.plain_fit import fit_baseline
 import tgo_spectra as tgo
 from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.retrieval import linear
+from tgo_spectra.retrieval.elements import ELEMENTS, OTHERS
 from tgo_spectra.retrieval.models.so import evaluation, optimal_estimation
 from tgo_spectra.retrieval.models.so.solution import build_scene
 
 NONE = dict.fromkeys(
-    ("temperature_k", "pressure", "pointing_km", "aotf_centre", "aotf_width",
-     "aotf_side_lobe", "aotf_pedestal", "ghost", "resolution", "drift_px",
-     "outer_orders", "zero_level", "waves", "spectroscopy", "broadening",
-     "interferents"), 0.0,
+    (*(row.source for row in ELEMENTS.values()), *(key for key, _ in OTHERS.values()),
+     "spectroscopy", "interferents"), 0.0,
 )  # fmt: skip
 """No known source at all; tests add theirs."""
 
