@@ -160,58 +160,46 @@ class Ended:
             np.full(count, np.nan),
             np.zeros(count, dtype=bool),
         )
-        for near in np.unique(self.near[ended]).tolist():
-            mine = self.near[ended] == near
-            rows, seen = ended[mine], made[near]
-            light, _ = self._light(rows, seen, four[mine])
-            whole = self._whole(rows, seen, gas[mine], four[mine])
-            changed = [one[mine] for one in changes.values()]
-            if zero_level > 0.0:
-                bright = self.baseline[rows, :1].clip(DARKEST)
-                changed.append(zero_level * (1.0 / bright - light))
-            self._conclude(rows, whole, changed, line_sigma, found)
-        return found
-
-    def _conclude(
-        self,
-        rows: IntArray,
-        whole: Whitened,
-        changes: Sequence[Array],
-        line_sigma: float,
-        found: Ends,
-    ) -> None:
-        """Fill in what is known of some rows in the end; changes are (row, pixel)."""
         n = self.n_gas
-        shape = (len(changes), rows.size, self.pixels.size)
-        moved = whole.columns(np.reshape(changes, shape).transpose(1, 0, 2))
-        covariance = self.covariance[rows]
+        dispersion = np.array(
+            [made[at].dispersion_cm1 for at in self.near[ended].tolist()]
+        ).reshape(ended.size, self.pixels.size)
+        light, few = self._light(ended, dispersion, four)
+        whole = self._whole(ended, light, np.stack([*gas.transpose(1, 0, 2), *few], 1))
+        changed = list(changes.values())
+        if zero_level > 0.0:
+            bright = self.baseline[ended, :1].clip(DARKEST)
+            changed.append(zero_level * (1.0 / bright - light))
+        shape = (len(changed), *light.shape)
+        moved = whole.columns(np.reshape(changed, shape).transpose(1, 0, 2))
+        covariance = self.covariance[ended]
         steps = covariance @ (whole.fields @ moved.transpose(0, 2, 1))
-        for index, values in enumerate(list(found.changes.values())[:-1]):
-            values[rows] = steps[:, :n, index]
+        for index, name in enumerate(names[:-1]):
+            found.changes[name][ended] = steps[:, :n, index]
         measured = noise.of_rows(
-            whole.residual, whole.used, whole.basis, self.freedom[rows]
+            whole.residual, whole.used, whole.basis, self.freedom[ended]
         )
         inflation = np.array([one.inflation for one in measured])
-        for row, one in zip(rows.tolist(), measured, strict=True):
+        for row, one in zip(ended.tolist(), measured, strict=True):
             found.noise[row] = one
-        found.agreement[rows] = 1.0
-        for gas in range(n):
+        found.agreement[ended] = 1.0
+        for number in range(n):
             probability, error, alone = consistency.of_rows(
-                gas, whole, moved, covariance, inflation,
-                line_sigma * self.point[rows, gas], self.factor_sigma,
+                number, whole, moved, covariance, inflation,
+                line_sigma * self.point[ended, number], self.factor_sigma,
             )  # fmt: skip
-            found.agreement[rows] = np.minimum(found.agreement[rows], probability)
-            found.changes[LINES][rows, gas] = error
-            found.alone[rows] |= alone
+            found.agreement[ended] = np.minimum(found.agreement[ended], probability)
+            found.changes[LINES][ended, number] = error
+            found.alone[ended] |= alone
+        return found
 
-    def _whole(self, rows: IntArray, seen: Seen, gas: Array, four: Array) -> Whitened:
+    def _whole(self, rows: IntArray, light: Array, fields: Array) -> Whitened:
         """Spectra of some rows pixel by pixel, in units of their errors."""
-        light, few = self._light(rows, seen, four)
         weight = self.weight[rows]
         columns = self.polynomials * (light * weight)[:, None, :]
         basis = np.swapaxes(np.linalg.qr(np.swapaxes(columns, 1, 2))[0], 1, 2)
         scale = weight * (self.baseline[rows] @ self.polynomials)
-        k = np.concatenate([gas, np.stack(few, axis=1)], axis=1) * scale[:, None, :]
+        k = fields * scale[:, None, :]
         taken = k @ np.swapaxes(basis, 1, 2)
         residual = np.where(weight > 0, self.residual[rows], 0.0)
         return Whitened(
@@ -220,14 +208,14 @@ class Ended:
         )  # fmt: skip
 
     def _light(
-        self, rows: IntArray, seen: Seen, four: Array
+        self, rows: IntArray, dispersion: Array, four: Array
     ) -> tuple[Array, tuple[Array, Array, Array]]:
         """Spectra without baseline, and derivatives by shift, stretch and exponent."""
         value, first, second, slope = four.transpose(1, 0, 2)
-        moved = self._moved(rows) * seen.dispersion_cm1
+        moved = self._moved(rows) * dispersion
         aerosol = -self.depth[rows, None] * slope
         light = value + moved * (first + 0.5 * moved * second)
-        shift = (first + moved * second) * seen.dispersion_cm1
+        shift = (first + moved * second) * dispersion
         light += self.point[rows, self.n_gas + 2, None] * aerosol
         return light, (shift, shift * self.position, aerosol)
 
