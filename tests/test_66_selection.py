@@ -8,6 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 import xarray as xr
+from conftest import NEAR
 
 import tgo_spectra as tgo
 from tgo_spectra.errors import ProductError, RetrievalError, TgoError
@@ -27,7 +28,7 @@ OF_SO, OF_UVIS = (registry.named(kind).needs for kind in ("profile", "ozone"))
 def label(tmp_path_factory):
     folder = tmp_path_factory.mktemp("product")
     return tgo.simulate_product(
-        folder, order=134, ch4=2e-9, vertical_speed_km_s=2.0, seed=1
+        folder, order=134, ch4=2e-9, vertical_speed_km_s=2.0, seed=1, **NEAR
     )
 
 
@@ -46,6 +47,7 @@ def coarse():
     """The shipped setup on coarse levels and heights, some pixels: quick to fit."""
     return tgo.load_setup("so_134").replace(
         grid=COARSE,
+        instrument=NEAR,
         window={"first_pixel": 120, "last_pixel": 220},
         systematics={"enabled": False},
     )
@@ -91,7 +93,7 @@ def test_bins__as_many_as_were_selected(level1, coarse, case, method):
 
 def test_bins__a_selection_is_the_product_of_these_rows(level1):
     """What was left out leaves no trace, in whatever way it was."""
-    whole = tgo.load_setup("so_134").replace(grid=COARSE)
+    whole = tgo.load_setup("so_134").replace(grid=COARSE, instrument=NEAR)
     one = tgo.retrieve(level1.sel(bin=3), whole)
     for other in (
         level1.where(level1.bin == 3, drop=True),
