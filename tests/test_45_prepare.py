@@ -21,6 +21,7 @@ from tgo_spectra.errors import (
     TableError,
 )
 from tgo_spectra.retrieval import list_setups, preparation
+from tgo_spectra.retrieval.choice import require_table, table_state
 from tgo_spectra.retrieval.given import prior_profile
 from tgo_spectra.spectroscopy import collecting, ledger, merging
 from tgo_spectra.spectroscopy.absorption import cross_section_grid
@@ -411,9 +412,9 @@ def test_prepare__makes_a_table_that_the_setup_finds(generated, small, capsys):
     ends = [record(2900.0, 1e-27), record(3300.0, 1e-27)]
     write(generated / "c.par", METHANE[0][::100], ends)
     setup = tgo.load_setup(small)
-    assert preparation.table_state(setup).startswith("run: tgo-spectra prepare small")
+    assert table_state(setup).startswith("run: tgo-spectra prepare small")
     with pytest.raises(TableError, match=r"tgo-spectra prepare small\.toml") as caught:
-        preparation.require_table(setup)
+        require_table(setup)
     assert caught.value.rule == "table.not_built"
     call = ["prepare", str(small)]
     assert cli.main(call) == 64
@@ -431,7 +432,7 @@ def test_prepare__makes_a_table_that_the_setup_finds(generated, small, capsys):
     assert table.attrs["ch4_unknown_lower_state_energy"] == 0
     assert table.attrs["ch4_intensity_codes"] == "5: 100 %"
     assert find_table("small") == prepared_path("small")
-    assert preparation.table_state(setup) == "prepared"
+    assert table_state(setup) == "prepared"
     before = prepared_path("small").read_bytes()
     assert cli.main([*call, "--lines", str(generated)]) == 0
     assert prepared_path("small").read_bytes() == before
@@ -505,18 +506,18 @@ def test_prepare__beside_the_setup_that_names_a_file(generated, small, capsys):
     write(generated / "b.par", WATER)
     assert cli.main(["prepare", str(small), "--lines", str(generated)]) == 0
     assert capsys.readouterr().out.strip() == str(small.parent / "own.nc")
-    state = preparation.table_state(tgo.load_setup(small))
+    state = table_state(tgo.load_setup(small))
     assert state == str(small.parent / "own.nc")
 
 
 def test_prepared_tables_come_before_those_of_the_package(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     setup = tgo.load_setup("so_190")
-    assert preparation.table_state(setup) == "in the package"
+    assert table_state(setup) == "in the package"
     prepared_path("so_186_191").parent.mkdir(parents=True)
     prepared_path("so_186_191").write_bytes(find_table("so_186_191").read_bytes())
     assert find_table("so_186_191") == prepared_path("so_186_191")
-    assert preparation.table_state(setup) == "prepared"
+    assert table_state(setup) == "prepared"
     assert open_table("so_186_191").attrs["gases"] == "co co2 h2o hdo"
 
 
@@ -549,7 +550,7 @@ def test_setups__tell_where_their_tables_are(monkeypatch, tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     for line in lines[1:]:
         name = line.split()[0]
-        assert line.rstrip().endswith(preparation.table_state(tgo.load_setup(name)))
+        assert line.rstrip().endswith(table_state(tgo.load_setup(name)))
 
 
 # ---- real lists

@@ -39,6 +39,7 @@ from tgo_spectra.retrieval.models.so.temperature.retrieval import (
 from tgo_spectra.retrieval.models.so.temperature.scene import molar_mass
 from tgo_spectra.retrieval.models.so.temperature.setup import TemperatureSetup
 from tgo_spectra.simulate import simulate_level1
+from tgo_spectra.spectroscopy.tables import files
 from tgo_spectra.spectroscopy.tables.build import build_table
 from tgo_spectra.spectroscopy.tables.files import write_table
 from tgo_spectra.variables import validate
@@ -844,7 +845,7 @@ def test_shipped_setups__name_a_table_to_be_built(name, table, monkeypatch):
             assert side * (wanted.window[(side + 1) // 2] - needed) >= 0.0
     level1, _ = measured(table, "wave")
     other = level1.assign_coords(order=setup.orders[-1])
-    monkeypatch.setattr(preparation, "find_table", lambda _: None)
+    monkeypatch.setattr(files, "find_table", lambda _: None)
     with pytest.raises(TableError, match=f"tgo-spectra prepare {name}") as error:
         tgo.retrieve(other, name)
     assert error.value.rule == "table.not_built"

@@ -28,6 +28,8 @@ sys.path.append(str(Path(__file__).parent))
 import interferent_loop as il
 import synthetic_bands as bands
 
+from tgo_spectra.spectroscopy.tables import files
+
 NAMES = ("so_129_130_hcl", "so_126_127_hcl", "so_119_124_hdo")
 PPBV = (0.0, 0.1, 0.5, 2.0, 4.0)
 COPIES = 400
@@ -56,7 +58,7 @@ def test_setup__needs_a_table_of_its_gases_and_orders(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_missing_table__the_error_gives_the_command(tmp_path, monkeypatch, name):
     setup = tgo.load_setup(name)
-    monkeypatch.setattr(preparation, "find_table", lambda _: None)
+    monkeypatch.setattr(files, "find_table", lambda _: None)
     with pytest.raises(TableError) as caught:
         simulate_level1(order=setup.orders[0], altitude_range=(10.0, 20.0))
     assert caught.value.rule == "table.not_built"
