@@ -12,7 +12,6 @@ from tgo_spectra import instruments
 from tgo_spectra.errors import InstrumentError
 from tgo_spectra.instruments import (
     acs_mir,
-    aotf,
     lno,
     so,
     uvis,
@@ -276,24 +275,6 @@ def test_lno_aotf__independent_evaluation():
         assert lno.aotf_transmission(3000 + x, 3000.0) == pytest.approx(value, abs=1e-9)
 
 
-@pytest.mark.parametrize("factor", [1.0, 1.1])
-def test_lno_aotf_derivatives__central_differences(factor):
-    nu = 3026.5 + np.linspace(-90.0, 90.0, 181)
-    found = lno.aotf_derivatives(nu, 3026.5, factor)
-    assert_slope(
-        found["aotf_offset"],
-        lambda c: lno.aotf_transmission(nu, c, factor),
-        3026.5,
-        0.05,
-    )
-    assert_slope(
-        found["aotf_width_factor"],
-        lambda f: lno.aotf_transmission(nu, 3026.5, f),
-        factor,
-        2e-3,
-    )
-
-
 def test_lno_blaze__peaks_at_its_pixel():
     for order in (121, 134, 168, 189):
         b = lno.blaze(lno.pixel_wavenumber(order, PIXELS, -3.0), order, -3.0)
@@ -304,16 +285,6 @@ def test_lno_blaze__peaks_at_its_pixel():
 
 
 # --- filters ---------------------------------------------------
-
-
-def test_sinc_squared_slope__series_joins_the_formula():
-    u = np.array([-1.5, -1.001e-3, -9.99e-4, -1e-7, 0.0, 9.99e-4, 1.001e-3, 0.3, 1.0])
-    found = aotf.sinc_squared_slope(u)
-    expected = slope(aotf.sinc_squared, u, 2e-3)
-    np.testing.assert_allclose(found, expected, atol=1e-9)
-    t = np.float64(0.999e-3)
-    near = -(2 / 3) * np.pi**2 * t * (1 - (4 / 15) * (np.pi * t) ** 2)
-    assert aotf.sinc_squared_slope(t) == pytest.approx(near, rel=1e-12)
 
 
 # --- NOMAD UVIS -------------------------------------------------------------

@@ -1,14 +1,13 @@
-"""Transfer functions of acousto-optical filters on plain arrays, with derivatives.
+"""Transfer functions of acousto-optical filters on plain arrays.
 
 Two formulas: a squared sinc with scaled side lobes and a Gaussian pedestal (NOMAD SO),
 and a squared sinc plus a Gaussian (NOMAD LNO). x is the distance from the centre of the
-filter in cm-1, sinc(u) = sin(pi u) / (pi u). A derivative by the centre with all else
-held is minus that by x.
+filter in cm-1, sinc(u) = sin(pi u) / (pi u).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,35 +15,11 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
-    "PeakedDerivatives",
     "lobed_aotf",
     "peaked_aotf",
-    "peaked_aotf_derivatives",
     "power_series",
     "sinc_squared",
-    "sinc_squared_slope",
 ]
-
-# below, the slope of the squared sinc is taken from its series, relative error < 1e-12
-_SMALL = 1e-3
-
-
-class PeakedDerivatives(NamedTuple):
-    """Return the derivatives of `peaked_aotf`.
-
-    Attributes
-    ----------
-    offset : ndarray
-        By x, 1/cm-1.
-    sinc_height, sinc_width, gaussian_height, gaussian_width : ndarray
-        By the parameter of that name.
-    """
-
-    offset: NDArray[np.float64]
-    sinc_height: NDArray[np.float64]
-    sinc_width: NDArray[np.float64]
-    gaussian_height: NDArray[np.float64]
-    gaussian_width: NDArray[np.float64]
 
 
 def sinc_squared(argument: ArrayLike) -> NDArray[np.float64]:
@@ -65,33 +40,6 @@ def sinc_squared(argument: ArrayLike) -> NDArray[np.float64]:
     (1.0, 0.4053)
     """
     return np.asarray(np.sinc(np.asarray(argument, dtype=np.float64)) ** 2)
-
-
-def sinc_squared_slope(argument: ArrayLike) -> NDArray[np.float64]:
-    """Return the derivative of `sinc_squared`.
-
-    Parameters
-    ----------
-    argument : array_like
-        u.
-
-    Returns
-    -------
-    ndarray
-
-    Examples
-    --------
-    >>> float(sinc_squared_slope(0.0)), round(float(sinc_squared_slope(0.5)), 4)
-    (0.0, -1.6211)
-    """
-    u = np.asarray(argument, dtype=np.float64)
-    small = np.abs(u) < _SMALL
-    safe = np.where(small, 1.0, u)
-    value = np.sinc(safe)
-    exact = 2.0 * value * (np.cos(np.pi * safe) - value) / safe
-    t = (np.pi * u) ** 2
-    series = -(2.0 / 3.0) * np.pi**2 * u * (1.0 - (4.0 / 15.0) * t)
-    return np.asarray(np.where(small, series, exact))
 
 
 def _lobes(
@@ -171,44 +119,6 @@ def peaked_aotf(
     x = np.asarray(offset_cm1, dtype=np.float64)
     foot = gaussian_height * np.exp(-((x / gaussian_width) ** 2))
     return np.asarray(sinc_height * sinc_squared(x / sinc_width) + foot)
-
-
-def peaked_aotf_derivatives(
-    offset_cm1: ArrayLike,
-    sinc_height: float,
-    sinc_width: float,
-    gaussian_height: float,
-    gaussian_width: float,
-) -> PeakedDerivatives:
-    """Return the derivatives of `peaked_aotf`.
-
-    Parameters
-    ----------
-    offset_cm1, sinc_height, sinc_width, gaussian_height, gaussian_width
-        As in `peaked_aotf`.
-
-    Returns
-    -------
-    PeakedDerivatives
-
-    Examples
-    --------
-    >>> float(peaked_aotf_derivatives(0.0, 0.6, 18.0, 0.4, 12.0).sinc_height)
-    1.0
-    """
-    x = np.asarray(offset_cm1, dtype=np.float64)
-    u, v = x / sinc_width, x / gaussian_width
-    slope = sinc_height * sinc_squared_slope(u)
-    bell = np.exp(-(v**2))
-    return PeakedDerivatives(
-        offset=np.asarray(
-            slope / sinc_width - 2.0 * gaussian_height * bell * v / gaussian_width
-        ),
-        sinc_height=sinc_squared(u),
-        sinc_width=np.asarray(-slope * u / sinc_width),
-        gaussian_height=np.asarray(bell),
-        gaussian_width=np.asarray(2.0 * gaussian_height * bell * v**2 / gaussian_width),
-    )
 
 
 def power_series(

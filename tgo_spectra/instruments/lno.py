@@ -15,7 +15,6 @@ import numpy as np
 from tgo_spectra.instruments import coefficients, number, parameter
 from tgo_spectra.instruments.aotf import (
     peaked_aotf,
-    peaked_aotf_derivatives,
     power_series,
     sinc_squared,
 )
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = [
     "AOTF_FREQUENCY_KHZ",
     "aotf_centre",
-    "aotf_derivatives",
     "aotf_transmission",
     "blaze",
     "pixel_wavenumber",
@@ -125,36 +123,6 @@ def aotf_transmission(
     """
     x = np.asarray(wavenumber_cm1, dtype=np.float64) - np.asarray(centre_cm1)
     return peaked_aotf(x, *_aotf(width_factor))
-
-
-def aotf_derivatives(
-    wavenumber_cm1: ArrayLike, centre_cm1: ArrayLike, width_factor: float = 1.0
-) -> dict[str, NDArray[np.float64]]:
-    """Return the derivatives of the LNO AOTF transmission.
-
-    Parameters
-    ----------
-    wavenumber_cm1, centre_cm1, width_factor
-        As in `aotf_transmission`.
-
-    Returns
-    -------
-    dict of str to ndarray
-        ``aotf_offset`` (by the centre, 1/cm-1), ``aotf_width_factor``.
-
-    Examples
-    --------
-    >>> found = aotf_derivatives([3020.0, 3033.0], 3026.5)
-    >>> found["aotf_offset"].round(4).tolist()
-    [-0.0819, 0.0819]
-    """
-    x = np.asarray(wavenumber_cm1, dtype=np.float64) - np.asarray(centre_cm1)
-    _, width, _, scale = _aotf(1.0)
-    part = peaked_aotf_derivatives(x, *_aotf(width_factor))
-    return {
-        "aotf_offset": -part.offset,
-        "aotf_width_factor": part.sinc_width * width + part.gaussian_width * scale,
-    }
 
 
 def blaze(

@@ -20,7 +20,7 @@ from tgo_spectra.instruments.line_shape import REACH_SIGMA
 from tgo_spectra.instruments.response.tabulated import BLOCK_PIXELS, KINDS, Operator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -170,7 +170,6 @@ def line_shape_operator(
     nominal: int = 0,
     weight: ArrayLike = 1.0,
     transfer: Transfer | None = None,
-    transfer_derivatives: Mapping[str, Transfer] | None = None,
     tolerance: float = TOLERANCE,
     dtype: type[np.float32 | np.float64] = np.float32,
 ) -> Operator:
@@ -183,8 +182,8 @@ def line_shape_operator(
               \sum_k W_k(p) \int F \, L(\nu - c_k) \, d\nu
 
     Kinds of rows: those of `tgo_spectra.instruments.response.tabulated.KINDS` (order k
-    shifts by c_k over the nominal c), then one for each parameter of the shape and each
-    derivative of the transfer function, all of the normalised operator.
+    shifts by c_k over the nominal c), then one for each parameter of the shape, all of
+    the normalised operator.
 
     Parameters
     ----------
@@ -204,8 +203,6 @@ def line_shape_operator(
         Blaze times solar spectrum of pixels in orders, broadcast to (pixel, order).
     transfer : callable, optional
         Takes and returns arrays: transmission at wavenumbers in cm-1, by default 1.
-    transfer_derivatives : dict of str to callable, optional
-        Derivatives of ``transfer`` by parameters, whose names become kinds.
     tolerance : float
         Largest bound on the error of T, for any pixel, that is accepted: the part of
         the line shape that the moments of the cells do not carry, as the area of its
@@ -225,9 +222,8 @@ def line_shape_operator(
         If inputs do not fit together, the table does not cover the pixels, or its
         cells are too wide for the line shape.
     """
-    chain = transfer_derivatives or {}
     centre, pix, number, light = _checked(centre_cm1, pixels, orders, nominal, weight)
-    kinds = (*KINDS, *shape.parameters, *chain)
+    kinds = (*KINDS, *shape.parameters)
     plan = _plan(cells, centre, *shape.reach(*centre.shape), len(kinds))
     x, matrix, back = _expansion(cells.points, cells.node_weight.shape[1])
     nu_c = float(centre[:, nominal].mean())
@@ -250,7 +246,6 @@ def line_shape_operator(
                 lines[2] * through * step**2,
                 lines[0] * through * (flat - nu_c) / nu_c,
                 *(line * through for line in lines[3:]),
-                *(lines[0] * by(flat) for by in chain.values()),
             ]
         )
         kernel *= light[rows, k : k + 1]
