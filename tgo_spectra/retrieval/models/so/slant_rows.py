@@ -205,9 +205,7 @@ def fit(
         for shift in np.unique(rows.near[moved]).tolist():
             if shift not in made:
                 made[shift] = instrument.seen(instrument.pixels, shift)
-        rows.settle(moved, made, weights, field)
-    again = np.flatnonzero(rows.unsettled)
-    rows.descend(again, made, weights, field, damping=DAMPING)
+        rows.settle(moved, made, weights, field, damping=DAMPING)
     some = np.flatnonzero(rows.somewhere)
     four, gas = rows.seen_by(made, some, rows.point[some, : rows.n_gas], weights, field)
     ended = rows.ended
@@ -364,15 +362,16 @@ class _Rows:
         seen: Mapping[float, Seen | Few],
         weights: Array,
         field: Array,
+        damping: float = 0.0,
     ) -> None:
         """Fit some rows; those that are lost from the start, those with bad pixels."""
-        self.descend(rows, seen, weights, field)
+        self.descend(rows, seen, weights, field, damping=damping)
         lost = rows[self.lost(rows)]
         self.state[lost] = self.choices.start
         self.descend(lost, seen, weights, field, damping=DAMPING)
         again = rows[self.clip(rows)]
         self.state[again] = self.point[again]
-        self.descend(again, seen, weights, field)
+        self.descend(again, seen, weights, field, damping=damping)
 
     def lost(self, rows: IntArray) -> npt.NDArray[np.bool_]:
         """Tell which rows the first look has led to where all orders make no spectrum.
