@@ -142,32 +142,38 @@ FIRST = (
 )
 
 #: Tests, by their files or beginnings, that are long and share nothing: workers take
-#: them one by one, last.
+#: them one by one, last, and the longest of them first.
 APART = (
-    "test_51_jacobians",
+    "test_90_samples::test_all_absorbers",
+    "test_95_examples",
+    "test_82_slurm",
+    "test_83_runs",
     "test_69_kinds",
-    "test_80_batch",
-    "test_80_batch_files",
+    "test_92_golden",
     "test_82_clusters",
     "test_82_jobs",
-    "test_82_slurm",
     "test_83_faults",
-    "test_83_runs",
+    "test_80_batch",
+    "test_80_batch_files",
     "test_85_archive_index",
     "test_86_archive_download",
-    "test_90_samples::test_all_absorbers",
     "test_90_terminal",
-    "test_92_golden",
-    "test_95_examples",
+    "test_51_jacobians",
 )
+
+
+def apart(nodeid):
+    """Place of a test among those that are taken one by one; None: it is not."""
+    path, _, test = nodeid.partition("::")
+    name = f"{Path(path).stem}::{test}"
+    return next((k for k, one in enumerate(APART) if name.startswith(one)), None)
 
 
 def scope_of(nodeid):
     """What a worker takes as a whole."""
-    path, _, test = nodeid.partition("::")
-    name = Path(path).stem
-    if f"{name}::{test}".startswith(APART):
+    if apart(nodeid) is not None:
         return nodeid
+    name = Path(nodeid.split("::", 1)[0]).stem
     is_reader = name.startswith(("test_2", "test_3")) and name not in FIRST
     return "readers" if is_reader else name
 
@@ -180,9 +186,8 @@ def pytest_collection_modifyitems(config, items):
     if hasattr(config, "workerinput"):
         scopes = {item.nodeid: scope_of(item.nodeid) for item in items}
         ranks = {name: number for number, name in enumerate(FIRST)}
-        ranks |= dict.fromkeys(
-            (one for one in scopes.values() if "::" in one), len(FIRST) + 1
-        )
+        last = len(FIRST) + 1
+        ranks |= {one: last + apart(one) for one in scopes.values() if "::" in one}
         items.sort(key=lambda item: ranks.get(scopes[item.nodeid], len(FIRST)))
 
 
