@@ -16,6 +16,7 @@ SEVERE = {
     "lines_disagree",
     "parameter_at_limit",
     "calibration_failed",
+    "error_depends_on_value",
 }
 
 
@@ -35,6 +36,7 @@ def test_bits_keep_their_places():
         "few_spectra": 1024,
         "pattern_in_residual": 2048,
         "lines_not_compared": 4096,
+        "error_depends_on_value": 8192,
     }
     assert {r.name for r in quality.REASONS if r.severe} == SEVERE
     assert all(r.meaning.endswith(".") for r in quality.REASONS)

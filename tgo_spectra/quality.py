@@ -125,6 +125,11 @@ REASONS: tuple[Reason, ...] = tuple(
                 False,
                 "One manifold alone tells of a gas: no other lines can contradict it.",
             ),
+            (
+                "error_depends_on_value",
+                True,
+                "Noise makes small columns' errors small, means off: average spectra.",
+            ),
         ]
     )
 )

@@ -44,6 +44,9 @@ _LARGEST_STEP_PX = 1.0
 _PASSES = 3
 """Fits of a spectrum at most: each leaves out what the last showed to be outliers, with
 the noise that it left."""
+_FARTHER = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
+"""Times the three sigma of the slope up to which a column is looked for that makes a
+change of three sigma."""
 _SETTLED = 0.02
 """Relative change of the noise below which there is no further pass."""
 
@@ -90,6 +93,8 @@ class ColumnFit:
         sigma.
     changes : dict of array, shape (gas + 1,)
         Error of the state by each source, with its sign.
+    bent : float
+        How much more of the first gas makes three sigma of noise than the slope says.
     """
 
     state: Array
@@ -106,6 +111,7 @@ class ColumnFit:
     measured: Noise
     off_sigmas: Array
     changes: Mapping[str, Array]
+    bent: float
 
     @property
     def error(self) -> Array:
@@ -405,10 +411,13 @@ def _result(
     (measured,) = of_rows(white, used[None], basis, np.trace(kernel)[None])
     variance = np.diag(covariance)[:size]
     noisy = np.diag(kernel @ covariance)[:size]
+    bent = _bent(model, seen, linear, columns, precision, state)
+    both = np.ones(size)
+    both[0] = np.sqrt(0.5 * (1.0 + bent**2))  # less, and more of the gas
     known = kernel[:size, size:]
     return ColumnFit(
         state=state,
-        noise_error=np.sqrt(noisy),
+        noise_error=np.sqrt(noisy) * both,
         smoothing_error=np.sqrt((variance - noisy - (known**2).sum(axis=1)).clip(0.0)),
         degrees_of_freedom=np.diag(kernel)[:n],
         column_kernel=_column_kernel(
@@ -425,7 +434,54 @@ def _result(
             ((state - model.prior) / model.prior_sigma)[1:], step[size:]
         ),
         changes=dict(zip(changes, known.T, strict=True)),
+        bent=bent,
     )
+
+
+def _bent(
+    model: NadirModel,
+    seen: _Spectrum,
+    linear: _Linear,
+    columns: Array,
+    precision: Array,
+    state: Array,
+) -> float:
+    """Return by how much more of the first gas makes three sigma than the slope says.
+
+    Lines that fill up say less and less of a column. Where noise has made it small its
+    slope is that of lines which are not full, and the error by it many times too small:
+    such columns would be far off, and outweigh all others in a mean.
+    """
+    sigma, used = seen.sigma, seen.used
+    scale = model.baseline[used] @ linear.baseline
+    others = columns[:, 1:] / sigma
+    held = np.linalg.inv(others.T @ others + np.diag(precision[1:]))
+
+    def size(change: Array) -> float:
+        """Return a change of the spectrum in units of what is not known of it."""
+        change = change / sigma
+        pull = others.T @ change
+        left = float(change @ change - pull @ held @ pull)
+        return float(np.sqrt(np.maximum(left, 1e-300)))
+
+    three = 3.0 / size(columns[:, 0])
+
+    def reached(times: float) -> float:
+        more = state[:-1].copy()
+        more[0] += times * three
+        made = [_transmittance(seen.depths, one)[0] for one in (state[:-1], more)]
+        start, end = light(model, np.array(made), float(state[-1]))
+        change = (end - start)[used] * scale
+        return size(change - linear.basis @ (linear.basis.T @ change))
+
+    before, last = 0.0, 0.0
+    for times in _FARTHER:
+        now = reached(times)
+        if now >= 3.0:
+            between = (3.0 - before) / (now - before)
+            return float(max(1.0, last + between * (times - last)))
+        before, last = max(now, before), times
+    return _FARTHER[-1]
 
 
 def _column_kernel(

@@ -175,6 +175,11 @@ class NadirModel:
         Orders whose light is taken as unabsorbed, all or a part of it.
     registered : bool
         Whether the a priori of the shift is from the spectra of the product.
+    elsewhere : bool
+        Whether their lines are at shifts that are not searched.
+    bent : float
+        As `tgo_spectra.retrieval.models.lno.fit.ColumnFit.bent`, of a spectrum as noisy
+        as one of the product with the column of their mean.
     """
 
     band: BandTable
@@ -191,6 +196,8 @@ class NadirModel:
     max_iterations: int
     beyond_table: tuple[int, ...]
     registered: bool = False
+    elsewhere: bool = False
+    bent: float = 1.0
 
     def expecting(
         self,
@@ -199,6 +206,8 @@ class NadirModel:
         shift_sigma_px: float,
         *,
         registered: bool = False,
+        elsewhere: bool = False,
+        bent: float = 1.0,
     ) -> NadirModel:
         """Return a copy with another start and another a priori of the shift."""
         prior, sigma = self.prior.copy(), self.prior_sigma.copy()
@@ -209,6 +218,8 @@ class NadirModel:
             prior=prior,
             prior_sigma=sigma,
             registered=registered,
+            elsewhere=elsewhere,
+            bent=bent,
         )
 
 

@@ -22,7 +22,7 @@ from tgo_spectra.retrieval.models.lno.model import (
     state_weights,
 )
 from tgo_spectra.retrieval.models.lno.scene import QUANTITIES, layers_above
-from tgo_spectra.retrieval.spectra import compare_shifts
+from tgo_spectra.retrieval.spectra import SEARCH_GAIN, compare_shifts
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.floating]
 
-__all__ = ["product_model", "search_shift"]
+__all__ = ["is_elsewhere", "product_model", "search_shift"]
 
 _SAMPLE = 100
 """Spectra read for the mean, spread over the product: ten times less noise."""
@@ -45,6 +45,11 @@ _NEAR_PX = 0.15
 left out are then below 2e-4 of a line (line shapes have a sigma of 1.7 pixels)."""
 _GRID_PX = 0.1
 """Models are made at multiples of this, so that products can share them."""
+
+_FAR_PX = 54
+"""Pixels beyond the search where lines are looked for that are not where they should
+be. A shift that far is no drift of the instrument: nothing is fitted there, it is said.
+"""
 
 _UNKNOWN_PX = 0.5
 """Error of the mean's shift, pixels, from which on it is not taken: lines of a sigma of
@@ -82,7 +87,8 @@ def product_model(
     NadirModel
         Its a priori of the shift is that of the product, with ``shift_scatter_px``
         and the error of the mean; where the mean shows none, zero with
-        ``shift_scatter_px``; without a good spectrum that of the setup.
+        ``shift_scatter_px``; without a good spectrum that of the setup. It knows
+        whether the lines of the mean are elsewhere.
 
     Raises
     ------
@@ -100,13 +106,14 @@ def product_model(
     sample = _mean(rows, setup, air)
     if sample is None:
         return make()
-    signal, layers = sample
+    signal, layers, noise = sample
     rough = make(
         n_orders=min(_SEARCH_ORDERS, setup.instrument.n_orders),
         margin_px=int(SEARCH_PX),
     )
     try:
         shift = _on_grid(search_shift(rough, signal, layers))
+        elsewhere = is_elsewhere(rough, signal, layers)
         model = make(shift_px=shift)
         fit = fit_spectrum(model, signal[model.pixels], layers)
         if abs(fit.state[-1] - shift) > _NEAR_PX:
@@ -120,12 +127,18 @@ def product_model(
     if error > _UNKNOWN_PX:
         if abs(shift) > _NEAR_PX:
             model = make()
-        return model.expecting(np.append(fit.state[:-1], 0.0), 0.0, scatter)
+        start, shift, error = np.append(fit.state[:-1], 0.0), 0.0, 0.0
+    else:
+        start, shift = fit.state, float(fit.state[-1])
+    if noise is not None:  # of single spectra, at what their mean has
+        fit = fit_spectrum(model, signal[model.pixels], layers, noise=noise)
     return model.expecting(
-        fit.state,
-        float(fit.state[-1]),
+        start,
+        shift,
         float(np.hypot(scatter, error)),
-        registered=True,
+        registered=error > 0.0,
+        elsewhere=elsewhere,
+        bent=fit.bent,
     )
 
 
@@ -135,8 +148,12 @@ def _on_grid(shift_px: float) -> float:
 
 def _mean(
     rows: xr.Dataset, setup: NadirSetup, air: AirProfile
-) -> tuple[Array, LayeredColumn] | None:
-    """Mean of good spectra, (320,), and the layers at their mean place."""
+) -> tuple[Array, LayeredColumn, float | None] | None:
+    """Mean of good spectra, (320,), the layers at their mean place, and their noise.
+
+    The noise of single spectra by how their differences from the mean jump from pixel
+    to pixel; none of a single one.
+    """
     number = rows.sizes["spectrum"]
     chosen = np.unique(np.linspace(0, number - 1, min(number, _SAMPLE)).astype(int))
     few = rows.isel(spectrum=chosen)[["signal", "geometry"]].compute()
@@ -151,12 +168,17 @@ def _mean(
     count = known.sum(axis=0)
     total = np.where(known, signal, 0.0).sum(axis=0)
     mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    noise = None
+    if len(signal) > 1:
+        jumps = np.diff(signal - mean, axis=1)[:, window]
+        own = np.sqrt(np.nanmean(jumps**2, axis=1) / 2.0 / (1.0 - 1.0 / len(signal)))
+        noise = float(np.median(own))
     down, up, height, _ = geometry[good].mean(axis=0)
     try:
         layers, _ = layers_above(air, float(height), float(down), float(up))
     except AtmosphereError:
         return None
-    return mean, layers
+    return mean, layers, noise
 
 
 def search_shift(model: NadirModel, signal: Array, layers: LayeredColumn) -> float:
@@ -182,11 +204,33 @@ def search_shift(model: NadirModel, signal: Array, layers: LayeredColumn) -> flo
     TableError
         The table does not reach a pressure or temperature.
     """
+    shifts, cost, absurd = _compared(model, signal, layers)
+    cost = np.where(absurd, np.inf, cost)
+    return float(shifts[cost.argmin()]) if not absurd.all() else 0.0
+
+
+def is_elsewhere(model: NadirModel, signal: Array, layers: LayeredColumn) -> bool:
+    """Tell whether a shift that is not searched suits the spectrum far better.
+
+    Lines are then not where the fit looks for them: it would say that there are none.
+    Parameters as `search_shift`, whose window is seen without `_FAR_PX` pixels at
+    either end.
+    """
+    shifts, cost, absurd = _compared(model, signal, layers, inner_px=_FAR_PX)
+    near = np.abs(shifts) <= SEARCH_PX
+    far = np.where(near | absurd, np.inf, cost).min()
+    return bool(cost[near].min() - far > SEARCH_GAIN)
+
+
+def _compared(
+    model: NadirModel, signal: Array, layers: LayeredColumn, inner_px: int = 0
+) -> tuple[Array, Array, npt.NDArray[np.bool_]]:
+    """Return shifts, what they cost in units of chi-square, and which are absurd."""
     (weights,) = state_weights(model, [layers])
     (depths,) = optical_depths(model, [(layers, weights)])
     n = len(model.gases)
     value, derivative, _ = spectrum(model, depths, model.start)
-    margin = int(SEARCH_PX)
+    margin = int(SEARCH_PX) + inner_px
     inner = slice(margin, model.pixels.size - margin)
     measured = signal[model.pixels[inner]]
     used = np.isfinite(measured)
@@ -200,10 +244,6 @@ def search_shift(model: NadirModel, signal: Array, layers: LayeredColumn) -> flo
     shifts, wanted, part = np.arange(-margin, margin + 1), step[0, :, 0], step[0, :, n]
     # beyond a pixel the linear step is no use, and the next one is nearer
     allowed = (1.0 + wanted > 0.0) & (np.abs(part) <= 1.0) & (chi[0] > 0.0)
-    if not allowed.any():
-        return 0.0
-    cost = np.full(shifts.size, np.inf)
-    cost[allowed] = used.sum() * np.log(chi[0, allowed])
+    cost = used.sum() * np.log(np.maximum(chi[0], 1e-300))
     cost += (shifts / model.prior_sigma[-1]) ** 2
-    best = int(cost.argmin())
-    return float(shifts[best] + part[best])
+    return shifts + part, cost, ~allowed
