@@ -5,8 +5,8 @@ profile, a wavenumber shift, stretch, aerosol exponent, and a baseline. Nothing 
 shared between rows, so a row gives the same numbers whatever chunk it is in. Rows go
 through the model in batches of one size.
 
-A first look with few orders and without a field of view finds the shift and nearly the
-factors; then the whole instrument, built near that shift.
+A first look on few quadrature points, which are fitted to known spectra, finds the
+shift and nearly the factors; then the whole instrument, built near that shift.
 """
 
 from __future__ import annotations

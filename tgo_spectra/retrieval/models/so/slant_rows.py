@@ -374,10 +374,9 @@ class _Rows:
         self.descend(again, seen, weights, field, damping=damping)
 
     def lost(self, rows: IntArray) -> npt.NDArray[np.bool_]:
-        """Tell which rows the first look has led to where all orders make no spectrum.
+        """Tell which rows the first look has led to where there is no such spectrum.
 
-        Of a gas that the row does not show it may take any amount, which shines in
-        orders farther off.
+        Of a gas that the row does not show it may take any amount.
         """
         kept = self.reduced[rows] < LOST * self.looked[rows]
         return np.asarray(~(self.converged[rows] | kept))
