@@ -102,8 +102,8 @@ def test_fields__the_same_bits_beside_any_rows(optics_and_rows):
         assert np.array_equal(other[1][mine], gas[some[mine]])
 
 
-def test_slant__builds_without_reading_a_spectrum(few):
-    """The geometry is read for the planet's radius and the middle row; nothing else."""
+def test_slant__builds_from_a_few_spectra(few):
+    """Those that tell the shift of all; the fit reads each chunk once."""
     read = []
 
     def counted(block):
@@ -116,7 +116,9 @@ def test_slant__builds_without_reading_a_spectrum(few):
     chunked["transmittance"].data = spectra.map_blocks(counted, meta=meta)
     with dask.config.set(scheduler="synchronous"):
         lazy = tgo.retrieve(chunked, method="slant")
-        assert read == []
+        assert max(read) <= 11
+        assert len(read) <= spectra.numblocks[0]
+        read.clear()
         assert lazy["ch4_slant_column"].chunks is not None
         lazy.compute()
         # each chunk once, whatever is made of it
@@ -160,6 +162,32 @@ def test_slant__a_displaced_wavenumber_column_is_found(thin, whole):
     assert np.abs((shift - 3.0) / sigma).max() < 0.3
     off = (result["h2o_slant_column"] - whole["h2o_slant_column"]).values
     assert np.abs(off / whole["h2o_slant_column_error"].values)[sure].max() < 0.3
+
+
+def rolled(level1, pixels):
+    """Spectra some pixels from where their wavenumbers say."""
+    names = ("transmittance", "transmittance_error")
+    moved = {n: np.roll(level1[n].values, pixels, axis=1) for n in names}
+    return level1.assign({n: (level1[n].dims, values) for n, values in moved.items()})
+
+
+@pytest.mark.parametrize("pixels", [5, -9, 14])
+def test_slant__spectra_displaced_by_many_pixels_are_found(few, pixels):
+    """By what all show together: many a row does not show it by itself."""
+    whole = tgo.retrieve(few, method="slant")
+    result = tgo.retrieve(rolled(few, pixels), method="slant")
+    assert abs(result.attrs["product_shift_px"] + pixels) < 2.0
+    for gas in ("h2o", "ch4", "co2"):
+        name = f"{gas}_slant_column"
+        off = np.abs(result[name] - whole[name]) / whole[f"{name}_error"]
+        assert float(off.max()) < 1.0, gas
+
+
+@pytest.mark.parametrize("pixels", [20, -40])
+def test_slant__spectra_displaced_beyond_all_are_severe(few, pixels):
+    result = tgo.retrieve(rolled(few, pixels), method="slant")
+    assert quality.severe(result["quality_flag"].values).all()
+    assert "parameter_at_limit" in quality.names(result["quality_flag"].values)
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,8 @@ def retrieve(
     level1 : Dataset or path
         As returned by `open_product`, of one product, or what `open_product` opens,
         such as a zip with one product; may be chunked along
-        ``spectrum`` with SO's method "slant" and with LNO nadir, which then stay lazy.
+        ``spectrum`` with SO's method "slant" and with LNO nadir, which then stay lazy
+        (some spectra are read, to see where the lines are).
         Spectra may be left out and stand in any order; pixels are left out by the
         window of the setup.
     setup : setup, str or path, optional

@@ -2,8 +2,9 @@
 
 Each row is fitted by itself: one factor per gas on the slant column of a reference
 profile, a wavenumber shift, stretch, aerosol exponent, and a baseline. Nothing is
-shared between rows, so a row gives the same numbers whatever chunk it is in. Rows go
-through the model in batches of one size.
+shared between rows but the shift of their product in whole pixels, which some of them
+tell for all, so a row gives the same numbers whatever chunk it is in. Rows go through
+the model in batches of one size.
 
 A first look on few quadrature points, which are fitted to known spectra, finds the
 shift and nearly the factors; then the whole instrument, built near that shift.
@@ -17,14 +18,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from tgo_spectra import quality
 from tgo_spectra.atmosphere import profile as atmospheres
 from tgo_spectra.forward import ray
 from tgo_spectra.forward import transmittance as forward
 from tgo_spectra.retrieval import level2, verdict
 from tgo_spectra.retrieval.elements import Size, element_of, settings
 from tgo_spectra.retrieval.given import airs_off, coefficients_on, prior_profile
-from tgo_spectra.retrieval.measurement import planet_radius, scalar
+from tgo_spectra.retrieval.measurement import (
+    planet_radius,
+    scalar,
+    smooth_wavenumber,
+)
 from tgo_spectra.retrieval.models.so import slant_ends, slant_rows
+from tgo_spectra.retrieval.models.so.registration import LOOKS
 from tgo_spectra.retrieval.models.so.slant_fields import (
     TRAINING,
     TRAINING_TOP_KM,
@@ -50,6 +57,9 @@ if TYPE_CHECKING:
     IntArray = npt.NDArray[np.intp]
 
 __all__ = ["fields_of_view", "line_of_sight", "slant_columns"]
+
+SAMPLE = 40
+"""Spectra, spread over a product, that tell the whole-pixel shift of all."""
 
 TRACE_REFERENCE = 1e-9
 """Mole fraction whose slant column is the unit for a gas with a zero a priori."""
@@ -103,6 +113,7 @@ def slant_columns(
         temperature_c=scalar(level1, "instrument_temperature"),
     )
     n = len(setup.gases)
+    wavenumber, shift, elsewhere = _registered(level1, setup, optics, sight)
     fitted = fit_each(
         _fit_block,
         [
@@ -121,11 +132,15 @@ def slant_columns(
             "quality_flag": None,
             "baseline": ("coefficient", setup.baseline_degree + 1),
         },
-        wavenumber_cm1=level1["wavenumber"].values,
+        wavenumber_cm1=wavenumber,
         setup=setup,
         optics=optics,
         line_of_sight=sight,
     )
+    fitted["spectrum_shift"] = fitted["spectrum_shift"] + shift
+    if elsewhere:
+        lost = int(quality.pack(["parameter_at_limit"]))
+        fitted["quality_flag"] = fitted["quality_flag"].astype(np.int32) | lost
     corners = np.asarray(level1["tangent_altitude_areoid"].values, dtype=float)
     # no spectrum is read here: the middle row is one of those that look at the sky with
     # all of the slit, bright or not
@@ -146,6 +161,7 @@ def slant_columns(
     if not rows.size:
         rows = np.arange(level1.sizes["spectrum"])
     found = _spectra(level1) | level2.moment(level1, rows, centre[rows])
+    record |= {"product_shift_px": float(shift)}
     return dataset(_named(fitted, setup) | found, record)
 
 
@@ -239,45 +255,18 @@ def _fit_block(
     line_of_sight: SlantAir,
 ) -> None:
     """Fit a block of rows; whatever the blocks, a row sees the same numbers."""
-    rows = _usable(transmittance, error, corners_km, setup, line_of_sight)
     out["quality_flag"][:] = verdict.UNSEEN
+    rows = _usable(transmittance, error, corners_km, setup, line_of_sight)
     if not rows.size:
         return
-    window = setup.window
-    pixels = np.setdiff1d(
-        np.arange(window.first_pixel, window.last_pixel + 1), window.masked_pixels
-    )
-    y = np.asarray(transmittance[rows], dtype=float)[:, pixels]
-    s = np.asarray(error[rows], dtype=float)[:, pixels]
-    good = np.isfinite(y) & np.isfinite(s) & (s > 0)
-    spectra = slant_rows.Spectra(
-        np.where(good, y, 0.0), np.where(good, 1.0 / np.where(good, s, 1.0), 0.0)
-    )
-    centre, width = fields_of_view(corners_km[rows])
-    priors = [setup.prior.get(gas) for gas in setup.gases]
-    zero = [p is not None and p.constant == 0.0 for p in priors]
-    known = [
-        p is not None and (p.relative_sigma or 1.0) < slant_rows.KNOWN for p in priors
-    ]
-    register, aerosol = setup.registration, setup.aerosol
-    choices = slant_rows.Choices(
-        first=np.where(zero, 0.0, 1.0),
-        sigma=np.where(known, slant_rows.KNOWN_SIGMA, slant_rows.FACTOR_SIGMA),
-        shift_sigma=register.shift_sigma_px,
-        stretch_sigma=register.stretch_sigma_px if register.stretch else 0.0,
-        exponent=aerosol.exponent,
-        exponent_sigma=aerosol.exponent_sigma,
-        baseline_degree=setup.baseline_degree,
-        search_px=register.search_px,
-    )
-    air = _paths(line_of_sight, centre, width)
-    instrument = Instrument(
+    spectra, choices, instrument, air = _given(
+        transmittance[rows],
+        error[rows],
+        corners_km[rows],
         wavenumber_cm1,
-        pixels,
         setup,
         optics,
-        line_of_sight.turns,
-        _known(line_of_sight),
+        line_of_sight,
     )
     weights = _weights(line_of_sight, air)
     wish = sources_of_rows(setup)
@@ -310,6 +299,87 @@ def _fit_block(
         found.off_sigmas, found.agreement, found.alone,
     )  # fmt: skip
     out["baseline"][rows] = found.baseline
+
+
+def _given(
+    transmittance: Array,
+    error: Array,
+    corners_km: Array,
+    wavenumber_cm1: Array,
+    setup: RetrievalSetup,
+    optics: Optics,
+    line_of_sight: SlantAir,
+) -> tuple[slant_rows.Spectra, slant_rows.Choices, Instrument, Array]:
+    """Return what a fit of rows is given, and the air along their lines of sight."""
+    window = setup.window
+    pixels = np.setdiff1d(
+        np.arange(window.first_pixel, window.last_pixel + 1), window.masked_pixels
+    )
+    y = np.asarray(transmittance, dtype=float)[:, pixels]
+    s = np.asarray(error, dtype=float)[:, pixels]
+    good = np.isfinite(y) & np.isfinite(s) & (s > 0)
+    spectra = slant_rows.Spectra(
+        np.where(good, y, 0.0), np.where(good, 1.0 / np.where(good, s, 1.0), 0.0)
+    )
+    priors = [setup.prior.get(gas) for gas in setup.gases]
+    zero = [p is not None and p.constant == 0.0 for p in priors]
+    known = [
+        p is not None and (p.relative_sigma or 1.0) < slant_rows.KNOWN for p in priors
+    ]
+    register, aerosol = setup.registration, setup.aerosol
+    choices = slant_rows.Choices(
+        first=np.where(zero, 0.0, 1.0),
+        sigma=np.where(known, slant_rows.KNOWN_SIGMA, slant_rows.FACTOR_SIGMA),
+        shift_sigma=register.shift_sigma_px,
+        stretch_sigma=register.stretch_sigma_px if register.stretch else 0.0,
+        exponent=aerosol.exponent,
+        exponent_sigma=aerosol.exponent_sigma,
+        baseline_degree=setup.baseline_degree,
+        search_px=register.search_px,
+    )
+    instrument = Instrument(
+        wavenumber_cm1,
+        pixels,
+        setup,
+        optics,
+        line_of_sight.turns,
+        _known(line_of_sight),
+    )
+    centre, width = fields_of_view(corners_km)
+    return spectra, choices, instrument, _paths(line_of_sight, centre, width)
+
+
+def _registered(
+    level1: xr.Dataset, setup: RetrievalSetup, optics: Optics, line_of_sight: SlantAir
+) -> tuple[Array, int, bool]:
+    """Return wavenumbers at the product's whole-pixel shift; see `whole_shift`.
+
+    Reads some spectra spread over the product, the same ones for any chunks.
+    """
+    nu = smooth_wavenumber(np.asarray(level1["wavenumber"].values, dtype=float))
+    pixel = np.arange(level1.sizes["pixel"], dtype=float)
+    corners = np.asarray(level1["tangent_altitude_areoid"].values, dtype=float)
+    rows = _seeing(corners, line_of_sight)
+    total = 0
+    elsewhere = False
+    for _ in range(LOOKS if setup.registration.search_px and rows.size else 0):
+        some = rows[np.unique(np.linspace(0, rows.size - 1, SAMPLE).astype(int))]
+        few = level1[["transmittance", "transmittance_error"]].isel(spectrum=some)
+        y, s = (few[name].values for name in few)
+        used = _usable(y, s, corners[some], setup, line_of_sight)
+        if not used.size:
+            break
+        at = np.polynomial.polynomial.polyval(pixel + total, nu)
+        spectra, choices, instrument, air = _given(
+            y[used], s[used], corners[some][used], at, setup, optics, line_of_sight
+        )
+        shift, elsewhere = slant_rows.whole_shift(
+            spectra, choices, instrument, _weights(line_of_sight, air), FIELD_WEIGHTS
+        )
+        total += shift
+        if abs(shift) < setup.registration.search_px:
+            break
+    return np.polynomial.polynomial.polyval(pixel + total, nu), total, elsewhere
 
 
 def _others(

@@ -72,6 +72,10 @@ error of 5e-5 of transmittance at 0.125 pixel, 4e-4 at 0.25 and 3e-3 at 0.5 for 
 strongest lines (order 134), whose shift is certain to 0.003 pixel; in proportion less
 for fainter ones."""
 
+FAR_PX = 48
+"""Pixels beyond the search where lines are looked for that are not where they should
+be: nothing is fitted there, it is said."""
+
 DAMPING = 10.0
 """Of rows that go to and fro, as faint ones may, whose shift is anywhere: steps of a
 third of an a priori sigma."""
@@ -218,6 +222,41 @@ def fit(
     )  # fmt: skip
 
 
+def whole_shift(
+    spectra: Spectra,
+    choices: Choices,
+    instrument: Instrument,
+    weights: Array,
+    field: Array,
+) -> tuple[int, bool]:
+    """Find the whole-pixel shift of spectra that share their wavenumbers.
+
+    A single spectrum may show no line, or not which is which. Parameters as `fit`.
+
+    Returns
+    -------
+    shift : int
+        True wavenumber less that of the spectra, pixels.
+    elsewhere : bool
+        Whether a shift farther than the search goes suits far better: lines are then
+        not where they are looked for.
+    """
+    rows = _Rows(spectra, choices, instrument.pixels)
+    reach, pixels = choices.search_px, instrument.pixels
+    wide = np.arange(pixels[0] - reach, pixels[-1] + reach + 1)
+    factors = rows.state[:, : rows.n_gas]
+    everyone = np.arange(len(weights))
+    seen = instrument.few(wide, [0.0])
+    four, gas = rows.seen_by(seen, everyone, factors, weights, field)
+    chi, left = rows.compared(four, gas)
+    near = (chi / left[:, None]).sum(axis=0)
+    chi, left = rows.compared(four, gas, inner=FAR_PX)
+    far = (chi / left[:, None]).sum(axis=0)
+    inside = np.abs(np.arange(far.size) - far.size // 2) <= reach
+    gain = far[inside].min() - far[~inside].min()
+    return int(best_shift(near)), bool(gain > SEARCH_GAIN)
+
+
 class _Rows:
     """Rows on their way; ``near``: shift (pixel) at which their operator is made."""
 
@@ -296,21 +335,32 @@ class _Rows:
 
         One bad pixel in a line is no shift. Fields as `fields`, on more pixels.
         """
+        chi, left = self.compared(four, gas)
+        self.whole[:] = best_shift(chi, SEARCH_GAIN * left)
+        self.state[:, self.n_gas] = self.whole
+
+    def compared(self, four: Array, gas: Array, inner: int = 0) -> tuple[Array, Array]:
+        """Return chi-squares of whole-pixel shifts, (row, shift), and what is left.
+
+        That is of each used pixel where a shift suits best, one at the least. Without
+        so many pixels at either end of the spectra there are as many shifts more.
+        """
         n = self.n_gas
         exponent = self.state[:, n + 2] * self.depth
+        seen = slice(inner, self.y.shape[1] - inner)
+        weight = self.weight[:, seen]
         chi, _ = compare_shifts(
-            self.y,
-            self.weight,
+            self.y[:, seen],
+            weight,
             four[:, 0] - exponent[:, None] * four[:, 3],
             gas,
-            self.polynomials,
+            self.polynomials[:, seen],
             precision=self.choices.prior[:n],
             every=SEARCH_STEP,
         )
-        used = (self.weight[:, ::SEARCH_STEP] > 0).sum(axis=1)
+        used = (weight[:, ::SEARCH_STEP] > 0).sum(axis=1)
         left = chi.min(axis=1) / np.maximum(used, 1)
-        self.whole[:] = best_shift(chi, SEARCH_GAIN * np.maximum(left, 1.0))
-        self.state[:, n] = self.whole
+        return chi, np.maximum(left, 1.0)
 
     def reduce(
         self,
