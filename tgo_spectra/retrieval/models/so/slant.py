@@ -38,6 +38,7 @@ from tgo_spectra.retrieval.models.so.slant_fields import (
     Instrument,
     Optics,
 )
+from tgo_spectra.retrieval.models.so.slant_shift import whole_shift
 from tgo_spectra.retrieval.models.so.solution import choices
 from tgo_spectra.retrieval.models.so.sources import ORDER_PAIRS
 from tgo_spectra.retrieval.models.so.systematics import sizes
@@ -373,7 +374,7 @@ def _registered(
         spectra, choices, instrument, air = _given(
             y[used], s[used], corners[some][used], at, setup, optics, line_of_sight
         )
-        shift, elsewhere = slant_rows.whole_shift(
+        shift, elsewhere = whole_shift(
             spectra, choices, instrument, _weights(line_of_sight, air), FIELD_WEIGHTS
         )
         total += shift

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.floating]
     IntArray = npt.NDArray[np.intp]
 
-__all__ = ["Choices", "Fitted", "Instrument", "Seen", "Spectra", "fit"]
+__all__ = ["Choices", "Fitted", "Instrument", "Rows", "Seen", "Spectra", "fit"]
 
 FACTOR_SIGMA = 1e4
 """Weak a priori of the factors: keeps rows without lines finite, changes no other."""
@@ -71,10 +71,6 @@ is: up to the first number, the second. The expansion in shift is of second orde
 error of 5e-5 of transmittance at 0.125 pixel, 4e-4 at 0.25 and 3e-3 at 0.5 for the
 strongest lines (order 134), whose shift is certain to 0.003 pixel; in proportion less
 for fainter ones."""
-
-FAR_PX = 48
-"""Pixels beyond the search where lines are looked for that are not where they should
-be: nothing is fitted there, it is said."""
 
 DAMPING = 10.0
 """Of rows that go to and fro, as faint ones may, whose shift is anywhere: steps of a
@@ -193,7 +189,7 @@ def fit(
     Fitted
         NaN for rows that end nowhere.
     """
-    rows = _Rows(spectra, choices, instrument.pixels)
+    rows = Rows(spectra, choices, instrument.pixels)
     few = rows.look(instrument, weights, field)
     moved = rows.move()
     rest = [at for at in np.unique(rows.near[moved]).tolist() if at not in few]
@@ -222,42 +218,7 @@ def fit(
     )  # fmt: skip
 
 
-def whole_shift(
-    spectra: Spectra,
-    choices: Choices,
-    instrument: Instrument,
-    weights: Array,
-    field: Array,
-) -> tuple[int, bool]:
-    """Find the whole-pixel shift of spectra that share their wavenumbers.
-
-    A single spectrum may show no line, or not which is which. Parameters as `fit`.
-
-    Returns
-    -------
-    shift : int
-        True wavenumber less that of the spectra, pixels.
-    elsewhere : bool
-        Whether a shift farther than the search goes suits far better: lines are then
-        not where they are looked for.
-    """
-    rows = _Rows(spectra, choices, instrument.pixels)
-    reach, pixels = choices.search_px, instrument.pixels
-    wide = np.arange(pixels[0] - reach, pixels[-1] + reach + 1)
-    factors = rows.state[:, : rows.n_gas]
-    everyone = np.arange(len(weights))
-    seen = instrument.few(wide, [0.0])
-    four, gas = rows.seen_by(seen, everyone, factors, weights, field)
-    chi, left = rows.compared(four, gas)
-    near = (chi / left[:, None]).sum(axis=0)
-    chi, left = rows.compared(four, gas, inner=FAR_PX)
-    far = (chi / left[:, None]).sum(axis=0)
-    inside = np.abs(np.arange(far.size) - far.size // 2) <= reach
-    gain = far[inside].min() - far[~inside].min()
-    return int(best_shift(near)), bool(gain > SEARCH_GAIN)
-
-
-class _Rows:
+class Rows:
     """Rows on their way; ``near``: shift (pixel) at which their operator is made."""
 
     def __init__(self, spectra: Spectra, choices: Choices, pixels: IntArray) -> None:
