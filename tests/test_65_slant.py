@@ -183,6 +183,20 @@ def test_slant__spectra_displaced_by_many_pixels_are_found(few, pixels):
         assert float(off.max()) < 1.0, gas
 
 
+@pytest.mark.parametrize(
+    ("first", "last", "factor"), [(100, 140, 0.97), (160, 320, 0.9)]
+)
+def test_slant__spectra_of_which_most_is_left_out_are_severe(few, first, last, factor):
+    """What is left fits well, having been chosen for it."""
+    spoilt = few["transmittance"].copy(deep=True)
+    spoilt[10:20, first:last] *= factor
+    result = tgo.retrieve(few.assign(transmittance=spoilt), method="slant")
+    seen = np.isfinite(result["h2o_slant_column"].values)
+    severe = quality.severe(result["quality_flag"].values)
+    assert severe[10:20][seen[10:20]].all()
+    assert not severe[:9].any()
+
+
 @pytest.mark.parametrize("pixels", [20, -40])
 def test_slant__spectra_displaced_beyond_all_are_severe(few, pixels):
     result = tgo.retrieve(rolled(few, pixels), method="slant")

@@ -48,7 +48,8 @@ FAR_SIGMAS = 5.0
 """A parameter this far from its a priori is not what the a priori was made for."""
 
 MASKED = 0.2
-"""Share of a bin's pixels beyond which what is left is not believed."""
+"""Share of a bin's or a spectrum's pixels, left out by a fit, beyond which what is left
+is not believed."""
 
 
 def of_noise(
@@ -93,6 +94,7 @@ def of_rows(
     off_sigmas: Array | None = None,
     agreement: Array | None = None,
     alone: npt.NDArray[np.bool_] | None = None,
+    left_out: Array | None = None,
 ) -> npt.NDArray[np.int32]:
     """Return the flags of spectra that are fitted each by itself.
 
@@ -111,6 +113,8 @@ def of_rows(
         Probability that the lines agree.
     alone : array of bool, shape (row,), optional
         Whether of some gas there is but one manifold.
+    left_out : array, shape (row,), optional
+        Share of its pixels that the fit left out.
     """
     flags = np.full(count, UNSEEN)
     for index, row in enumerate(rows.tolist()):
@@ -119,6 +123,8 @@ def of_rows(
         found = of_noise(one.variance, along, scatter=one.variance_scatter)
         if not converged[index]:
             found.add("not_converged")
+        if left_out is not None and left_out[index] > MASKED:
+            found.add("poor_fit")
         if off_sigmas is not None and (np.abs(off_sigmas[index]) > FAR_SIGMAS).any():
             found.add("parameter_at_limit")
         if agreement is not None and agreement[index] < DISAGREED:

@@ -268,7 +268,7 @@ def _fit_block(
             out["status"][row] = STATUS.index("not_converged")
         out["surface_pressure"][row] = pressure
         out["residual"][row, model.pixels] = fit.residual
-        found = _found(fit, layers)
+        found = _found(fit, layers, measured)
         if "spectroscopy" in taken:  # stronger lines: smaller columns
             found["spectroscopy"] = -taken["spectroscopy"].magnitude * found["factor"]
         for name, value in found.items():
@@ -281,9 +281,11 @@ def _fit_block(
     out["quality_flag"][:] = out["quality_flag"].astype(np.int32) | of_all
 
 
-def _found(fit: ColumnFit, layers: LayeredColumn) -> dict[str, float | Array]:
+def _found(
+    fit: ColumnFit, layers: LayeredColumn, measured: Array
+) -> dict[str, float | Array]:
     """Return what is found of a spectrum, by name."""
-    n = fit.degrees_of_freedom.size
+    n, pixels = fit.degrees_of_freedom.size, np.isfinite(fit.residual).sum()
     return {
         "air": layers.air_cm2.sum(),
         "air_mass": layers.air_mass,
@@ -291,12 +293,13 @@ def _found(fit: ColumnFit, layers: LayeredColumn) -> dict[str, float | Array]:
         "spectrum_shift_error": fit.error[n],
         "spectrum_noise": fit.noise,
         "goodness": fit.reduced_chi_square,
-        "n_pixels": float(np.isfinite(fit.residual).sum()),
+        "n_pixels": float(pixels),
         "iterations_of_spectrum": fit.iterations,
         "error_inflation": fit.measured.inflation,
         "quality_flag": verdict.of_rows(
             np.zeros(1, np.intp), 1, [fit.measured], np.array([fit.converged]),
             fit.off_sigmas[None],
+            left_out=np.array([1.0 - pixels / np.isfinite(measured).sum()]),
         )[0],
         "factor": fit.state[:n],
         "noise_error": fit.noise_error[:n] * fit.measured.inflation,

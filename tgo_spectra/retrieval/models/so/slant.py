@@ -297,7 +297,7 @@ def _fit_block(
     out["error_inflation"][rows] = inflation
     out["quality_flag"][rows] = verdict.of_rows(
         np.arange(rows.size), rows.size, found.noise, found.converged,
-        found.off_sigmas, found.agreement, found.alone,
+        found.off_sigmas, found.agreement, found.alone, found.left_out,
     )  # fmt: skip
     out["baseline"][rows] = found.baseline
 

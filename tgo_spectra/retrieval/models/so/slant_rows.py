@@ -131,7 +131,8 @@ class Fitted:
     what is fitted beside the gases, from its a priori in units of its 1 sigma;
     ``changes`` (row, gas): of the factors by each source of what is not fitted;
     ``agreement`` (row,): probability that the lines of each gas agree, the least;
-    ``alone`` (row,): whether of a gas there is but one manifold.
+    ``alone`` (row,): whether of a gas there is but one manifold; ``left_out`` (row,):
+    share of the pixels given that the fit left out.
     """
 
     state: Array
@@ -144,6 +145,7 @@ class Fitted:
     changes: Mapping[str, Array]
     agreement: Array
     alone: npt.NDArray[np.bool_]
+    left_out: Array
 
 
 @dataclass(frozen=True)
@@ -215,6 +217,7 @@ def fit(
     return Fitted(
         rows.state, rows.error, rows.reduced, rows.baseline, rows.converged,
         ends.noise, off[:, rows.n_gas :], ends.changes, ends.agreement, ends.alone,
+        1.0 - (rows.weight > 0).sum(axis=1) / (rows.given > 0).sum(axis=1),
     )  # fmt: skip
 
 
