@@ -52,6 +52,9 @@ STUCK_PIXELS = 3
 FAINTEST_ERROR = 1e-4
 """Of the median of the spectrum: an error that is smaller is none."""
 
+AT_A_TIME = 40
+"""Spectra."""
+
 FULL = 1.5
 """A transmittance above it is none, nor one below `EMPTY`, beyond ten errors: no sun is
 half as bright again as it is, and calibrations are off by less."""
@@ -191,11 +194,17 @@ def with_usable(level1: xr.Dataset) -> xr.Dataset:
             changed[name] = level1[name].where(~xr.DataArray(bad))
     if found is None:
         return level1
-    return level1.assign(changed).assign({COUNT: found.sum("pixel")})
+    return level1.assign({**changed, COUNT: found.sum("pixel")})
 
 
 def _of_arrays(
     values: Array, error: Array | None = None, *, fraction: bool
 ) -> BoolArray:
-    wide = None if error is None else np.asarray(error, dtype=float)
-    return unusable(np.asarray(values, dtype=float), wide, fraction=fraction)
+    """Go through spectra some at a time: what is made for them stays in the cache."""
+    bad = np.zeros(values.shape, dtype=bool)
+    for start in range(0, len(values), AT_A_TIME):
+        some = slice(start, start + AT_A_TIME)
+        y = np.asarray(values[some], dtype=float)
+        sigma = None if error is None else np.asarray(error[some], dtype=float)
+        bad[some] = unusable(y, sigma, fraction=fraction)
+    return bad
