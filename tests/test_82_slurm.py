@@ -181,12 +181,12 @@ def test_jobs_as_workers__cancelled_and_out_of_time(archive, expected, slurm, tm
 
         until(lambda: len(running()) == 2, "no two jobs")
         one, other = running()
-        # now is the end of its time, which Slurm sees within half a minute
+        until(lambda: (out / "journal.jsonl").exists(), "nothing is made")
+        # what it has it keeps till its time is over, or a fast run would end before
+        ask(slurm, "scancel", "--full", "--signal=STOP", one)
+        # that is now, which Slurm sees within half a minute
         soon = time.strftime("%FT%T", time.localtime(time.time() + 2.0))
         ask(slurm, "scontrol", "update", f"jobid={one}", f"endtime={soon}")
-        until(lambda: (out / "journal.jsonl").exists(), "nothing is made")
-        # what it has it keeps till then, or a fast run would be over before
-        ask(slurm, "scancel", "--full", "--signal=STOP", one)
         ask(slurm, "scancel", other)
         _, said = driver.communicate(timeout=LONG_S)
     assert driver.returncode == 2, said

@@ -27,6 +27,11 @@ MOVED = 5e-3
 0.07 errors of the most likely state (`solve.LIMIT`); rounding, which differs between
 processors and with which kernels were compiled together, was seen to move where by
 3e-3."""
+FAINT, FAINT_PX = 14.0, 0.5
+"""By how much more spectra may differ that know their shift worse than so many pixels:
+they show next to no line, and rounding, or another choice of quadrature points to begin
+with, which another library makes, moves where they end by 1e-2 of their errors, of the
+0.07 that the rule of convergence leaves them."""
 AIR = 5e-4
 """Part of its size by which the air that a fit finds may differ: it follows the
 corrections of temperature and pressure."""
@@ -298,6 +303,22 @@ def _place(pin: Pin, name: str, index: tuple[int, ...]) -> str:
 
 
 def scale_of(name: str, pin: Pin) -> tuple[np.ndarray, tuple[float, str]]:
+    """Return by how much numbers may differ, and the unit to say it in.
+
+    As `_scale_of`, and `FAINT` times that of single spectra with next to no line.
+    """
+    scale, unit = _scale_of(name, pin)
+    shift = pin.variables.get("spectrum_shift_error")
+    dims = pin.variables[name].dims
+    if shift is None or pin.variables[name].values.dtype.kind in "iu":
+        return scale, unit
+    faint = np.where(np.asarray(shift.values) > FAINT_PX, FAINT, 1.0)
+    if dims[:1] == shift.dims:
+        scale = scale * faint.reshape(-1, *[1] * (scale.ndim - 1))
+    return scale, unit
+
+
+def _scale_of(name: str, pin: Pin) -> tuple[np.ndarray, tuple[float, str]]:
     """Return by how much numbers may differ, and the unit to say it in.
 
     A number that has an error may differ by `MOVED` of it, and so may each part of that
