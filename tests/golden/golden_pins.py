@@ -27,11 +27,14 @@ MOVED = 5e-3
 0.07 errors of the most likely state (`solve.LIMIT`); rounding, which differs between
 processors and with which kernels were compiled together, was seen to move where by
 3e-3."""
-FAINT, FAINT_PX = 14.0, 0.5
+FAINT, FAINT_PX = 38.0, 0.2
 """By how much more spectra may differ that know their shift worse than so many pixels:
-they show next to no line, and rounding, or another choice of quadrature points to begin
-with, which another library makes, moves where they end by 1e-2 of their errors, of the
-0.07 that the rule of convergence leaves them."""
+they show few lines, and rounding, or another choice of quadrature points to begin with,
+which another processor or library makes, moves where they end by up to 0.16 of their
+errors, of the 0.19 that the rule of convergence leaves to seven elements; it may also
+decide whether they end at all, so that their flags are not pinned."""
+BASELINE = 3.0
+"""By how much more the baselines of other single spectra may differ."""
 AIR = 5e-4
 """Part of its size by which the air that a fit finds may differ: it follows the
 corrections of temperature and pressure."""
@@ -310,9 +313,12 @@ def scale_of(name: str, pin: Pin) -> tuple[np.ndarray, tuple[float, str]]:
     scale, unit = _scale_of(name, pin)
     shift = pin.variables.get("spectrum_shift_error")
     dims = pin.variables[name].dims
-    if shift is None or pin.variables[name].values.dtype.kind in "iu":
+    if shift is None or pin.attrs.get("method") != "slant":
         return scale, unit
-    faint = np.where(np.asarray(shift.values) > FAINT_PX, FAINT, 1.0)
+    more = FAINT if pin.variables[name].values.dtype.kind == "f" else np.inf
+    # a baseline has no error of its own: it follows what else is found
+    least = BASELINE if name == "baseline" else 1.0
+    faint = np.where(np.asarray(shift.values) > FAINT_PX, more, least)
     if dims[:1] == shift.dims:
         scale = scale * faint.reshape(-1, *[1] * (scale.ndim - 1))
     return scale, unit
