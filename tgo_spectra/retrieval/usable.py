@@ -35,9 +35,9 @@ SIGNALS = (
 """Variables that hold spectra; the errors, where there are some, have ``_error``."""
 
 ALONE = 5.0
-"""Times what is around it that a value stands
-out by, at the least. The line shape of every channel is two pixels wide or more at half
-its height: light that fills one pixel reaches the next with half of it."""
+"""Times what is around it that a value stands out by, at the least. The line shape of
+every channel is two pixels wide or more at half its height: light that fills one pixel
+reaches the next with half of it."""
 
 AROUND = np.array([-3, -2, -1, 1, 2, 3])
 """Pixels that are looked at around one: lines side by side may leave two neighbours

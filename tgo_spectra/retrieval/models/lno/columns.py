@@ -58,6 +58,12 @@ if TYPE_CHECKING:
 
 __all__ = ["retrieve_nadir"]
 
+MOST_BENT = 1.25
+"""Of a product's spectra, beyond which means of their columns are off: at 1.27 the mean
+of 100 columns of carbon monoxide is a fifth too small, as much as its systematic error
+allows, at 1.6 half of it is lost (simulated spectra with a signal-to-noise ratio of 20
+and of 10)."""
+
 
 def retrieve_nadir(
     level1: xr.Dataset,
@@ -163,13 +169,6 @@ def retrieve_nadir(
         "product_shift_sigma_px": float(model.prior_sigma[-1]),
     }
     return dataset(_named(fitted, rows, level1, setup, taken), record)
-
-
-MOST_BENT = 1.25
-"""Of a product's spectra, beyond which means of their columns are off: at 1.27 the mean
-of 100 columns of carbon monoxide is a fifth too small, as much as its systematic error
-allows, at 1.6 half of it is lost (simulated spectra with a signal-to-noise ratio of 20
-and of 10)."""
 
 
 def _with_gases(air: xr.Dataset, setup: NadirSetup) -> tuple[xr.Dataset, list[str]]:

@@ -124,7 +124,8 @@ def product_model(
         # the mean place is outside the table; single spectra may not be
         return make()
     scatter, error = setup.shift_scatter_px, float(fit.error[-1])
-    if error > _UNKNOWN_PX:
+    registered = error <= _UNKNOWN_PX
+    if not registered:
         if abs(shift) > _NEAR_PX:
             model = make()
         start, shift, error = np.append(fit.state[:-1], 0.0), 0.0, 0.0
@@ -136,7 +137,7 @@ def product_model(
         start,
         shift,
         float(np.hypot(scatter, error)),
-        registered=error > 0.0,
+        registered=registered,
         elsewhere=elsewhere,
         bent=fit.bent,
     )
